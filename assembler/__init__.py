@@ -1,0 +1,1 @@
+"""The Action Assembler: compiles a manifest into one canonical, hashed, signed bundle."""

@@ -1,0 +1,219 @@
+"""One assembly: parse, resolve, link, quote, ingest, sign, in this order.
+
+Nothing is written before the whole manifest is known to be right, so a failure leaves nothing half
+done; and every step may be repeated, so a crash costs only the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from chassis.canonical import sha256_hex
+from chassis.clock import Clock
+
+from .bundle import PAYLOAD_BYTES_MAX, Bundle, serialise
+from .draft import Draft, FieldPath
+from .errors import InvalidManifest
+from .manifest import Manifest
+from .ports import CatalogueAction, Document, Link, ModelWish, Peers, Refusal
+from .problems import Code, Problem, Severity
+from .references import (
+    ACTIONS,
+    MODEL,
+    MODEL_CREDENTIAL,
+    Known,
+    check_references,
+    collections,
+    named_secrets,
+)
+from .source import read_draft
+from .store import BundleStore
+from .structure import check_structure
+from .template import Scalar, render
+
+
+@dataclass(frozen=True)
+class Source:
+    """A manifest as it came, the files that it may refer to, and parameters of a template."""
+
+    file: str
+    content: bytes
+    files: Mapping[str, bytes]
+    parameters: Mapping[str, Scalar]
+
+
+class Stage(Enum):
+    """What an assembly is doing."""
+
+    PARSE = auto()
+    RESOLVE = auto()
+    LINK = auto()
+    INGEST = auto()
+    QUOTE = auto()
+    SIGN = auto()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A stage begins; `detail` says it in words."""
+
+    stage: Stage
+    detail: str
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The end of an assembly; `step_gas_max` is the most gas that one step can cost."""
+
+    bundle: Bundle
+    warnings: tuple[Problem, ...]
+    step_gas_max: int
+
+
+class Assembler:
+    """Makes bundles of manifests, and keeps them."""
+
+    def __init__(self, peers: Peers, store: BundleStore, clock: Clock) -> None:
+        self._peers = peers
+        self._store = store
+        self._clock = clock
+
+    async def validate(self, source: Source) -> list[Problem]:
+        """Return what is wrong with a manifest, as far as that shows without linking."""
+        draft, _ = await asyncio.to_thread(_examine, source)
+        if draft.is_readable:
+            await self._resolve(draft, source)
+        return draft.problems
+
+    async def assemble(self, source: Source) -> AsyncIterator[Progress | Assembly]:
+        """Yield the stages as they begin, then the assembly; raise `InvalidManifest`."""
+        yield Progress(Stage.PARSE, f"reading {source.file}")
+        draft, manifest = await asyncio.to_thread(_examine, source)
+        if not draft.is_readable:
+            raise InvalidManifest(tuple(draft.problems))
+        yield Progress(Stage.RESOLVE, "finding actions, secrets and documents")
+        catalogue = await self._resolve(draft, source)
+        yield Progress(Stage.LINK, f"linking {draft.text(MODEL) or 'no model'}")
+        link = await self._link(draft)
+        if manifest is None or link is None or draft.has_errors:
+            raise InvalidManifest(tuple(draft.problems))
+        payload = serialise(manifest, link, catalogue=catalogue, files=source.files)
+        _check_size(draft, payload)
+        _require_right(draft)
+        yield Progress(Stage.QUOTE, "pricing one step")
+        step_gas_max = await self._quote(draft, manifest, link)
+        _require_right(draft)
+        yield Progress(Stage.INGEST, "storing documents")
+        await self._ingest(draft, source.files)
+        _require_right(draft)
+        yield Progress(Stage.SIGN, "signing the bundle")
+        bundle = await self._sign(manifest, payload)
+        yield Assembly(bundle, tuple(draft.problems), step_gas_max)
+
+    async def _resolve(self, draft: Draft, source: Source) -> Mapping[str, CatalogueAction]:
+        """Check what a draft refers to; ask only those who know something that it names."""
+        peers = self._peers
+        actions = await peers.catalogue.actions() if draft.items(ACTIONS) else ()
+        secrets = [name for name in named_secrets(draft) if await peers.secrets.exists(name)]
+        segments = await peers.documents.segments() if any(collections(draft)) else {}
+        catalogue = {action.name: action for action in actions}
+        known = Known(
+            catalogue=catalogue,
+            secrets=frozenset(secrets),
+            segments=segments,
+            files=source.files,
+        )
+        await asyncio.to_thread(check_references, draft, known)
+        return catalogue
+
+    async def _link(self, draft: Draft) -> Link | None:
+        """Link the model of a draft, although other parts may be wrong: all is reported at once."""
+        credential = draft.text(MODEL_CREDENTIAL)
+        lacks_credential = MODEL_CREDENTIAL in draft.spots and not credential
+        if not draft.text(MODEL) or lacks_credential:
+            return None
+        tokens = draft.get(("spec", "model", "tokens_max"))
+        wish = ModelWish(
+            model=draft.text(MODEL),
+            credential=f"secrets/{credential}" if credential else "",
+            needs_actions=bool(draft.items(ACTIONS)),
+            context_tokens_min=tokens if isinstance(tokens, int) else 0,
+        )
+        link = await self._peers.models.link(wish)
+        if isinstance(link, Refusal):
+            fix = "Use another model, or ask less of it."
+            draft.report(MODEL, link.code, link.message, fix=fix)
+            return None
+        return link
+
+    async def _quote(self, draft: Draft, manifest: Manifest, link: Link) -> int:
+        """Return the price of the largest step: a full context, a full answer, one action."""
+        model = manifest.spec.model
+        usages = {"input_tokens": link.context_tokens, "output_tokens": model.tokens_max}
+        model_gas = await self._price(draft, MODEL, f"model {model.use}", usages)
+        action_gas = 0
+        for path, action in zip(draft.items(ACTIONS), manifest.spec.actions, strict=True):
+            use: FieldPath = (*path, "use")
+            gas = await self._price(draft, use, f"action {action.use}", {"connector_calls": 1})
+            action_gas = max(action_gas, gas)
+        step_gas_max, budget = model_gas + action_gas, manifest.spec.budget.gas
+        if budget < step_gas_max:
+            message = f"one step can cost {step_gas_max} gas, more than the budget of {budget}"
+            fix = "Raise it, or lower `spec.model.tokens_max`."
+            path = ("spec", "budget", "gas")
+            draft.report(path, Code.BUDGET_TIGHT, message, fix=fix, severity=Severity.WARNING)
+        return step_gas_max
+
+    async def _price(
+        self, draft: Draft, path: FieldPath, item: str, usages: Mapping[str, int]
+    ) -> int:
+        gas = await self._peers.quotes.quote(item, usages)
+        if isinstance(gas, Refusal):
+            draft.report(path, gas.code, gas.message)
+            return 0
+        return gas
+
+    async def _ingest(self, draft: Draft, files: Mapping[str, bytes]) -> None:
+        for path, segment in collections(draft):
+            collection = draft.text((*path, "collection"))
+            for document_path in draft.items((*path, "documents")):
+                document = draft.text(document_path)
+                name = f"collections/{collection}/documents/{document}"
+                text = files[document].decode()
+                refusal = await self._peers.documents.put(Document(name, text, segment))
+                if refusal is not None:
+                    draft.report(document_path, refusal.code, refusal.message)
+
+    async def _sign(self, manifest: Manifest, payload: bytes) -> Bundle:
+        bundle = Bundle(
+            account=f"agents/{manifest.metadata.name}",
+            version=manifest.metadata.version,
+            payload=payload,
+            signature=await self._peers.signer.sign(sha256_hex(payload)),
+        )
+        await asyncio.to_thread(self._store.put, bundle, self._clock.now())
+        return bundle
+
+
+def _examine(source: Source) -> tuple[Draft, Manifest | None]:
+    """Read a manifest; the second is None if something is wrong with it."""
+    draft = read_draft(source.file, source.content)
+    if not draft.is_readable:
+        return draft, None
+    render(draft, source.parameters)
+    return draft, check_structure(draft)
+
+
+def _check_size(draft: Draft, payload: bytes) -> None:
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        message = f"makes a bundle of {len(payload)} bytes; at most {PAYLOAD_BYTES_MAX} are allowed"
+        fix = "Move what is large into documents, or use fewer actions."
+        draft.report((), Code.BUNDLE_TOO_LARGE, message, fix=fix)
+
+
+def _require_right(draft: Draft) -> None:
+    if draft.has_errors:
+        raise InvalidManifest(tuple(draft.problems))

@@ -1,0 +1,105 @@
+"""The bundle: an agent with every reference resolved, as canonical bytes with a signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chassis.canonical import Json, canonical_json, sha256_hex
+
+from .manifest import Action, KnownCollection, Manifest, seconds_of
+from .ports import CatalogueAction, Link, Signature
+
+FORMAT = "actionvm.bundle/v1"
+PAYLOAD_BYTES_MAX = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A signed program; whoever pays for it is `agents/{name}`."""
+
+    account: str
+    version: str
+    payload: bytes
+    signature: Signature
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest that identifies it."""
+        return sha256_hex(self.payload)
+
+    @property
+    def name(self) -> str:
+        """Return `bundles/{sha256}`."""
+        return f"bundles/{self.sha256}"
+
+
+def serialise(
+    manifest: Manifest,
+    link: Link,
+    *,
+    catalogue: Mapping[str, CatalogueAction],
+    files: Mapping[str, bytes],
+) -> bytes:
+    """Return the payload. The same manifest, link, catalogue and files give the same bytes."""
+    spec, model = manifest.spec, manifest.spec.model
+    payload: Json = {
+        "format": FORMAT,
+        "agent": {
+            "name": manifest.metadata.name,
+            "version": manifest.metadata.version,
+            "description": manifest.metadata.description,
+        },
+        "model": {
+            "name": model.use,
+            "credential": _secret(model.credential),
+            "temperature": model.temperature,
+            "top_p": model.top_p,
+            "seed": model.seed,
+            "tokens_max": model.tokens_max,
+            "context_tokens": link.context_tokens,
+            "weights_sha256": link.weights_sha256,
+        },
+        "instructions": spec.instructions,
+        "actions": [_action(action, catalogue[action.use]) for action in spec.actions],
+        "knowledge": [
+            *(_collection(known, "private", files) for known in spec.knowledge.private),
+            *(_collection(known, "public", files) for known in spec.knowledge.public),
+        ],
+        "budget": {"gas": spec.budget.gas, "period": spec.budget.per},
+        "limits": {
+            "steps": spec.limits.steps,
+            "seconds": seconds_of(spec.limits.timeout),
+            "passages": spec.limits.passages,
+        },
+    }
+    return canonical_json(payload)
+
+
+def _action(action: Action, found: CatalogueAction) -> Json:
+    return {
+        "name": action.use,
+        "program": f"catalogue:{found.name}",
+        "description": found.description,
+        "parameters_schema": found.parameters_schema,
+        "effect": found.effect,
+        "credential": _secret(action.credential),
+        "settings": action.settings,
+        "limits": {"per_run": action.limits.per_run},
+        "approval": action.approval,
+        "required": action.required,
+    }
+
+
+def _collection(known: KnownCollection, segment: str, files: Mapping[str, bytes]) -> Json:
+    return {
+        "collection": f"collections/{known.collection}",
+        "segment": segment,
+        "documents": [
+            {"path": path, "sha256": sha256_hex(files[path])} for path in known.documents
+        ],
+    }
+
+
+def _secret(name: str) -> str:
+    return f"secrets/{name}" if name else ""

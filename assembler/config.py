@@ -1,0 +1,20 @@
+"""Settings of the assembler."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from chassis.config import ServiceConfig
+
+
+class AssemblerConfig(ServiceConfig):
+    """What every service needs, and where its peers are."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSEMBLER_", frozen=True)
+
+    linker_address: str = Field(description="host:port of the linker")
+    keymanager_address: str = Field(description="host:port of the key manager")
+    knowledge_address: str = Field(description="host:port of the knowledge storage")
+    gas_address: str = Field(description="host:port of the gas system")
+    runtime_address: str = Field(description="host:port of the runtime")

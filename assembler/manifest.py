@@ -1,0 +1,306 @@
+"""What a manifest may say; the JSON Schema for editors and the checks both come from here.
+
+`description` and the first of `examples` of a field are what an author reads when it is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Literal, NoReturn
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+TIMEOUT_SECONDS_MAX = 24 * 3_600
+# What a search may ask for, and what one generation may offer.
+COLLECTIONS_MAX = 16
+ACTIONS_MAX = 64
+DOCUMENTS_MAX = 256
+
+_SECONDS = {"s": 1, "m": 60, "h": 3_600}
+_SEMVER = (
+    r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+    r"(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+)
+_PATH_PART = r"[^/\\\x00-\x1f\x7f-\x9f]+"
+_PATH = re.compile(rf"(?=.{{1,256}}\Z)(?!.*\.\.)(?:(?!\.?/){_PATH_PART}/)*(?!\.\Z){_PATH_PART}")
+
+
+def is_safe_path(path: str) -> bool:
+    """Return whether a path stays in its folder and is written in the one normal way."""
+    return bool(_PATH.fullmatch(path))
+
+
+def seconds_of(timeout: str) -> int:
+    """Return a duration such as `2m` in seconds."""
+    return int(timeout[:-1]) * _SECONDS[timeout[-1]]
+
+
+def manifest_schema() -> str:
+    """Return the JSON Schema of a manifest, draft 2020-12, as JSON text."""
+    schema = Manifest.model_json_schema(by_alias=True)
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps({"$schema": dialect, **schema}, indent=2)
+
+
+def _refuse(_: JsonValue) -> NoReturn:
+    raise PydanticCustomError("NOT_SUPPORTED_YET", "is not supported yet")
+
+
+def _check_use(name: JsonValue) -> JsonValue:
+    if isinstance(name, str) and name.startswith(("mcp:", "agent:")):
+        raise PydanticCustomError(
+            "NOT_SUPPORTED_YET", "actions of MCP servers and of other agents are not supported yet"
+        )
+    return name
+
+
+def _check_approval(approval: str) -> str:
+    if approval == "ask":
+        raise PydanticCustomError("NOT_SUPPORTED_YET", "asking a person is not supported yet")
+    return approval
+
+
+def _check_timeout(timeout: str) -> str:
+    if seconds_of(timeout) > TIMEOUT_SECONDS_MAX:
+        raise PydanticCustomError("OUT_OF_RANGE", "is more than 24h")
+    return timeout
+
+
+def _check_path(path: str) -> str:
+    if not is_safe_path(path):
+        raise PydanticCustomError(
+            "PATH_FORBIDDEN", "must be a path below the manifest, with / and without `.` and `..`"
+        )
+    return path
+
+
+# An editor refuses it as well.
+_NotYet = Annotated[JsonValue, BeforeValidator(_refuse), WithJsonSchema({"not": {}})]
+_Id = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Parameter(_Part):
+    """A value that whoever uses the template may set: one text, number or truth value."""
+
+    type: Literal["string", "integer", "number", "boolean"] = Field(
+        description="what it is", examples=["string"]
+    )
+    default: JsonValue = Field(default=None, description="its value unless it is set")
+    description: str = Field(default="", max_length=1_024, description="what it is for")
+    enum: list[JsonValue] = Field(default=[], max_length=64, description="the values it may have")
+    minimum: float = Field(default=0, description="its least value")
+    maximum: float = Field(default=0, description="its greatest value")
+    min_length: int = Field(default=0, ge=0, alias="minLength", description="its least length")
+    max_length: int = Field(default=0, ge=0, alias="maxLength", description="its greatest length")
+
+
+class Metadata(_Part):
+    """What people call the agent."""
+
+    name: str = Field(
+        pattern="^[a-z0-9][a-z0-9-]{0,62}$",
+        description="the name of the agent, at most 63 of `a-z`, `0-9` and `-`",
+        examples=["market-brief"],
+    )
+    version: str = Field(
+        max_length=64,
+        pattern=_SEMVER,
+        description="a semantic version, in quotes if it looks like a number",
+        examples=["1.0.0"],
+    )
+    description: str = Field(default="", max_length=1_024, description="what it does")
+
+
+class Model(_Part):
+    """Which model the agent uses, and how."""
+
+    use: str = Field(
+        max_length=128,
+        pattern="^[a-z0-9][a-z0-9-]*/[A-Za-z0-9][A-Za-z0-9._:/-]*$",
+        description="provider and model",
+        examples=["local/babbler"],
+    )
+    credential: _Id = Field(
+        default="",
+        description="the name of the secret with the provider's key",
+        examples=["openai"],
+    )
+    temperature: float = Field(
+        default=0.2, ge=0, le=2, description="how freely it chooses", examples=[0.2]
+    )
+    top_p: float = Field(
+        default=1, gt=0, le=1, description="how much of the likeliest it chooses from", examples=[1]
+    )
+    seed: int = Field(default=1, ge=0, le=2**53 - 1, description="seed of its dice", examples=[1])
+    tokens_max: int = Field(
+        default=256, ge=1, le=32_768, description="most tokens of one answer", examples=[256]
+    )
+    fallbacks: _NotYet = Field(
+        default=None, description="models to use when this one fails; not supported yet"
+    )
+
+
+class ActionLimits(_Part):
+    """How often an action may happen."""
+
+    per_run: int = Field(
+        default=0, ge=1, le=1_000_000, description="most calls in one run", examples=[1]
+    )
+    per_day: _NotYet = Field(default=None, description="most calls in a day; not supported yet")
+
+
+class Action(_Part):
+    """Something that the agent may do."""
+
+    use: Annotated[str, BeforeValidator(_check_use)] = Field(
+        pattern="^[a-z0-9_.-]{1,64}$",
+        description="an action of the catalogue",
+        examples=["knowledge.search"],
+    )
+    credential: _Id = Field(
+        default="", description="the name of the secret that it uses", examples=["board-key"]
+    )
+    settings: dict[str, JsonValue] = Field(default={}, description="what the action asks for")
+    limits: ActionLimits = Field(default=ActionLimits(), examples=[{"per_run": 1}])
+    approval: Annotated[Literal["allow", "deny", "ask"], AfterValidator(_check_approval)] = Field(
+        default="allow", description="who decides", examples=["allow"]
+    )
+    required: bool = Field(
+        default=False, description="whether a run must do it to succeed", examples=[True]
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_code(cls, value: JsonValue) -> JsonValue:
+        if isinstance(value, dict) and "source" in value:
+            raise PydanticCustomError("NOT_SUPPORTED_YET", "code actions are not supported yet")
+        return value
+
+
+class KnownCollection(_Part):
+    """A collection that the agent may read, and the documents that come with the agent."""
+
+    collection: _Id = Field(description="the name of a collection", examples=["market"])
+    documents: list[Annotated[str, AfterValidator(_check_path)]] = Field(
+        default=[],
+        max_length=DOCUMENTS_MAX,
+        description="files to put into it",
+        examples=[["knowledge/week.md"]],
+    )
+    collect: _NotYet = Field(default=None, description="sources to collect; not supported yet")
+
+
+class Knowledge(_Part):
+    """What the agent knows."""
+
+    private: list[KnownCollection] = Field(
+        default=[],
+        max_length=COLLECTIONS_MAX,
+        description="collections for agents that declare them",
+        examples=[[{"collection": "market"}]],
+    )
+    public: list[KnownCollection] = Field(
+        default=[],
+        max_length=COLLECTIONS_MAX,
+        description="collections for every agent",
+        examples=[[{"collection": "market"}]],
+    )
+
+
+class Budget(_Part):
+    """What the agent may spend."""
+
+    gas: int = Field(
+        ge=1,
+        le=10**15,
+        description="gas for each period; an agent that may spend nothing cannot run",
+        examples=[50_000],
+    )
+    per: Literal["hour", "day", "month", "total"] = Field(
+        description="the period after which the budget renews", examples=["day"]
+    )
+
+
+class Limits(_Part):
+    """Where a run ends at the latest."""
+
+    steps: int = Field(
+        default=8, ge=1, le=100, description="most answers of the model", examples=[8]
+    )
+    timeout: Annotated[str, AfterValidator(_check_timeout)] = Field(
+        default="2m",
+        pattern="^[1-9][0-9]{0,5}[smh]$",
+        description="longest time of a run, at most 24h",
+        examples=["2m"],
+    )
+    passages: int = Field(
+        default=3, ge=1, le=50, description="passages to look up before it starts", examples=[3]
+    )
+
+
+class Spec(_Part):
+    """What the agent is."""
+
+    model: Model = Field(description="the model that it uses", examples=[{"use": "local/babbler"}])
+    instructions: str = Field(
+        min_length=1,
+        max_length=65_536,
+        description="what it is told to do",
+        examples=["Summarise."],
+    )
+    actions: list[Action] = Field(
+        default=[],
+        max_length=ACTIONS_MAX,
+        description="what it may do",
+        examples=[[{"use": "knowledge.search"}]],
+    )
+    knowledge: Knowledge = Field(
+        default=Knowledge(),
+        description="what it knows",
+        examples=[{"private": [{"collection": "market"}]}],
+    )
+    budget: Budget = Field(
+        description="the gas that it may spend", examples=[{"gas": 50_000, "per": "day"}]
+    )
+    limits: Limits = Field(
+        default=Limits(), description="where a run ends", examples=[{"steps": 8, "timeout": "2m"}]
+    )
+    triggers: _NotYet = Field(default=None, description="when it runs; not supported yet")
+
+
+class Manifest(_Part):
+    """An agent, or a template of agents."""
+
+    model_config = ConfigDict(title="ActionVM manifest")
+
+    api_version: Literal["actionvm/v1"] = Field(
+        alias="apiVersion", description="the version of this format", examples=["actionvm/v1"]
+    )
+    kind: Literal["Agent", "Template"] = Field(
+        description="an agent, or a template with parameters", examples=["Agent"]
+    )
+    parameters: dict[str, Parameter] = Field(
+        default={},
+        max_length=64,
+        description="what may be set in a template",
+        examples=[{"url": {"type": "string"}}],
+    )
+    metadata: Metadata = Field(
+        description="name and version", examples=[{"name": "market-brief", "version": "1.0.0"}]
+    )
+    spec: Spec = Field(description="model, instructions and budget, and what else the agent is")

@@ -1,0 +1,205 @@
+"""Checks what a draft refers to: actions, secrets, collections and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from jsonschema import Draft202012Validator
+from jsonschema import ValidationError as SchemaViolation
+from referencing import Registry
+
+from chassis.canonical import Json
+
+from .draft import Draft, FieldPath
+from .manifest import COLLECTIONS_MAX
+from .ports import CatalogueAction, Segment
+from .problems import Code, clip
+from .structure import suggest
+
+MODEL: FieldPath = ("spec", "model", "use")
+MODEL_CREDENTIAL: FieldPath = ("spec", "model", "credential")
+ACTIONS: FieldPath = ("spec", "actions")
+SEGMENTS: tuple[Segment, ...] = ("private", "public")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What exists outside the manifest; `secrets` holds only those that it names."""
+
+    catalogue: Mapping[str, CatalogueAction]
+    secrets: frozenset[str]
+    segments: Mapping[str, Segment]
+    files: Mapping[str, bytes]
+
+
+def named_secrets(draft: Draft) -> list[str]:
+    """Return the `secrets/{id}` that a draft names, in a stable order."""
+    paths = [MODEL_CREDENTIAL, *((*action, "credential") for action in draft.items(ACTIONS))]
+    return sorted({f"secrets/{name}" for path in paths if (name := draft.text(path))})
+
+
+def collections(draft: Draft) -> Iterator[tuple[FieldPath, Segment]]:
+    """Yield the path and segment of every collection that a draft names."""
+    for segment in SEGMENTS:
+        for path in draft.items(("spec", "knowledge", segment)):
+            yield path, segment
+
+
+def check_references(draft: Draft, known: Known) -> None:
+    """Report every reference of a draft that leads nowhere."""
+    _check_secret(draft, MODEL_CREDENTIAL, known, kind="api_key")
+    _check_actions(draft, known)
+    _check_collections(draft, known)
+
+
+def _check_actions(draft: Draft, known: Known) -> None:
+    seen: dict[str, int] = {}
+    for index, path in enumerate(draft.items(ACTIONS)):
+        name = draft.text((*path, "use"))
+        if not name:
+            continue
+        action = known.catalogue.get(name)
+        if action is None:
+            message = f"there is no action `{clip(name)}`"
+            fix = suggest(name, known.catalogue)
+            draft.report((*path, "use"), Code.ACTION_UNKNOWN, message, fix=fix)
+            continue
+        if name in seen:
+            message = f"`{name}` is also spec.actions[{seen[name]}]"
+            draft.report((*path, "use"), Code.DUPLICATE_ITEM, message, fix="Remove one of them.")
+        seen.setdefault(name, index)
+        _check_credential(draft, path, action, known)
+        _check_settings(draft, path, action)
+        if draft.get((*path, "required")) is True and draft.text((*path, "approval")) == "deny":
+            message = "is required and denied, so that no run could succeed"
+            fix = "Remove `required` or `approval: deny`."
+            draft.report((*path, "required"), Code.CONTRADICTION, message, fix=fix)
+
+
+def _check_credential(
+    draft: Draft, action_path: FieldPath, action: CatalogueAction, known: Known
+) -> None:
+    path = (*action_path, "credential")
+    is_given = path in draft.spots
+    if action.needs_credential and not is_given:
+        message = f"`{action.name}` needs a credential"
+        fix = "Add `credential:` with the name of a secret; `actionvm secrets list` shows them."
+        draft.report(path, Code.CREDENTIAL_MISSING, message, fix=fix)
+    elif is_given and not action.needs_credential:
+        message = f"`{action.name}` uses no credential"
+        draft.report(path, Code.CREDENTIAL_UNUSED, message, fix="Remove it.")
+    _check_secret(draft, path, known, kind="ed25519 --generate")
+
+
+def _check_secret(draft: Draft, path: FieldPath, known: Known, *, kind: str) -> None:
+    name = draft.text(path)
+    if name and f"secrets/{name}" not in known.secrets:
+        message = f"there is no secret `{name}`"
+        fix = f"Make it: `actionvm secrets put {name} --kind {kind}`."
+        draft.report(path, Code.SECRET_NOT_FOUND, message, fix=fix)
+
+
+def _check_settings(draft: Draft, action_path: FieldPath, action: CatalogueAction) -> None:
+    path = (*action_path, "settings")
+    settings = draft.get(path)
+    if path in draft.spots and not isinstance(settings, Mapping):
+        return  # reported with the structure of the manifest
+    # An empty registry, so that no reference of a schema is looked up outside.
+    validator = Draft202012Validator(action.settings_schema, registry=Registry())
+    for violation in validator.iter_errors(settings or {}):
+        _report_setting(draft, (*path, *violation.absolute_path), violation, action)
+
+
+def _report_setting(
+    draft: Draft, path: FieldPath, violation: SchemaViolation, action: CatalogueAction
+) -> None:
+    schema = violation.schema if isinstance(violation.schema, Mapping) else {}
+    value = violation.instance if isinstance(violation.instance, Mapping) else {}
+    properties = schema.get("properties", {})
+    if violation.validator == "required":
+        for name in schema.get("required", ()):
+            if name not in value:
+                message = f"`{action.name}` needs the setting `{clip(name)}`"
+                fix = f"Add it: {_about(properties.get(name))}"
+                draft.report((*path, name), Code.SETTING_INVALID, message, fix=fix)
+    elif violation.validator == "additionalProperties":
+        for name in value:
+            if name not in properties:
+                message = f"`{action.name}` has no setting `{clip(name)}`"
+                fix = suggest(name, properties) or "Remove it; there are no settings."
+                place = draft.key_place((*path, name))
+                draft.report((*path, name), Code.UNKNOWN_FIELD, message, fix=fix, place=place)
+    else:
+        message = f"is no setting of `{action.name}`: {clip(violation.message, length_max=200)}"
+        draft.report(path, Code.SETTING_INVALID, message, fix=_about(schema))
+
+
+def _about(schema: Json) -> str:
+    """Return what a schema says for people."""
+    description = schema.get("description") if isinstance(schema, Mapping) else None
+    return str(description) if description else ""
+
+
+def _check_collections(draft: Draft, known: Known) -> None:
+    seen: set[str] = set()
+    for path, segment in collections(draft):
+        _check_documents(draft, (*path, "documents"), known.files)
+        name = draft.text((*path, "collection"))
+        if name:
+            _check_collection(draft, path, segment, known.segments.get(f"collections/{name}"))
+        if name in seen:
+            message = f"collection `{name}` comes twice"
+            fix = "Keep one of them, with all its documents."
+            draft.report((*path, "collection"), Code.DUPLICATE_ITEM, message, fix=fix)
+        seen.add(name)
+    if len(list(collections(draft))) > COLLECTIONS_MAX:
+        message = f"names more than {COLLECTIONS_MAX} collections"
+        draft.report(("spec", "knowledge"), Code.OUT_OF_RANGE, message, fix="Put some together.")
+
+
+def _check_collection(
+    draft: Draft, path: FieldPath, segment: Segment, stored: Segment | None
+) -> None:
+    collection, documents = (*path, "collection"), (*path, "documents")
+    name = draft.text(collection)
+    brings_none = documents not in draft.spots or draft.get(documents) == []
+    if stored is None and brings_none:
+        message = f"there is no collection `{name}`"
+        fix = "Add `documents:`, or fill it with `actionvm knowledge add`."
+        draft.report(collection, Code.COLLECTION_NOT_FOUND, message, fix=fix)
+    elif stored not in (None, segment):
+        message = f"collection `{name}` exists, and it is {stored}"
+        fix = f"Move it to `{stored}:`, or take another name."
+        draft.report(collection, Code.SEGMENT_MISMATCH, message, fix=fix)
+
+
+def _check_documents(draft: Draft, documents: FieldPath, files: Mapping[str, bytes]) -> None:
+    seen: set[str] = set()
+    for path in draft.items(documents):
+        name = draft.text(path)
+        if not name:
+            continue
+        if name in seen:
+            message = f"`{clip(name)}` comes twice"
+            draft.report(path, Code.DUPLICATE_ITEM, message, fix="Remove one of them.")
+        seen.add(name)
+        if name not in files:
+            message = f"there is no file `{clip(name)}`"
+            fix = "Check the path; it is relative to the folder of the manifest."
+            draft.report(path, Code.DOCUMENT_NOT_FOUND, message, fix=fix)
+        elif problem := _unfit(files[name]):
+            message = f"`{clip(name)}` {problem}"
+            fix = "Give it as plain text or Markdown in UTF-8."
+            draft.report(path, Code.DOCUMENT_INVALID, message, fix=fix)
+
+
+def _unfit(content: bytes) -> str:
+    """Return why a file cannot be a document; empty if it can."""
+    if not content.strip():
+        return "is empty"
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return "is not UTF-8"
+    return "holds a NUL character" if "\0" in text else ""

@@ -1,0 +1,165 @@
+"""Checks the fields of a draft, all at once, and says in plain words what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeGuard, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from chassis.canonical import Json
+
+from .draft import Draft, FieldPath, format_path
+from .manifest import Manifest
+from .problems import Code, clip
+
+# Pydantic's names of what is wrong; what is not here is an `INVALID_VALUE` in pydantic's words.
+_TYPES = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "float_type": "a number",
+    "int_type": "an integer",
+    "list_type": "a list",
+    "model_type": "a mapping",
+    "string_type": "a text",
+}
+_RANGES = {
+    "greater_than": "it must be more than {gt}",
+    "greater_than_equal": "it must be at least {ge}",
+    "less_than_equal": "it must be at most {le}",
+}
+_LENGTHS = {
+    "string_too_long": "is too long; at most {max_length} characters are allowed",
+    "string_too_short": "is empty",
+    "too_long": "has {actual_length} items; at most {max_length} are allowed",
+}
+
+
+def check_structure(draft: Draft) -> Manifest | None:
+    """Return the manifest if all its fields are right by themselves; else report each problem."""
+    try:
+        return Manifest.model_validate(draft.value)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            _report(draft, details)
+        return None
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return advice that names what was probably meant, or all that there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(clip(word), names, n=1)
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    return f"There is: {', '.join(f'`{name}`' for name in names)}." if names else ""
+
+
+def describe(value: Json) -> str:
+    """Return a value in a few words."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the text `{clip(value)}`"
+    return "a mapping" if isinstance(value, Mapping) else "a list"
+
+
+def _report(draft: Draft, details: ErrorDetails) -> None:
+    # Pydantic appends this to the path when a key of a mapping is wrong.
+    path = tuple(part for part in details["loc"] if part != "[key]")
+    kind, value, context = details["type"], details["input"], details.get("ctx", {})
+    info = _field_info(path)
+    fix = _advice(info)
+    if kind == "extra_forbidden":
+        owner = format_path(path[:-1]) or "a manifest"
+        message = f"{owner} has no field `{clip(str(path[-1]))}`"
+        fix = suggest(str(path[-1]), _fields(path[:-1]))
+        draft.report(path, Code.UNKNOWN_FIELD, message, fix=fix, place=draft.key_place(path))
+    elif kind == "missing":
+        owner = format_path(path[:-1]) or "the manifest"
+        message = f"{owner} lacks `{path[-1]}`"
+        draft.report(path, Code.MISSING_FIELD, message, fix=f"Add it: {fix}" if fix else "")
+    elif kind in _TYPES:
+        message = f"is {describe(value)}; it must be {_TYPES[kind]}"
+        draft.report(path, Code.WRONG_TYPE, message, fix=fix)
+    elif kind in _RANGES:
+        message = f"is {value}; {_RANGES[kind].format(**context)}"
+        draft.report(path, Code.OUT_OF_RANGE, message, fix=fix)
+    elif kind in _LENGTHS:
+        draft.report(path, Code.OUT_OF_RANGE, _LENGTHS[kind].format(**context), fix=fix)
+    elif kind == "literal_error":
+        _report_choice(draft, path, value, info)
+    elif kind == "string_pattern_mismatch":
+        message = f"is {describe(value)}, which is malformed"
+        draft.report(path, Code.INVALID_VALUE, message, fix=fix)
+    elif kind in Code.__members__:
+        draft.report(path, Code[kind], details["msg"], fix=_way_out(Code[kind], fix))
+    else:
+        draft.report(path, Code.INVALID_VALUE, details["msg"], fix=fix)
+
+
+def _report_choice(draft: Draft, path: FieldPath, value: Json, info: FieldInfo | None) -> None:
+    choices = [str(choice) for choice in get_args(info.annotation)] if info else []
+    choices = [choice for choice in choices if choice != "ask"]
+    allowed = " or ".join(", ".join(f"`{name}`" for name in choices).rsplit(", ", 1))
+    message = f"is {describe(value)}; it must be {allowed}"
+    code = Code.INVALID_VALUE if isinstance(value, str) else Code.WRONG_TYPE
+    close = difflib.get_close_matches(clip(str(value)), choices, n=1)
+    fix = f"Did you mean `{close[0]}`?" if close else _advice(info)
+    draft.report(path, code, message, fix=fix)
+
+
+def _way_out(code: Code, advice: str) -> str:
+    return "Remove it for now." if code is Code.NOT_SUPPORTED_YET else advice
+
+
+def _advice(info: FieldInfo | None) -> str:
+    if info is None or not info.description:
+        return ""
+    text = f"{info.description[0].upper()}{info.description[1:]}"
+    if not info.examples:
+        return f"{text}."
+    example = yaml.safe_dump(info.examples[0], default_flow_style=True, sort_keys=False)
+    return f"{text}, such as `{example.partition(chr(10))[0]}`."
+
+
+def _fields(path: FieldPath) -> list[str]:
+    """Return the fields that the mapping at a path may have."""
+    model = _annotation(path)
+    return list(_by_name(model)) if _is_model(model) else []
+
+
+def _field_info(path: FieldPath) -> FieldInfo | None:
+    """Return what the manifest says about a field; of an item, about its list."""
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
+    model = _annotation(path[:-1]) if path else None
+    return _by_name(model).get(str(path[-1])) if _is_model(model) else None
+
+
+def _annotation(path: FieldPath) -> object:
+    """Return the type of the value at a path."""
+    kind: object = Manifest
+    for part in path:
+        if _is_model(kind):
+            info = _by_name(kind).get(str(part))
+            kind = info.annotation if info else None
+        else:
+            # The items of a list or of a mapping.
+            kind = (get_args(kind) or (None,))[-1]
+    return kind
+
+
+def _is_model(kind: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _by_name(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {info.alias or name: info for name, info in model.model_fields.items()}

@@ -1,0 +1,70 @@
+"""SQLite as the store of one service: acknowledged means durable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
+from sqlalchemy.pool import StaticPool
+from sqlmodel import Session
+
+
+class SchemaTooNew(Exception):
+    """The file was written by a later release; it is left alone."""
+
+
+def open_database(path: Path, tables: MetaData, *, version: int = 1) -> Engine:
+    """Open a file, make its tables, and refuse one that a later release wrote.
+
+    `synchronous=FULL` with WAL: a commit that returned survives a power cut (sqlite.org/pragma).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, hide_parameters=True)
+    return _prepare(engine, tables, version)
+
+
+def open_memory_database(tables: MetaData, *, version: int = 1) -> Engine:
+    """Open a database that lives as long as its engine, for simulations and tests."""
+    engine = create_engine(
+        "sqlite://",
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False},
+        hide_parameters=True,
+    )
+    return _prepare(engine, tables, version)
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """Run a block as one transaction that takes the write lock at its start.
+
+    Taking it late would let two writers read the same state and one of them fail half-way.
+    """
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def _prepare(engine: Engine, tables: MetaData, version: int) -> Engine:
+    @event.listens_for(engine, "connect")
+    def _(connection: object, _record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]  # sqlite3, untyped here
+        cursor = connection.cursor()  # type: ignore[attr-defined]  # as above
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    with engine.begin() as connection:
+        found = connection.execute(text("PRAGMA user_version")).scalar_one()
+        if found > version:
+            problem = f"{engine.url.database} has schema {found}, this release knows {version}"
+            raise SchemaTooNew(problem)
+        tables.create_all(connection)
+        connection.execute(text(f"PRAGMA user_version={version}"))
+    return engine

@@ -1,0 +1,1 @@
+"""The `actionvm` command: a client of the six services like any other, and their supervisor."""

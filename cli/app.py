@@ -1,0 +1,51 @@
+"""The application: every command under its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from .command import DEFAULT_HOME, Command, Context, HomeOption
+from .commands import agents, demo, doctor, gas, knowledge, models, runs, secrets, system
+from .home import Home
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="ActionVM: compiles agents into signed bundles and executes them durably.",
+    epilog="Start with: actionvm up --detach, then: actionvm run examples/market-brief/agent.yaml",
+)
+
+
+@app.callback()
+def options(context: typer.Context, home: HomeOption = DEFAULT_HOME) -> None:
+    """ActionVM: compiles agents into signed bundles and executes them durably."""
+    context.obj = Context(Home(home.expanduser().absolute()))
+
+
+commands: dict[str, Callable[..., None]] = {
+    "up": system.up,
+    "down": system.down,
+    "status": system.status,
+    "doctor": doctor.doctor,
+    "validate": agents.validate,
+    "assemble": agents.assemble,
+    "run": runs.run,
+    "runs": runs.list_runs,
+    "show": runs.show,
+    "watch": runs.watch,
+    "cancel": runs.cancel,
+    "demo": demo.demo,
+}
+for name, command in commands.items():
+    app.command(name, cls=Command)(command)
+for name, group in {
+    "secrets": secrets.app,
+    "knowledge": knowledge.app,
+    "gas": gas.app,
+    "models": models.app,
+}.items():
+    app.add_typer(group, name=name)

@@ -1,0 +1,91 @@
+"""What every command of the command line has in common: options, errors, the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperCommand
+
+from .client import Client, connect_system
+from .errors import CommandError
+from .home import Home
+from .output import print_error
+from .services import ROOT
+
+DEFAULT_HOME = ROOT / ".actionvm"
+
+Result = TypeVar("Result")
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON: one document, or one per line as it happens.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Fill in a parameter of a template."),
+]
+HomeOption = Annotated[
+    Path, typer.Option("--home", envvar="ACTIONVM_HOME", help="Folder of keys, data and logs.")
+]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the options before the command say."""
+
+    home: Home
+
+
+class Command(TyperCommand):
+    """A command whose operating errors are told in words, never as a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  # typer does not publish these types
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Whoever reads has seen enough, such as `head`.
+            raise
+        except OSError as error:
+            failure = CommandError(
+                f"{error.filename or 'the system'}: {error.strerror}",
+                reason="FILE_UNUSABLE",
+                fix="check the path, its permissions, and the space on its disk",
+            )
+        except UnicodeEncodeError:
+            failure = CommandError("an argument is not UTF-8 text", reason="INVALID_FIELD")
+        except CommandError as error:
+            failure = error
+        print_error(failure, as_json=bool(ctx.params.get("as_json")))
+        raise typer.Exit(failure.exit_code)
+
+
+def group(text: str) -> typer.Typer:
+    """Return a group of commands."""
+    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+
+
+def home_of(context: typer.Context) -> Home:
+    """Return the home folder that the options before the command name."""
+    found = context.find_object(Context)
+    assert found is not None, "the callback of the application runs before every command"
+    return found.home
+
+
+def ask(context: typer.Context, work: Callable[[Client], Awaitable[Result]]) -> Result:
+    """Do something with the services of the system in the home folder."""
+
+    async def connected() -> Result:
+        async with connect_system(home_of(context)) as client:
+            return await work(client)
+
+    return perform(connected())
+
+
+def perform(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run the async part of a command."""
+    return asyncio.run(work)

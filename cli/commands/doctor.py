@@ -1,0 +1,174 @@
+"""The command that says in plain words why something does not run: doctor."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import typer
+from rich.text import Text
+
+from ..command import AsJson, home_of, perform
+from ..errors import CommandError, ExitCode
+from ..health import examine
+from ..home import Home
+from ..lifecycle import check_ports
+from ..output import console, print_json, table
+from ..services import MODELS_DIR, PORT_BASE
+from ..state import State, read_alive
+
+PYTHON_MIN = (3, 11)
+FREE_BYTES_MIN = 500_000_000
+OTHERS = 0o077
+IMPORT_SECONDS = 60
+
+
+class Verdict(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    NOTE = "note"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found, and the way out."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+    fix: str = ""
+
+
+def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Check this machine and this system, and say what to do about what is wrong.
+
+    Example: actionvm doctor
+    """
+    home = home_of(context)
+    state = read_alive(home)
+    findings = [
+        check_python(),
+        check_compiler(),
+        check_llama(),
+        check_model(MODELS_DIR),
+        check_home(home),
+        check_disk(home),
+        *(check_services(state) if state else [_check_free_ports()]),
+        Finding(
+            "key storage",
+            Verdict.NOTE,
+            "an emulation of sealed storage: keys are encrypted, but their root key lies on this "
+            "disk; it does not protect against root on this machine",
+        ),
+    ]
+    if as_json:
+        print_json({"findings": [asdict(one) for one in findings]})
+    else:
+        _print(findings)
+    failed = [one for one in findings if one.verdict is Verdict.FAIL]
+    if any(one.check.startswith("service ") for one in failed):
+        raise typer.Exit(ExitCode.UNREACHABLE)
+    if failed:
+        raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+def check_python() -> Finding:
+    """Check the version of the interpreter."""
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] < PYTHON_MIN:
+        return Finding("python", Verdict.FAIL, f"{found} is too old", "install Python 3.11")
+    return Finding("python", Verdict.OK, found)
+
+
+def check_compiler() -> Finding:
+    """Look for what builds llama.cpp; once it is built, nobody needs it."""
+    missing = [name for name in ("cc", "c++") if shutil.which(name) is None]
+    if missing:
+        way_out = "only needed to build llama.cpp: install gcc and g++"
+        return Finding("compiler", Verdict.NOTE, f"no {' and no '.join(missing)}", way_out)
+    return Finding("compiler", Verdict.OK, "cc and c++")
+
+
+def check_llama() -> Finding:
+    """Import llama.cpp in a process of its own: a build for another processor crashes."""
+    command = [sys.executable, "-c", "import llama_cpp; print(llama_cpp.__version__)"]
+    way_out = "build it again: rm -rf .venv && make setup"
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("llama.cpp", Verdict.FAIL, "does not load within a minute", way_out)
+    if done.returncode == -signal.SIGILL:
+        return Finding("llama.cpp", Verdict.FAIL, "was built for another processor", way_out)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exited with {done.returncode}"]
+        return Finding("llama.cpp", Verdict.FAIL, lines[-1], way_out)
+    return Finding("llama.cpp", Verdict.OK, f"llama-cpp-python {done.stdout.strip()}")
+
+
+def check_model(folder: Path) -> Finding:
+    """Look for a model that the linker can load."""
+    found = sorted(path.stem for path in folder.glob("*.gguf"))
+    if not found:
+        way_out = "make run builds one; or put a GGUF file there"
+        return Finding("models", Verdict.FAIL, f"none in {folder}", way_out)
+    return Finding("models", Verdict.OK, ", ".join(f"local/{name}" for name in found))
+
+
+def check_home(home: Home) -> Finding:
+    """Check that nobody else can read keys and tokens."""
+    if not home.folder.exists():
+        return Finding("home", Verdict.OK, f"{home.folder} will be made by actionvm up")
+    private = [home.folder, home.tokens_dir, *home.tokens_dir.glob("*")]
+    for path in private:
+        if path.exists() and path.stat().st_mode & OTHERS:
+            detail = f"others can read {path}"
+            return Finding("home", Verdict.FAIL, detail, f"chmod -R go= {home.folder}")
+    return Finding("home", Verdict.OK, f"{home.folder}, private")
+
+
+def check_disk(home: Home) -> Finding:
+    """Check that what is acknowledged can be written."""
+    folder = next(path for path in (home.folder, *home.folder.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 1e9:.1f} GB free at {folder}"
+    if free < FREE_BYTES_MIN:
+        return Finding("disk", Verdict.FAIL, detail, "free at least 0.5 GB, or use another --home")
+    return Finding("disk", Verdict.OK, detail)
+
+
+def check_services(state: State) -> Iterator[Finding]:
+    """Ask every service of a running system."""
+    for one in perform(examine(state)):
+        name = f"service {one.service}"
+        if one.health == "serving":
+            yield Finding(name, Verdict.OK, f"serves at {one.child.address}")
+        else:
+            detail = f"{one.health} at {one.child.address} {one.child.last_exit}".strip()
+            yield Finding(name, Verdict.FAIL, detail, "actionvm status shows the end of its log")
+
+
+def _check_free_ports() -> Finding:
+    try:
+        check_ports(PORT_BASE)
+    except CommandError as error:
+        return Finding("ports", Verdict.FAIL, error.message, error.fix)
+    return Finding("ports", Verdict.OK, "free; nothing runs, actionvm up starts it")
+
+
+def _print(findings: list[Finding]) -> None:
+    styles = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAIL: "bold red"}
+    rows = [
+        (one.check, Text(one.verdict.value, styles[one.verdict]), one.detail, one.fix)
+        for one in findings
+    ]
+    console().print(table("check", "", "found", "way out", rows=rows))

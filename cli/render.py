@@ -1,0 +1,137 @@
+"""What a run looks like in words: one line for each event, and the receipt as a table."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from actionvm.action.v1 import action_pb2
+from actionvm.assembler.v1 import assembler_pb2
+from actionvm.runtime.v1 import runtime_pb2
+
+from .output import clean, table
+
+TEXT_LENGTH_MAX = 2_000
+
+STATE_STYLES = {
+    runtime_pb2.Run.STATE_SUCCEEDED: "bold green",
+    runtime_pb2.Run.STATE_FAILED: "bold red",
+    runtime_pb2.Run.STATE_CANCELLED: "bold yellow",
+}
+
+
+def state_text(state: runtime_pb2.Run.State.ValueType) -> Text:
+    """Return the state of a run in colour."""
+    name = runtime_pb2.Run.State.Name(state).removeprefix("STATE_").lower()
+    return Text(name, STATE_STYLES.get(state, "cyan"))
+
+
+def describe_progress(progress: assembler_pb2.Progress) -> Text:
+    """Return one stage of an assembly."""
+    name = assembler_pb2.Stage.Name(progress.stage).removeprefix("STAGE_").lower()
+    return _line(name, progress.detail)
+
+
+def describe_assembly(assembly: assembler_pb2.Assembly) -> Text:
+    """Return what was assembled."""
+    # Without its prefix, so that the digest fits into a line of 80 columns.
+    digest = assembly.bundle.name.removeprefix("bundles/")
+    price = _line("price", f"at most {assembly.step_gas_max} gas a step")
+    return Text("\n").join([_line("bundle", digest), price])
+
+
+def describe_event(event: runtime_pb2.WatchRunResponse) -> Text | None:
+    """Return the line of one event; None for those that are no news to a person."""
+    match event.WhichOneof("event"):
+        case "started":
+            dry_run = "as a dry run: nothing is changed outside"
+            return _line("started", dry_run if event.started.dry_run else "")
+        case "retrieved":
+            documents = ", ".join(name.rpartition("/")[2] for name in event.retrieved.documents)
+            return _line("knowledge", documents or "nothing fits the input")
+        case "generated":
+            return _describe_generation(event.generated)
+        case "decided":
+            return _describe_decision(event.decided)
+        case "sent":
+            return _line("sent", event.sent.call_id)
+        case "acted":
+            acted = event.acted
+            style = "red" if acted.failed else "green"
+            outcome = f"{acted.action} {'failed' if acted.failed else 'done'} ({acted.gas} gas): "
+            return _line("result", outcome + _shorten(acted.result), style)
+        case "cancel_requested":
+            return _line("cancel", "was asked for", "yellow")
+        case _:
+            return None
+
+
+def gas_of(event: runtime_pb2.WatchRunResponse) -> int:
+    """Return what the step that an event tells of has cost."""
+    match event.WhichOneof("event"):
+        case "generated":
+            return event.generated.gas
+        case "acted":
+            return event.acted.gas
+        case _:
+            return 0
+
+
+def render_end(finished: runtime_pb2.RunFinished) -> RenderableType:
+    """Return the answer, or why there is none."""
+    if finished.state == runtime_pb2.Run.STATE_SUCCEEDED:
+        return Group(Text("answer", "bold"), Text(clean(finished.answer)))
+    lines = [state_text(finished.state)]
+    if finished.HasField("failure"):
+        failure = finished.failure
+        lines.append(Text(clean(f"{failure.reason}: {failure.message}"), "red"))
+    return Group(*lines)
+
+
+def render_receipt(receipt: action_pb2.Receipt, flaw: str) -> RenderableType:
+    """Return the bill line by line; `flaw` is what is wrong with it, empty if it was verified."""
+    rows = [
+        (str(charge.line), charge.item, _describe_usages(charge), str(charge.gas))
+        for charge in receipt.charges
+    ]
+    rows.append(("", "total", "", str(receipt.total_gas)))
+    verdict = (
+        Text(f"✗ not verified: {flaw}", "bold red")
+        if flaw
+        else Text("✓ signature verified with keys/receipts", "green")
+    )
+    bill = table("line", "item", "used", "gas", rows=rows, right=("line", "gas"))
+    return Group(Text("receipt", "bold"), bill, verdict)
+
+
+def _describe_usages(charge: action_pb2.Charge) -> str:
+    meters = action_pb2.Usage.Meter
+    parts = (
+        f"{usage.amount} {meters.Name(usage.meter).removeprefix('METER_').lower()}"
+        for usage in charge.usages
+    )
+    return ", ".join(parts).replace("_", " ")
+
+
+def _describe_generation(generated: runtime_pb2.GenerationFinished) -> Text:
+    calls = ", ".join(f"{call.action} {_shorten(call.arguments)}" for call in generated.calls)
+    said = _shorten(generated.text)
+    outcome = " ".join(part for part in (said, f"→ {calls}" if calls else "") if part)
+    return _line(f"step {generated.step}", f"({generated.gas} gas) {outcome}")
+
+
+def _describe_decision(decided: runtime_pb2.ActionDecided) -> Text:
+    decision = runtime_pb2.ActionDecided.Decision
+    name = decision.Name(decided.decision).removeprefix("DECISION_").lower().replace("_", " ")
+    style = "green" if decided.decision == decision.Value("DECISION_ALLOW") else "yellow"
+    rule = f" ({decided.rule})" if decided.rule else ""
+    return _line("decision", f"{name} {decided.call.action}{rule}", style)
+
+
+def _line(name: str, detail: str, style: str = "") -> Text:
+    return Text.assemble((f"{name:<10} ", "bold cyan"), (clean(detail), style))
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= TEXT_LENGTH_MAX else f"{text[:TEXT_LENGTH_MAX]}…"

@@ -1,0 +1,53 @@
+"""The six services: their order, ports, peers, and the environment that starts each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .home import Home
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS_DIR = ROOT / "models"
+HOST = "127.0.0.1"
+PORT_BASE = 7401
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service; `peers` are the services that it calls."""
+
+    name: str
+    peers: tuple[str, ...] = ()
+
+
+# The position is the offset from the base port.
+SERVICES = (
+    Service("assembler", ("linker", "keymanager", "knowledge", "gas", "runtime")),
+    Service("linker", ("gas",)),
+    Service("keymanager"),
+    Service("knowledge"),
+    Service("gas"),
+    Service("runtime", ("assembler", "linker", "keymanager", "knowledge", "gas")),
+)
+SERVICE_NAMES = tuple(service.name for service in SERVICES)
+
+
+def addresses(port_base: int) -> dict[str, str]:
+    """Return service -> host:port."""
+    return {name: f"{HOST}:{port_base + offset}" for offset, name in enumerate(SERVICE_NAMES)}
+
+
+def environment(home: Home, service: Service, listen: dict[str, str]) -> dict[str, str]:
+    """Return the settings of one service as docs/architecture.md names them."""
+    settings = {
+        "LISTEN": listen[service.name],
+        "DATA_DIR": str(home.data_dir(service.name)),
+        "IDENTITIES_FILE": str(home.identities_file),
+        "TOKEN_FILE": str(home.token_file(service.name)),
+        "LOG_LEVEL": "info",
+    }
+    settings |= {f"{peer.upper()}_ADDRESS": listen[peer] for peer in service.peers}
+    if service.name == "linker":
+        settings["MODELS_DIR"] = str(MODELS_DIR)
+    return {f"{service.name.upper()}_{key}": value for key, value in settings.items()}

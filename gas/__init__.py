@@ -1,0 +1,1 @@
+"""AI Gas System: prices, budgets, holds and receipts."""

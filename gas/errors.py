@@ -1,0 +1,96 @@
+"""Operating errors of the gas system, one class per reason of its contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chassis.errors import FailedPrecondition, NotFound, ResourceExhausted
+
+
+@dataclass(eq=False)
+class PriceNotFound(NotFound):
+    """The price table has nothing that matches an item."""
+
+    reason = "PRICE_NOT_FOUND"
+    message = "there is no price for '{item}'; add it to the price table (GAS_PRICES_FILE)"
+
+    item: str
+
+
+@dataclass(eq=False)
+class AccountNotFound(NotFound):
+    """Nothing was ever budgeted for an account, so nothing was spent either."""
+
+    reason = "ACCOUNT_NOT_FOUND"
+    message = "{account} is unknown; it exists once it has a budget: set one"
+
+    account: str
+
+
+@dataclass(eq=False)
+class HoldNotFound(NotFound):
+    """Nobody made a hold of this name."""
+
+    reason = "HOLD_NOT_FOUND"
+    message = "there is no {hold}; use the name that ReserveGas returned"
+
+    hold: str
+
+
+@dataclass(eq=False)
+class BudgetMissing(FailedPrecondition):
+    """An account without a budget may not spend."""
+
+    reason = "BUDGET_MISSING"
+    message = "{account} has no budget; set one before it spends"
+
+    account: str
+
+
+@dataclass(eq=False)
+class RunClosed(FailedPrecondition):
+    """A run that has its final receipt spends no more."""
+
+    reason = "RUN_CLOSED"
+    message = "{run} has its final receipt; start a new run"
+
+    run: str
+
+
+@dataclass(eq=False)
+class HoldReleased(FailedPrecondition):
+    """A hold was given back, so nothing is left to charge."""
+
+    reason = "HOLD_RELEASED"
+    message = "{hold} was given back; reserve again, with a new request_id"
+
+    hold: str
+
+
+@dataclass(eq=False)
+class HoldSettled(FailedPrecondition):
+    """A hold was charged, so it cannot be given back."""
+
+    reason = "HOLD_SETTLED"
+    message = "{hold} was charged with {gas} gas; a charge is final"
+
+    hold: str
+    gas: int
+
+
+@dataclass(eq=False)
+class BudgetExceeded(ResourceExhausted):
+    """A hold does not fit into what is left of the tightest budget of its account."""
+
+    reason = "BUDGET_EXCEEDED"
+    message = (
+        "{account} needs {gas} gas and has {gas_available} left of its budget "
+        "(origin {origin}, period {period}); raise the budget, ask for less, or wait for the next "
+        "period"
+    )
+
+    account: str
+    gas: int
+    gas_available: int
+    origin: str
+    period: str

@@ -1,0 +1,237 @@
+"""What may be spent, and what a run is billed: decisions without a database.
+
+The digest of a receipt is the SHA-256 of its canonical JSON (RFC 8785), in which every key is
+always present; `meter` is the name in the contract, such as `METER_INPUT_TOKENS`, and `usages`
+keep the order in which they were reported:
+
+    {"run": "runs/…", "account": "agents/…",
+     "charges": [{"line": 1, "item": "model local/babbler",
+                  "usages": [{"meter": "METER_INPUT_TOKENS", "amount": 12}],
+                  "gas": 2, "price_version": "…"}],
+     "total_gas": 2}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import Enum
+
+from chassis.canonical import Json, canonical_json
+from chassis.errors import RequestIdReused
+
+from .errors import BudgetExceeded, BudgetMissing, HoldReleased, HoldSettled
+from .prices import Tariff, Usage
+
+# What the contract and SQLite can hold: amounts come from outside, and their sum must not fail.
+AMOUNT_SUM_MAX = 2**63 - 1
+
+
+class Origin(Enum):
+    """Who set a budget; each origin has one per account."""
+
+    MANIFEST = "manifest"
+    OPERATOR = "operator"
+
+
+class Period(Enum):
+    """How often a budget renews."""
+
+    TOTAL = "total"
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+
+
+def period_start(period: Period, now: datetime) -> datetime:
+    """Return when the current period began; `now` is in UTC."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    match period:
+        case Period.TOTAL:
+            return datetime.min.replace(tzinfo=UTC)
+        case Period.HOUR:
+            return hour
+        case Period.DAY:
+            return hour.replace(hour=0)
+        case Period.MONTH:
+            return hour.replace(hour=0, day=1)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit on what an account spends; `gas_spent` is charged or held in the current period."""
+
+    account: str
+    origin: Origin
+    period: Period
+    gas_limit: int
+    gas_spent: int = 0
+
+    @property
+    def gas_left(self) -> int:
+        """Return what may still be held; never negative, also after the limit was lowered."""
+        return max(0, self.gas_limit - self.gas_spent)
+
+
+def gas_available(budgets: Sequence[Budget]) -> int:
+    """Return the most that could be reserved now: all budgets of an account apply together."""
+    return min((budget.gas_left for budget in budgets), default=0)
+
+
+def require_fit(account: str, gas: int, budgets: Sequence[Budget]) -> None:
+    """Refuse a hold that the tightest of the account's budgets does not cover."""
+    if not budgets:
+        raise BudgetMissing(account)
+    tightest = min(budgets, key=lambda budget: budget.gas_left)
+    if gas > tightest.gas_left:
+        raise BudgetExceeded(
+            account=account,
+            gas=gas,
+            gas_available=tightest.gas_left,
+            origin=tightest.origin.value,
+            period=tightest.period.value,
+        )
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What somebody asks to hold: the worst case of one call."""
+
+    request_id: str
+    account: str
+    run: str
+    item: str
+    usages: tuple[Usage, ...]
+
+
+class HoldState(Enum):
+    """Where a hold is in its life; all but the first are final."""
+
+    OPEN = "open"
+    SETTLED = "settled"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Gas that is set aside for one call, at the tariff of the moment in which it was made."""
+
+    name: str
+    reservation: Reservation
+    tariff: Tariff
+    gas: int
+    create_time: datetime
+    state: HoldState = HoldState.OPEN
+    charged_usages: tuple[Usage, ...] = ()
+    charged_gas: int = 0
+
+    @property
+    def gas_spent(self) -> int:
+        """Return what it takes from the budgets: all of it while open, then its charge."""
+        return self.gas if self.state is HoldState.OPEN else self.charged_gas
+
+
+def repeat(hold: Hold, reservation: Reservation) -> Hold:
+    """Answer a request id that was used before."""
+    if hold.reservation != reservation:
+        raise RequestIdReused(reservation.request_id)
+    return hold
+
+
+def settle(hold: Hold, usages: Sequence[Usage]) -> Hold:
+    """Charge what was used, at most what is held; the first settlement wins."""
+    match hold.state:
+        case HoldState.SETTLED:
+            return hold
+        case HoldState.RELEASED:
+            raise HoldReleased(hold.name)
+        case HoldState.OPEN:
+            return replace(
+                hold,
+                state=HoldState.SETTLED,
+                charged_usages=tuple(usages),
+                charged_gas=min(hold.tariff.price(usages), hold.gas),
+            )
+
+
+def release(hold: Hold) -> Hold:
+    """Give a hold back, once or again."""
+    if hold.state is HoldState.SETTLED:
+        raise HoldSettled(hold.name, hold.charged_gas)
+    return replace(hold, state=HoldState.RELEASED)
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One line of a receipt."""
+
+    item: str
+    usages: tuple[Usage, ...]
+    gas: int
+    price_version: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The bill of a run; its charges are numbered from 1.
+
+    A run that never asked for gas has no account.
+    """
+
+    run: str
+    account: str
+    charges: tuple[Charge, ...]
+
+    @property
+    def total_gas(self) -> int:
+        """Return the sum of the lines."""
+        return sum(charge.gas for charge in self.charges)
+
+    @property
+    def canonical(self) -> bytes:
+        """Return what the digest covers; see the docstring of this module."""
+        charges: list[Json] = [
+            {
+                "line": line,
+                "item": charge.item,
+                "usages": [
+                    {"meter": usage.meter.value, "amount": usage.amount} for usage in charge.usages
+                ],
+                "gas": charge.gas,
+                "price_version": charge.price_version,
+            }
+            for line, charge in enumerate(self.charges, start=1)
+        ]
+        return canonical_json(
+            {
+                "run": self.run,
+                "account": self.account,
+                "charges": charges,
+                "total_gas": self.total_gas,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Consumption:
+    """What one account consumed of one item so far."""
+
+    account: str
+    item: str
+    usages: tuple[Usage, ...] = ()
+    gas: int = 0
+    charge_count: int = 0
+
+
+def consume(consumption: Consumption, hold: Hold) -> Consumption:
+    """Add the charge of a hold; amounts stop at `AMOUNT_SUM_MAX`."""
+    amounts = {usage.meter: usage.amount for usage in consumption.usages}
+    for usage in hold.charged_usages:
+        amounts[usage.meter] = min(amounts.get(usage.meter, 0) + usage.amount, AMOUNT_SUM_MAX)
+    return replace(
+        consumption,
+        usages=tuple(Usage(meter, amounts[meter]) for meter in amounts),
+        gas=consumption.gas + hold.charged_gas,
+        charge_count=consumption.charge_count + 1,
+    )

@@ -1,0 +1,25 @@
+"""What is known about a secret without its value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+
+
+class Kind(IntEnum):
+    """What a secret may be used for; the numbers are those of the contract and of the store."""
+
+    API_KEY = 1
+    ED25519 = 2
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret as everybody may see it; `rotate_time` is the time of its present version."""
+
+    name: str
+    kind: Kind
+    version: int
+    create_time: datetime
+    rotate_time: datetime

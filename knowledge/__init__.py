@@ -1,0 +1,1 @@
+"""Knowledge Storage: keeps what agents know, and finds it."""

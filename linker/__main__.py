@@ -1,0 +1,49 @@
+"""Starts the linker: `python -m linker`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from chassis import server
+from chassis.channel import connect
+from chassis.clock import SystemClock
+from chassis.config import load, read_token
+from chassis.database import open_database
+from chassis.server import Hosted
+from chassis.telemetry import Telemetry
+
+from .clients import GasClient
+from .config import LinkerConfig
+from .linker import Linker
+from .providers.local import LocalProvider
+from .service import LinkerService, hosted
+from .store import TABLES, LinkStore
+
+
+@asynccontextmanager
+async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncIterator[Hosted]:
+    """Build the service on the links of its data folder and the models of this machine."""
+    server.ensure_private_folder(config.data_dir)
+    database = open_database(config.data_dir / "linker.db", TABLES)
+    channel = connect(config.gas_address, read_token(config), interceptors=telemetry.client)
+    local = LocalProvider(
+        config.models_dir, threads=config.threads, context_tokens_max=config.context_tokens
+    )
+    linker = Linker({"local": local}, LinkStore(database), GasClient(channel), SystemClock())
+    try:
+        yield hosted(LinkerService(linker))
+    finally:
+        await local.close()
+        await linker.close()
+        await channel.close(None)
+        database.dispose()
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    server.run("linker", load(LinkerConfig), open_service)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Links: what an agent asks of a model, and the checked connection that it gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from chassis.canonical import Json, canonical_json, sha256_hex
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What an agent asks for; `model` is `provider/name`."""
+
+    model: str
+    credential: str = ""
+    needs_actions: bool = False
+    context_tokens_min: int = 0
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a provider knows of an open model; `weights_sha256` is empty where they are remote."""
+
+    context_tokens: int
+    takes_actions: bool
+    constrains_output: bool
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A model that could be linked; `name` is `provider/name` or, inside a provider, the rest."""
+
+    name: str
+    size_bytes: int = 0
+    is_loaded: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """A configuration that a model was found for, with what was found."""
+
+    config: ModelConfig
+    facts: ModelFacts
+    create_time: datetime
+
+    @property
+    def name(self) -> str:
+        """Return `links/{id}`, which depends on the configuration alone."""
+        return link_name(self.config)
+
+
+def link_name(config: ModelConfig) -> str:
+    """Return the name of the link of a configuration, the same on any machine."""
+    content: Json = {
+        "model": config.model,
+        "credential": config.credential,
+        "needs_actions": config.needs_actions,
+        "context_tokens_min": config.context_tokens_min,
+    }
+    return f"links/{sha256_hex(canonical_json(content))[:32]}"

@@ -1,0 +1,66 @@
+"""What the linker needs of others: models that generate, and a meter that is paid."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .conversation import Conversation, Delta, Finished, Prompt, Tokens
+from .links import ListedModel, ModelFacts
+
+
+class OpenModel(Protocol):
+    """A model that is ready to answer."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Return what is known of the model."""
+
+    async def count_tokens(self, conversation: Conversation) -> int:
+        """Return how many tokens the model would read."""
+
+    def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
+        """Yield deltas, then `Finished`; stop before the next token once this is closed.
+
+        The first delta comes when the model has read the prompt. Until then this may raise
+        `QueueFull` and `SchemaUnsupported`. The caller has made sure that everything fits into the
+        context.
+        """
+
+
+class Provider(Protocol):
+    """Where models come from; models are named without the provider here."""
+
+    async def models(self) -> Sequence[ListedModel]:
+        """Return the models that could be opened, by name."""
+
+    async def open(self, model: str) -> OpenModel:
+        """Return a model. Raises `ModelNotFound` and `ModelUnusable`. Opening again is cheap."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The worst case of one generation, and who pays for it."""
+
+    request_id: str
+    account: str
+    run: str
+    item: str
+    worst: Tokens
+
+
+class GasMeter(Protocol):
+    """Holds gas before a generation, and charges it after. Answers in bounded time."""
+
+    async def reserve(self, reservation: Reservation) -> str:
+        """Return the hold; the same request id gives the same hold.
+
+        Raises `BudgetExceeded`, `GasRefused`, `RequestIdReused` and `PeerUnavailable`.
+        """
+
+    async def settle(self, hold: str, used: Tokens) -> int:
+        """Charge a hold and return the gas. Settling again changes nothing.
+
+        Raises `GasRefused` and `PeerUnavailable`.
+        """

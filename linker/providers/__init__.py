@@ -1,0 +1,1 @@
+"""The providers of models; each is one implementation of `linker.ports.Provider`."""

@@ -1,0 +1,148 @@
+"""Models whose weights lie on this machine, run by llama.cpp."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from chassis.errors import InvalidField
+
+from ..conversation import Conversation, Delta, Finished, Prompt
+from ..errors import ModelNotFound
+from ..links import ListedModel, ModelFacts
+from .engine import WAITING_MAX, Engine, IsCancelled
+from .template import TemplateFailed
+
+if TYPE_CHECKING:
+    from .weights import Weights
+
+# A name is a file name and nothing else: no separator, and no dot at its start.
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}")
+SUFFIX = ".gguf"
+# Memory is for the models in use; the one that was not used for longest makes room.
+LOADED_MAX = 2
+
+# What tells one version of a file from the next without reading it.
+_Stamp: TypeAlias = tuple[int, int, int]
+
+
+class LocalProvider:
+    """`<name>.gguf` in a folder; loaded when first used."""
+
+    def __init__(
+        self, folder: Path, *, threads: int, context_tokens_max: int, waiting_max: int = WAITING_MAX
+    ) -> None:
+        self._folder = folder
+        self._threads = threads
+        self._context_tokens_max = context_tokens_max
+        self._engine = Engine(waiting_max=waiting_max)
+        self._loaded: OrderedDict[str, tuple[_Stamp, Weights]] = OrderedDict()
+        self._loading = asyncio.Lock()
+
+    async def models(self) -> Sequence[ListedModel]:
+        """Return the files of the folder that can be named."""
+
+        def sizes() -> dict[str, int]:
+            paths = sorted(self._folder.glob(f"*{SUFFIX}"))
+            return {path.stem: path.stat().st_size for path in paths if path.is_file()}
+
+        return [
+            ListedModel(name, size_bytes=size, is_loaded=name in self._loaded)
+            for name, size in (await asyncio.to_thread(sizes)).items()
+            if MODEL_NAME.fullmatch(name)
+        ]
+
+    async def open(self, model: str) -> LocalModel:
+        """Return a model, loaded. Raises `ModelNotFound` and `ModelUnusable`."""
+        path = self._folder / f"{model}{SUFFIX}"
+        if not MODEL_NAME.fullmatch(model):
+            raise ModelNotFound(f"local/{model}")
+        try:
+            status = await asyncio.to_thread(path.stat)
+        except OSError as error:
+            raise ModelNotFound(f"local/{model}") from error
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+        async with self._loading:
+            known = self._loaded.pop(model, None)
+            if known is None or known[0] != stamp:
+                known = stamp, await self._load(model, path)
+            self._loaded[model] = known
+            while len(self._loaded) > LOADED_MAX:
+                self._loaded.popitem(last=False)
+        return LocalModel(self._engine, known[1])
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        await self._engine.close()
+
+    async def _load(self, model: str, path: Path) -> Weights:
+        def load(_: IsCancelled) -> Iterator[Weights]:
+            # llama.cpp costs a quarter of a second and memory, so only who uses it imports it.
+            from .weights import load_weights  # noqa: PLC0415
+
+            yield load_weights(
+                model,
+                path,
+                context_tokens_max=self._context_tokens_max,
+                threads=self._threads,
+            )
+
+        async with aclosing(self._engine.stream(load)) as results:
+            return await anext(results)
+
+
+class LocalModel:
+    """A loaded model; what it is asked waits for the engine."""
+
+    def __init__(self, engine: Engine, weights: Weights) -> None:
+        self._engine = engine
+        self._weights = weights
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Return what is known of the model."""
+        return ModelFacts(
+            context_tokens=self._weights.model.context_tokens,
+            takes_actions=self._weights.template.takes_actions,
+            constrains_output=True,
+            weights_sha256=self._weights.sha256,
+        )
+
+    async def count_tokens(self, conversation: Conversation) -> int:
+        """Return how many tokens the model would read."""
+        return len(await self._tokenize(conversation))
+
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
+        """Yield deltas and the end; see `OpenModel`."""
+        from .grammar import make_grammar  # noqa: PLC0415  # loaded with the weights
+        from .writing import Writing  # noqa: PLC0415  # the same
+
+        weights = self._weights
+        matcher = await asyncio.to_thread(
+            make_grammar, weights.tokenizer, prompt.choice, prompt.conversation.actions
+        )
+        writing = Writing(
+            weights.model,
+            weights.exits,
+            matcher,
+            tokens=await self._tokenize(prompt.conversation),
+            prompt=prompt,
+        )
+        async with aclosing(self._engine.stream(writing.events)) as events:
+            async for event in events:
+                yield event
+
+    async def _tokenize(self, conversation: Conversation) -> list[int]:
+        def tokenize() -> list[int]:
+            return self._weights.model.tokenize(self._weights.template.render(conversation))
+
+        # Off the event loop, and not in the queue: counting needs the vocabulary only.
+        try:
+            return await asyncio.to_thread(tokenize)
+        except TemplateFailed as error:
+            raise InvalidField("messages", f"do not suit the model: {error}") from error

@@ -1,0 +1,53 @@
+"""A model of this machine in memory, with all that answering takes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import llguidance
+
+from ..errors import ModelUnusable
+from .gguf import BadGguf, read_header
+from .grammar import Exits
+from .llama import LlamaModel, LoadFailed, start_llama
+from .template import ChatTemplate, TemplateFailed
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A loaded file. The tokenizer points into the model and must not outlive it."""
+
+    sha256: str
+    model: LlamaModel
+    tokenizer: llguidance.LLTokenizer
+    template: ChatTemplate
+    exits: Exits
+
+
+def load_weights(name: str, path: Path, *, context_tokens_max: int, threads: int) -> Weights:
+    """Load a file, on the thread of the engine. Raises `ModelUnusable`."""
+    try:
+        header = read_header(path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        start_llama()
+        model = LlamaModel(path, context_tokens_max=context_tokens_max, threads=threads)
+        return Weights(
+            sha256=sha256,
+            model=model,
+            tokenizer=model.make_tokenizer(),
+            template=ChatTemplate(
+                header.chat_template,
+                bos=_text(model, model.bos),
+                controls=[_text(model, token) for token in sorted(model.controls)],
+            ),
+            exits=Exits(model.pieces),
+        )
+    except (BadGguf, LoadFailed, TemplateFailed, OSError) as error:
+        raise ModelUnusable(f"local/{name}", f"{error}") from error
+
+
+def _text(model: LlamaModel, token: int) -> str:
+    return model.pieces[token].decode("utf-8", "replace") if token >= 0 else ""

@@ -1,0 +1,93 @@
+"""JSON and JSON Schemas from outside, parsed with care, and the former checked by the latter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NoReturn, TypeAlias, cast
+
+import jsonschema
+import referencing
+from jsonschema import Draft202012Validator, validators
+
+from chassis.canonical import Json, canonical_json
+
+from .conversation import Action, WrittenCall
+from .errors import SchemaUnsupported
+
+Schema: TypeAlias = "Mapping[str, Json]"
+
+SCHEMAS_KNOWN_MAX = 256
+
+# Patterns are left to the grammar, which matches them in linear time. Python's `re` does not, so
+# that a hostile pattern would stop this process.
+_Validator = validators.extend(  # type: ignore[no-untyped-call]  # the stubs lack it
+    Draft202012Validator, {"pattern": None, "patternProperties": None}
+)
+# References to anything outside the schema find nothing; without this, jsonschema would fetch them.
+_NOTHING_ELSE: referencing.Registry[object] = referencing.Registry()
+
+
+class Malformed(ValueError):
+    """Text is not what it must be; the message says what is wrong."""
+
+
+def parse_json(text: str) -> Json:
+    """Return the value of JSON text; NaN and its kind are not JSON. Raises `Malformed`."""
+    try:
+        return cast("Json", json.loads(text, parse_constant=_refuse_constant))
+    except RecursionError as error:
+        raise Malformed("is nested too deeply") from error
+    except ValueError as error:
+        raise Malformed(f"is not JSON: {error}") from error
+
+
+def parse_object(text: str) -> Schema:
+    """Return the JSON object that a text holds. Raises `Malformed`."""
+    value = parse_json(text)
+    if not isinstance(value, Mapping):
+        raise Malformed("is not a JSON object")
+    return value
+
+
+# The same actions come with every generation of an agent, and checking a schema takes milliseconds.
+@lru_cache(maxsize=SCHEMAS_KNOWN_MAX)
+def parse_schema(text: str) -> Schema:
+    """Return the JSON Schema of an object. Raises `Malformed`."""
+    schema = parse_object(text)
+    if schema.get("type") != "object":
+        raise Malformed('must describe an object: give it "type": "object"')
+    try:
+        Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise Malformed(f"is not a JSON Schema: {error.message[:200]}") from error
+    except RecursionError as error:
+        raise Malformed("is nested too deeply") from error
+    return schema
+
+
+def checked_arguments(call: WrittenCall, actions: tuple[Action, ...]) -> str:
+    """Return the arguments of a call as canonical JSON that satisfies the action's schema.
+
+    Raises `SchemaUnsupported`: then the grammar has allowed what the schema does not.
+    """
+    offered = {action.name: action for action in actions}
+    if call.action not in offered:
+        raise SchemaUnsupported(call.action, "the model called what was not on offer")
+    schema = parse_schema(offered[call.action].parameters_schema)
+    try:
+        arguments = parse_object(call.arguments)
+        validator = _Validator(schema, registry=_NOTHING_ELSE)
+        problem = jsonschema.exceptions.best_match(validator.iter_errors(arguments))
+        if problem is None:
+            return canonical_json(arguments).decode()
+        # The message of jsonschema would quote what the model wrote.
+        path = problem.json_path
+        raise SchemaUnsupported(call.action, f"'{problem.validator}' was not kept at {path}")
+    except (ValueError, RecursionError, referencing.exceptions.Unresolvable) as error:
+        raise SchemaUnsupported(call.action, type(error).__name__) from error
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number")

@@ -1,0 +1,1 @@
+"""The language models that we ship, and the scripts that write them."""

@@ -1,0 +1,1 @@
+"""Executes bundles durably: nothing acknowledged is lost, and no effect happens twice."""

@@ -1,0 +1,77 @@
+"""Starts the runtime: `python -m runtime`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+from grpc import aio
+
+from chassis import server
+from chassis.channel import connect
+from chassis.clock import SystemClock
+from chassis.config import load, read_token
+from chassis.database import open_database
+from chassis.server import Hosted
+from chassis.telemetry import Telemetry
+
+from .audience import Audience
+from .clients import (
+    AssemblerClient,
+    GasClient,
+    KeymanagerClient,
+    KnowledgeClient,
+    LinkerClient,
+)
+from .conductor import Conductor
+from .config import RuntimeConfig
+from .connectors.catalogue import catalogue
+from .performance import Stage
+from .service import RuntimeService, hosted
+from .store import TABLES, RunStore
+
+
+@asynccontextmanager
+async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIterator[Hosted]:
+    """Open the journal, resume what is open, and build the service."""
+    token = read_token(config)
+    folder = server.ensure_private_folder(config.data_dir)
+    engine = open_database(folder / "runtime.db", TABLES)
+    async with AsyncExitStack() as stack:
+        stack.callback(engine.dispose)
+
+        async def channel_to(address: str) -> aio.Channel:
+            channel = connect(address, token, interceptors=telemetry.client)
+            return await stack.enter_async_context(channel)
+
+        knowledge = KnowledgeClient(await channel_to(config.knowledge_address))
+        signer = KeymanagerClient(await channel_to(config.keymanager_address))
+        # The proxies of the environment are for people; an agent goes where its bundle says.
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        stage = Stage(
+            store=RunStore(engine),
+            audience=Audience(),
+            clock=SystemClock(),
+            model=LinkerClient(await channel_to(config.linker_address)),
+            knowledge=knowledge,
+            meter=GasClient(await channel_to(config.gas_address)),
+            signer=signer,
+            connectors=catalogue(http, knowledge, signer),
+        )
+        conductor = Conductor(stage)
+        await conductor.start()
+        stack.push_async_callback(conductor.stop)
+        bundles = AssemblerClient(await channel_to(config.assembler_address))
+        dice = random.SystemRandom()
+        yield hosted(RuntimeService(stage=stage, conductor=conductor, bundles=bundles, dice=dice))
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    server.run("runtime", load(RuntimeConfig), open_service)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""What a connector is: one action of the catalogue, performed outside or in another service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pydantic import JsonValue
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What the catalogue says about an action; schemas are JSON Schema, draft 2020-12."""
+
+    name: str
+    description: str
+    parameters_schema: Mapping[str, JsonValue]
+    effect: Literal["read", "write"]
+    needs_credential: bool
+    settings_schema: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Order:
+    """One call, allowed by policy, with all that a connector needs to perform it.
+
+    `key` stays the same however often the call is repeated; `collections` are those that the agent
+    may read; `arguments` are valid under the action's schema.
+    """
+
+    key: str
+    arguments: Mapping[str, JsonValue]
+    settings: Mapping[str, JsonValue]
+    credential: str
+    collections: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the model is told; `reason` is a code in capitals if the call was refused."""
+
+    value: JsonValue
+    reason: str = ""
+
+
+class Connector(Protocol):
+    """Performs one action of the catalogue.
+
+    `PeerUnavailable` says that nobody knows whether the call happened; the runtime then looks. Any
+    other refusal is a `Result` with a reason, or `RunFails` where no other arguments would help.
+    """
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Return what the catalogue says."""
+
+    async def perform(self, order: Order) -> Result:
+        """Perform a call; a service that has seen `key` drops the duplicate."""
+
+    async def find(self, order: Order, /) -> Result | None:
+        """Return what came of a call, or None if it never happened."""

@@ -1,0 +1,153 @@
+"""The action `board.post`: a short text on a message board, over HTTP, signed by its author."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import JsonValue
+
+from chassis.canonical import canonical_json, sha256_hex
+from chassis.errors import PeerUnavailable
+
+from ..jsontext import read_json
+from ..ports import Signer
+from . import Descriptor, Order, Result
+
+# From the first byte sent to the last one received.
+ANSWER_SECONDS_MAX = 10.0
+ANSWER_BYTES_MAX = 64 * 1024
+
+_DESCRIPTOR = Descriptor(
+    name="board.post",
+    description="Posts a short text on the board, where everybody can read it.",
+    parameters_schema={
+        "type": "object",
+        "properties": {"text": {"type": "string", "minLength": 1, "maxLength": 280}},
+        "required": ["text"],
+        "additionalProperties": False,
+    },
+    effect="write",
+    needs_credential=True,
+    settings_schema={
+        "type": "object",
+        "properties": {
+            "url": {
+                "type": "string",
+                "pattern": "^https?://[^/?#\\s]+[^?#\\s]*$",
+                "maxLength": 2048,
+            }
+        },
+        "required": ["url"],
+        "additionalProperties": False,
+    },
+)
+
+
+class BoardPost:
+    """Posts with an idempotency key, and finds the post again by that key."""
+
+    def __init__(self, http: httpx.AsyncClient, signer: Signer) -> None:
+        self._http = http
+        self._signer = signer
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Return what the catalogue says."""
+        return _DESCRIPTOR
+
+    async def perform(self, order: Order) -> Result:
+        """Post; the key manager signs what identifies the request."""
+        url = _posts_url(order)
+        body = canonical_json({"text": order.arguments["text"]})
+        message = "\n".join(["POST", urlsplit(url).path, order.key, sha256_hex(body)])
+        signature = await self._signer.sign_request(order.credential, message.encode())
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": order.key,
+            "Author-Key": base64.b64encode(signature.public_key).decode(),
+            "Author-Signature": base64.b64encode(signature.value).decode(),
+        }
+        answer = await self._ask(
+            self._http.build_request("POST", url, content=body, headers=headers)
+        )
+        if isinstance(answer, Result):
+            return answer
+        return _posted(answer)
+
+    async def find(self, order: Order) -> Result | None:
+        """Ask the board for the post with the key of the order."""
+        request = self._http.build_request("GET", _posts_url(order), params={"key": order.key})
+        answer = await self._ask(request)
+        if isinstance(answer, Result):
+            # It refuses to say, which does not mean that there is none.
+            raise PeerUnavailable("board")
+        posts = answer.get("posts")
+        if not isinstance(posts, list):
+            raise PeerUnavailable("board")
+        return next((_posted(post) for post in posts if isinstance(post, dict)), None)
+
+    async def _ask(self, request: httpx.Request) -> Mapping[str, JsonValue] | Result:
+        """Return the JSON object of an answer, or what the board refused with.
+
+        Raise `PeerUnavailable` wherever nobody can know what the board did.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                response = await self._http.send(request, stream=True)
+                try:
+                    content = await _read(response)
+                finally:
+                    await response.aclose()
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise PeerUnavailable("board") from error
+        if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR or (
+            response.status_code in _TRANSIENT
+        ):
+            raise PeerUnavailable("board")
+        value = _object(content)
+        if response.is_success:
+            if value is None:
+                raise PeerUnavailable("board")
+            return value
+        told = value.get("error") if value else None
+        problem = told if isinstance(told, str) else f"HTTP status {response.status_code}"
+        return Result({"error": "POST_REFUSED", "message": problem[:300]}, reason="POST_REFUSED")
+
+
+_TRANSIENT = {
+    httpx.codes.REQUEST_TIMEOUT,
+    httpx.codes.TOO_EARLY,
+    httpx.codes.TOO_MANY_REQUESTS,
+}
+
+
+async def _read(response: httpx.Response) -> bytes:
+    content = b""
+    async for part in response.aiter_bytes():
+        content += part
+        if len(content) > ANSWER_BYTES_MAX:
+            raise PeerUnavailable("board")
+    return content
+
+
+def _object(content: bytes) -> Mapping[str, JsonValue] | None:
+    try:
+        value = read_json(content.decode())
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _posted(post: Mapping[str, JsonValue]) -> Result:
+    """Tell the model no more of a post than its id: the rest comes from outside."""
+    return Result({"posted": True, "id": str(post.get("id"))[:100]})
+
+
+def _posts_url(order: Order) -> str:
+    url = order.settings["url"]
+    assert isinstance(url, str), "settings are valid under the schema"
+    return f"{url.rstrip('/')}/posts"

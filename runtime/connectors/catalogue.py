@@ -1,0 +1,18 @@
+"""The actions that come with the runtime."""
+
+from __future__ import annotations
+
+import httpx
+
+from ..ports import Knowledge, Signer
+from . import Connector
+from .board import BoardPost
+from .knowledge import KnowledgeSearch
+
+
+def catalogue(
+    http: httpx.AsyncClient, knowledge: Knowledge, signer: Signer
+) -> dict[str, Connector]:
+    """Return the connectors of this runtime by the names of their actions."""
+    connectors: list[Connector] = [BoardPost(http, signer), KnowledgeSearch(knowledge)]
+    return {connector.descriptor.name: connector for connector in connectors}

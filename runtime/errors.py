@@ -1,0 +1,57 @@
+"""What the runtime refuses; what happens inside a run is data instead, see `facts.Failure`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chassis.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+
+
+@dataclass(eq=False)
+class BundleInvalid(InvalidArgument):
+    """A bundle is not what the assembler signed, or not what this runtime can execute."""
+
+    reason = "BUNDLE_INVALID"
+    message = "the bundle is refused: {problem}; assemble the agent again"
+
+    problem: str
+
+
+@dataclass(eq=False)
+class BundleNotFound(NotFound):
+    """The assembler does not have it."""
+
+    reason = "BUNDLE_NOT_FOUND"
+    message = "the assembler has no {bundle}; assemble it first"
+
+    bundle: str
+
+
+@dataclass(eq=False)
+class RunNotFound(NotFound):
+    """Nobody started it here."""
+
+    reason = "RUN_NOT_FOUND"
+    message = "there is no {run}; 'actionvm runs' lists those that exist"
+
+    run: str
+
+
+@dataclass(eq=False)
+class RunUnfinished(FailedPrecondition):
+    """Its receipt is signed at its end."""
+
+    reason = "RUN_UNFINISHED"
+    message = "{run} has not ended, so it has no signed receipt yet; watch it"
+
+    run: str
+
+
+@dataclass(eq=False)
+class RunsExceeded(ResourceExhausted):
+    """Too many runs are open."""
+
+    reason = "RUNS_EXCEEDED"
+    message = "{runs_max} runs are open, and no more are allowed; wait, or cancel some"
+
+    runs_max: int

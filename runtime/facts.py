@@ -1,0 +1,225 @@
+"""What happened in a run: the events of its journal and the values that they are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, TypeAlias
+
+from pydantic import ConfigDict, TypeAdapter
+
+
+class State(StrEnum):
+    """Where a run is in its life."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Decision(StrEnum):
+    """What policy says about a call."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    DRY_RUN = "dry_run"
+
+
+@dataclass(frozen=True)
+class ActionCall:
+    """A model's wish; `arguments` is JSON text that nobody has checked yet."""
+
+    id: str
+    action: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """An amount of one meter, named as in the contract without its prefix: `input_tokens`."""
+
+    meter: str
+    amount: int
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One line of a receipt."""
+
+    line: int
+    item: str
+    usages: tuple[Usage, ...]
+    gas: int
+    price_version: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature with what is needed to check it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        ser_json_bytes="base64", val_json_bytes="base64"
+    )
+
+    key: str
+    algorithm: str
+    public_key: bytes
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The bill of a run; signed once the run has ended."""
+
+    run: str
+    account: str
+    charges: tuple[Charge, ...]
+    total_gas: int
+    sha256: str
+    size_bytes: int
+    signature: Signature | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed: a stable code in capitals, and a sentence with the way out."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A part of a document that fits a query."""
+
+    document: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ends, decided once and before anything of its end happens."""
+
+    state: State
+    answer: str = ""
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The run was accepted; `input` is JSON text."""
+
+    bundle: str
+    input: str
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class KnowledgeRetrieved:
+    """Passages were found; they are kept, so that a resumed run sees the same prompt."""
+
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True)
+class GenerationFinished:
+    """A model answered; `step` counts from 1."""
+
+    step: int
+    text: str
+    calls: tuple[ActionCall, ...]
+    usages: tuple[Usage, ...]
+    gas: int
+
+
+@dataclass(frozen=True)
+class ActionDecided:
+    """Policy decided about a call; `rule` is the rule that did."""
+
+    call: ActionCall
+    decision: Decision
+    rule: str
+
+
+@dataclass(frozen=True)
+class EffectSent:
+    """An effect may happen from now on. After a crash the runtime looks whether it did."""
+
+    call_id: str
+    idempotency_key: str
+
+
+@dataclass(frozen=True)
+class ActionFinished:
+    """A call has a result, JSON text as the model sees it; `reason` is empty unless it failed."""
+
+    call_id: str
+    action: str
+    result: str
+    gas: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class CancelRequested:
+    """Somebody asked the run to stop."""
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """The run ended; nothing follows."""
+
+    outcome: Outcome
+    receipt: Receipt
+
+
+Event: TypeAlias = (
+    RunStarted
+    | KnowledgeRetrieved
+    | GenerationFinished
+    | ActionDecided
+    | EffectSent
+    | ActionFinished
+    | CancelRequested
+    | RunFinished
+)
+
+# The names by which the journal knows them; a name in a journal is there for good.
+_KINDS: dict[str, type[Event]] = {
+    "started": RunStarted,
+    "retrieved": KnowledgeRetrieved,
+    "generated": GenerationFinished,
+    "decided": ActionDecided,
+    "sent": EffectSent,
+    "acted": ActionFinished,
+    "cancel_requested": CancelRequested,
+    "finished": RunFinished,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+_ADAPTERS: dict[str, TypeAdapter[Event]] = {
+    name: TypeAdapter(kind) for name, kind in _KINDS.items()
+}
+_OUTCOME = TypeAdapter(Outcome)
+
+
+def encode(event: Event) -> tuple[str, bytes]:
+    """Return the name and the JSON of an event, as the journal keeps them."""
+    name = _NAMES[type(event)]
+    return name, _ADAPTERS[name].dump_json(event)
+
+
+def decode(name: str, fact: bytes) -> Event:
+    """Return the event that `encode` was given."""
+    return _ADAPTERS[name].validate_json(fact)
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """Return the JSON of an outcome."""
+    return _OUTCOME.dump_json(outcome)
+
+
+def decode_outcome(text: bytes) -> Outcome:
+    """Return the outcome that `encode_outcome` was given."""
+    return _OUTCOME.validate_json(text)

@@ -1,0 +1,107 @@
+"""What the runtime needs of others, by role.
+
+Every port raises `PeerUnavailable` when its peer does not answer, and the runtime tries again until
+the run's time is over. `RunFails` ends the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .conversation import ActionChoice, Message
+from .facts import ActionCall, Failure, Passage, Receipt, Signature, Usage
+from .program import Budget, ModelChoice, ProgramAction, SealedBundle
+
+
+class RunFails(Exception):
+    """A run cannot go on."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One generation; `agent_acts` says whether any step of the agent offers actions."""
+
+    request_id: str
+    run: str
+    account: str
+    model: ModelChoice
+    agent_acts: bool
+    messages: tuple[Message, ...]
+    actions: tuple[ProgramAction, ...]
+    choice: ActionChoice
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A whole answer."""
+
+    text: str
+    calls: tuple[ActionCall, ...]
+    usages: tuple[Usage, ...]
+    gas: int
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Gas that is set aside for one call."""
+
+    name: str
+    gas: int
+
+
+class Bundles(Protocol):
+    """Where bundles come from."""
+
+    async def get(self, name: str) -> SealedBundle:
+        """Return a bundle, unchecked; raise `BundleNotFound`."""
+
+
+class Model(Protocol):
+    """What generates."""
+
+    def generate(self, prompt: Prompt) -> AsyncGenerator[str | Generation, None]:
+        """Yield text as it is written, and the whole answer last; closing it stops the model."""
+
+
+class Knowledge(Protocol):
+    """What finds passages."""
+
+    async def search(
+        self, collections: Sequence[str], query: str, passages_max: int
+    ) -> tuple[Passage, ...]:
+        """Return the passages that fit best, best first."""
+
+
+class GasMeter(Protocol):
+    """What counts. Every method may be repeated."""
+
+    async def declare_budget(self, account: str, budget: Budget) -> None:
+        """Limit what an account spends, in the name of its manifest."""
+
+    async def reserve(self, *, request_id: str, account: str, run: str, item: str) -> Hold:
+        """Hold gas for one call of a connector."""
+
+    async def settle(self, hold: Hold) -> int:
+        """Charge one call of a connector; return the gas."""
+
+    async def close(self, *, run: str, account: str) -> Receipt:
+        """End the spending of a run; return its receipt, unsigned."""
+
+
+class Signer(Protocol):
+    """What uses keys; they never come here."""
+
+    async def bundle_key(self) -> bytes:
+        """Return the public key that bundles must be signed with."""
+
+    async def sign_receipt(self, sha256: str) -> Signature:
+        """Sign the digest of a receipt."""
+
+    async def sign_request(self, credential: str, message: bytes) -> Signature:
+        """Sign a request of a connector with a secret that the agent names."""

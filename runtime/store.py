@@ -1,0 +1,327 @@
+"""Runs and their journals in SQLite: what a method returned for is durable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine, MetaData
+from sqlalchemy.orm import registry
+from sqlmodel import Field, Session, SQLModel, col, func, select
+
+from chassis.canonical import canonical_json, sha256_hex
+from chassis.database import transaction
+from chassis.errors import RequestIdReused
+
+from .errors import RunNotFound, RunsExceeded, RunUnfinished
+from .facts import (
+    ActionFinished,
+    CancelRequested,
+    Event,
+    Failure,
+    GenerationFinished,
+    Outcome,
+    Receipt,
+    RunFinished,
+    RunStarted,
+    State,
+    decode,
+    decode_outcome,
+    encode,
+    encode_outcome,
+)
+
+OPEN_RUNS_MAX = 1_000
+RECORDS_MAX = 100
+
+
+@dataclass(frozen=True)
+class Record:
+    """An event in its place in a journal."""
+
+    sequence: int
+    create_time: datetime
+    event: Event
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as people see it; `number` grows from run to run."""
+
+    number: int
+    name: str
+    bundle: str
+    account: str
+    state: State
+    input: str
+    answer: str
+    failure: Failure | None
+    step_count: int
+    gas: int
+    dry_run: bool
+    create_time: datetime
+    end_time: datetime | None
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What a run is started with; its bundle was checked."""
+
+    name: str
+    request_id: str
+    bundle: str
+    payload: bytes
+    account: str
+    input: str
+    dry_run: bool
+
+    @property
+    def content_sha256(self) -> str:
+        """Return what a repeated request must have in common with the first."""
+        return sha256_hex(canonical_json([self.bundle, self.input, self.dry_run]))
+
+
+class RunStore:
+    """Every method is one transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def create(self, new: NewRun, now: datetime) -> Run:
+        """Journal the start of a run; a request that was seen before returns its run.
+
+        Raise `RequestIdReused` and `RunsExceeded`.
+        """
+        with transaction(self._engine) as session:
+            known = session.exec(
+                select(_RunRow).where(_RunRow.request_id == new.request_id)
+            ).one_or_none()
+            if known is not None:
+                if known.content_sha256 != new.content_sha256:
+                    raise RequestIdReused(new.request_id)
+                return _run(known)
+            is_open = col(_RunRow.end_time).is_(None)
+            if session.exec(select(func.count()).where(is_open)).one() >= OPEN_RUNS_MAX:
+                raise RunsExceeded(OPEN_RUNS_MAX)
+            if session.get(_BundleRow, new.bundle) is None:
+                session.add(_BundleRow(name=new.bundle, payload=new.payload))
+            row = _RunRow(
+                name=new.name,
+                request_id=new.request_id,
+                content_sha256=new.content_sha256,
+                bundle=new.bundle,
+                account=new.account,
+                input=new.input,
+                dry_run=new.dry_run,
+                create_time=now.isoformat(),
+            )
+            session.add(row)
+            _append(session, row, RunStarted(new.bundle, new.input, new.dry_run), now)
+            session.flush()
+            return _run(row)
+
+    def get(self, name: str) -> Run:
+        """Return a run; raise `RunNotFound`."""
+        with transaction(self._engine) as session:
+            return _run(_row(session, name))
+
+    def newest(self, limit: int, *, before: int | None = None) -> list[Run]:
+        """Return runs, newest first, that are older than the one with the number `before`."""
+        query = select(_RunRow).order_by(col(_RunRow.number).desc()).limit(limit)
+        if before is not None:
+            query = query.where(col(_RunRow.number) < before)
+        with transaction(self._engine) as session:
+            return [_run(row) for row in session.exec(query)]
+
+    def open_names(self) -> list[str]:
+        """Return the runs that have not ended, oldest first."""
+        query = (
+            select(_RunRow.name)
+            .where(col(_RunRow.end_time).is_(None))
+            .order_by(col(_RunRow.number))
+        )
+        with transaction(self._engine) as session:
+            return [*session.exec(query)]
+
+    def payload(self, name: str) -> bytes:
+        """Return the payload of the bundle that a run executes."""
+        with transaction(self._engine) as session:
+            bundle = session.get(_BundleRow, _row(session, name).bundle)
+            assert bundle is not None, "a run is stored with its bundle"
+            return bundle.payload
+
+    def journal(self, name: str, *, after: int = 0, limit: int = RECORDS_MAX) -> list[Record]:
+        """Return the events of a run after a sequence, in order."""
+        query = (
+            select(_RecordRow)
+            .where(_RecordRow.run == name, col(_RecordRow.sequence) > after)
+            .order_by(col(_RecordRow.sequence))
+            .limit(limit)
+        )
+        with transaction(self._engine) as session:
+            _row(session, name)
+            return [_record(row) for row in session.exec(query)]
+
+    def receipt(self, name: str) -> Receipt:
+        """Return the signed receipt of a run; raise `RunUnfinished`."""
+        with transaction(self._engine) as session:
+            row = _row(session, name)
+            last = session.get(_RecordRow, (name, row.sequence))
+            assert last is not None, "a run has at least one event"
+            event = decode(last.kind, last.fact)
+            if not isinstance(event, RunFinished):
+                raise RunUnfinished(name)
+            return event.receipt
+
+    def append(self, name: str, event: Event, now: datetime) -> Record:
+        """Journal an event; after `RunFinished` there is none."""
+        with transaction(self._engine) as session:
+            row = _row(session, name)
+            assert row.end_time is None, "nothing happens after the end of a run"
+            return _append(session, row, event, now)
+
+    def request_cancel(self, name: str, now: datetime) -> Run:
+        """Journal that somebody wants a run to stop, unless its end is decided; return the run."""
+        with transaction(self._engine) as session:
+            row = _row(session, name)
+            if row.outcome is None and not row.is_cancel_requested:
+                row.is_cancel_requested = True
+                _append(session, row, CancelRequested(), now)
+            return _run(row)
+
+    def decide(self, name: str, outcome: Outcome) -> Outcome:
+        """Keep how a run will end, and return what was kept first.
+
+        Between the last step and `RunFinished` the spending is closed. A crash there must find the
+        decision, not decide again in a world where every hold of gas is refused.
+        """
+        with transaction(self._engine) as session:
+            row = _row(session, name)
+            if row.outcome is None:
+                row.outcome = encode_outcome(outcome)
+            return decode_outcome(row.outcome)
+
+    def outcome(self, name: str) -> Outcome | None:
+        """Return how a run will end, if that is decided."""
+        with transaction(self._engine) as session:
+            kept = _row(session, name).outcome
+            return decode_outcome(kept) if kept else None
+
+
+class _Row(SQLModel, registry=registry()):
+    """What the tables of the runtime have in common: their own namespace."""
+
+
+class _RunRow(_Row, table=True):
+    __tablename__ = "run"
+
+    number: int | None = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    request_id: str = Field(unique=True)
+    content_sha256: str
+    bundle: str = Field(foreign_key="bundle.name")
+    account: str
+    input: str
+    dry_run: bool
+    create_time: str
+    # What follows is folded from the journal, in the transaction that appends to it.
+    sequence: int = 0
+    state: str = State.PENDING
+    answer: str = ""
+    failure_reason: str = ""
+    failure_message: str = ""
+    step_count: int = 0
+    gas: int = 0
+    end_time: str | None = Field(default=None, index=True)
+    is_cancel_requested: bool = False
+    # What `decide` keeps.
+    outcome: bytes | None = None
+
+
+class _BundleRow(_Row, table=True):
+    __tablename__ = "bundle"
+
+    name: str = Field(primary_key=True)
+    payload: bytes
+
+
+class _RecordRow(_Row, table=True):
+    __tablename__ = "record"
+
+    run: str = Field(primary_key=True, foreign_key="run.name")
+    sequence: int = Field(primary_key=True)
+    create_time: str
+    kind: str
+    fact: bytes
+
+
+TABLES: MetaData = _Row.metadata
+
+
+def _row(session: Session, name: str) -> _RunRow:
+    row = session.exec(select(_RunRow).where(_RunRow.name == name)).one_or_none()
+    if row is None:
+        raise RunNotFound(name)
+    return row
+
+
+def _append(session: Session, row: _RunRow, event: Event, now: datetime) -> Record:
+    row.sequence += 1
+    match event:
+        case RunStarted():
+            assert row.sequence == 1, "a run starts once"
+        case GenerationFinished():
+            row.step_count = event.step
+            row.gas += event.gas
+        case ActionFinished():
+            row.gas += event.gas
+        case RunFinished():
+            row.state = event.outcome.state
+            row.answer = event.outcome.answer
+            if event.outcome.failure:
+                row.failure_reason = event.outcome.failure.reason
+                row.failure_message = event.outcome.failure.message
+            row.gas = event.receipt.total_gas
+            row.end_time = now.isoformat()
+    if row.sequence > 1 and row.state == State.PENDING:
+        row.state = State.RUNNING
+    kind, fact = encode(event)
+    session.flush()
+    session.add(
+        _RecordRow(
+            run=row.name,
+            sequence=row.sequence,
+            create_time=now.isoformat(),
+            kind=kind,
+            fact=fact,
+        )
+    )
+    return Record(row.sequence, now, event)
+
+
+def _run(row: _RunRow) -> Run:
+    assert row.number is not None, "a stored run has a number"
+    failure = Failure(row.failure_reason, row.failure_message) if row.failure_reason else None
+    return Run(
+        number=row.number,
+        name=row.name,
+        bundle=row.bundle,
+        account=row.account,
+        state=State(row.state),
+        input=row.input,
+        answer=row.answer,
+        failure=failure,
+        step_count=row.step_count,
+        gas=row.gas,
+        dry_run=row.dry_run,
+        create_time=_time(row.create_time),
+        end_time=_time(row.end_time) if row.end_time else None,
+    )
+
+
+def _record(row: _RecordRow) -> Record:
+    return Record(row.sequence, _time(row.create_time), decode(row.kind, row.fact))
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

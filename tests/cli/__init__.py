@@ -1,0 +1,1 @@
+"""Tests of the command line: its parts, and its commands against fakes of the services."""

@@ -1,0 +1,354 @@
+"""The six services as the command line sees them: one server that says what a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.message import Message
+
+from actionvm.action.v1 import action_pb2
+from actionvm.assembler.v1 import assembler_pb2, assembler_pb2_grpc
+from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc
+from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
+from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
+from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
+from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
+from chassis.canonical import Json, canonical_json
+from chassis.errors import InvalidArgument, NotFound, PeerUnavailable, ServiceError
+
+if TYPE_CHECKING:
+    from grpc import aio
+
+    Context: TypeAlias = aio.ServicerContext[Any, Any]
+
+RUN = "runs/3f0c6a52-8d0e-4b60-9f5e-0c6a528d0e4b"
+BUNDLE = f"bundles/{'ab' * 32}"
+RECEIPT_SEED = b"r" * 32
+
+
+@dataclass(eq=False)
+class InvalidManifest(InvalidArgument):
+    """Carries problems, as the assembler's error does."""
+
+    reason = "INVALID_MANIFEST"
+    message = "the manifest has problems"
+
+
+@dataclass(eq=False)
+class RunNotFound(NotFound):
+    """As the runtime's error."""
+
+    reason = "RUN_NOT_FOUND"
+    message = "{run} does not exist"
+
+    run: str
+
+
+PROBLEM = action_pb2.Problem(
+    severity=action_pb2.Problem.SEVERITY_ERROR,
+    code="UNKNOWN_FIELD",
+    file="agent.yaml",
+    line=3,
+    column=5,
+    field="spec.modle",
+    message="unknown field 'modle'",
+    fix="did you mean 'model'?",
+)
+
+
+def details_of(error: ServiceError) -> Sequence[Message]:
+    """Return what the assembler adds to its errors."""
+    return [action_pb2.Problems(problems=[PROBLEM])] if isinstance(error, InvalidManifest) else []
+
+
+def make_receipt() -> action_pb2.Receipt:
+    """Return a receipt that is signed with the fake's key."""
+    charge: dict[str, Json] = {
+        "line": 1,
+        "item": "model local/babbler",
+        "usages": [{"meter": "METER_INPUT_TOKENS", "amount": 12}],
+        "gas": 7,
+        "price_version": "v1",
+    }
+    fields: dict[str, Json] = {
+        "run": RUN,
+        "account": "agents/fake",
+        "charges": [charge],
+        "total_gas": 7,
+    }
+    content = canonical_json(fields)
+    digest = hashlib.sha256(content).hexdigest()
+    message = b"actionvm/receipt/v1\n" + digest.encode()
+    usage = action_pb2.Usage(meter=action_pb2.Usage.METER_INPUT_TOKENS, amount=12)
+    return action_pb2.Receipt(
+        run=RUN,
+        account="agents/fake",
+        charges=[
+            action_pb2.Charge(
+                line=1, item="model local/babbler", usages=[usage], gas=7, price_version="v1"
+            )
+        ],
+        total_gas=7,
+        digest=action_pb2.Digest(sha256=digest, size_bytes=len(content)),
+        signature=action_pb2.Signature(
+            key="keys/receipts", algorithm="ed25519", value=receipt_key().sign(message)
+        ),
+    )
+
+
+def receipt_key() -> Ed25519PrivateKey:
+    """Return the key that signs receipts."""
+    return Ed25519PrivateKey.from_private_bytes(RECEIPT_SEED)
+
+
+def make_events(
+    state: runtime_pb2.Run.State.ValueType = runtime_pb2.Run.STATE_SUCCEEDED,
+) -> list[runtime_pb2.WatchRunResponse]:
+    """Return the journal of a run with one action, which ends in this state."""
+    call = action_pb2.ActionCall(id="c1", action="board.post", arguments='{"text": "hi"}')
+    succeeded = state == runtime_pb2.Run.STATE_SUCCEEDED
+    failure = runtime_pb2.Failure(reason="STEPS_EXCEEDED", message="raise limits.steps")
+    finished = runtime_pb2.RunFinished(
+        state=state,
+        answer="all is well" if succeeded else "",
+        failure=None if succeeded else failure,
+        receipt=make_receipt(),
+    )
+    events = [
+        runtime_pb2.WatchRunResponse(started=runtime_pb2.RunStarted(bundle=BUNDLE)),
+        runtime_pb2.WatchRunResponse(
+            generated=runtime_pb2.GenerationFinished(step=1, calls=[call], gas=5)
+        ),
+        runtime_pb2.WatchRunResponse(
+            decided=runtime_pb2.ActionDecided(
+                call=call, decision=runtime_pb2.ActionDecided.DECISION_ALLOW
+            )
+        ),
+        runtime_pb2.WatchRunResponse(
+            acted=runtime_pb2.ActionFinished(
+                call_id="c1", action="board.post", result='{"id": 1}', gas=2
+            )
+        ),
+        runtime_pb2.WatchRunResponse(finished=finished),
+    ]
+    for sequence, event in enumerate(events, start=1):
+        event.sequence = sequence
+    return events
+
+
+class FakeAssembler(assembler_pb2_grpc.AssemblerServiceServicer):
+    """Assembles anything, after as many failures as a test asks for."""
+
+    def __init__(self) -> None:
+        self.requests: list[assembler_pb2.AssembleAgentRequest] = []
+        self.failures: list[ServiceError] = []
+        self.problems: list[action_pb2.Problem] = []
+
+    async def AssembleAgent(
+        self, request: assembler_pb2.AssembleAgentRequest, context: Context
+    ) -> AsyncIterator[assembler_pb2.AssembleAgentResponse]:
+        self.requests.append(request)
+        progress = assembler_pb2.Progress(stage=assembler_pb2.STAGE_PARSE, detail="reading")
+        yield assembler_pb2.AssembleAgentResponse(progress=progress)
+        if self.failures:
+            raise self.failures.pop(0)
+        bundle = action_pb2.Bundle(name=BUNDLE, payload=b'{"agent":1}')
+        assembly = assembler_pb2.Assembly(bundle=bundle, step_gas_max=9)
+        yield assembler_pb2.AssembleAgentResponse(assembly=assembly)
+
+    async def ValidateManifest(
+        self, request: assembler_pb2.ValidateManifestRequest, context: Context
+    ) -> assembler_pb2.ValidateManifestResponse:
+        return assembler_pb2.ValidateManifestResponse(problems=self.problems)
+
+
+class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
+    """Has one run with a journal; a stream breaks off after each number in `breaks`."""
+
+    def __init__(self) -> None:
+        self.events = make_events()
+        self.breaks: list[int] = []
+        self.hangs = False
+        self.watches: list[int] = []
+        self.starts: list[runtime_pb2.StartRunRequest] = []
+        self.start_failures: list[ServiceError] = []
+        self.run = runtime_pb2.Run(name=RUN, bundle=BUNDLE, state=runtime_pb2.Run.STATE_SUCCEEDED)
+
+    async def StartRun(
+        self, request: runtime_pb2.StartRunRequest, context: Context
+    ) -> runtime_pb2.StartRunResponse:
+        self.starts.append(request)
+        if self.start_failures:
+            raise self.start_failures.pop(0)
+        return runtime_pb2.StartRunResponse(run=self.run)
+
+    async def WatchRun(
+        self, request: runtime_pb2.WatchRunRequest, context: Context
+    ) -> AsyncIterator[runtime_pb2.WatchRunResponse]:
+        _require_run(request.name)
+        self.watches.append(request.after_sequence)
+        stop = self.breaks.pop(0) if self.breaks else None
+        for event in self.events[request.after_sequence : stop]:
+            yield event
+        if stop is not None:
+            raise PeerUnavailable("runtime")
+        if self.hangs:
+            await asyncio.Event().wait()
+
+    async def GetRun(
+        self, request: runtime_pb2.GetRunRequest, context: Context
+    ) -> runtime_pb2.GetRunResponse:
+        _require_run(request.name)
+        return runtime_pb2.GetRunResponse(run=self.run)
+
+    async def ListRuns(
+        self, request: runtime_pb2.ListRunsRequest, context: Context
+    ) -> runtime_pb2.ListRunsResponse:
+        return runtime_pb2.ListRunsResponse(runs=[self.run])
+
+    async def CancelRun(
+        self, request: runtime_pb2.CancelRunRequest, context: Context
+    ) -> runtime_pb2.CancelRunResponse:
+        _require_run(request.name)
+        return runtime_pb2.CancelRunResponse(run=self.run)
+
+    async def GetReceipt(
+        self, request: runtime_pb2.GetReceiptRequest, context: Context
+    ) -> runtime_pb2.GetReceiptResponse:
+        _require_run(request.run)
+        return runtime_pb2.GetReceiptResponse(receipt=make_receipt())
+
+
+class FakeKeymanager(keymanager_pb2_grpc.KeymanagerServiceServicer):
+    """Keeps secrets in a dictionary, and lists them two to a page."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+        self.kind = keymanager_pb2.KIND_API_KEY
+        self.public_key = receipt_key().public_key().public_bytes_raw()
+
+    async def PutSecret(
+        self, request: keymanager_pb2.PutSecretRequest, context: Context
+    ) -> keymanager_pb2.PutSecretResponse:
+        self.values[request.name] = b"generated" if request.generate else request.value
+        secret = keymanager_pb2.Secret(name=request.name, kind=request.kind, version=1)
+        return keymanager_pb2.PutSecretResponse(secret=secret)
+
+    async def GetSecret(
+        self, request: keymanager_pb2.GetSecretRequest, context: Context
+    ) -> keymanager_pb2.GetSecretResponse:
+        secret = keymanager_pb2.Secret(name=request.name, kind=self.kind, version=1)
+        return keymanager_pb2.GetSecretResponse(secret=secret)
+
+    async def RotateSecret(
+        self, request: keymanager_pb2.RotateSecretRequest, context: Context
+    ) -> keymanager_pb2.RotateSecretResponse:
+        self.values[request.name] = request.value
+        secret = keymanager_pb2.Secret(name=request.name, kind=self.kind, version=2)
+        return keymanager_pb2.RotateSecretResponse(secret=secret)
+
+    async def ShredSecret(
+        self, request: keymanager_pb2.ShredSecretRequest, context: Context
+    ) -> keymanager_pb2.ShredSecretResponse:
+        del self.values[request.name]
+        return keymanager_pb2.ShredSecretResponse()
+
+    async def ListSecrets(
+        self, request: keymanager_pb2.ListSecretsRequest, context: Context
+    ) -> keymanager_pb2.ListSecretsResponse:
+        start = int(request.page_token or 0)
+        names = sorted(self.values)
+        secrets = [keymanager_pb2.Secret(name=name) for name in names[start : start + 2]]
+        token = str(start + 2) if start + 2 < len(names) else ""
+        return keymanager_pb2.ListSecretsResponse(secrets=secrets, next_page_token=token)
+
+    async def GetPublicKey(
+        self, request: keymanager_pb2.GetPublicKeyRequest, context: Context
+    ) -> keymanager_pb2.GetPublicKeyResponse:
+        return keymanager_pb2.GetPublicKeyResponse(algorithm="ed25519", public_key=self.public_key)
+
+
+class FakeKnowledge(knowledge_pb2_grpc.KnowledgeServiceServicer):
+    """Keeps the last document, and finds it."""
+
+    def __init__(self) -> None:
+        self.documents: list[knowledge_pb2.Document] = []
+
+    async def PutDocument(
+        self, request: knowledge_pb2.PutDocumentRequest, context: Context
+    ) -> knowledge_pb2.PutDocumentResponse:
+        self.documents.append(request.document)
+        return knowledge_pb2.PutDocumentResponse(
+            document=knowledge_pb2.Document(name=request.document.name),
+            passage_count=1,
+            changed=True,
+        )
+
+    async def SearchKnowledge(
+        self, request: knowledge_pb2.SearchKnowledgeRequest, context: Context
+    ) -> knowledge_pb2.SearchKnowledgeResponse:
+        passage = knowledge_pb2.Passage(
+            document=f"{request.collections[0]}/documents/a.md", text="ether moved", score=0.5
+        )
+        return knowledge_pb2.SearchKnowledgeResponse(passages=[passage])
+
+    async def ListCollections(
+        self, request: knowledge_pb2.ListCollectionsRequest, context: Context
+    ) -> knowledge_pb2.ListCollectionsResponse:
+        collection = knowledge_pb2.Collection(name="collections/market", document_count=3)
+        return knowledge_pb2.ListCollectionsResponse(collections=[collection])
+
+    async def ListDocuments(
+        self, request: knowledge_pb2.ListDocumentsRequest, context: Context
+    ) -> knowledge_pb2.ListDocumentsResponse:
+        document = knowledge_pb2.Document(name=f"{request.collection}/documents/a.md")
+        return knowledge_pb2.ListDocumentsResponse(documents=[document])
+
+
+class FakeGas(gas_pb2_grpc.GasServiceServicer):
+    """Knows one budget, one row of usage, and one price."""
+
+    def __init__(self) -> None:
+        self.budget = gas_pb2.Budget(account="agents/fake", gas_limit=100)
+
+    async def QuoteGas(
+        self, request: gas_pb2.QuoteGasRequest, context: Context
+    ) -> gas_pb2.QuoteGasResponse:
+        return gas_pb2.QuoteGasResponse(gas=sum(usage.amount for usage in request.usages))
+
+    async def SetBudget(
+        self, request: gas_pb2.SetBudgetRequest, context: Context
+    ) -> gas_pb2.SetBudgetResponse:
+        self.budget = request.budget
+        return gas_pb2.SetBudgetResponse(budget=self.budget)
+
+    async def GetBudget(
+        self, request: gas_pb2.GetBudgetRequest, context: Context
+    ) -> gas_pb2.GetBudgetResponse:
+        return gas_pb2.GetBudgetResponse(budgets=[self.budget], gas_available=self.budget.gas_limit)
+
+    async def ListUsage(
+        self, request: gas_pb2.ListUsageRequest, context: Context
+    ) -> gas_pb2.ListUsageResponse:
+        row = gas_pb2.UsageRow(account="agents/fake", item="model local/babbler", gas=2**60)
+        return gas_pb2.ListUsageResponse(rows=[row])
+
+
+class FakeLinker(linker_pb2_grpc.LinkerServiceServicer):
+    """Has one model."""
+
+    async def ListModels(
+        self, request: linker_pb2.ListModelsRequest, context: Context
+    ) -> linker_pb2.ListModelsResponse:
+        model = linker_pb2.Model(name="local/babbler", size_bytes=3_400_000, loaded=True)
+        return linker_pb2.ListModelsResponse(models=[model])
+
+
+def _require_run(name: str) -> None:
+    if name != RUN:
+        raise RunNotFound(name)

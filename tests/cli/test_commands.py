@@ -1,0 +1,304 @@
+"""Tests of the other commands against fakes: shapes of JSON, exit codes, and what is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from actionvm.gas.v1 import gas_pb2
+from cli.home import Home
+from cli.services import SERVICE_NAMES
+from cli.state import Child, State, read_state
+
+from .conftest import FakeSystem, Invoke
+from .fakes import PROBLEM
+
+# Every command that reads, with the key of its document.
+READERS = {
+    ("runs",): "runs",
+    ("secrets", "list"): "secrets",
+    ("knowledge", "list"): "collections",
+    ("knowledge", "list", "market"): "documents",
+    ("knowledge", "search", "ether", "-c", "market"): "passages",
+    ("gas", "usage"): "rows",
+    ("gas", "budget", "fake"): "budgets",
+    ("gas", "quote", "model local/babbler", "--usage", "output_tokens=3"): "gas",
+    ("models", "list"): "models",
+    ("status",): "services",
+}
+COMMANDS = [
+    *("up", "down", "status", "doctor", "validate", "assemble", "run", "runs", "show", "watch"),
+    *("cancel", "demo", "secrets put", "secrets list", "secrets rotate", "secrets shred"),
+    *("knowledge add", "knowledge search", "knowledge list"),
+    *("gas usage", "gas budget", "gas quote", "models list"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_teaches_with_an_example_and_has_json(invoke: Invoke, command: str) -> None:
+    help_text = invoke(*command.split(), "--help").stdout
+
+    assert f"Example: actionvm {command}" in help_text
+    assert "--json" in help_text
+
+
+@pytest.mark.parametrize(("command", "key"), READERS.items(), ids=map(" ".join, READERS))
+def test_a_command_that_reads_prints_one_json_document(
+    system: FakeSystem, invoke: Invoke, command: tuple[str, ...], key: str
+) -> None:
+    result = invoke(*command, "--json")
+
+    assert result.exit_code == 0, result.output
+    assert key in json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("command", READERS, ids=map(" ".join, READERS))
+def test_a_command_that_reads_prints_for_people(
+    system: FakeSystem, invoke: Invoke, command: tuple[str, ...]
+) -> None:
+    result = invoke(*command)
+
+    assert result.exit_code == 0
+    assert result.stdout.strip()
+
+
+def test_large_numbers_are_numbers_in_json(system: FakeSystem, invoke: Invoke) -> None:
+    assert json.loads(invoke("gas", "usage", "--json").stdout)["rows"][0]["gas"] == 2**60
+
+
+def test_without_a_home_a_command_exits_with_3_and_names_the_way_out(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    result = invoke("--home", str(tmp_path / "none"), "runs")
+
+    assert result.exit_code == 3
+    assert "actionvm up" in result.stderr
+
+
+def test_a_service_that_does_not_answer_exits_with_3(home: Home, invoke: Invoke) -> None:
+    # A system that is down: its supervisor is gone, nothing is waited for.
+    nowhere = {name: Child("127.0.0.1:1") for name in SERVICE_NAMES}
+    State(pid=1, start_seconds=1.0, port_base=1, services=nowhere).write(home)
+
+    result = invoke("secrets", "list", "--json")
+
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["error"]["reason"] == "UNREACHABLE"
+
+
+def test_a_wrong_token_exits_with_2(system: FakeSystem, invoke: Invoke, home: Home) -> None:
+    home.token_file("operator").write_text("stolen")
+
+    result = invoke("runs")
+
+    assert result.exit_code == 2
+    assert "TOKEN_INVALID" in result.stderr
+
+
+def test_a_valid_manifest_is_called_valid(
+    system: FakeSystem, invoke: Invoke, manifest: Path
+) -> None:
+    assert "is valid" in invoke("validate", str(manifest)).stdout
+
+
+def test_an_invalid_manifest_exits_with_2(
+    system: FakeSystem, invoke: Invoke, manifest: Path
+) -> None:
+    system.assembler.problems = [PROBLEM]
+
+    result = invoke("validate", str(manifest), "--json")
+
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["problems"][0]["code"] == "UNKNOWN_FIELD"
+
+
+def test_an_assembled_bundle_is_written_for_its_owner(
+    system: FakeSystem, invoke: Invoke, manifest: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "agent.bundle"
+
+    assert invoke("assemble", str(manifest), "-o", str(bundle)).exit_code == 0
+    assert json.loads(bundle.read_text())["name"].startswith("bundles/")
+
+
+def test_a_bundle_that_is_none_is_refused(
+    system: FakeSystem, invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "agent.bundle").write_bytes(b'{"payload": "\xff')
+
+    result = invoke("run", str(tmp_path / "agent.bundle"))
+
+    assert result.exit_code == 2
+    assert "BUNDLE_INVALID" in result.stderr
+
+
+def test_the_value_of_a_secret_comes_from_standard_input_without_its_newline(
+    system: FakeSystem, invoke: Invoke
+) -> None:
+    invoke("secrets", "put", "api", stdin="s3cret\n")
+
+    assert system.keymanager.values == {"secrets/api": b"s3cret"}
+
+
+def test_the_value_of_a_secret_comes_from_a_file(
+    system: FakeSystem, invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "value").write_bytes(b"s3cret")
+
+    invoke("secrets", "put", "api", "--value-file", str(tmp_path / "value"))
+
+    assert system.keymanager.values == {"secrets/api": b"s3cret"}
+
+
+def test_a_seed_may_be_hexadecimal(system: FakeSystem, invoke: Invoke) -> None:
+    invoke("secrets", "put", "key", "--kind", "ed25519", stdin="0a" * 32 + "\n")
+
+    assert system.keymanager.values == {"secrets/key": b"\n" * 32}
+
+
+def test_a_value_is_never_printed(system: FakeSystem, invoke: Invoke) -> None:
+    assert "s3cret" not in invoke("secrets", "put", "api", "--json", stdin="s3cret").output
+
+
+def test_an_empty_value_is_refused(system: FakeSystem, invoke: Invoke) -> None:
+    assert invoke("secrets", "put", "api", stdin="\n").exit_code == 2
+
+
+def test_a_rotated_secret_has_the_new_value(system: FakeSystem, invoke: Invoke) -> None:
+    invoke("secrets", "rotate", "api", stdin="new")
+
+    assert system.keymanager.values == {"secrets/api": b"new"}
+
+
+def test_all_pages_of_a_list_are_read(system: FakeSystem, invoke: Invoke) -> None:
+    system.keymanager.values = {f"secrets/{letter}": b"" for letter in "abcde"}
+
+    found = json.loads(invoke("secrets", "list", "--json").stdout)["secrets"]
+
+    assert [secret["name"][-1] for secret in found] == list("abcde")
+
+
+def test_nothing_is_shredded_without_a_yes(system: FakeSystem, invoke: Invoke) -> None:
+    system.keymanager.values = {"secrets/api": b""}
+
+    result = invoke("secrets", "shred", "api", stdin="y\n")
+
+    assert result.exit_code == 2
+    assert system.keymanager.values
+
+
+def test_a_yes_shreds(system: FakeSystem, invoke: Invoke) -> None:
+    system.keymanager.values = {"secrets/api": b""}
+
+    invoke("secrets", "shred", "api", "--yes")
+
+    assert not system.keymanager.values
+
+
+def test_a_document_is_named_after_its_file(
+    system: FakeSystem, invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "a.md").write_text("ether moved")
+
+    invoke("knowledge", "add", str(tmp_path / "a.md"), "-c", "market")
+
+    assert system.knowledge.documents[0].name == "collections/market/documents/a.md"
+
+
+def test_a_document_that_is_no_text_is_refused(
+    system: FakeSystem, invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\xff")
+
+    assert invoke("knowledge", "add", str(tmp_path / "a.png"), "-c", "market").exit_code == 2
+
+
+def test_a_budget_is_set_in_the_name_of_the_operator(system: FakeSystem, invoke: Invoke) -> None:
+    invoke("gas", "budget", "fake", "--set", "5", "--per", "hour")
+
+    budget = system.gas.budget
+    assert budget.gas_limit == 5
+    assert budget.period == gas_pb2.Budget.PERIOD_HOUR
+    assert budget.origin == gas_pb2.Budget.ORIGIN_OPERATOR
+
+
+@pytest.mark.parametrize("usage", ["tokens=1", "images", "images=-1", f"images={2**63}"])
+def test_a_usage_that_is_none_is_refused_with_the_meters(
+    system: FakeSystem, invoke: Invoke, usage: str
+) -> None:
+    result = invoke("gas", "quote", "model x", "--usage", usage)
+
+    assert result.exit_code == 2
+    assert "output_tokens" in result.stderr
+
+
+def test_status_without_a_system_exits_with_3(invoke: Invoke) -> None:
+    assert invoke("status").exit_code == 3
+
+
+def test_status_shows_why_a_service_stays_down(
+    system: FakeSystem, invoke: Invoke, home: Home
+) -> None:
+    home.log_file("gas").write_text("SchemaTooNew: gas.db has schema 9\n")
+    state = read_state(home)
+    assert state is not None
+    failed = Child("127.0.0.1:1", restarts=4, last_exit="exited with 1", failed=True)
+    services = {**state.services, "gas": failed}
+    State(state.pid, state.start_seconds, state.port_base, services).write(home)
+
+    result = invoke("status")
+
+    assert result.exit_code == 3
+    assert "SchemaTooNew" in result.stderr
+
+
+def test_doctor_says_that_key_storage_is_an_emulation(invoke: Invoke) -> None:
+    assert "an emulation of sealed storage" in invoke("doctor").stdout
+
+
+def test_doctor_finds_keys_that_others_can_read(invoke: Invoke, home: Home) -> None:
+    home.token_file("operator").chmod(0o644)
+
+    found = json.loads(invoke("doctor", "--json").stdout)["findings"]
+
+    assert [one["verdict"] for one in found if one["check"] == "home"] == ["fail"]
+
+
+@pytest.mark.parametrize("path", ["none.yaml", "."])
+def test_a_file_that_cannot_be_read_is_an_operating_error(
+    system: FakeSystem, invoke: Invoke, tmp_path: Path, path: str
+) -> None:
+    result = invoke("run", str(tmp_path / path))
+
+    assert result.exit_code == 2
+    assert "FILE_UNUSABLE" in result.stderr
+
+
+def test_a_bundle_that_cannot_be_written_is_an_operating_error(
+    system: FakeSystem, invoke: Invoke, manifest: Path, tmp_path: Path
+) -> None:
+    result = invoke("assemble", str(manifest), "-o", str(tmp_path / "none/agent.bundle"), "--json")
+
+    assert result.exit_code == 2
+    assert json.loads(result.stdout.splitlines()[-1])["error"]["reason"] == "FILE_UNUSABLE"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "\udcff"),
+        ("run", "ab" * 32, "--input", '"\udcff"'),
+        ("knowledge", "search", "\udcff", "-c", "market"),
+        ("gas", "budget", "\udcff"),
+        ("secrets", "shred", "\udcff", "--yes"),
+        ("watch", "\udcff"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+def test_an_argument_that_is_no_text_is_refused(
+    system: FakeSystem, invoke: Invoke, arguments: tuple[str, ...], form: tuple[str, ...]
+) -> None:
+    assert invoke(*arguments, *form).exit_code == 2

@@ -1,0 +1,1 @@
+"""Contract tests: every RPC of every service, over real gRPC."""

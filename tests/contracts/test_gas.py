@@ -1,0 +1,133 @@
+"""Contract of the gas system: every RPC is called, with each reason that it documents."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import islice
+
+import pytest
+
+from actionvm.action.v1.action_pb2 import Usage
+from actionvm.gas.v1 import gas_pb2 as pb
+from actionvm.gas.v1 import gas_pb2_grpc
+from chassis.server import Hosted
+from gas.service import GasService, hosted
+from gas.store import LedgerStore
+from tests.contracts.contract import Call, make
+from tests.gas.ledgers import (
+    ACCOUNT,
+    MODEL,
+    PRICES,
+    budget,
+    open_ledger,
+    reservation,
+    run_name,
+    tokens,
+    uuids,
+)
+from tests.grpc_fixtures import StubAs
+
+SEED = 7
+OPEN, OTHER_OPEN, SETTLED, RELEASED = (f"holds/{u}" for u in islice(uuids(SEED), 4))
+UNKNOWN = f"holds/{next(uuids(SEED + 1))}"
+RUN, CLOSED_RUN, FRESH_RUN = run_name(1), run_name(2), run_name(3)
+USAGES = [Usage(meter=Usage.METER_INPUT_TOKENS, amount=5)]
+
+
+def prepare() -> LedgerStore:
+    """Return a ledger with a hold in every state, and a closed run."""
+    store = open_ledger(dice=random.Random(SEED))
+    store.set_budget(budget(1_000))
+    names = [store.reserve(reservation(f"r{n}", 10)).name for n in range(4)]
+    assert names == [OPEN, OTHER_OPEN, SETTLED, RELEASED]
+    store.settle(SETTLED, tokens(5))
+    store.release(RELEASED)
+    store.close_run(CLOSED_RUN, ACCOUNT)
+    return store
+
+
+def reserve(
+    request_id: str, *, account: str = ACCOUNT, run: str = RUN, item: str = MODEL, amount: int = 5
+) -> pb.ReserveGasRequest:
+    usages = [Usage(meter=Usage.METER_INPUT_TOKENS, amount=amount)]
+    return pb.ReserveGasRequest(
+        request_id=request_id, account=account, run=run, item=item, usages=usages
+    )
+
+
+def limit(origin: pb.Budget.Origin.ValueType) -> pb.SetBudgetRequest:
+    return pb.SetBudgetRequest(
+        budget=pb.Budget(
+            account="agents/new", origin=origin, period=pb.Budget.PERIOD_DAY, gas_limit=5
+        )
+    )
+
+
+# Each call stands alone: they may run in any order, and on several machines.
+CALLS: list[Call] = [
+    Call("QuoteGas", pb.QuoteGasRequest(item=MODEL, usages=USAGES), "assembler"),
+    Call("QuoteGas", pb.QuoteGasRequest(item="model x/y", usages=USAGES), reason="PRICE_NOT_FOUND"),
+    Call("QuoteGas", pb.QuoteGasRequest(item=MODEL), "linker", "INVALID_FIELD"),
+    Call("QuoteGas", pb.QuoteGasRequest(), "knowledge", "METHOD_DENIED"),
+    Call("ReserveGas", reserve("new"), "linker"),
+    Call("ReserveGas", reserve("r0", amount=10), "runtime"),
+    Call("ReserveGas", reserve("r0", amount=11), "runtime", "REQUEST_ID_REUSED"),
+    Call("ReserveGas", reserve("a", item="model x/y"), "linker", "PRICE_NOT_FOUND"),
+    Call(
+        "ReserveGas", reserve("b", account="agents/poor", run=FRESH_RUN), "linker", "BUDGET_MISSING"
+    ),
+    Call("ReserveGas", reserve("c", account="agents/poor"), "linker", "INVALID_FIELD"),
+    Call("ReserveGas", reserve("d", run=CLOSED_RUN), "linker", "RUN_CLOSED"),
+    Call("ReserveGas", reserve("e", amount=1_001), "linker", "BUDGET_EXCEEDED"),
+    Call("SettleGas", pb.SettleGasRequest(hold=OPEN, usages=USAGES), "linker"),
+    Call("SettleGas", pb.SettleGasRequest(hold=SETTLED, usages=USAGES), "runtime"),
+    Call("SettleGas", pb.SettleGasRequest(hold=UNKNOWN), "linker", "HOLD_NOT_FOUND"),
+    Call("SettleGas", pb.SettleGasRequest(hold=RELEASED), "linker", "HOLD_RELEASED"),
+    Call("ReleaseGas", pb.ReleaseGasRequest(hold=OTHER_OPEN), "linker"),
+    Call("ReleaseGas", pb.ReleaseGasRequest(hold=RELEASED), "runtime"),
+    Call("ReleaseGas", pb.ReleaseGasRequest(hold=UNKNOWN), "linker", "HOLD_NOT_FOUND"),
+    Call("ReleaseGas", pb.ReleaseGasRequest(hold=SETTLED), "linker", "HOLD_SETTLED"),
+    Call("CloseRun", pb.CloseRunRequest(run=CLOSED_RUN, account=ACCOUNT), "runtime"),
+    Call(
+        "CloseRun",
+        pb.CloseRunRequest(run=CLOSED_RUN, account="agents/x"),
+        "runtime",
+        "INVALID_FIELD",
+    ),
+    Call("GetReceipt", pb.GetReceiptRequest(run=RUN)),
+    Call("GetReceipt", pb.GetReceiptRequest(run="runs/1"), reason="INVALID_FIELD"),
+    Call("SetBudget", limit(pb.Budget.ORIGIN_MANIFEST), "runtime"),
+    Call("SetBudget", limit(pb.Budget.ORIGIN_OPERATOR)),
+    Call("SetBudget", limit(pb.Budget.ORIGIN_MANIFEST), reason="METHOD_DENIED"),
+    Call("GetBudget", pb.GetBudgetRequest(account=ACCOUNT)),
+    Call("GetBudget", pb.GetBudgetRequest(account="agents/x"), reason="ACCOUNT_NOT_FOUND"),
+    Call("ListUsage", pb.ListUsageRequest()),
+    Call("ListUsage", pb.ListUsageRequest(page_size=-1), reason="INVALID_FIELD"),
+    Call("GetPriceTable", pb.GetPriceTableRequest()),
+    Call("UpdatePriceTable", pb.UpdatePriceTableRequest(), reason="NOT_IMPLEMENTED"),
+    Call("RefundGas", pb.RefundGasRequest(), reason="NOT_IMPLEMENTED"),
+    Call("ListEntries", pb.ListEntriesRequest(), reason="NOT_IMPLEMENTED"),
+    Call("WatchCharges", pb.WatchChargesRequest(), reason="NOT_IMPLEMENTED"),
+    Call("ListReports", pb.ListReportsRequest(), reason="NOT_IMPLEMENTED"),
+]
+
+
+@pytest.fixture(scope="module")
+def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
+    @asynccontextmanager
+    async def build() -> AsyncIterator[Hosted]:
+        yield hosted(GasService(prepare(), PRICES))
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def grpc_stub_cls() -> type[gas_pb2_grpc.GasServiceStub]:
+    return gas_pb2_grpc.GasServiceStub
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method}-{call.reason or 'OK'}")
+def test_a_call_answers_as_the_contract_says(grpc_stub_as: StubAs, call: Call) -> None:
+    make(grpc_stub_as, call)

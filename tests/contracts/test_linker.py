@@ -1,0 +1,172 @@
+"""Contract of the linker: every RPC is called, with each reason that it documents."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from actionvm.action.v1.action_pb2 import Action
+from actionvm.linker.v1 import linker_pb2 as pb
+from actionvm.linker.v1 import linker_pb2_grpc
+from chassis.errors import PeerUnavailable, RequestIdReused, ServiceError
+from chassis.server import Hosted
+from linker.conversation import Choice, Prompt, Tokens, WrittenCall
+from linker.errors import BudgetExceeded, GasRefused, QueueFull, SchemaUnsupported
+from linker.linker import Linker
+from linker.links import ModelConfig, link_name
+from linker.ports import Reservation
+from linker.providers.scripted import Line, ScriptedProvider
+from linker.service import LinkerService, hosted
+from tests.contracts.contract import Call, make
+from tests.fakes.gas_meter import FakeGasMeter
+from tests.grpc_fixtures import StubAs
+from tests.linker.orders import ACCOUNT, RUN, make_linker
+
+MODEL = "local/actor"
+LINK = link_name(ModelConfig(MODEL))
+GONE_LINK = link_name(ModelConfig("local/gone"))
+UNKNOWN = f"links/{'0' * 32}"
+POST = Action(
+    name="board.post",
+    description="Posts a text.",
+    parameters_schema='{"type": "object", "properties": {"text": {"type": "string"}}}',
+    effect=Action.EFFECT_WRITE,
+)
+HELLO = [pb.Message(role=pb.Message.ROLE_USER, text="Hello")]
+
+# The request id says what the meter of this test answers, the text what the model does.
+GAS_ANSWERS: dict[str, ServiceError] = {
+    "poor": BudgetExceeded(ACCOUNT, "5 gas are left"),
+    "closed": GasRefused(ACCOUNT, "the run is closed"),
+    "reused": RequestIdReused("reused"),
+    "down": PeerUnavailable("gas"),
+}
+MODEL_ANSWERS: dict[str, Line | ServiceError] = {
+    "full": QueueFull(32),
+    "bad schema": SchemaUnsupported("board.post", "not"),
+}
+
+
+class ScriptedMeter(FakeGasMeter):
+    """A meter that refuses the request ids above."""
+
+    async def reserve(self, reservation: Reservation) -> str:
+        if reservation.request_id in GAS_ANSWERS:
+            self.fail_next(GAS_ANSWERS[reservation.request_id])
+        return await super().reserve(reservation)
+
+
+def say(prompt: Prompt) -> Line | ServiceError:
+    """Answer as the last message asks."""
+    if prompt.choice is Choice.REQUIRED:
+        return Line(calls=(WrittenCall("board.post", '{"text": "Up."}'),))
+    return MODEL_ANSWERS.get(prompt.conversation.messages[-1].text, Line("All is well."))
+
+
+async def prepare() -> Linker:
+    """Return a linker with a link that works and one whose model is gone."""
+    provider = ScriptedProvider(say, models=("actor", "gone"), context_tokens=1_000)
+    linker = make_linker(provider, ScriptedMeter())
+    await linker.link(ModelConfig(MODEL))
+    await linker.link(ModelConfig("local/gone"))
+    provider._models = ("actor",)
+    return linker
+
+
+def generate(
+    request_id: str = "r", *, text: str = "Hello", link: str = LINK, **more: object
+) -> pb.GenerateRequest:
+    request = pb.GenerateRequest(
+        request_id=request_id, link=link, account=ACCOUNT, run=RUN, tokens_max=50
+    )
+    request.messages.add(role=pb.Message.ROLE_USER, text=text)
+    request.MergeFrom(pb.GenerateRequest(**more))  # type: ignore[arg-type]  # fields by name
+    return request
+
+
+def link(model: str, **more: object) -> pb.LinkModelRequest:
+    return pb.LinkModelRequest(config=pb.ModelConfig(model=model, **more))  # type: ignore[arg-type]  # as above
+
+
+CALLS: list[Call] = [
+    Call("LinkModel", link(MODEL)),
+    Call("LinkModel", link(MODEL, needs_actions=True, context_tokens_min=1_000), "assembler"),
+    Call("LinkModel", link("babbler"), reason="INVALID_FIELD"),
+    Call("LinkModel", link("openai/gpt-9"), reason="PROVIDER_NOT_FOUND"),
+    Call("LinkModel", link("local/nobody"), reason="MODEL_NOT_FOUND"),
+    Call("LinkModel", link(MODEL, context_tokens_min=1_001), reason="MODEL_UNUSABLE"),
+    Call("LinkModel", link(MODEL), "gas", reason="METHOD_DENIED"),
+    Call("GetLink", pb.GetLinkRequest(name=LINK), "runtime"),
+    Call("GetLink", pb.GetLinkRequest(name=UNKNOWN), reason="LINK_NOT_FOUND"),
+    Call("GetLink", pb.GetLinkRequest(name="links/1"), reason="INVALID_FIELD"),
+    Call("ListModels", pb.ListModelsRequest()),
+    Call("ListModels", pb.ListModelsRequest(page_token="x"), reason="INVALID_FIELD"),
+    Call("Generate", generate(), "runtime"),
+    Call("Generate", generate(actions=[POST], action_choice=pb.ACTION_CHOICE_REQUIRED)),
+    Call("Generate", generate(), "assembler", reason="METHOD_DENIED"),
+    Call("Generate", generate(link=UNKNOWN), reason="LINK_NOT_FOUND"),
+    Call("Generate", generate(link=GONE_LINK), reason="MODEL_UNUSABLE"),
+    Call("Generate", generate(tokens_max=1_000), reason="CONTEXT_EXCEEDED"),
+    Call("Generate", generate(text="bad schema"), reason="SCHEMA_UNSUPPORTED"),
+    Call("Generate", generate("poor"), reason="BUDGET_EXCEEDED"),
+    Call("Generate", generate("closed"), reason="GAS_REFUSED"),
+    Call("Generate", generate("reused"), reason="REQUEST_ID_REUSED"),
+    Call("Generate", generate("down"), reason="PEER_UNAVAILABLE"),
+    Call("Generate", generate(text="full"), reason="QUEUE_FULL"),
+    Call("Generate", generate(answer_schema="{}"), reason="NOT_IMPLEMENTED"),
+    Call("CountTokens", pb.CountTokensRequest(link=LINK, messages=HELLO, actions=[POST])),
+    Call("CountTokens", pb.CountTokensRequest(link=LINK), reason="INVALID_FIELD"),
+    Call(
+        "CountTokens",
+        pb.CountTokensRequest(link=UNKNOWN, messages=HELLO),
+        reason="LINK_NOT_FOUND",
+    ),
+    Call(
+        "CountTokens",
+        pb.CountTokensRequest(link=GONE_LINK, messages=HELLO),
+        reason="MODEL_UNUSABLE",
+    ),
+    Call("ListLinks", pb.ListLinksRequest(), reason="NOT_IMPLEMENTED"),
+    Call("UnlinkModel", pb.UnlinkModelRequest(), reason="NOT_IMPLEMENTED"),
+    Call("Embed", pb.EmbedRequest(), reason="NOT_IMPLEMENTED"),
+    Call("Rerank", pb.RerankRequest(), reason="NOT_IMPLEMENTED"),
+    Call("PullModel", pb.PullModelRequest(), reason="NOT_IMPLEMENTED"),
+    Call("RemoveModel", pb.RemoveModelRequest(), reason="NOT_IMPLEMENTED"),
+]
+
+
+@pytest.fixture(scope="module")
+def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
+    @asynccontextmanager
+    async def build() -> AsyncIterator[Hosted]:
+        yield hosted(LinkerService(await prepare()))
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def grpc_stub_cls() -> type[linker_pb2_grpc.LinkerServiceStub]:
+    return linker_pb2_grpc.LinkerServiceStub
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method}-{call.reason or 'OK'}")
+def test_a_call_answers_as_the_contract_says(grpc_stub_as: StubAs, call: Call) -> None:
+    make(grpc_stub_as, call)
+
+
+def test_a_stream_ends_with_the_whole_answer(grpc_stub_as: StubAs) -> None:
+    *deltas, last = make(grpc_stub_as, Call("Generate", generate("whole")))
+    assert "".join(delta.text_delta for delta in deltas) == last.finished.text == "All is well."
+    assert last.finished.model == MODEL
+    assert last.finished.gas == sum(usage.amount for usage in last.finished.usages)
+    assert Tokens(*(usage.amount for usage in last.finished.usages)).output == 3
+
+
+def test_a_call_names_an_action_on_offer(grpc_stub_as: StubAs) -> None:
+    request = generate("call", actions=[POST], action_choice=pb.ACTION_CHOICE_REQUIRED)
+    *_, last = make(grpc_stub_as, Call("Generate", request))
+    (call,) = last.finished.calls
+    assert (call.action, call.arguments) == ("board.post", '{"text":"Up."}')
+    assert last.finished.reason == pb.FINISH_REASON_ACTION

@@ -1,0 +1,81 @@
+"""The contract of the runtime: every RPC is called, every reason is provoked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from actionvm.runtime.v1 import runtime_pb2 as pb
+from actionvm.runtime.v1 import runtime_pb2_grpc
+from tests.contracts.contract import Call, make
+from tests.fakes.runtime_ports import FakeSigner
+from tests.grpc_fixtures import HostedFactory, StubAs
+from tests.runtime.hosting import OPEN_RUN, bundle_to_proto, hosting
+from tests.runtime.worlds import RUN, World, payload
+
+BUNDLE = bundle_to_proto(FakeSigner().seal(payload()))
+FORGED = bundle_to_proto(FakeSigner().seal(payload()))
+FORGED.signature.value = bytes(64)
+NOBODY = RUN.replace("0001", "9999")
+LATER = "NOT_IMPLEMENTED"
+
+CALLS = [
+    Call("StartRun", pb.StartRunRequest(request_id="a", bundle=BUNDLE)),
+    Call("StartRun", pb.StartRunRequest(request_id="b", bundle_name=BUNDLE.name, dry_run=True)),
+    Call("StartRun", pb.StartRunRequest(bundle=BUNDLE), reason="INVALID_FIELD"),
+    Call("StartRun", pb.StartRunRequest(request_id="c", bundle=FORGED), reason="BUNDLE_INVALID"),
+    Call(
+        "StartRun",
+        pb.StartRunRequest(request_id="d", bundle_name=f"bundles/{64 * '0'}"),
+        reason="BUNDLE_NOT_FOUND",
+    ),
+    Call(
+        "StartRun",
+        pb.StartRunRequest(request_id="first", bundle=BUNDLE, input="1"),
+        reason="REQUEST_ID_REUSED",
+    ),
+    Call("StartRun", pb.StartRunRequest(), caller="gas", reason="METHOD_DENIED"),
+    Call("StartRun", pb.StartRunRequest(), caller="nobody", reason="TOKEN_INVALID"),
+    Call("GetRun", pb.GetRunRequest(name=RUN)),
+    Call("GetRun", pb.GetRunRequest(name=NOBODY), reason="RUN_NOT_FOUND"),
+    Call("ListRuns", pb.ListRunsRequest()),
+    Call("ListRuns", pb.ListRunsRequest(page_size=-1), reason="INVALID_FIELD"),
+    Call("WatchRun", pb.WatchRunRequest(name=RUN)),
+    Call("WatchRun", pb.WatchRunRequest(name=NOBODY), reason="RUN_NOT_FOUND"),
+    Call("CancelRun", pb.CancelRunRequest(name=RUN)),
+    Call("CancelRun", pb.CancelRunRequest(name=NOBODY), reason="RUN_NOT_FOUND"),
+    Call("GetReceipt", pb.GetReceiptRequest(run=RUN)),
+    Call("GetReceipt", pb.GetReceiptRequest(run=NOBODY), reason="RUN_NOT_FOUND"),
+    Call("GetReceipt", pb.GetReceiptRequest(run=OPEN_RUN), reason="RUN_UNFINISHED"),
+    Call("ListActions", pb.ListActionsRequest()),
+    Call("ListActions", pb.ListActionsRequest(), caller="assembler"),
+    Call("PauseRun", pb.PauseRunRequest(), reason=LATER),
+    Call("ResumeRun", pb.ResumeRunRequest(), reason=LATER),
+    Call("ListApprovals", pb.ListApprovalsRequest(), reason=LATER),
+    Call("DecideApproval", pb.DecideApprovalRequest(), reason=LATER),
+    Call("SignalRun", pb.SignalRunRequest(), reason=LATER),
+    Call("ForkRun", pb.ForkRunRequest(), reason=LATER),
+    Call("ReplayRun", pb.ReplayRunRequest(), reason=LATER),
+    Call("DiffRuns", pb.DiffRunsRequest(), reason=LATER),
+    Call("CreateSchedule", pb.CreateScheduleRequest(), reason=LATER),
+    Call("ListSchedules", pb.ListSchedulesRequest(), reason=LATER),
+    Call("DeleteSchedule", pb.DeleteScheduleRequest(), reason=LATER),
+]
+
+
+@pytest.fixture(scope="module")
+def hosted_service(tmp_path_factory: pytest.TempPathFactory) -> HostedFactory:
+    return hosting(World(tmp_path_factory.mktemp("runtime")))
+
+
+@pytest.fixture(scope="module")
+def grpc_stub_cls() -> Callable[[grpc.Channel], Any]:
+    return runtime_pb2_grpc.RuntimeServiceStub
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method}-{call.reason or 'OK'}")
+def test_a_call_answers_as_the_contract_says(grpc_stub_as: StubAs, call: Call) -> None:
+    make(grpc_stub_as, call)

@@ -1,0 +1,203 @@
+"""Fakes of the ports of the runtime; each can be told to fail next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from chassis.canonical import canonical_json, sha256_hex
+from runtime.errors import BundleNotFound
+from runtime.facts import ActionCall, Charge, Failure, Passage, Receipt, Signature, Usage
+from runtime.ports import Generation, Hold, Prompt, RunFails
+from runtime.program import BUNDLE_KEY, Budget, SealedBundle
+
+USAGES = (Usage("input_tokens", 10), Usage("output_tokens", 5))
+GENERATION_GAS = 7
+CALL_GAS = 3
+
+Answers = Callable[[Prompt], Generation]
+
+
+class Fake:
+    """Raises what it was told to, once for each time it was told."""
+
+    def __init__(self) -> None:
+        self._failures: deque[Exception] = deque()
+
+    def fail_next(self, *errors: Exception) -> None:
+        """Raise these from the next calls, in order."""
+        self._failures.extend(errors)
+
+    def stop_failing(self) -> None:
+        """Forget what it was told."""
+        self._failures.clear()
+
+    def fail_if_told(self) -> None:
+        """Raise the next failure, if there is one."""
+        if self._failures:
+            raise self._failures.popleft()
+
+
+class FakeBundles(Fake):
+    """`Bundles` in a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bundles: dict[str, SealedBundle] = {}
+
+    async def get(self, name: str) -> SealedBundle:
+        self.fail_if_told()
+        if name not in self.bundles:
+            raise BundleNotFound(name)
+        return self.bundles[name]
+
+
+def answer(text: str) -> Generation:
+    """Return a generation that is an answer."""
+    return Generation(text, (), USAGES, GENERATION_GAS)
+
+
+def calls(*wanted: tuple[str, str]) -> Generation:
+    """Return a generation that calls actions, each given by name and arguments."""
+    made = tuple(ActionCall("call", name, arguments) for name, arguments in wanted)
+    return Generation("", made, USAGES, GENERATION_GAS)
+
+
+def acts_then_answers(prompt: Prompt) -> Generation:
+    """Post where that is still wanted, then answer."""
+    if prompt.choice == "required":
+        return calls(("board.post", '{"text": "Ether gained."}'))
+    return answer("I posted it.")
+
+
+class FakeModel(Fake):
+    """`Model` that writes its text word by word.
+
+    It ends no answer while `go_on` is cleared, and never one to the input `stuck_on`.
+    """
+
+    def __init__(self, answers: Answers = acts_then_answers) -> None:
+        super().__init__()
+        self.answers = answers
+        self.prompts: list[Prompt] = []
+        self.closed_count = 0
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.is_writing = asyncio.Event()
+        self.stuck_on = ""
+
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[str | Generation, None]:
+        self.prompts.append(prompt)
+        self.fail_if_told()
+        generation = self.answers(prompt)
+        try:
+            for word in generation.text.split():
+                yield f"{word} "
+            self.is_writing.set()
+            await self.go_on.wait()
+            if prompt.messages[1].text == self.stuck_on:
+                await asyncio.Event().wait()
+            yield generation
+        finally:
+            self.closed_count += 1
+
+
+class FakeKnowledge(Fake):
+    """`Knowledge` that finds one passage in every collection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries: list[tuple[tuple[str, ...], str, int]] = []
+
+    async def search(
+        self, collections: Sequence[str], query: str, passages_max: int
+    ) -> tuple[Passage, ...]:
+        self.fail_if_told()
+        self.queries.append((tuple(collections), query, passages_max))
+        return tuple(Passage(f"{name}/documents/a.md", "Ether gained.") for name in collections)
+
+
+@dataclass
+class _Account:
+    holds: dict[str, Hold] = field(default_factory=dict)
+    charges: dict[str, Charge] = field(default_factory=dict)
+    is_closed: bool = False
+
+
+class FakeGasMeter(Fake):
+    """`GasMeter` that is as idempotent as the real one, and refuses what comes after the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.budgets: dict[str, Budget] = {}
+        self._runs: dict[str, _Account] = {}
+
+    async def declare_budget(self, account: str, budget: Budget) -> None:
+        self.fail_if_told()
+        self.budgets[account] = budget
+
+    async def reserve(self, *, request_id: str, account: str, run: str, item: str) -> Hold:
+        self.fail_if_told()
+        spending = self._runs.setdefault(run, _Account())
+        if request_id not in spending.holds:
+            if spending.is_closed:
+                raise RunFails(Failure("GAS_FAILED", "RUN_CLOSED"))
+            spending.holds[request_id] = Hold(f"{run}|{request_id}|{item}", CALL_GAS)
+        return spending.holds[request_id]
+
+    async def settle(self, hold: Hold) -> int:
+        self.fail_if_told()
+        run, request_id, item = hold.name.split("|")
+        spending = self._runs[run]
+        if request_id not in spending.charges:
+            if spending.is_closed:
+                raise RunFails(Failure("GAS_FAILED", "HOLD_RELEASED"))
+            line = len(spending.charges) + 1
+            usages = (Usage("connector_calls", 1),)
+            spending.charges[request_id] = Charge(line, item, usages, CALL_GAS, "v")
+        return CALL_GAS
+
+    async def close(self, *, run: str, account: str) -> Receipt:
+        self.fail_if_told()
+        spending = self._runs.setdefault(run, _Account())
+        spending.is_closed = True
+        charges = tuple(spending.charges.values())
+        total = sum(charge.gas for charge in charges)
+        sha256 = sha256_hex(canonical_json([run, account, total]))
+        return Receipt(run, account, charges, total, sha256, 1)
+
+
+class FakeSigner(Fake):
+    """`Signer` with one key for everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+        self.public_key = self.key.public_key().public_bytes_raw()
+
+    async def bundle_key(self) -> bytes:
+        self.fail_if_told()
+        return self.public_key
+
+    async def sign_receipt(self, sha256: str) -> Signature:
+        self.fail_if_told()
+        return self.sign("keys/receipts", "receipt", sha256.encode())
+
+    async def sign_request(self, credential: str, message: bytes) -> Signature:
+        self.fail_if_told()
+        return self.sign(credential, "request", message)
+
+    def seal(self, payload: bytes) -> SealedBundle:
+        """Return a bundle that opens."""
+        sha256 = sha256_hex(payload)
+        signature = self.sign(BUNDLE_KEY, "bundle", sha256.encode())
+        return SealedBundle(f"bundles/{sha256}", sha256, len(payload), payload, signature)
+
+    def sign(self, key: str, purpose: str, message: bytes) -> Signature:
+        """Sign as the key manager does."""
+        value = self.key.sign(f"actionvm/{purpose}/v1\n".encode() + message)
+        return Signature(key, "ed25519", self.public_key, value)

@@ -1,0 +1,104 @@
+"""Periods begin where the contract says, and receipts have exactly the documented bytes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from gas import ledger
+from gas.errors import BudgetExceeded
+from gas.ledger import Budget, Charge, Consumption, Hold, HoldState, Origin, Period, Receipt
+from gas.prices import Meter, Tariff, Usage
+from tests.gas.ledgers import ACCOUNT, MODEL, budget, reservation, tokens
+
+NOW = datetime(2026, 3, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("period", "start"),
+    [
+        (Period.TOTAL, "0001-01-01T00:00:00+00:00"),
+        (Period.HOUR, "2026-03-31T23:00:00+00:00"),
+        (Period.DAY, "2026-03-31T00:00:00+00:00"),
+        (Period.MONTH, "2026-03-01T00:00:00+00:00"),
+    ],
+)
+def test_a_period_starts_at_its_full_utc_unit(period: Period, start: str) -> None:
+    assert ledger.period_start(period, NOW).isoformat() == start
+
+
+def test_a_budget_below_what_is_spent_leaves_nothing() -> None:
+    spent = Budget(ACCOUNT, Origin.MANIFEST, Period.DAY, gas_limit=5, gas_spent=9)
+
+    assert spent.gas_left == 0
+
+
+def test_the_tightest_budget_is_the_one_that_refuses() -> None:
+    manifest = budget(5, origin=Origin.MANIFEST, period=Period.HOUR)
+
+    with pytest.raises(BudgetExceeded) as refused:
+        ledger.require_fit(ACCOUNT, 6, [manifest, budget(100)])
+
+    assert refused.value.metadata == {
+        "account": ACCOUNT,
+        "gas": "6",
+        "gas_available": "5",
+        "origin": "manifest",
+        "period": "hour",
+    }
+
+
+def test_a_hold_of_exactly_what_is_left_fits() -> None:
+    ledger.require_fit(ACCOUNT, 5, [budget(5)])
+
+
+def test_a_charge_is_cut_to_its_hold() -> None:
+    hold = Hold("holds/1", reservation("r", 10), Tariff("v", {Meter.INPUT_TOKENS: 1000}), 10, NOW)
+
+    assert ledger.settle(hold, tokens(11)).charged_gas == 10
+
+
+def test_a_settled_hold_spends_its_charge_alone() -> None:
+    hold = Hold("holds/1", reservation("r", 10), Tariff("v", {Meter.INPUT_TOKENS: 1000}), 10, NOW)
+
+    assert ledger.settle(hold, tokens(3)).gas_spent == 3
+
+
+def test_a_receipt_has_the_documented_bytes() -> None:
+    usages = (Usage(Meter.OUTPUT_TOKENS, 2), Usage(Meter.INPUT_TOKENS, 12))
+    receipt = Receipt(
+        "runs/1", ACCOUNT, (Charge(MODEL, usages, 16, "abc"), Charge("action x", (), 1, "abc"))
+    )
+
+    assert receipt.canonical == (
+        b'{"account":"agents/market-brief","charges":['
+        b'{"gas":16,"item":"model local/babbler","line":1,"price_version":"abc","usages":'
+        b'[{"amount":2,"meter":"METER_OUTPUT_TOKENS"},{"amount":12,"meter":"METER_INPUT_TOKENS"}]},'
+        b'{"gas":1,"item":"action x","line":2,"price_version":"abc","usages":[]}],'
+        b'"run":"runs/1","total_gas":17}'
+    )
+
+
+def test_an_empty_receipt_has_every_key() -> None:
+    content = json.loads(Receipt("runs/1", "", ()).canonical)
+
+    assert content == {"run": "runs/1", "account": "", "charges": [], "total_gas": 0}
+
+
+def test_sums_of_amounts_stop_before_they_overflow() -> None:
+    full = (Usage(Meter.INPUT_TOKENS, ledger.AMOUNT_SUM_MAX - 1),)
+    hold = Hold(
+        "holds/1",
+        reservation("r"),
+        Tariff("v", {}),
+        0,
+        NOW,
+        state=HoldState.SETTLED,
+        charged_usages=tokens(2),
+    )
+
+    summed = ledger.consume(Consumption(ACCOUNT, MODEL, full), hold)
+
+    assert summed.usages == (Usage(Meter.INPUT_TOKENS, ledger.AMOUNT_SUM_MAX),)

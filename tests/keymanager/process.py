@@ -1,0 +1,102 @@
+"""The key manager as a process of its own, for tests that kill it or read what it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from actionvm.keymanager.v1 import keymanager_pb2_grpc
+from tests.grpc_fixtures import _TokenInterceptor, identities, token_of
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 30
+
+
+class KeymanagerProcess:
+    """Runs below a folder until it is killed; the next one there finds what it left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.log = folder / "log"
+        (folder / "identities.json").write_text(json.dumps(identities()))
+        self._environment = {
+            "PATH": os.defpath,
+            "PYTHONPATH": str(ROOT),
+            "KEYMANAGER_LISTEN": "127.0.0.1:0",
+            "KEYMANAGER_DATA_DIR": str(self.data),
+            "KEYMANAGER_IDENTITIES_FILE": str(folder / "identities.json"),
+            "KEYMANAGER_TOKEN_FILE": str(folder / "token"),
+            "KEYMANAGER_LOG_LEVEL": "debug",
+        }
+
+    def __enter__(self) -> Self:
+        already_logged = self.log.read_text() if self.log.exists() else ""
+        self._process = self._start()
+        end = time.monotonic() + START_SECONDS
+        while not (address := self._address(after=len(already_logged))):
+            assert self._process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, "the service did not start"
+            self._wait(0.05)
+        self._channel = grpc.insecure_channel(address)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Kill it with -9; nothing ends in order here."""
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+
+    def stub(self, caller: str = "operator") -> keymanager_pb2_grpc.KeymanagerServiceStub:
+        """Return the stub of a caller."""
+        interceptor = _TokenInterceptor(token_of(caller))
+        return keymanager_pb2_grpc.KeymanagerServiceStub(
+            grpc.intercept_channel(self._channel, interceptor)
+        )
+
+    def refuse_to_start(self) -> subprocess.CompletedProcess[str]:
+        """Start it where it cannot serve; return how it ended."""
+        return subprocess.run(
+            [sys.executable, "-m", "keymanager"],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "keymanager"],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _address(self, *, after: int) -> str:
+        for line in self.log.read_text()[after:].splitlines():
+            if "service.started" in line and line.endswith("}"):
+                return str(json.loads(line)["address"])
+        return ""
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, or go on at once when the process has ended."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return

@@ -1,0 +1,86 @@
+"""The process keeps what it acknowledged, and refuses to start where it would lose secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actionvm.keymanager.v1 import keymanager_pb2 as pb
+from tests.keymanager.process import KeymanagerProcess
+
+
+def _put(name: str) -> pb.PutSecretRequest:
+    return pb.PutSecretRequest(request_id=name, name=name, kind=pb.KIND_ED25519, generate=True)
+
+
+def test_what_was_acknowledged_survives_kills(tmp_path: Path) -> None:
+    public_keys: dict[str, bytes] = {}
+    for round_number in range(3):
+        with KeymanagerProcess(tmp_path) as process:
+            stub = process.stub()
+            for name, public_key in public_keys.items():
+                found = stub.GetPublicKey(pb.GetPublicKeyRequest(key=name))
+                assert found.public_key == public_key, name
+            for name in (f"secrets/r{round_number}-{number}" for number in range(5)):
+                stub.PutSecret(_put(name))
+                found = stub.GetPublicKey(pb.GetPublicKeyRequest(key=name))
+                public_keys[name] = found.public_key
+
+
+def test_a_request_that_is_repeated_after_a_kill_has_no_second_effect(tmp_path: Path) -> None:
+    request = pb.RotateSecretRequest(request_id="rotate", name="secrets/a", generate=True)
+    with KeymanagerProcess(tmp_path) as process:
+        process.stub().PutSecret(_put("secrets/a"))
+        first = process.stub().RotateSecret(request)
+    with KeymanagerProcess(tmp_path) as process:
+        assert process.stub().RotateSecret(request) == first
+
+
+def test_the_keys_of_the_services_survive_a_kill(tmp_path: Path) -> None:
+    found = []
+    for _ in range(2):
+        with KeymanagerProcess(tmp_path) as process:
+            request = pb.GetPublicKeyRequest(key="keys/bundles")
+            found.append(process.stub("runtime").GetPublicKey(request).public_key)
+    assert found[0] == found[1]
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> KeymanagerProcess:
+    """Return a stopped key manager that has its keys."""
+    process = KeymanagerProcess(tmp_path)
+    with process:
+        pass
+    return process
+
+
+def test_only_its_owner_may_enter_the_folder(used: KeymanagerProcess) -> None:
+    assert used.data.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_lost_root_key_stops_the_start_with_a_way_out(used: KeymanagerProcess) -> None:
+    (used.data / "root.key").unlink()
+
+    ended = used.refuse_to_start()
+
+    assert (ended.returncode, "restore it from a backup" in ended.stderr) == (1, True)
+
+
+def test_a_lost_root_key_is_not_replaced(used: KeymanagerProcess) -> None:
+    (used.data / "root.key").unlink()
+    used.refuse_to_start()
+    assert not (used.data / "root.key").exists()
+
+
+def test_the_root_key_of_another_database_stops_the_start(used: KeymanagerProcess) -> None:
+    (used.data / "root.key").write_bytes(bytes(32))
+
+    ended = used.refuse_to_start()
+
+    assert (ended.returncode, "belongs to another database" in ended.stderr) == (1, True)
+
+
+def test_a_refused_start_prints_no_traceback(used: KeymanagerProcess) -> None:
+    (used.data / "root.key").unlink()
+    assert "Traceback" not in used.refuse_to_start().stderr

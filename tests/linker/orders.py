@@ -1,0 +1,100 @@
+"""What the tests of the linker ask of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from chassis.canonical import Json
+from chassis.database import open_memory_database
+from linker.conversation import (
+    Action,
+    Choice,
+    Conversation,
+    Delta,
+    Finished,
+    Message,
+    Prompt,
+    Role,
+    Sampling,
+)
+from linker.linker import Answer, Linker, Order
+from linker.ports import GasMeter, Provider
+from linker.store import TABLES, LinkStore
+
+ACCOUNT = "agents/market-brief"
+RUN = "runs/00000000-0000-4000-8000-000000000001"
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+POST_SCHEMA: Mapping[str, Json] = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string", "minLength": 1},
+        "stars": {"type": "integer", "minimum": 1, "maximum": 5},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["text", "stars"],
+}
+
+Event = TypeVar("Event", bound="Delta | Finished | Answer")
+
+
+class StoppedClock:
+    """A clock that shows one time."""
+
+    def now(self) -> datetime:
+        """Return that time."""
+        return NOW
+
+
+def action(schema: Json = POST_SCHEMA, name: str = "board.post") -> Action:
+    return Action(name, "Posts a text on the board.", json.dumps(schema))
+
+
+def conversation(*actions: Action, text: str = "What moved today?") -> Conversation:
+    messages = (Message(Role.SYSTEM, "Be brief."), Message(Role.USER, text))
+    return Conversation(messages, actions)
+
+
+def prompt(
+    *actions: Action,
+    choice: Choice = Choice.NONE,
+    text: str = "What moved today?",
+    tokens_max: int = 256,
+    temperature: float = 0.7,
+    seed: int = 1,
+    stops: tuple[str, ...] = (),
+) -> Prompt:
+    sampling = Sampling(tokens_max, temperature=temperature, seed=seed, stops=stops)
+    return Prompt(conversation(*actions, text=text), choice, sampling)
+
+
+def order(link: str, prompt: Prompt, request_id: str = "r1") -> Order:
+    return Order(request_id=request_id, link=link, account=ACCOUNT, run=RUN, prompt=prompt)
+
+
+def make_linker(provider: Provider, gas: GasMeter, name: str = "local") -> Linker:
+    store = LinkStore(open_memory_database(TABLES))
+    return Linker({name: provider}, store, gas, StoppedClock())
+
+
+async def collect(events: AsyncGenerator[Event, None]) -> list[Event]:
+    async with aclosing(events):
+        return [event async for event in events]
+
+
+async def finish(events: AsyncGenerator[Delta | Finished, None]) -> Finished:
+    """Return how a generation of a provider ends."""
+    last = (await collect(events))[-1]
+    assert isinstance(last, Finished)
+    return last
+
+
+async def answer(linker: Linker, order: Order) -> Answer:
+    """Return how a generation of the linker ends."""
+    last = (await collect(linker.generate(order)))[-1]
+    assert isinstance(last, Answer)
+    return last

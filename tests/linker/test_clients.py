@@ -1,0 +1,144 @@
+"""The gas client says what gas says, in the linker's own words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from actionvm.gas.v1 import gas_pb2 as pb
+from actionvm.gas.v1 import gas_pb2_grpc
+from chassis.channel import connect
+from chassis.config import ServiceConfig
+from chassis.errors import (
+    FailedPrecondition,
+    PeerUnavailable,
+    RequestIdReused,
+    ResourceExhausted,
+    ServiceError,
+)
+from chassis.server import Hosted, start_server
+from chassis.unimplemented import refusing_the_rest
+from linker.clients import GasClient
+from linker.conversation import Tokens
+from linker.errors import BudgetExceeded, GasRefused
+from linker.ports import Reservation
+from tests.grpc_fixtures import identities, token_of
+from tests.linker.orders import ACCOUNT, RUN
+
+DESCRIPTOR = pb.DESCRIPTOR.services_by_name["GasService"]
+HOLD = "holds/00000000-0000-4000-8000-000000000007"
+RESERVATION = Reservation("r1", ACCOUNT, RUN, "model local/babbler", Tokens(11, 22))
+
+
+@dataclass(eq=False)
+class Refusal(FailedPrecondition):
+    """An answer of gas with a reason of choice."""
+
+    message = "gas says no"
+
+    reason: str  # type: ignore[misc]  # one class for all reasons
+
+
+@dataclass(eq=False)
+class Poor(ResourceExhausted):
+    reason = "BUDGET_EXCEEDED"
+    message = "5 gas are left"
+
+
+@refusing_the_rest(DESCRIPTOR)
+class FakeGas:
+    """A gas system that answers with one hold, or with one error."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self.error: ServiceError | None = None
+
+    async def ReserveGas(self, request: pb.ReserveGasRequest, context: object) -> object:
+        return pb.ReserveGasResponse(hold=self._answer(request))
+
+    async def SettleGas(self, request: pb.SettleGasRequest, context: object) -> object:
+        return pb.SettleGasResponse(hold=self._answer(request))
+
+    def _answer(self, request: object) -> pb.Hold:
+        self.requests.append(request)
+        if self.error is not None:
+            raise self.error
+        return pb.Hold(name=HOLD, charged_gas=33)
+
+
+@pytest.fixture
+def gas() -> FakeGas:
+    return FakeGas()
+
+
+@pytest_asyncio.fixture
+async def client(gas: FakeGas, tmp_path: Path) -> AsyncIterator[GasClient]:
+    (tmp_path / "identities.json").write_text(json.dumps(identities()))
+    config = ServiceConfig(
+        listen="127.0.0.1:0",
+        data_dir=tmp_path,
+        identities_file=tmp_path / "identities.json",
+        token_file=tmp_path / "token",
+    )
+    hosted = Hosted(
+        descriptor=DESCRIPTOR,
+        add_to=lambda server: gas_pb2_grpc.add_GasServiceServicer_to_server(gas, server),  # type: ignore[arg-type]  # the decorator adds the rest
+        callers={method.name: frozenset({"linker"}) for method in DESCRIPTOR.methods},
+    )
+    server = await start_server(config, hosted)
+    channel = connect(server.address, token_of("linker"))
+    yield GasClient(channel)
+    await channel.close(None)
+    await server.grpc_server.stop(0)
+
+
+async def test_a_reservation_carries_the_worst_case(client: GasClient, gas: FakeGas) -> None:
+    assert await client.reserve(RESERVATION) == HOLD
+    (request,) = gas.requests
+    assert (request.request_id, request.account, request.run) == ("r1", ACCOUNT, RUN)
+    assert request.item == "model local/babbler"
+    assert [usage.amount for usage in request.usages] == [11, 22]
+
+
+async def test_a_settlement_returns_what_was_charged(client: GasClient, gas: FakeGas) -> None:
+    assert await client.settle(HOLD, Tokens(1, 2)) == 33
+    assert [usage.amount for usage in gas.requests[0].usages] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Poor(), BudgetExceeded),
+        (Refusal("BUDGET_MISSING"), GasRefused),
+        (Refusal("RUN_CLOSED"), GasRefused),
+        (Refusal("PRICE_NOT_FOUND"), GasRefused),
+        (RequestIdReused("r1"), RequestIdReused),
+        (PeerUnavailable("disk"), PeerUnavailable),
+    ],
+    ids=lambda value: getattr(value, "reason", ""),
+)
+async def test_what_gas_refuses_has_a_reason_of_ours(
+    client: GasClient, gas: FakeGas, answer: ServiceError, error: type[ServiceError]
+) -> None:
+    gas.error = answer
+    with pytest.raises(error):
+        await client.reserve(RESERVATION)
+
+
+async def test_a_hold_that_was_given_back_is_refused(client: GasClient, gas: FakeGas) -> None:
+    gas.error = Refusal("HOLD_RELEASED")
+    with pytest.raises(GasRefused, match="gas says no"):
+        await client.settle(HOLD, Tokens(1, 2))
+
+
+async def test_gas_that_is_down_is_unavailable() -> None:
+    channel = connect("127.0.0.1:1", token_of("linker"))
+    with pytest.raises(PeerUnavailable, match="gas does not answer"):
+        await GasClient(channel).reserve(RESERVATION)
+    await channel.close(None)

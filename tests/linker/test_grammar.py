@@ -1,0 +1,234 @@
+"""Every call that is made parses and fits its schema, whatever the schema, the seed, the budget."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping
+
+import jsonschema
+import pytest
+
+from chassis.canonical import Json
+from linker.conversation import Choice, FinishReason
+from linker.errors import SchemaUnsupported
+from linker.providers.grammar import NUMBER_MAX, tighten
+from linker.providers.local import LocalProvider
+from linker.schemas import checked_arguments
+from tests.linker.orders import POST_SCHEMA, action, finish, prompt
+
+pytestmark = pytest.mark.native
+
+SCHEMA_COUNT = 100
+SEEDS = (0, 1)
+
+
+def random_schema(dice: random.Random, depth: int = 2) -> dict[str, Json]:
+    """Return a schema of an object, with what people write and what they forget."""
+    names = dice.sample(
+        ["text", "n", "when", "tags", "to", "a b", 'q"q', "ünï"], dice.randint(0, 4)
+    )
+    properties = {name: _random_value(dice, depth) for name in names}
+    schema: dict[str, Json] = {"type": "object", "properties": properties}
+    if dice.random() < 0.8:
+        schema["required"] = [name for name in names if dice.random() < 0.7]
+    if dice.random() < 0.3:
+        schema["additionalProperties"] = dice.random() < 0.5
+    return schema
+
+
+def _random_value(dice: random.Random, depth: int) -> Json:
+    low = dice.randint(-50, 50)
+    simple: list[dict[str, Json]] = [
+        {"type": "string"},
+        {"type": "string", "minLength": dice.randint(0, 3), "maxLength": dice.randint(3, 9)},
+        {"type": "string", "pattern": "^[A-Z]{2,4}-[0-9]+$"},
+        {"type": "string", "format": "date"},
+        {"enum": ["up", "down", 7, None]},
+        {"const": {"deep": [1, "x"]}},
+        {"type": "integer"},
+        {"type": "integer", "minimum": low, "maximum": low + dice.randint(0, 20)},
+        {"type": "number"},
+        {"type": "number", "exclusiveMinimum": low},
+        {"type": "boolean"},
+        {"type": ["integer", "null"]},
+        {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+        {},
+    ]
+    if depth and dice.random() < 0.4:
+        inner = _random_value(dice, depth - 1)
+        items: dict[str, Json] = {"type": "array", "items": inner, "minItems": dice.randint(0, 2)}
+        return dice.choice([random_schema(dice, depth - 1), items])
+    return dice.choice(simple)
+
+
+async def test_every_call_of_random_schemas_is_valid(local: LocalProvider) -> None:
+    model = await local.open("babbler")
+    endings = []
+    for number in range(SCHEMA_COUNT):
+        dice = random.Random(number)
+        schema = random_schema(dice)
+        offered = action(schema)
+        for seed in SEEDS:
+            asked = prompt(
+                offered,
+                choice=Choice.REQUIRED,
+                seed=seed,
+                temperature=dice.choice([0.0, 0.7, 2.0]),
+                tokens_max=dice.choice([40, 120, 220]),
+            )
+            finished = await finish(model.generate(asked))
+            endings.append(finished.reason)
+            for call in finished.calls:
+                arguments = json.loads(checked_arguments(call, (offered,)))
+                jsonschema.validate(arguments, schema)
+            assert bool(finished.calls) == (finished.reason is FinishReason.ACTION), schema
+            assert finished.tokens.output <= asked.sampling.tokens_max
+    # Forty tokens are too few for any call of a model that spells.
+    assert endings.count(FinishReason.ACTION) > len(endings) / 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_call_that_would_run_out_of_tokens_is_completed(
+    local: LocalProvider, seed: int
+) -> None:
+    # A random model at temperature two would fill any string and any list.
+    schema: Json = {
+        "type": "object",
+        "properties": {
+            "deep": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "array", "items": {"type": "string", "minLength": 30}},
+            }
+        },
+        "required": ["deep"],
+    }
+    model = await local.open("babbler")
+    for tokens_max in (120, 200, 300):
+        asked = prompt(
+            action(schema),
+            choice=Choice.REQUIRED,
+            seed=seed,
+            temperature=2.0,
+            tokens_max=tokens_max,
+        )
+        finished = await finish(model.generate(asked))
+        assert finished.reason is FinishReason.ACTION
+        checked_arguments(finished.calls[0], (action(schema),))
+
+
+async def test_a_call_that_can_never_fit_is_refused_before_a_token_is_written(
+    local: LocalProvider,
+) -> None:
+    schema: Json = {
+        "type": "object",
+        "properties": {"text": {"type": "string", "minLength": 500}},
+        "required": ["text"],
+    }
+    model = await local.open("babbler")
+    asked = prompt(action(schema), choice=Choice.REQUIRED, tokens_max=150)
+    finished = await finish(model.generate(asked))
+    assert (finished.reason, finished.tokens.output) == (FinishReason.LENGTH, 0)
+
+
+async def test_a_model_that_decides_writes_text_or_a_whole_call(local: LocalProvider) -> None:
+    model = await local.open("babbler")
+    for seed in range(20):
+        asked = prompt(action(), choice=Choice.AUTO, seed=seed, temperature=2.0)
+        finished = await finish(model.generate(asked))
+        assert "<tool_call>" not in finished.text
+        assert len(finished.calls) == (finished.reason is FinishReason.ACTION)
+
+
+async def test_any_of_the_actions_on_offer_can_be_called(local: LocalProvider) -> None:
+    model = await local.open("babbler")
+    offered = (action(name="a"), action(name="b"))
+    called: set[str] = set()
+    for seed in range(12):
+        asked = prompt(*offered, choice=Choice.REQUIRED, seed=seed, temperature=2.0)
+        finished = await finish(model.generate(asked))
+        called.update(call.action for call in finished.calls)
+    assert called == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "object", "not": {}}, 'Unimplemented keys: ["not"]'),
+        ({"type": "object", "$ref": "http://example.com/x"}, "not present in a registry"),
+        ({"type": "object", "properties": {"a": {"format": "foo"}}}, "foo"),
+        ({"type": "object", "required": ["a"], "additionalProperties": False}, "unsatisfiable"),
+        ({"type": "object", "properties": {"a": {"pattern": "(?=x)y", "type": "string"}}}, "regex"),
+    ],
+)
+async def test_a_schema_without_a_grammar_is_refused_in_the_words_of_the_compiler(
+    local: LocalProvider, schema: Json, words: str
+) -> None:
+    model = await local.open("babbler")
+    asked = prompt(action(), action(schema, "bad.one"), choice=Choice.REQUIRED)
+    with pytest.raises(SchemaUnsupported) as refused:
+        await finish(model.generate(asked))
+    assert refused.value.action == "bad.one"
+    assert words in refused.value.problem
+
+
+@pytest.mark.parametrize(
+    "pattern", ["^(a+)+$", "^((a{1,1000}){1,1000}){1,1000}$", "^[\\s\\S]{0,100000}$", "^(a|aa)+b$"]
+)
+async def test_a_hostile_pattern_costs_no_time(local: LocalProvider, pattern: str) -> None:
+    schema: Json = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "pattern": pattern}},
+        "required": ["a"],
+    }
+    model = await local.open("babbler")
+    asked = prompt(action(schema), choice=Choice.REQUIRED, tokens_max=200)
+    async with asyncio.timeout(10):
+        try:
+            finished = await finish(model.generate(asked))
+        except SchemaUnsupported:
+            return
+        for call in finished.calls:
+            checked_arguments(call, (action(schema),))
+
+
+async def test_a_schema_that_only_an_endless_value_satisfies_ends_without_a_call(
+    local: LocalProvider,
+) -> None:
+    endless: Json = {"type": "object", "properties": {"k": {"$ref": "#"}}, "required": ["k"]}
+    model = await local.open("babbler")
+    asked = prompt(action(endless), choice=Choice.REQUIRED, tokens_max=300)
+    async with asyncio.timeout(10):
+        try:
+            finished = await finish(model.generate(asked))
+        except SchemaUnsupported:
+            return
+    assert (finished.reason, finished.calls) == (FinishReason.LENGTH, ())
+
+
+def test_a_named_object_is_closed() -> None:
+    assert tighten(POST_SCHEMA)["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object"},
+        {"type": "object", "properties": {"a": {}}, "additionalProperties": True},
+        {"type": "object", "properties": {"a": {}}, "allOf": [{"properties": {"b": {}}}]},
+        {"type": "object", "properties": {"a": {}}, "required": ["b"]},
+        {"type": "object", "properties": {"a": {}}, "minProperties": 2},
+    ],
+)
+def test_an_object_that_may_have_other_properties_stays_open(schema: Mapping[str, Json]) -> None:
+    assert tighten(schema) == schema
+
+
+def test_numbers_get_the_bounds_of_canonical_json() -> None:
+    assert tighten({"type": ["null", "number"], "exclusiveMinimum": 3}) == {
+        "type": ["null", "number"],
+        "exclusiveMinimum": 3,
+        "maximum": NUMBER_MAX,
+    }

@@ -1,0 +1,60 @@
+"""A runtime over fakes behind real gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from actionvm.action.v1 import action_pb2
+from chassis.server import Hosted
+from runtime.program import SealedBundle
+from runtime.service import hosted
+from runtime.store import NewRun
+from tests.runtime.worlds import RUN, World
+
+OPEN_RUN = RUN.replace("0001", "0002")
+# What an agent is told to make its model never answer.
+WAIT = '"wait"'
+
+
+def hosting(world: World) -> Callable[[], AbstractAsyncContextManager[Hosted]]:
+    """Return what serves a world: one run that has ended, and one that is open for good."""
+
+    @asynccontextmanager
+    async def host() -> AsyncIterator[Hosted]:
+        ended = world.create()
+        sealed = world.bundles.bundles[ended.bundle]
+        await world.play()
+        new = NewRun(
+            name=OPEN_RUN,
+            request_id="second",
+            bundle=sealed.name,
+            payload=sealed.payload,
+            account="agents/market-brief",
+            input=WAIT,
+            dry_run=False,
+        )
+        world.model.stuck_on = "wait"
+        servicer, conductor = world.servicer()
+        world.store.create(new, world.clock.now())
+        await conductor.start()
+        yield hosted(servicer)
+        await conductor.stop()
+
+    return host
+
+
+def bundle_to_proto(sealed: SealedBundle) -> action_pb2.Bundle:
+    """Return a bundle as it travels."""
+    signature = sealed.signature
+    return action_pb2.Bundle(
+        name=sealed.name,
+        digest=action_pb2.Digest(sha256=sealed.sha256, size_bytes=sealed.size_bytes),
+        payload=sealed.payload,
+        signature=action_pb2.Signature(
+            key=signature.key,
+            algorithm=signature.algorithm,
+            public_key=signature.public_key,
+            value=signature.value,
+        ),
+    )

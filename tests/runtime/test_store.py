@@ -1,0 +1,172 @@
+"""Runs and journals in SQLite."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis.database import open_database, open_memory_database
+from chassis.errors import RequestIdReused
+from runtime import store as store_module
+from runtime.errors import RunNotFound, RunsExceeded, RunUnfinished
+from runtime.facts import (
+    CancelRequested,
+    EffectSent,
+    Failure,
+    GenerationFinished,
+    Outcome,
+    Receipt,
+    RunFinished,
+    RunStarted,
+    State,
+)
+from runtime.store import TABLES, NewRun, RunStore
+from tests.runtime.worlds import RUN, START
+
+NEW = NewRun(
+    name=RUN,
+    request_id="first",
+    bundle="bundles/1",
+    payload=b"{}",
+    account="agents/a",
+    input='""',
+    dry_run=False,
+)
+BILL = Receipt(RUN, "agents/a", (), 9, "", 0)
+SECOND = RUN.replace("0001", "0002")
+
+
+@pytest.fixture
+def store() -> RunStore:
+    return RunStore(open_memory_database(TABLES))
+
+
+def test_a_run_is_stored_with_its_first_event(store: RunStore) -> None:
+    run = store.create(NEW, START)
+    [record] = store.journal(RUN)
+    assert (run.state, record.sequence) == (State.PENDING, 1)
+    assert record.event == RunStarted("bundles/1", '""', dry_run=False)
+
+
+def test_a_repeated_request_gives_the_same_run(store: RunStore) -> None:
+    first = store.create(NEW, START)
+    assert store.create(replace(NEW, name=SECOND), START) == first
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(NEW, bundle="bundles/2"),
+        replace(NEW, input="1"),
+        replace(NEW, dry_run=True),
+    ],
+)
+def test_a_request_id_with_other_content_is_refused(store: RunStore, other: NewRun) -> None:
+    store.create(NEW, START)
+    with pytest.raises(RequestIdReused):
+        store.create(replace(other, name=SECOND), START)
+
+
+def test_open_runs_are_limited(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "OPEN_RUNS_MAX", 1)
+    store.create(NEW, START)
+    with pytest.raises(RunsExceeded):
+        store.create(replace(NEW, name=SECOND, request_id="second"), START)
+
+
+def test_a_run_that_has_ended_makes_room(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "OPEN_RUNS_MAX", 1)
+    store.create(NEW, START)
+    store.append(RUN, RunFinished(Outcome(State.CANCELLED), BILL), START)
+    store.create(replace(NEW, name=SECOND, request_id="second"), START)
+    assert store.open_names() == [SECOND]
+
+
+@given(st.lists(st.sampled_from(["append", "cancel"]), max_size=10))
+def test_sequences_have_no_gaps(moves: list[str]) -> None:
+    store = RunStore(open_memory_database(TABLES))
+    store.create(NEW, START)
+    for move in moves:
+        if move == "append":
+            store.append(RUN, EffectSent("a", "b"), START)
+        else:
+            store.request_cancel(RUN, START)
+    sequences = [record.sequence for record in store.journal(RUN)]
+    assert sequences == list(range(1, len(sequences) + 1))
+
+
+def test_a_run_shows_what_its_journal_says(store: RunStore) -> None:
+    store.create(NEW, START)
+    store.append(RUN, GenerationFinished(1, "", (), (), 5), START)
+    running = store.get(RUN)
+    assert (running.state, running.step_count, running.gas) == (State.RUNNING, 1, 5)
+
+
+def test_an_ended_run_shows_its_end(store: RunStore) -> None:
+    store.create(NEW, START)
+    failure = Failure("MODEL_FAILED", "try another")
+    end = RunFinished(Outcome(State.FAILED, failure=failure), BILL)
+    store.append(RUN, end, START + timedelta(seconds=1))
+    run = store.get(RUN)
+    assert (run.state, run.failure, run.gas) == (State.FAILED, failure, 9)
+    assert run.end_time == START + timedelta(seconds=1)
+
+
+def test_nothing_is_journaled_after_the_end(store: RunStore) -> None:
+    store.create(NEW, START)
+    store.append(RUN, RunFinished(Outcome(State.CANCELLED), BILL), START)
+    with pytest.raises(AssertionError):
+        store.append(RUN, EffectSent("a", "b"), START)
+
+
+def test_the_first_decision_about_the_end_wins(store: RunStore) -> None:
+    store.create(NEW, START)
+    first = Outcome(State.SUCCEEDED, "done")
+    store.decide(RUN, first)
+    assert store.decide(RUN, Outcome(State.CANCELLED)) == first == store.outcome(RUN)
+
+
+def test_a_decided_run_is_not_cancelled_any_more(store: RunStore) -> None:
+    store.create(NEW, START)
+    store.decide(RUN, Outcome(State.SUCCEEDED, "done"))
+    store.request_cancel(RUN, START)
+    assert CancelRequested() not in [record.event for record in store.journal(RUN)]
+
+
+def test_an_open_run_has_no_receipt(store: RunStore) -> None:
+    store.create(NEW, START)
+    with pytest.raises(RunUnfinished):
+        store.receipt(RUN)
+
+
+def test_an_unknown_run_is_not_found(store: RunStore) -> None:
+    for ask in (store.get, store.receipt, store.journal, store.payload, store.outcome):
+        with pytest.raises(RunNotFound):
+            ask(RUN)
+
+
+def test_runs_are_listed_newest_first(store: RunStore) -> None:
+    store.create(NEW, START)
+    store.create(replace(NEW, name=SECOND, request_id="second"), START)
+    newest, oldest = store.newest(10)
+    assert (newest.name, oldest.name) == (SECOND, RUN)
+    assert store.newest(10, before=newest.number) == [oldest]
+
+
+def test_a_journal_is_read_in_pages(store: RunStore) -> None:
+    store.create(NEW, START)
+    for _ in range(4):
+        store.append(RUN, EffectSent("a", "b"), START)
+    assert [record.sequence for record in store.journal(RUN, after=1, limit=2)] == [2, 3]
+
+
+def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
+    before = RunStore(open_database(tmp_path / "runtime.db", TABLES)).create(NEW, START)
+    after = RunStore(open_database(tmp_path / "runtime.db", TABLES))
+    assert after.get(RUN) == before
+    assert after.payload(RUN) == b"{}"

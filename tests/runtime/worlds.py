@@ -1,0 +1,225 @@
+"""A runtime over fakes, and the agents that its tests execute."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+
+from chassis.canonical import canonical_json
+from chassis.database import open_database
+from runtime.audience import Audience
+from runtime.conductor import Conductor
+from runtime.connectors.catalogue import catalogue
+from runtime.facts import Event
+from runtime.performance import Stage
+from runtime.program import Program, SealedBundle, read_program
+from runtime.service import RuntimeService
+from runtime.store import TABLES, NewRun, Run, RunStore
+from tests.fakes.board import FakeBoard
+from tests.fakes.runtime_ports import (
+    FakeBundles,
+    FakeGasMeter,
+    FakeKnowledge,
+    FakeModel,
+    FakeSigner,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+RUN = "runs/00000000-0000-4000-8000-000000000001"
+
+SEARCH: dict[str, Any] = {
+    "name": "knowledge.search",
+    "program": "catalogue:knowledge.search",
+    "description": "Finds passages.",
+    "parameters_schema": {
+        "type": "object",
+        "properties": {"query": {"type": "string", "maxLength": 100}},
+        "required": ["query"],
+        "additionalProperties": False,
+    },
+    "effect": "read",
+    "credential": "",
+    "settings": {},
+    "limits": {"per_run": 2},
+    "approval": "allow",
+    "required": False,
+}
+POST: dict[str, Any] = {
+    "name": "board.post",
+    "program": "catalogue:board.post",
+    "description": "Posts.",
+    "parameters_schema": {
+        "type": "object",
+        "properties": {"text": {"type": "string", "minLength": 1, "maxLength": 280}},
+        "required": ["text"],
+        "additionalProperties": False,
+    },
+    "effect": "write",
+    "credential": "secrets/board-key",
+    "settings": {"url": "http://board.test"},
+    "limits": {"per_run": 1},
+    "approval": "allow",
+    "required": True,
+}
+PAYLOAD: dict[str, Any] = {
+    "format": "actionvm.bundle/v1",
+    "agent": {"name": "market-brief", "version": "1.0.0", "description": ""},
+    "model": {
+        "name": "local/babbler",
+        "credential": "",
+        "temperature": 0.5,
+        "top_p": 1,
+        "seed": 1,
+        "tokens_max": 64,
+        "context_tokens": 4096,
+        "weights_sha256": "",
+    },
+    "instructions": "Post a brief.",
+    "actions": [SEARCH, POST],
+    "knowledge": [{"collection": "collections/market", "segment": "private", "documents": []}],
+    "budget": {"gas": 50_000, "period": "day"},
+    "limits": {"steps": 4, "seconds": 60, "passages": 3},
+}
+
+
+def payload(change: Callable[[dict[str, Any]], object] = bool) -> bytes:
+    """Return the payload of the usual agent after a change."""
+    content = deepcopy(PAYLOAD)
+    change(content)
+    return canonical_json(content)
+
+
+def program(change: Callable[[dict[str, Any]], object] = bool) -> Program:
+    """Return the usual agent after a change."""
+    return read_program(payload(change))
+
+
+def with_limits(**limits: int) -> Callable[[dict[str, Any]], object]:
+    """Return a change of limits."""
+    return lambda content: content["limits"].update(limits)
+
+
+def with_actions(*actions: dict[str, Any]) -> Callable[[dict[str, Any]], object]:
+    """Return a change of the actions."""
+    return lambda content: content.update(actions=list(actions))
+
+
+class FakeClock:
+    """A clock that stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> datetime:
+        return self.time
+
+    def advance(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@dataclass
+class World:
+    """Everything outside the process of the runtime; it survives a crash."""
+
+    folder: Path
+    board: FakeBoard = field(default_factory=FakeBoard)
+    bundles: FakeBundles = field(default_factory=FakeBundles)
+    model: FakeModel = field(default_factory=FakeModel)
+    knowledge: FakeKnowledge = field(default_factory=FakeKnowledge)
+    meter: FakeGasMeter = field(default_factory=FakeGasMeter)
+    signer: FakeSigner = field(default_factory=FakeSigner)
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    def __post_init__(self) -> None:
+        # Not in memory: there, all threads would share one connection.
+        self.engine = open_database(self.folder / "runtime.db", TABLES)
+
+    @property
+    def store(self) -> RunStore:
+        return RunStore(self.engine)
+
+    def stage(self, wrap: Callable[[object, str], object] = lambda port, _: port) -> Stage:
+        """Return a stage whose store and ports went through `wrap`."""
+        knowledge = cast("FakeKnowledge", wrap(self.knowledge, "knowledge"))
+        signer = cast("FakeSigner", wrap(self.signer, "signer"))
+        transport = cast("FakeBoard", wrap(self.board, "board"))
+        http = httpx.AsyncClient(transport=transport)
+        return Stage(
+            store=cast("RunStore", wrap(self.store, "store")),
+            audience=Audience(),
+            clock=self.clock,
+            model=cast("FakeModel", wrap(self.model, "model")),
+            knowledge=knowledge,
+            meter=cast("FakeGasMeter", wrap(self.meter, "meter")),
+            signer=signer,
+            connectors=catalogue(http, knowledge, signer),
+        )
+
+    def seal(self, change: Callable[[dict[str, Any]], object] = bool) -> SealedBundle:
+        """Return a bundle of the usual agent after a change, which the assembler has, too."""
+        sealed = self.signer.seal(payload(change))
+        self.bundles.bundles[sealed.name] = sealed
+        return sealed
+
+    def create(
+        self, change: Callable[[dict[str, Any]], object] = bool, *, dry_run: bool = False
+    ) -> Run:
+        """Store a run that nobody has taken up."""
+        sealed = self.seal(change)
+        new = NewRun(
+            name=RUN,
+            request_id="first",
+            bundle=sealed.name,
+            payload=sealed.payload,
+            account="agents/market-brief",
+            input=json.dumps("What moved?"),
+            dry_run=dry_run,
+        )
+        return self.store.create(new, self.clock.now())
+
+    def servicer(self) -> tuple[RuntimeService, Conductor]:
+        """Return a servicer with its conductor, which has not started."""
+        stage = self.stage()
+        conductor = Conductor(stage)
+        servicer = RuntimeService(
+            stage=stage, conductor=conductor, bundles=self.bundles, dice=random.Random(1)
+        )
+        return servicer, conductor
+
+    def events(self, run: str = RUN) -> list[Event]:
+        """Return what the journal has."""
+        return [record.event for record in self.store.journal(run)]
+
+    def kinds(self, run: str = RUN) -> list[str]:
+        """Return the names of the events in the journal."""
+        return [type(event).__name__ for event in self.events(run)]
+
+    async def play(self, run: str = RUN) -> Run:
+        """Let a new process bring the run to its end; return the run."""
+        conductor = Conductor(self.stage())
+        await conductor.start()
+        try:
+            await self.until_ended(run)
+        finally:
+            await conductor.stop()
+        return self.store.get(run)
+
+    async def until_ended(self, run: str = RUN) -> None:
+        """Wait for the end of a run."""
+        await until(lambda: self.store.get(run).end_time is not None)
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait until something is so; what is waited for is a row, which tells nobody."""
+    async with asyncio.timeout(30):
+        while not is_so():  # noqa: ASYNC110  # see above
+            await asyncio.sleep(0.002)

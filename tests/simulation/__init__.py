@@ -1,0 +1,1 @@
+"""Deterministic simulation: all services in one thread, virtual time, seeded faults."""

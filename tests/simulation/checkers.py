@@ -1,0 +1,62 @@
+"""What must hold whatever happens: invariants, kept apart from the scenarios."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from actionvm.gas.v1 import gas_pb2
+from actionvm.runtime.v1 import runtime_pb2
+
+from .board import SimulatedBoard
+from .world import World
+
+Journal = Sequence[runtime_pb2.WatchRunResponse]
+
+
+def check_world(world: World) -> None:
+    """Require that no task died of a bug, and nobody answered INTERNAL."""
+    assert world.bugs == []
+
+
+def check_journal(journal: Journal) -> None:
+    """Require sequences without gaps, one end at the end, and one result for a call."""
+    kinds = [event.WhichOneof("event") for event in journal]
+    results = Counter(event.acted.call_id for event in journal if event.HasField("acted"))
+
+    assert [event.sequence for event in journal] == list(range(1, len(journal) + 1))
+    assert kinds[0] == "started"
+    assert kinds.count("finished") == 1
+    assert kinds[-1] == "finished"
+    assert all(count == 1 for count in results.values())
+
+
+def check_receipt(journal: Journal) -> None:
+    """Require a receipt that is signed, adds up, and has everything that the journal has."""
+    receipt = journal[-1].finished.receipt
+    journaled = sum(e.generated.gas for e in journal if e.HasField("generated"))
+    journaled += sum(e.acted.gas for e in journal if e.HasField("acted"))
+
+    assert receipt.signature.value
+    assert receipt.total_gas == sum(charge.gas for charge in receipt.charges)
+    # A generation that was charged and then lost with its process is on the bill only.
+    assert receipt.total_gas >= journaled
+
+
+def check_spending(budgets: gas_pb2.GetBudgetResponse, journals: Sequence[Journal]) -> None:
+    """Require that nothing is held after the end, nor spent without a receipt."""
+    billed = sum(journal[-1].finished.receipt.total_gas for journal in journals)
+    for budget in budgets.budgets:
+        assert budget.gas_spent == billed
+        assert budget.gas_spent <= budget.gas_limit
+
+
+def check_posts(board: SimulatedBoard, journals: Sequence[Journal]) -> None:
+    """Require a post for each call that succeeded, and none besides."""
+    succeeded = sum(
+        event.HasField("acted") and event.acted.action == "board.post" and not event.acted.failed
+        for journal in journals
+        for event in journal
+    )
+
+    assert board.post_count == succeeded

@@ -1,0 +1,145 @@
+"""The six services of one world, composed as their `__main__` modules compose them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+from sqlalchemy import Engine, MetaData
+
+import assembler.store
+import gas.store
+import keymanager.store
+import knowledge.store
+import linker.store
+import runtime.store
+from assembler.assembly import Assembler
+from assembler.clients import connect_peers
+from assembler.service import AssemblerService
+from assembler.service import hosted as hosted_assembler
+from chassis.database import open_memory_database
+from chassis.server import Hosted
+from gas.price_file import read_prices
+from gas.service import GasService
+from gas.service import hosted as hosted_gas
+from keymanager.sealing import RootKey
+from keymanager.service import KeymanagerService
+from keymanager.service import hosted as hosted_keymanager
+from keymanager.vault import Vault
+from knowledge.embedding import HashingEmbedder
+from knowledge.service import KnowledgeService
+from knowledge.service import hosted as hosted_knowledge
+from linker import clients as linker_clients
+from linker.linker import Linker
+from linker.providers.scripted import Script, ScriptedProvider
+from linker.service import LinkerService
+from linker.service import hosted as hosted_linker
+from runtime import clients as runtime_clients
+from runtime.audience import Audience
+from runtime.conductor import Conductor
+from runtime.connectors.catalogue import catalogue
+from runtime.performance import Stage
+from runtime.service import RuntimeService
+from runtime.service import hosted as hosted_runtime
+
+from .board import SimulatedBoard
+from .world import Process, World
+
+PRICES = Path(gas.store.__file__).with_name("prices.yaml")
+# The file of a root key outlives its process, as the database does.
+ROOT_KEY = random.Random("root").randbytes(32)
+
+
+class System:
+    """Six processes and a board in one world. The model follows a script."""
+
+    def __init__(self, world: World, script: Script) -> None:
+        self.world = world
+        self.board = SimulatedBoard(world)
+        self._script = script
+        for build in (
+            self.gas,
+            self.keymanager,
+            self.knowledge,
+            self.linker,
+            self.runtime,
+            self.assembler,
+        ):
+            world.add(build.__name__, build)
+
+    @asynccontextmanager
+    async def gas(self, process: Process) -> AsyncIterator[Hosted]:
+        """Build the gas system."""
+        prices = read_prices(PRICES)
+        engine = _database(process, gas.store.TABLES)
+        store = gas.store.LedgerStore(engine, prices, clock=self.world, dice=process.random)
+        yield hosted_gas(GasService(store, prices))
+
+    @asynccontextmanager
+    async def keymanager(self, process: Process) -> AsyncIterator[Hosted]:
+        """Build the key manager."""
+        store = keymanager.store.SecretStore(_database(process, keymanager.store.TABLES))
+        bytes_of = process.random.randbytes
+        vault = Vault(store, RootKey(ROOT_KEY), clock=self.world, random_bytes=bytes_of)
+        vault.ensure_service_keys()
+        yield hosted_keymanager(KeymanagerService(vault))
+
+    @asynccontextmanager
+    async def knowledge(self, process: Process) -> AsyncIterator[Hosted]:
+        """Build the knowledge storage."""
+        engine = _database(process, knowledge.store.TABLES)
+        store = knowledge.store.KnowledgeStore(engine, HashingEmbedder(), clock=self.world)
+        yield hosted_knowledge(KnowledgeService(store))
+
+    @asynccontextmanager
+    async def linker(self, process: Process) -> AsyncIterator[Hosted]:
+        """Build the linker; its only model is called like the one in the box."""
+        provider = ScriptedProvider(self._script, models=["babbler"])
+        store = linker.store.LinkStore(_database(process, linker.store.TABLES))
+        meter = linker_clients.GasClient(process.channel("gas"))
+        yield hosted_linker(LinkerService(Linker({"local": provider}, store, meter, self.world)))
+
+    @asynccontextmanager
+    async def runtime(self, process: Process) -> AsyncIterator[Hosted]:
+        """Build the runtime; it resumes what a kill left open."""
+        found = runtime_clients.KnowledgeClient(process.channel("knowledge"))
+        signer = runtime_clients.KeymanagerClient(process.channel("keymanager"))
+        async with httpx.AsyncClient(transport=self.board) as http:
+            stage = Stage(
+                store=runtime.store.RunStore(_database(process, runtime.store.TABLES)),
+                audience=Audience(),
+                clock=self.world,
+                model=runtime_clients.LinkerClient(process.channel("linker")),
+                knowledge=found,
+                meter=runtime_clients.GasClient(process.channel("gas")),
+                signer=signer,
+                connectors=catalogue(http, found, signer),
+            )
+            conductor = Conductor(stage)
+            await conductor.start()
+            bundles = runtime_clients.AssemblerClient(process.channel("assembler"))
+            yield hosted_runtime(
+                RuntimeService(
+                    stage=stage, conductor=conductor, bundles=bundles, dice=process.random
+                )
+            )
+
+    @asynccontextmanager
+    async def assembler(self, process: Process) -> AsyncIterator[Hosted]:
+        """Build the assembler."""
+        peers = connect_peers(
+            runtime=process.channel("runtime"),
+            linker=process.channel("linker"),
+            keymanager=process.channel("keymanager"),
+            knowledge=process.channel("knowledge"),
+            gas=process.channel("gas"),
+        )
+        store = assembler.store.BundleStore(_database(process, assembler.store.TABLES))
+        yield hosted_assembler(AssemblerService(Assembler(peers, store, self.world), store))
+
+
+def _database(process: Process, tables: MetaData) -> Engine:
+    return process.engine("main", lambda: open_memory_database(tables))

@@ -1,0 +1,1 @@
+"""Tests of the whole system: six real processes, started by the real command."""
