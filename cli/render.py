@@ -11,7 +11,8 @@ from actionvm.runtime.v1 import runtime_pb2
 
 from .output import clean, table
 
-TEXT_LENGTH_MAX = 2_000
+# Enough to recognise it; --json has all of it.
+TEXT_LENGTH_MAX = 240
 
 STATE_STYLES = {
     runtime_pb2.Run.STATE_SUCCEEDED: "bold green",
