@@ -172,11 +172,15 @@ def pause() -> None:
 def processes_of(system: System) -> list[psutil.Process]:
     """Return every process that belongs to a home folder."""
     marker = str(system.home.folder)
-    return [
-        process
-        for process in psutil.process_iter()
-        if process.is_running() and marker in _command_line(process)
-    ]
+    return [process for process in psutil.process_iter() if marker in _command_line(process)]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Return whether a process still does anything; a zombie waits for its parent to notice."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _command_line(process: psutil.Process) -> list[str]:

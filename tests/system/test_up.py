@@ -14,7 +14,7 @@ import pytest
 
 from cli.services import ROOT, SERVICE_NAMES, SERVICES, Service, environment
 
-from .conftest import System, free_port_base, pause, processes_of
+from .conftest import System, free_port_base, is_alive, pause, processes_of
 
 pytestmark = pytest.mark.system
 
@@ -79,7 +79,7 @@ def test_no_service_outlives_its_supervisor_and_up_starts_anew(running: System) 
 
     assert started.code == 0, started.errors
     assert started.document["started"]
-    assert not any(process.is_running() for process in orphans)
+    assert not any(is_alive(process) for process in orphans)
 
 
 def test_down_ends_every_process_and_may_be_repeated(running: System) -> None:
@@ -117,7 +117,7 @@ def test_a_foreground_system_ends_with_its_command(running: System, number: sign
     assert command.returncode == (-number if number == signal.SIGKILL else 0)
     assert processes
     deadline = time.monotonic() + 15
-    while any(process.is_running() for process in processes):
+    while any(is_alive(process) for process in processes):
         assert time.monotonic() < deadline, "every process ends"
         pause()
 
