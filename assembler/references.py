@@ -64,6 +64,7 @@ def _check_actions(draft: Draft, known: Known) -> None:
             message = f"there is no action `{clip(name)}`"
             fix = suggest(name, known.catalogue)
             draft.report((*path, "use"), Code.ACTION_UNKNOWN, message, fix=fix)
+            _check_secret(draft, (*path, "credential"), known, kind="ed25519 --generate")
             continue
         if name in seen:
             message = f"`{name}` is also spec.actions[{seen[name]}]"

@@ -17,6 +17,9 @@ from .draft import Draft, FieldPath, format_path
 from .manifest import Manifest
 from .problems import Code, clip
 
+# Among more names nothing is suggested: a manifest could ask for a hundred million comparisons.
+NAMES_MAX = 200
+
 # Pydantic's names of what is wrong; what is not here is an `INVALID_VALUE` in pydantic's words.
 _TYPES = {
     "bool_type": "true or false",
@@ -52,6 +55,8 @@ def check_structure(draft: Draft) -> Manifest | None:
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return advice that names what was probably meant, or all that there is."""
     names = sorted(known)
+    if len(names) > NAMES_MAX:
+        return ""
     close = difflib.get_close_matches(clip(word), names, n=1)
     if close:
         return f"Did you mean `{close[0]}`?"

@@ -96,8 +96,9 @@ def translated(
 ) -> Iterator[None]:
     """Turn failed calls in a block into errors of the caller's own vocabulary.
 
-    `known` maps reasons to constructors. `INVALID_FIELD` stays what it is. A peer that is down, or
-    too slow, is `PeerUnavailable`; whatever is left is a bug, and the call's error passes through.
+    `known` maps reasons to constructors. `INVALID_FIELD` stays what it is. A peer that is down, too
+    slow, or has more calls than it takes, is `PeerUnavailable`; whatever is left is a bug, and the
+    call's error passes through.
     """
     try:
         yield
@@ -108,7 +109,8 @@ def translated(
         if remote.reason == InvalidField.reason:
             fields = remote.metadata
             raise InvalidField(fields.get("field", ""), fields.get("problem", "")) from error
-        if remote.code in _TRANSIENT:
+        is_overloaded = remote.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not remote.reason
+        if remote.code in _TRANSIENT or is_overloaded:
             raise PeerUnavailable(peer) from error
         raise
 

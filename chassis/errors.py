@@ -28,6 +28,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
+# An error travels as HTTP/2 metadata, of which clients take 8 KiB: each part is in it four times,
+# in Base64 and in percent encoding.
+PART_BYTES_MAX = 500
+
 
 @dataclass(eq=False)
 class ServiceError(Exception):
@@ -39,9 +43,9 @@ class ServiceError(Exception):
 
     @property
     def metadata(self) -> dict[str, str]:
-        """Return the variable parts of the message by name."""
+        """Return the variable parts of the message by name, of a length that can travel."""
         return {
-            field.name: str(getattr(self, field.name))
+            field.name: _clip(str(getattr(self, field.name)))
             for field in dataclasses.fields(self)
             if field.metadata.get("travels", True)
         }
@@ -163,3 +167,10 @@ class NotImplementedYet(Unimplemented):
     message = "{what} is in the contract, but not implemented yet"
 
     what: str
+
+
+def _clip(text: str) -> str:
+    content = text.encode("utf-8", "replace")
+    if len(content) <= PART_BYTES_MAX:
+        return text
+    return f"{content[: PART_BYTES_MAX - 3].decode('utf-8', 'ignore')}…"

@@ -124,7 +124,8 @@ def status_of(
     ]
     if isinstance(error, InvalidField):
         bad_request = error_details_pb2.BadRequest()
-        bad_request.field_violations.add(field=error.field, description=error.problem)
+        fields = error.metadata
+        bad_request.field_violations.add(field=fields["field"], description=fields["problem"])
         details.append(bad_request)
     if isinstance(error, Unavailable):
         retry = error_details_pb2.RetryInfo()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 from sqlalchemy import BigInteger, Engine, text
 from sqlalchemy.orm import registry
@@ -64,23 +65,26 @@ class SecretStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        # Erasing fails where another connection is in the middle of something. Transactions wait
+        # for each other anyway.
+        self._alone = Lock()
         # A kill between a commit and the erasure that belongs to it.
         self._erase_deleted()
 
     def is_empty(self) -> bool:
         """Tell whether nothing is sealed yet."""
-        with transaction(self._engine) as session:
+        with self._transaction() as session:
             return session.exec(select(_SecretRow.name).limit(1)).first() is None
 
     def ensure(self, sealed: SealedSecret) -> None:
         """Store a secret unless its name is taken."""
-        with transaction(self._engine) as session:
+        with self._transaction() as session:
             if session.get(_SecretRow, sealed.secret.name) is None:
                 session.add(_row_of(sealed))
 
     def put(self, request: Request, sealed: SealedSecret) -> Secret:
         """Store a new secret; a repeat gives the first answer."""
-        with transaction(self._engine) as session:
+        with self._transaction() as session:
             if (answer := _first_answer(session, request)) is not None:
                 return answer
             if session.get(_SecretRow, sealed.secret.name) is not None:
@@ -93,7 +97,7 @@ class SecretStore:
         self, request: Request, name: str, replace: Callable[[SealedSecret], SealedSecret]
     ) -> Secret:
         """Replace a sealed secret by another; a repeat gives the first answer."""
-        with transaction(self._engine) as session:
+        with self._transaction() as session:
             if (answer := _first_answer(session, request)) is not None:
                 return answer
             row = _existing(session, name)
@@ -108,7 +112,7 @@ class SecretStore:
 
     def shred(self, name: str) -> None:
         """Delete a secret with its wrapped key, and overwrite where they were."""
-        with transaction(self._engine) as session:
+        with self._transaction() as session:
             row = _existing(session, name)
             _erase_what_is_freed(session)
             session.delete(row)
@@ -118,12 +122,12 @@ class SecretStore:
 
     def get(self, name: str) -> SealedSecret:
         """Return a secret as it is stored."""
-        with transaction(self._engine) as session:
+        with self._transaction() as session:
             return _sealed_of(_existing(session, name))
 
     def list(self, after: str, limit: int) -> Sequence[SealedSecret]:
         """Return the secrets of agents by name; the keys of services are not among them."""
-        with transaction(self._engine) as session:
+        with self._transaction() as session:
             query = (
                 select(_SecretRow)
                 .where(col(_SecretRow.name) > after, col(_SecretRow.name).not_in(SERVICE_KEYS))
@@ -132,13 +136,18 @@ class SecretStore:
             )
             return [_sealed_of(row) for row in session.exec(query)]
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        with self._alone, transaction(self._engine) as session:
+            yield session
+
     def _erase_deleted(self) -> None:
         """Leave nothing deleted in the files: neither in free space nor in the log.
 
         `secure_delete` zeroes what is freed, but moving rows between pages leaves copies behind,
         which only rebuilding the file removes. Both need to be outside of a transaction.
         """
-        with closing(self._engine.raw_connection()) as connection:
+        with self._alone, closing(self._engine.raw_connection()) as connection:
             cursor = connection.cursor()
             cursor.execute("PRAGMA temp_store=MEMORY")  # VACUUM makes a copy of everything
             cursor.execute("VACUUM")

@@ -13,11 +13,15 @@ from chassis.errors import InvalidField, ServiceError
 from chassis.log import log
 
 from .conversation import Call, Conversation, Delta, Finished, FinishReason, Prompt, Tokens
-from .errors import ContextExceeded, ModelNotFound, ModelUnusable, ProviderNotFound
+from .errors import ContextExceeded, ModelNotFound, ModelUnusable, ProviderNotFound, QueueFull
 from .links import Link, ListedModel, ModelConfig
 from .ports import GasMeter, OpenModel, Provider, Reservation
 from .schemas import checked_arguments
 from .store import LinkStore
+
+# Generations under way; no more than the engine of the local models lets wait, so that none is
+# refused after gas was held for it.
+GENERATIONS_MAX = 32
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Linker:
         self._links = links
         self._gas = gas
         self._clock = clock
+        self._generation_count = 0
         self._failing: set[str] = set()
         self._settling: set[asyncio.Task[int]] = set()
 
@@ -97,7 +102,20 @@ class Linker:
         Gas is held for the worst case before the model starts, and charged for what it did, also
         when it fails or when this is closed early. A generation that ends before the model has read
         anything leaves its hold open: the same request comes again, or the run gives it back.
+        Raises `QueueFull` if too many are under way.
         """
+        # First of all: what is done for those who are refused is lost to those who are served.
+        if self._generation_count >= GENERATIONS_MAX:
+            raise QueueFull(self._generation_count)
+        self._generation_count += 1
+        try:
+            async with aclosing(self._generate(order)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._generation_count -= 1
+
+    async def _generate(self, order: Order) -> AsyncGenerator[Delta | Answer, None]:
         link = await self.find(order.link)
         prompt = order.prompt
         model = await self._reopen(link, prompt.conversation)

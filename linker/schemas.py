@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
 import jsonschema
 import referencing
@@ -20,11 +20,9 @@ Schema: TypeAlias = "Mapping[str, Json]"
 
 SCHEMAS_KNOWN_MAX = 256
 
-# Patterns are left to the grammar, which matches them in linear time. Python's `re` does not, so
-# that a hostile pattern would stop this process.
-_Validator = validators.extend(  # type: ignore[no-untyped-call]  # the stubs lack it
-    Draft202012Validator, {"pattern": None, "patternProperties": None}
-)
+# References that one check follows; each can lead to two others, and so on.
+REFERENCES_MAX = 2_000
+
 # References to anything outside the schema find nothing; without this, jsonschema would fetch them.
 _NOTHING_ELSE: referencing.Registry[object] = referencing.Registry()
 
@@ -78,7 +76,7 @@ def checked_arguments(call: WrittenCall, actions: tuple[Action, ...]) -> str:
     schema = parse_schema(offered[call.action].parameters_schema)
     try:
         arguments = parse_object(call.arguments)
-        validator = _Validator(schema, registry=_NOTHING_ELSE)
+        validator = _make_validator(schema)
         problem = jsonschema.exceptions.best_match(validator.iter_errors(arguments))
         if problem is None:
             return canonical_json(arguments).decode()
@@ -87,6 +85,31 @@ def checked_arguments(call: WrittenCall, actions: tuple[Action, ...]) -> str:
         raise SchemaUnsupported(call.action, f"'{problem.validator}' was not kept at {path}")
     except (ValueError, RecursionError, referencing.exceptions.Unresolvable) as error:
         raise SchemaUnsupported(call.action, type(error).__name__) from error
+
+
+def _make_validator(schema: Schema) -> Draft202012Validator:
+    """Return a validator whose work has a bound."""
+    left = REFERENCES_MAX
+
+    def follow(*about: Any) -> Iterator[jsonschema.ValidationError]:  # noqa: ANN401  # of jsonschema
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise RecursionError("the schema refers too often")
+        yield from _FOLLOW(*about)
+
+    # Patterns are left to the grammar, which matches them in linear time. Python's `re` does not,
+    # so that a hostile pattern would stop this process.
+    keywords = {"$ref": follow, "pattern": _allow, "patternProperties": _allow}
+    bounded = validators.extend(Draft202012Validator, keywords)  # type: ignore[no-untyped-call]  # the stubs lack it
+    return cast("Draft202012Validator", bounded(schema, registry=_NOTHING_ELSE))
+
+
+def _allow(*_: Any) -> tuple[()]:  # noqa: ANN401  # of jsonschema
+    return ()
+
+
+_FOLLOW = Draft202012Validator.VALIDATORS["$ref"]
 
 
 def _refuse_constant(constant: str) -> NoReturn:

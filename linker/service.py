@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
@@ -130,7 +131,9 @@ class LinkerService:
     async def Generate(
         self, request: linker_pb2.GenerateRequest, context: Context
     ) -> AsyncIterator[linker_pb2.GenerateResponse]:
-        async with aclosing(self._linker.generate(_order_from_proto(request))) as events:
+        # 64 schemas take seconds to check; meanwhile others are served.
+        order = await asyncio.to_thread(_order_from_proto, request)
+        async with aclosing(self._linker.generate(order)) as events:
             async for event in events:
                 if isinstance(event, Delta):
                     yield linker_pb2.GenerateResponse(text_delta=event.text)
@@ -141,7 +144,9 @@ class LinkerService:
         self, request: linker_pb2.CountTokensRequest, context: Context
     ) -> linker_pb2.CountTokensResponse:
         link = _link("link", request.link)
-        conversation = _conversation_from_proto(request.messages, request.actions)
+        conversation = await asyncio.to_thread(
+            _conversation_from_proto, request.messages, request.actions
+        )
         count = await self._linker.count_tokens(link, conversation)
         return linker_pb2.CountTokensResponse(token_count=count)
 

@@ -8,7 +8,7 @@ from chassis.log import log
 
 from .performance import Performance, Stage
 from .program import read_program
-from .store import Run
+from .store import NewRun, Run
 
 
 class Conductor:
@@ -34,6 +34,13 @@ class Conductor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def open(self, new: NewRun) -> Run:
+        """Store a run and take it up; a request that was seen before returns its run."""
+        stage = self._stage
+        run = await asyncio.to_thread(stage.store.create, new, stage.clock.now())
+        self.begin(run.name)
+        return run
 
     def begin(self, name: str) -> None:
         """Take up a run, unless that was done."""

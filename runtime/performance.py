@@ -88,6 +88,8 @@ class Performance:
         self._deadline = run.create_time + timedelta(seconds=program.limits.seconds)
         self._progress = Progress()
         self._sequence = 0
+        # Who did not answer when it was last asked.
+        self._absent = ""
 
     async def play(self) -> None:
         """Do one thing after another; what a peer's absence prevents is tried again."""
@@ -99,10 +101,12 @@ class Performance:
                 else:
                     await self._finish(self._outcome)
             except PeerUnavailable as error:
+                self._absent = error.peer
                 log.info("run.waits", run=self._name, peer=error.peer, seconds=retry_seconds)
                 await self._rest(retry_seconds)
                 retry_seconds = min(2 * retry_seconds, RETRY_SECONDS_MAX)
             else:
+                self._absent = ""
                 retry_seconds = RETRY_SECONDS_MIN
 
     async def _has_finished(self) -> bool:
@@ -138,7 +142,8 @@ class Performance:
         self._outcome = await asyncio.to_thread(self._stage.store.decide, self._name, outcome)
 
     async def _run_out_of_time(self, effect: Effect) -> None:
-        told = f"the run took more than {self._program.limits.seconds} s; raise limits.timeout"
+        told = f"the run took more than {self._program.limits.seconds} s; "
+        told += f"{self._absent} did not answer" if self._absent else "raise limits.timeout"
         if isinstance(effect, Act) and effect.is_sent:
             if finished := await self._outbox.look(self._errand(effect)):
                 await self._append(finished)

@@ -86,8 +86,8 @@ class RuntimeService:
             input=input_json,
             dry_run=request.dry_run,
         )
-        run = await asyncio.to_thread(self._stage.store.create, new, self._stage.clock.now())
-        self._conductor.begin(run.name)
+        # A caller may leave at any point; a run that is stored must be taken up all the same.
+        run = await asyncio.shield(self._conductor.open(new))
         return runtime_pb2.StartRunResponse(run=_run(run))
 
     async def GetRun(
@@ -120,7 +120,7 @@ class RuntimeService:
     async def CancelRun(
         self, request: runtime_pb2.CancelRunRequest, _context: Context
     ) -> runtime_pb2.CancelRunResponse:
-        run = await self._conductor.cancel(_run_name("name", request.name))
+        run = await asyncio.shield(self._conductor.cancel(_run_name("name", request.name)))
         return runtime_pb2.CancelRunResponse(run=_run(run))
 
     async def GetReceipt(

@@ -30,14 +30,15 @@ class Engine:
         self._is_closed = False
 
     async def stream(
-        self, steps: Callable[[IsCancelled], Iterator[Item]]
+        self, steps: Callable[[IsCancelled], Iterator[Item]], *, is_refusable: bool = True
     ) -> AsyncGenerator[Item, None]:
-        """Yield what an iterator yields that runs on the thread. Raises `QueueFull`.
+        """Yield what an iterator yields that runs on the thread.
 
-        Closing this makes `IsCancelled` true; the iterator looks at it before every step.
+        Raises `QueueFull` if too much waits, unless this is not refusable. Closing this makes
+        `IsCancelled` true; the iterator looks at it before every step.
         """
         work = _Work(steps, asyncio.get_running_loop())
-        self._submit(work)
+        self._submit(work, is_refusable=is_refusable)
         try:
             while not isinstance(item := await work.results.get(), _End):
                 yield item
@@ -54,10 +55,10 @@ class Engine:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
-    def _submit(self, work: _Work[Item]) -> None:
+    def _submit(self, work: _Work[Item], *, is_refusable: bool) -> None:
         with self._changed:
             assert not self._is_closed, "a closed engine has no callers"
-            if len(self._waiting) >= self._waiting_max:
+            if is_refusable and len(self._waiting) >= self._waiting_max:
                 raise QueueFull(len(self._waiting))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -76,10 +77,12 @@ class Engine:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._is_closed)
                 if self._is_closed:
+                    # A copy: who learns that it ends leaves the queue.
+                    rest = [*self._waiting]
                     break
                 work = self._waiting.popleft()
             work.run(lambda: self._is_closed)
-        for work in self._waiting:
+        for work in rest:
             work.post(_End(asyncio.CancelledError()))
 
 
@@ -109,8 +112,10 @@ class _Work(Generic[Item]):
             for item in self._steps(is_cancelled):
                 self.post(item)
             self.post(_End(asyncio.CancelledError() if is_cancelled() else None))
-        except Exception as error:  # noqa: BLE001  # it belongs to whoever waits for the results
-            self.post(_End(error))
+        except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits for the results
+            # A panic of an extension in Rust is no `Exception`, and must not end the thread.
+            is_usual = isinstance(error, Exception)
+            self.post(_End(error if is_usual else RuntimeError(repr(error))))
 
     def post(self, item: Item | _End) -> None:
         """Hand a result to the event loop, if that is still there."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .weights import Weights
 
 # A name is a file name and nothing else: no separator, and no dot at its start.
-MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 SUFFIX = ".gguf"
 # Memory is for the models in use; the one that was not used for longest makes room.
 LOADED_MAX = 2
@@ -92,7 +92,8 @@ class LocalProvider:
                 threads=self._threads,
             )
 
-        async with aclosing(self._engine.stream(load)) as results:
+        # There is never more than one load, and nobody who links a model expects a queue.
+        async with aclosing(self._engine.stream(load, is_refusable=False)) as results:
             return await anext(results)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import JsonValue
@@ -13,8 +12,9 @@ from pydantic import JsonValue
 from chassis.canonical import canonical_json, sha256_hex
 from chassis.errors import PeerUnavailable
 
+from ..facts import Failure
 from ..jsontext import read_json
-from ..ports import Signer
+from ..ports import RunFails, Signer
 from . import Descriptor, Order, Result
 
 # From the first byte sent to the last one received.
@@ -37,7 +37,8 @@ _DESCRIPTOR = Descriptor(
         "properties": {
             "url": {
                 "type": "string",
-                "pattern": "^https?://[^/?#\\s]+[^?#\\s]*$",
+                # What follows the host starts with /: two ways to read one text take forever.
+                "pattern": "^https?://[^/?#\\s]+(/[^?#\\s]*)?$",
                 "maxLength": 2048,
             }
         },
@@ -63,7 +64,7 @@ class BoardPost:
         """Post; the key manager signs what identifies the request."""
         url = _posts_url(order)
         body = canonical_json({"text": order.arguments["text"]})
-        message = "\n".join(["POST", urlsplit(url).path, order.key, sha256_hex(body)])
+        message = "\n".join(["POST", url.raw_path.decode(), order.key, sha256_hex(body)])
         signature = await self._signer.sign_request(order.credential, message.encode())
         headers = {
             "Content-Type": "application/json",
@@ -147,7 +148,16 @@ def _posted(post: Mapping[str, JsonValue]) -> Result:
     return Result({"posted": True, "id": str(post.get("id"))[:100]})
 
 
-def _posts_url(order: Order) -> str:
-    url = order.settings["url"]
-    assert isinstance(url, str), "settings are valid under the schema"
-    return f"{url.rstrip('/')}/posts"
+def _posts_url(order: Order) -> httpx.URL:
+    text = order.settings["url"]
+    assert isinstance(text, str), "settings are valid under the schema"
+    try:
+        url = httpx.URL(f"{text.rstrip('/')}/posts")
+        has_host = bool(url.host)
+    # A host may have letters that no name has: `idna` raises a `UnicodeError` of its own.
+    except (httpx.InvalidURL, UnicodeError):
+        has_host = False
+    if not has_host:
+        told = "the setting url of board.post is no address; correct it and assemble again"
+        raise RunFails(Failure("SETTINGS_INVALID", told))
+    return url

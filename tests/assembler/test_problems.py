@@ -87,6 +87,16 @@ async def test_what_is_misspelt_gets_a_suggestion(old: str, new: str, suggestion
     assert suggestion in [problem.fix for problem in problems]
 
 
+async def test_a_secret_is_missed_although_its_action_is_unknown() -> None:
+    text = changed(
+        "use: board.post\n      credential: board-key", "use: b\n      credential: nobody"
+    )
+
+    problems = await Workbench().validate(text)
+
+    assert [problem.code for problem in problems] == [Code.ACTION_UNKNOWN, Code.SECRET_NOT_FOUND]
+
+
 async def test_all_problems_come_at_once_in_the_order_of_the_text() -> None:
     text = MANIFEST
     for old, new in {

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from assembler.problems import Code
 from assembler.source import find_unprintable
+from assembler.structure import suggest
 from assembler.template import read_parameters
 from chassis.errors import InvalidField
 
@@ -183,3 +184,9 @@ def test_parameters_that_are_no_scalars_in_json_are_refused(text: str, field: st
         read_parameters(text)
 
     assert raised.value.field == field
+
+
+def test_advice_is_not_looked_for_among_thousands_of_names() -> None:
+    """Each comparison is cheap, and a manifest has room for a hundred million of them."""
+    names = [f"parameter-{number:05d}" for number in range(5_000)]
+    assert suggest("parameter-0000x", names) == ""

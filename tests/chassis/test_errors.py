@@ -56,3 +56,11 @@ def test_every_reason_is_a_word_in_capitals_and_used_once() -> None:
 
     assert len(set(reasons)) == len(reasons)
     assert all(reason.replace("_", "").isalpha() and reason.isupper() for reason in reasons)
+
+
+def test_an_error_fits_into_what_clients_take_as_metadata() -> None:
+    error = InvalidField("\u4e2d" * 100_000, "\u4e2d" * 100_000)
+    status = status_of(error, "gas.actionvm")
+
+    # Details travel in Base64, the message once more with three characters for each of its bytes.
+    assert len(status.SerializeToString()) * 4 / 3 + len(status.message.encode()) * 3 < 8 * 1024

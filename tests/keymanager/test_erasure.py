@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from keymanager.secret import Kind
 from tests.keymanager.vaults import Bench
@@ -94,3 +96,20 @@ def test_no_trace_of_a_shredded_value_stays_with_its_request(tmp_path: Path) -> 
     bench.vault.shred("secrets/a")
 
     assert tag not in _files(tmp_path)
+
+
+def test_what_others_do_meanwhile_does_not_delay_an_erasure(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "keymanager.db")
+    for number in range(80):
+        name = f"secrets/{number}"
+        bench.vault.put(f"put-{number}", name, Kind.API_KEY, b"v" * 60_000, generate=False)
+
+    def rotate(number: int) -> None:
+        for turn in range(3):
+            request, value = f"rotate-{number}-{turn}", b"w" * 60_000
+            bench.vault.rotate(request, f"secrets/{number}", value, generate=False)
+            bench.vault.describe_all(after="", limit=100)
+
+    with capture_logs() as logs, ThreadPoolExecutor(8) as pool:
+        list(pool.map(rotate, range(8)))
+    assert logs == []

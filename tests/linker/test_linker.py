@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 from structlog.testing import capture_logs
@@ -20,7 +20,7 @@ from linker.errors import (
     QueueFull,
     SchemaUnsupported,
 )
-from linker.linker import Answer, Linker
+from linker.linker import GENERATIONS_MAX, Answer, Linker
 from linker.links import ModelConfig
 from linker.providers.local import LocalProvider
 from linker.providers.scripted import Line, Script, ScriptedProvider, by_turn, in_order
@@ -254,3 +254,16 @@ async def test_a_bug_of_a_model_makes_its_link_failing_until_it_answers() -> Non
 async def test_models_of_all_providers_are_listed_by_name() -> None:
     linker, _ = make(in_order(), models=("b", "a"))  # type: ignore[arg-type]  # passed on
     assert [model.name for model in await linker.models()] == ["local/a", "local/b"]
+
+
+async def test_who_cannot_be_served_is_refused_before_anything_is_done_for_him() -> None:
+    linker, gas = make(in_order(*[Line("One two.")] * (GENERATIONS_MAX + 1)))
+    link = (await linker.link(CONFIG)).name
+    async with AsyncExitStack() as stack:
+        for number in range(GENERATIONS_MAX):
+            events = linker.generate(order(link, prompt(), f"r{number}"))
+            await anext(await stack.enter_async_context(aclosing(events)))
+        with pytest.raises(QueueFull):
+            await collect(linker.generate(order(link, prompt(), "one too many")))
+    assert len(gas.reservations) == GENERATIONS_MAX
+    assert (await answer(linker, order(link, prompt(), "later"))).text == "One two."

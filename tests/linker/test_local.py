@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -50,6 +51,16 @@ async def test_a_model_is_listed_as_loaded_once_it_is(models_dir: Path) -> None:
     await provider.open("babbler")
     after = await provider.models()
     assert [model.is_loaded for model in (*before, *after)] == [False, True]
+    await provider.close()
+
+
+async def test_a_file_is_found_under_the_name_that_others_gave_it(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copy(models_dir / "babbler.gguf", tmp_path / "Qwen2.5-0.5B-Q4_K_M.gguf")
+    provider = LocalProvider(tmp_path, threads=1, context_tokens_max=512)
+    assert [model.name for model in await provider.models()] == ["Qwen2.5-0.5B-Q4_K_M"]
+    assert (await provider.open("Qwen2.5-0.5B-Q4_K_M")).facts.context_tokens == 512
     await provider.close()
 
 
@@ -249,6 +260,28 @@ async def test_an_error_of_the_work_reaches_who_waits() -> None:
     await engine.close()
 
 
+async def test_a_panic_of_the_work_reaches_who_waits_and_spares_the_engine() -> None:
+    class PanicError(BaseException):
+        """What an extension in Rust raises where it gives up is no `Exception`."""
+
+    def panic(_: IsCancelled) -> Iterator[int]:
+        yield 1
+        raise PanicError
+
+    engine = Engine()
+    async with asyncio.timeout(10):
+        with pytest.raises(RuntimeError, match="PanicError"):
+            await collect_numbers(engine, panic)
+        assert await collect_numbers(engine, lambda _: iter([1, 2])) == [1, 2]
+    await engine.close()
+
+
+async def test_a_model_is_loaded_although_no_generation_may_wait(models_dir: Path) -> None:
+    provider = LocalProvider(models_dir, threads=1, context_tokens_max=512, waiting_max=0)
+    assert (await provider.open("babbler")).facts.context_tokens == 512
+    await provider.close()
+
+
 async def test_closing_the_engine_ends_work_that_runs_and_work_that_waits() -> None:
     started = threading.Event()
 
@@ -266,6 +299,37 @@ async def test_closing_the_engine_ends_work_that_runs_and_work_that_waits() -> N
     for work in (running, waiting):
         with pytest.raises(asyncio.CancelledError):
             await work
+
+
+async def test_closing_the_engine_ends_everything_that_waits() -> None:
+    """Whoever learns of the end leaves the queue while the engine still goes through it."""
+
+    def nothing(_: IsCancelled) -> Iterator[int]:
+        return iter(())
+
+    switch_seconds = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            started, engine = threading.Event(), Engine(waiting_max=100)
+
+            def until_cancelled(
+                is_cancelled: IsCancelled, started: threading.Event = started
+            ) -> Iterator[int]:
+                started.set()
+                while not is_cancelled():
+                    yield 1
+
+            first = asyncio.ensure_future(collect_numbers(engine, until_cancelled))
+            await asyncio.to_thread(started.wait, 5)
+            rest = [asyncio.ensure_future(collect_numbers(engine, nothing)) for _ in range(100)]
+            await asyncio.sleep(0)
+            await engine.close()
+            async with asyncio.timeout(5):
+                found = await asyncio.gather(first, *rest, return_exceptions=True)
+            assert {type(error) for error in found} == {asyncio.CancelledError}
+    finally:
+        sys.setswitchinterval(switch_seconds)
 
 
 async def collect_numbers(

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from actionvm.runtime.v1 import runtime_pb2
 from chassis.errors import PeerUnavailable
 from runtime import performance
 from runtime.conductor import Conductor
 from runtime.facts import ActionDecided, ActionFinished, Failure, RunFinished, State
 from runtime.ports import Prompt, RunFails
+from runtime.service import RuntimeService
+from runtime.store import NewRun, Run, RunStore
 from tests.fakes.runtime_ports import CALL_GAS, answer, calls
+from tests.runtime.hosting import bundle_to_proto
 from tests.runtime.worlds import POST, RUN, SEARCH, World, until, with_actions, with_limits
 
 
@@ -115,6 +122,7 @@ async def test_a_peer_that_stays_down_ends_the_time_of_a_run(world: World) -> No
     failure = world.store.get(RUN).failure
     assert failure
     assert failure.reason == "TIME_EXCEEDED"
+    assert "linker did not answer" in failure.message
 
 
 async def test_a_generation_that_takes_too_long_is_broken_off(world: World) -> None:
@@ -308,3 +316,31 @@ async def test_the_last_event_of_a_journal_is_its_end(world: World) -> None:
     await world.play()
     [end] = [event for event in world.events() if isinstance(event, RunFinished)]
     assert world.events()[-1] == replace(end)
+
+
+async def test_a_caller_that_leaves_while_a_run_is_stored_leaves_no_run_behind(
+    world: World,
+) -> None:
+    """The run is durable by then, and nobody else would take it up before the next start."""
+    loop = asyncio.get_running_loop()
+
+    class LeavingStore(RunStore):
+        def create(self, new: NewRun, now: datetime) -> Run:
+            run = super().create(new, now)
+            loop.call_soon_threadsafe(call.cancel)
+            return run
+
+    stage = replace(world.stage(), store=LeavingStore(world.engine))
+    conductor = Conductor(stage)
+    servicer = RuntimeService(
+        stage=stage, conductor=conductor, bundles=world.bundles, dice=random.Random(1)
+    )
+    request = runtime_pb2.StartRunRequest(request_id="r", bundle=bundle_to_proto(world.seal()))
+    call = asyncio.ensure_future(servicer.StartRun(request, cast("Any", None)))
+    with suppress(asyncio.CancelledError):
+        await call
+    [run] = world.store.open_names()
+    try:
+        await world.until_ended(run)
+    finally:
+        await conductor.stop()

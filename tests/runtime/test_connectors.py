@@ -15,6 +15,7 @@ from runtime.connectors import Order, Result
 from runtime.connectors.board import ANSWER_BYTES_MAX, BoardPost
 from runtime.connectors.catalogue import catalogue
 from runtime.connectors.knowledge import KnowledgeSearch
+from runtime.ports import RunFails
 from tests.fakes.board import FakeBoard
 from tests.fakes.runtime_ports import FakeKnowledge, FakeSigner
 
@@ -124,3 +125,33 @@ async def test_a_search_for_nothing_asks_nobody(change: dict[str, object]) -> No
     order = replace(ORDER, arguments={"query": "ether"}, collections=("collections/market",))
     await KnowledgeSearch(knowledge).perform(replace(order, **change))  # type: ignore[arg-type]  # one of its fields
     assert knowledge.queries == []
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://a\x01b", "http://xn--a", "http://:80"])
+async def test_an_address_that_cannot_be_used_fails_the_run(url: str) -> None:
+    board = _answering(200, b"{}")
+    order = replace(ORDER, settings={"url": url})
+    for ask in (board.perform, board.find):
+        with pytest.raises(RunFails, match="SETTINGS_INVALID"):
+            await ask(order)
+
+
+async def test_the_path_that_is_signed_is_the_one_that_is_sent() -> None:
+    board = FakeBoard()
+    await _post(board).perform(replace(ORDER, settings={"url": "http://board.test/a/../caf\u00e9"}))
+    [request] = board.requests
+    path = request.url.raw_path.decode()
+    lines = ["actionvm/request/v1", "POST", path, ORDER.key, sha256_hex(request.content)]
+    value = base64.b64decode(request.headers["Author-Signature"])
+    SIGNER.key.public_key().verify(value, "\n".join(lines).encode())
+
+
+def test_the_pattern_of_an_address_is_decided_in_linear_time() -> None:
+    [board] = [
+        connector
+        for connector in catalogue(httpx.AsyncClient(), FakeKnowledge(), SIGNER).values()
+        if connector.descriptor.name == "board.post"
+    ]
+    validator = Draft202012Validator(board.descriptor.settings_schema)
+    # With a pattern that tries every way to cut it in two, this takes an hour.
+    assert not validator.is_valid({"url": f"http://{'a' * 1_000_000}?"})
