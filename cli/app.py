@@ -6,24 +6,27 @@ from collections.abc import Callable
 
 import typer
 
-from .command import DEFAULT_HOME, Command, Context, HomeOption
+from .command import DEFAULT_HOME, Command, Context, HomeOption, spell_commands
 from .commands import agents, demo, doctor, gas, knowledge, models, runs, secrets, system
 from .home import Home
 
 app = typer.Typer(
+    name="actionvm",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="ActionVM: compiles agents into signed bundles and executes them durably.",
-    epilog="Start with: actionvm up --detach, then: actionvm run examples/market-brief/agent.yaml",
+    epilog="Start with the command demo. README.md leads on to an agent of your own.",
 )
 
 
 @app.callback()
 def options(context: typer.Context, home: HomeOption = DEFAULT_HOME) -> None:
     """ActionVM: compiles agents into signed bundles and executes them durably."""
-    context.obj = Context(Home(home.expanduser().absolute()))
+    folder = home.expanduser().absolute()
+    context.obj = Context(Home(folder))
+    spell_commands(context, folder)
 
 
 commands: dict[str, Callable[..., None]] = {

@@ -115,7 +115,7 @@ async def connect_system(home: Home) -> AsyncIterator[Client]:
         raise CommandError(
             f"there is no system in {home.folder}",
             reason="NOT_RUNNING",
-            fix="start one: actionvm up",
+            fix="start one: actionvm up --detach",
             exit_code=ExitCode.UNREACHABLE,
         )
     state = read_state(home)
@@ -167,7 +167,7 @@ def command_error(error: aio.AioRpcError, peer: str, address: str) -> CommandErr
         return CommandError(
             f"{peer} does not answer at {address}",
             reason="UNREACHABLE",
-            fix="actionvm status says what runs, actionvm up starts it",
+            fix="actionvm status says what runs, actionvm up --detach starts it",
             exit_code=ExitCode.UNREACHABLE,
         )
     if remote.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import shlex
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,9 +13,9 @@ import typer
 from typer.core import TyperCommand
 
 from .client import Client, connect_system
-from .errors import CommandError
+from .errors import CommandError, ExitCode
 from .home import Home
-from .output import print_error
+from .output import INVOCATION, error_console, print_error, spelled
 from .services import ROOT
 
 DEFAULT_HOME = ROOT / ".actionvm"
@@ -43,6 +44,29 @@ class Context:
 class Command(TyperCommand):
     """A command whose operating errors are told in words, never as a traceback."""
 
+    def get_help(self, ctx: Any) -> str:  # noqa: ANN401  # as below
+        """Return the help, with an example that can be copied."""
+        return spelled(super().get_help(ctx))
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: Any = None,  # noqa: ANN401  # as below
+        **extra: Any,  # noqa: ANN401  # as below
+    ) -> Any:  # noqa: ANN401  # as below
+        """Read the command line; with --json, what is wrong with it is told as JSON, too."""
+        as_json = "--json" in args
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except typer.TyperException as error:
+            if not as_json:
+                raise
+            told = error.format_message()
+            failure = CommandError(told, reason="USAGE_INVALID", fix="see --help")
+            print_error(failure, as_json=True)
+            raise typer.Exit(failure.exit_code) from error
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  # typer does not publish these types
         """Run the command."""
         try:
@@ -60,6 +84,9 @@ class Command(TyperCommand):
             failure = CommandError("an argument is not UTF-8 text", reason="INVALID_FIELD")
         except CommandError as error:
             failure = error
+        except KeyboardInterrupt:
+            error_console().print("interrupted")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
         print_error(failure, as_json=bool(ctx.params.get("as_json")))
         raise typer.Exit(failure.exit_code)
 
@@ -67,6 +94,15 @@ class Command(TyperCommand):
 def group(text: str) -> typer.Typer:
     """Return a group of commands."""
     return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+
+
+def spell_commands(context: typer.Context, home: Path) -> None:
+    """From now on, spell commands as this one was called, with the home that it was given."""
+    words = [context.info_name or "actionvm"]
+    source = context.get_parameter_source("home")
+    if source is not None and source.name == "COMMANDLINE":
+        words += ["--home", str(home)]
+    INVOCATION.set(shlex.join(words))
 
 
 def home_of(context: typer.Context) -> Home:
@@ -83,9 +119,4 @@ def ask(context: typer.Context, work: Callable[[Client], Awaitable[Result]]) -> 
         async with connect_system(home_of(context)) as client:
             return await work(client)
 
-    return perform(connected())
-
-
-def perform(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run the async part of a command."""
-    return asyncio.run(work)
+    return asyncio.run(connected())

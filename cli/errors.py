@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
     RUN_FAILED = 1
     BAD_INPUT = 2
     UNREACHABLE = 3
-    DETACHED = 130
+    INTERRUPTED = 130
 
 
 @dataclass(frozen=True)

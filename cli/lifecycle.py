@@ -97,7 +97,7 @@ def check_ports(port_base: int) -> None:
             f"port {port}, which {name} needs, is taken{_describe_owner(port)}",
             reason="PORT_TAKEN",
             field="--port-base",
-            fix=f"stop it, or choose other ports: actionvm up --port-base {port_base + 100}",
+            fix=f"stop it, or take others: actionvm up --detach --port-base {port_base + 100}",
         )
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import asdict
 from typing import TextIO
 
@@ -23,6 +24,10 @@ from .errors import CommandError, Problem
 # Text from models, manifests and boards must not steer the terminal; half a character cannot be
 # printed at all.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+# What a person types to call this command line here and now, such as `bin/actionvm --home /tmp/a`.
+INVOCATION: ContextVar[str] = ContextVar("INVOCATION", default="actionvm")
+_ADVISED = re.compile(r"(?<![\w./-])actionvm( --home)?(?= [-a-z/])")
 
 # Longer than any line of a table.
 PIPE_WIDTH = 100_000
@@ -51,6 +56,17 @@ def _console(file: TextIO) -> Console:
 def clean(text: str) -> str:
     """Replace what could steer a terminal."""
     return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def spelled(advice: str) -> str:
+    """Spell the commands in advice, such as `actionvm down`, so that they can be copied."""
+
+    def spell(found: re.Match[str]) -> str:
+        program, option, home = INVOCATION.get().partition(" --home ")
+        # Advice that names a home of its own keeps it.
+        return f"{program} --home" if found[1] else f"{program}{option}{home}"
+
+    return _ADVISED.sub(spell, advice)
 
 
 def print_json(value: Json) -> None:
@@ -102,11 +118,12 @@ def print_error(error: CommandError, *, as_json: bool) -> None:
     for problem in error.problems:
         target.print(describe_problem(problem))
     line = Text.assemble(("error ", "bold red"), (f"{error.reason}: ", "bold"))
-    target.print(line + Text(clean(error.message)))
-    if error.field and error.field not in error.message:
+    target.print(line + Text(clean(spelled(error.message))))
+    # Of a manifest the lines above name every field.
+    if error.field and not error.problems and error.field not in error.message:
         target.print(f"  field: {clean(error.field)}")
     if error.fix:
-        target.print(f"  way out: {clean(error.fix)}")
+        target.print(f"  way out: {clean(spelled(error.fix))}")
 
 
 def describe_problem(problem: Problem) -> Text:
@@ -116,6 +133,6 @@ def describe_problem(problem: Problem) -> Text:
     line = Text(clean(f"{problem.file}{place}: "))
     line.append(f"{problem.severity} {clean(problem.code)} ", style)
     line.append(clean(f"{problem.field}: " if problem.field else ""))
-    line.append(clean(problem.message))
-    line.append(clean(f" ({problem.fix})" if problem.fix else ""), "dim")
+    line.append(clean(spelled(problem.message)))
+    line.append(clean(f" ({spelled(problem.fix)})" if problem.fix else ""), "dim")
     return line

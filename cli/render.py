@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -25,6 +29,20 @@ def state_text(state: runtime_pb2.Run.State.ValueType) -> Text:
     """Return the state of a run in colour."""
     name = runtime_pb2.Run.State.Name(state).removeprefix("STATE_").lower()
     return Text(name, STATE_STYLES.get(state, "cyan"))
+
+
+def time_text(moment: Timestamp) -> str:
+    """Return a time to the second."""
+    return f"{moment.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
+
+
+def age_text(since: Timestamp) -> str:
+    """Return how long ago something was, in one unit."""
+    seconds = max(0, round(time.time() - since.ToSeconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def describe_progress(progress: assembler_pb2.Progress) -> Text:
@@ -55,7 +73,7 @@ def describe_event(event: runtime_pb2.WatchRunResponse) -> Text | None:
         case "decided":
             return _describe_decision(event.decided)
         case "sent":
-            return _line("sent", event.sent.call_id)
+            return _line("sent", f"{event.sent.call_id} is on its way")
         case "acted":
             acted = event.acted
             style = "red" if acted.failed else "green"
@@ -92,7 +110,7 @@ def render_end(finished: runtime_pb2.RunFinished) -> RenderableType:
 def render_receipt(receipt: action_pb2.Receipt, flaw: str) -> RenderableType:
     """Return the bill line by line; `flaw` is what is wrong with it, empty if it was verified."""
     rows = [
-        (str(charge.line), charge.item, _describe_usages(charge), str(charge.gas))
+        (str(charge.line), charge.item, describe_usages(charge.usages), str(charge.gas))
         for charge in receipt.charges
     ]
     rows.append(("", "total", "", str(receipt.total_gas)))
@@ -105,13 +123,15 @@ def render_receipt(receipt: action_pb2.Receipt, flaw: str) -> RenderableType:
     return Group(Text("receipt", "bold"), bill, verdict)
 
 
-def _describe_usages(charge: action_pb2.Charge) -> str:
-    meters = action_pb2.Usage.Meter
-    parts = (
-        f"{usage.amount} {meters.Name(usage.meter).removeprefix('METER_').lower()}"
-        for usage in charge.usages
-    )
-    return ", ".join(parts).replace("_", " ")
+def describe_usages(usages: Iterable[action_pb2.Usage]) -> str:
+    """Return amounts in words, such as `1 connector call`."""
+    return ", ".join(_describe_usage(usage) for usage in usages)
+
+
+def _describe_usage(usage: action_pb2.Usage) -> str:
+    meter = action_pb2.Usage.Meter.Name(usage.meter).removeprefix("METER_").lower()
+    words = meter.replace("_", " ")
+    return f"{usage.amount} {words.removesuffix('s') if usage.amount == 1 else words}"
 
 
 def _describe_generation(generated: runtime_pb2.GenerationFinished) -> Text:

@@ -15,7 +15,7 @@ from actionvm.assembler.v1 import assembler_pb2
 from actionvm.runtime.v1 import runtime_pb2
 
 from .client import problem_from_proto
-from .output import clean, console, describe_problem, print_json, to_json
+from .output import clean, console, describe_problem, print_json, spelled, to_json
 from .render import (
     describe_assembly,
     describe_event,
@@ -117,7 +117,7 @@ class LineView:
         pass
 
     def note(self, text: str) -> None:
-        self._console.print(Text(clean(text), "dim"))
+        self._console.print(Text(clean(spelled(text)), "dim"))
 
     def progress(self, progress: assembler_pb2.Progress) -> None:
         self._console.print(describe_progress(progress))
@@ -145,8 +145,8 @@ class LineView:
 
     def detached(self, run: str) -> None:
         self._console.print(f"the run goes on: {run}")
-        self._console.print(f"  watch it again: actionvm watch {run}")
-        self._console.print(f"  cancel it:      actionvm cancel {run}")
+        self._console.print(spelled(f"  watch it again: actionvm watch {run}"))
+        self._console.print(spelled(f"  cancel it:      actionvm cancel {run}"))
 
 
 class LiveView(LineView):

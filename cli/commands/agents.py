@@ -12,17 +12,17 @@ from google.protobuf import json_format
 from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2
 
-from ..client import connect_system, problem_from_proto
-from ..command import AsJson, Settings, home_of, perform
-from ..errors import CommandError, ExitCode, Problem
+from ..client import Client, problem_from_proto
+from ..command import AsJson, Settings, ask
+from ..errors import CommandError, ExitCode
 from ..following import assemble as assemble_source
 from ..following import manifest_to_proto
-from ..home import Home, write_private
-from ..manifest import BUNDLE_BYTES_MAX, Source, parse_settings, read_limited, read_source
+from ..home import write_private
+from ..manifest import BUNDLE_BYTES_MAX, parse_settings, read_limited, read_source
 from ..output import clean, console, describe_problem, print_json
-from ..views import JsonView, View, choose_view
+from ..views import JsonView, choose_view
 
-File = Annotated[Path, typer.Argument(help="The agent, such as agent.yaml.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The agent, such as agent.yaml.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the bundle to this file as JSON.")
 ]
@@ -36,14 +36,22 @@ def validate(
     Example: actionvm validate agent.yaml
     """
     source = read_source(file)
-    problems = perform(_validate(home_of(context), source, parse_settings(settings or ())))
+    request = assembler_pb2.ValidateManifestRequest(
+        manifest=manifest_to_proto(source), parameters=parse_settings(settings or ())
+    )
+
+    async def check(client: Client) -> assembler_pb2.ValidateManifestResponse:
+        return await client.assembler(lambda stub: stub.ValidateManifest(request))
+
+    problems = [problem_from_proto(problem) for problem in ask(context, check).problems]
     errors = [problem for problem in problems if problem.severity == "error"]
     if as_json:
         print_json({"valid": not errors, "problems": [asdict(one) for one in problems]})
     else:
         for problem in problems:
             console().print(describe_problem(problem))
-        verdict = f"{len(errors)} errors" if errors else "is valid"
+        count = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"
+        verdict = count if errors else "is valid"
         console().print(f"{clean(file.name)}: {verdict}")
     if errors:
         raise typer.Exit(ExitCode.BAD_INPUT)
@@ -63,7 +71,7 @@ def assemble(
     """
     source, parameters = read_source(file), parse_settings(settings or ())
     with choose_view(as_json=as_json) as view:
-        assembly = perform(_assemble(home_of(context), source, parameters, view))
+        assembly = ask(context, lambda client: assemble_source(client, source, parameters, view))
         if output is not None:
             write_bundle(output, assembly.bundle)
             view.note(f"written to {output}; run it: actionvm run {output}")
@@ -99,19 +107,3 @@ def read_bundle(path: Path) -> action_pb2.Bundle:
             field="bundle",
             fix="assemble it again: actionvm assemble FILE -o BUNDLE",
         ) from error
-
-
-async def _validate(home: Home, source: Source, parameters: str) -> list[Problem]:
-    request = assembler_pb2.ValidateManifestRequest(
-        manifest=manifest_to_proto(source), parameters=parameters
-    )
-    async with connect_system(home) as client:
-        answer = await client.assembler(lambda stub: stub.ValidateManifest(request))
-    return [problem_from_proto(problem) for problem in answer.problems]
-
-
-async def _assemble(
-    home: Home, source: Source, parameters: str, view: View
-) -> assembler_pb2.Assembly:
-    async with connect_system(home) as client:
-        return await assemble_source(client, source, parameters, view)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -18,16 +19,16 @@ import typer
 from actionvm.keymanager.v1 import keymanager_pb2
 
 from ..client import Client
-from ..command import AsJson, ask, home_of, perform
+from ..command import AsJson, ask, home_of
 from ..errors import CommandError, ExitCode
 from ..home import Home
 from ..lifecycle import is_free
-from ..output import clean, console, error_console
+from ..output import clean, console, error_console, spelled
 from ..services import HOST, MODELS_DIR, PORT_BASE, ROOT
 from ..state import read_alive
 from .runs import execute, read_order
 from .secrets import read_secrets
-from .system import bring_up
+from .system import bring_up_detached
 
 EXAMPLE = ROOT / "examples" / "market-brief"
 MODEL = MODELS_DIR / "babbler.gguf"
@@ -51,24 +52,27 @@ class Board:
 
 
 def demo(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Run the example agent on six real services; everything that is missing is made first.
+    """Run the example agent on six real services. What is missing is made first.
 
-    The services keep running.
+    The services keep running; the board of the example ends with this command, so Ctrl-C cancels
+    the run.
 
     Example: actionvm demo
     """
     home = home_of(context)
     make_model()
     if read_alive(home) is None:
-        perform(bring_up(home, PORT_BASE, attached=False))
+        bring_up_detached(home, PORT_BASE)
     ask(context, put_board_key)
     with run_board(home) as board:
         order = read_order(
             str(EXAMPLE / "agent.yaml"), input_text=INPUT, settings=[f"board_url={board.url}"]
         )
-        name = execute(home, order, as_json=as_json)
-        if not as_json:
-            _tell(home, board, name)
+        try:
+            execute(context, order, as_json=as_json, cancels=True)
+        finally:
+            if not as_json:
+                _tell(home, board)
 
 
 def make_model() -> None:
@@ -108,17 +112,26 @@ def run_board(home: Home) -> Iterator[Board]:
     log = home.log_file("board")
     command = [sys.executable, str(EXAMPLE / "board.py")]
     command += ["--port", str(port), "--data", str(board.data)]
-    with (
-        log.open("ab") as output,
-        subprocess.Popen(
+    with log.open("ab") as output, _deaf_to_ctrl_c():
+        process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        ) as process,
-    ):
+        )
+    with process:
         try:
             _wait_for(process, port, log)
             yield board
         finally:
             process.terminate()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let what is started in a block ignore Ctrl-C: an effect that is under way needs its board."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -146,7 +159,7 @@ def _free_port() -> int:
         return port
 
 
-def _tell(home: Home, board: Board, run: str) -> None:
+def _tell(home: Home, board: Board) -> None:
     """Say what happened outside, and where to look next."""
     posts = board.posts()
     target = console()
@@ -155,10 +168,10 @@ def _tell(home: Home, board: Board, run: str) -> None:
     if posts:
         target.print(f"the last one: {clean(_text_of(posts[-1]))}")
     target.print()
-    target.print("the services keep running; bin/actionvm down stops them")
-    target.print(f"  this run:    bin/actionvm show {run}")
+    target.print(spelled("the services keep running; actionvm down stops them"))
+    target.print(spelled("  all runs:    actionvm runs"))
     target.print(f"  the logs:    {home.logs_dir}")
-    target.print(f"  the agent:   {EXAMPLE.relative_to(ROOT) / 'agent.yaml'}")
+    target.print(f"  the agent:   {EXAMPLE / 'agent.yaml'}")
 
 
 def _text_of(post: str) -> str:

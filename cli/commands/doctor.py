@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import subprocess
@@ -14,12 +15,12 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from ..command import AsJson, home_of, perform
+from ..command import AsJson, home_of
 from ..errors import CommandError, ExitCode
 from ..health import examine
 from ..home import Home
 from ..lifecycle import check_ports
-from ..output import console, print_json, table
+from ..output import console, print_json, spelled, table
 from ..services import MODELS_DIR, PORT_BASE
 from ..state import State, read_alive
 
@@ -48,7 +49,7 @@ class Finding:
 
 
 def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Check this machine and this system, and say what to do about what is wrong.
+    """Say what is wrong with machine and system, and the way out.
 
     Example: actionvm doctor
     """
@@ -148,7 +149,7 @@ def check_disk(home: Home) -> Finding:
 
 def check_services(state: State) -> Iterator[Finding]:
     """Ask every service of a running system."""
-    for one in perform(examine(state)):
+    for one in asyncio.run(examine(state)):
         name = f"service {one.service}"
         if one.health == "serving":
             yield Finding(name, Verdict.OK, f"serves at {one.child.address}")
@@ -168,7 +169,12 @@ def _check_free_ports() -> Finding:
 def _print(findings: list[Finding]) -> None:
     styles = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAIL: "bold red"}
     rows = [
-        (one.check, Text(one.verdict.value, styles[one.verdict]), one.detail, one.fix)
+        (
+            one.check,
+            Text(one.verdict.value, styles[one.verdict]),
+            spelled(one.detail),
+            spelled(one.fix),
+        )
         for one in findings
     ]
     console().print(table("check", "", "found", "way out", rows=rows))

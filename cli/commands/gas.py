@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from enum import StrEnum
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from ..client import Client, all_pages
 from ..command import AsJson, Command, ask, group
 from ..errors import CommandError
 from ..output import console, print_json, table, to_json
+from ..render import describe_usages
 
 app = group("See and limit what agents spend.")
 
@@ -35,11 +36,14 @@ PERIODS = {
     Period.MONTH: pb.Budget.PERIOD_MONTH,
 }
 
-OptionalAgent = Annotated[str, typer.Argument(metavar="[AGENT]", help="One agent; default all.")]
+OptionalAgent = Annotated[str, typer.Argument(metavar="AGENT", help="One agent; default all.")]
 Agent = Annotated[str, typer.Argument(metavar="AGENT", help="Such as market-brief.")]
 GasLimit = Annotated[int | None, typer.Option("--set", help="Allow this much gas per period.")]
 Per = Annotated[Period, typer.Option("--per", help="How often the budget renews, in UTC.")]
-Item = Annotated[str, typer.Argument(help="Such as 'model local/babbler' or 'action board.post'.")]
+Item = Annotated[
+    str,
+    typer.Argument(metavar="ITEM", help="Such as 'model local/babbler' or 'action board.post'."),
+]
 Usages = Annotated[
     list[str],
     typer.Option("--usage", metavar="METER=AMOUNT", help="The worst case; may be repeated."),
@@ -67,7 +71,7 @@ def usage(context: typer.Context, *, agent: OptionalAgent = "", as_json: AsJson 
         print_json({"rows": [to_json(row) for row in found]})
         return
     rows = [
-        (row.account, row.item, _describe(row.usages), str(row.charge_count), str(row.gas))
+        (row.account, row.item, describe_usages(row.usages), str(row.charge_count), str(row.gas))
         for row in found
     ]
     columns = ("account", "item", "used", "charges", "gas")
@@ -156,11 +160,3 @@ def parse_usage(text: str) -> action_pb2.Usage:
             fix=f"meters are {', '.join(known)}",
         )
     return action_pb2.Usage(meter=meters.Value(f"METER_{name.upper()}"), amount=int(amount))
-
-
-def _describe(usages: Sequence[action_pb2.Usage]) -> str:
-    meters = action_pb2.Usage.Meter
-    return ", ".join(
-        f"{one.amount} {meters.Name(one.meter).removeprefix('METER_').lower().replace('_', ' ')}"
-        for one in usages
-    )

@@ -15,22 +15,26 @@ from ..command import AsJson, Command, ask, group
 from ..errors import CommandError
 from ..manifest import FILE_BYTES_MAX, read_limited
 from ..output import console, print_json, table, to_json
+from ..render import time_text
 
 app = group("Keep and find what agents know.")
 
-Files = Annotated[list[Path], typer.Argument(help="Text or Markdown, at most 1 MiB each.")]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILES", help="Text or Markdown, at most 1 MiB each.")
+]
 CollectionOption = Annotated[
     str, typer.Option("--collection", "-c", help="Such as market; made on first use.")
 ]
 Public = Annotated[bool, typer.Option("--public", help="Every agent may read the collection.")]
 SourceOption = Annotated[str, typer.Option("--source", help="Where the text comes from.")]
-Query = Annotated[str, typer.Argument(help="Plain words.")]
+Query = Annotated[str, typer.Argument(metavar="QUERY", help="Plain words.")]
 Collections = Annotated[
     list[str], typer.Option("--collection", "-c", help="Where to search; may be repeated.")
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=50, help="Most passages to show.")]
 CollectionArgument = Annotated[
-    str | None, typer.Argument(help="List the documents of this collection instead.")
+    str | None,
+    typer.Argument(metavar="COLLECTION", help="List the documents of this collection instead."),
 ]
 
 
@@ -44,7 +48,7 @@ def add(
     source: SourceOption = "",
     as_json: AsJson = False,
 ) -> None:
-    """Add or replace documents; one that did not change is left as it is.
+    """Add or replace documents. One that did not change is left as it is.
 
     Example: actionvm knowledge add notes/*.md --collection market
     """
@@ -168,7 +172,7 @@ def _list_documents(context: typer.Context, collection: str, *, as_json: bool) -
             one.name.rpartition("/documents/")[2],
             str(one.digest.size_bytes),
             one.source,
-            one.update_time.ToJsonString(),
+            time_text(one.update_time),
         )
         for one in found
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from actionvm.action.v1 import action_pb2
@@ -16,15 +17,14 @@ from actionvm.runtime.v1 import runtime_pb2
 from chassis.canonical import Json
 from chassis.fields import RUN_NAME
 
-from ..client import Client, connect_system
-from ..command import AsJson, Settings, home_of, perform
+from ..client import Client
+from ..command import AsJson, Settings, ask
 from ..errors import CommandError, ExitCode
 from ..following import assemble, check_receipt, start_run
 from ..following import watch as watch_run
-from ..home import Home
 from ..manifest import Source, parse_input, parse_settings, read_source
 from ..output import console, print_json, table, to_json
-from ..render import render_receipt, state_text
+from ..render import age_text, render_receipt, state_text, time_text
 from ..views import View, choose_view
 from .agents import is_bundle, read_bundle
 
@@ -38,7 +38,8 @@ FINAL_STATES = frozenset(
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Program = Annotated[
-    str, typer.Argument(help="A manifest, a bundle file, or the digest of a bundle.")
+    str,
+    typer.Argument(metavar="PROGRAM", help="A manifest, a bundle file, or the digest of a bundle."),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Such as runs/3f0c…; see: runs")]
 Input = Annotated[
@@ -69,12 +70,12 @@ def run(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Execute an agent and show it live; Ctrl-C stops looking, not the run.
+    """Execute an agent and show it live. Ctrl-C stops looking, not the run.
 
     Example: actionvm run agent.yaml --input '{"topic": "ether"}'
     """
     order = read_order(program, input_text=input_text, settings=settings or (), dry_run=dry_run)
-    execute(home_of(context), order, as_json=as_json)
+    execute(context, order, as_json=as_json)
 
 
 def read_order(
@@ -89,27 +90,32 @@ def read_order(
     )
 
 
-def execute(home: Home, order: Order, *, as_json: bool) -> str:
-    """Run to the end and return the name of the run; a run that fails exits with 1."""
+def execute(context: typer.Context, order: Order, *, as_json: bool, cancels: bool = False) -> None:
+    """Run to the end; a run that fails exits with 1.
+
+    Ctrl-C leaves the run alone, or cancels it where nobody could bring it to its end.
+    """
     with choose_view(as_json=as_json) as view:
         look = _Look(view)
         try:
-            finished = perform(look.execute(home, order))
+            finished = ask(context, lambda client: look.execute(client, order))
         except KeyboardInterrupt as interrupt:
+            if cancels and look.run:
+                ask(context, look.cancel)
+                raise typer.Exit(ExitCode.INTERRUPTED) from interrupt
             raise look.detach() from interrupt
     _exit_with(finished)
-    return look.run
 
 
 def watch(context: typer.Context, name: RunName, *, as_json: AsJson = False) -> None:
-    """Show a run from its first event on, live until it ends; Ctrl-C stops looking.
+    """Show a run from its first event on, live until it ends. Ctrl-C stops looking.
 
     Example: actionvm watch runs/3f0c6a52-8d0e-4b60-9f5e-0c6a528d0e4b
     """
     with choose_view(as_json=as_json) as view:
         look = _Look(view, run_name(name))
         try:
-            finished = perform(look.watch(home_of(context)))
+            finished = ask(context, look.watch)
         except KeyboardInterrupt as interrupt:
             raise look.detach() from interrupt
     _exit_with(finished)
@@ -120,31 +126,30 @@ def list_runs(context: typer.Context, *, limit: Limit = 20, as_json: AsJson = Fa
 
     Example: actionvm runs --limit 5
     """
+    request = runtime_pb2.ListRunsRequest(page_size=limit)
 
-    async def read() -> runtime_pb2.ListRunsResponse:
-        request = runtime_pb2.ListRunsRequest(page_size=limit)
-        async with connect_system(home_of(context)) as client:
-            return await client.runtime(lambda stub: stub.ListRuns(request))
+    async def read(client: Client) -> runtime_pb2.ListRunsResponse:
+        return await client.runtime(lambda stub: stub.ListRuns(request))
 
-    found = perform(read()).runs
+    found = ask(context, read).runs
     if as_json:
         print_json({"runs": [to_json(one) for one in found]})
         return
     rows = [
         (
-            one.name,
+            # Short, so that a line fits into 80 columns; every command takes a run like this.
+            one.name.removeprefix("runs/"),
             state_text(one.state),
-            one.account,
+            one.account.removeprefix("agents/"),
             str(one.step_count),
             str(one.gas),
-            one.create_time.ToJsonString(),
+            age_text(one.create_time),
         )
         for one in found
     ]
-    columns = ("run", "state", "account", "steps", "gas", "started")
-    console().print(
-        table(*columns, rows=rows, right=("steps", "gas")) if rows else "there are no runs yet"
-    )
+    columns = ("run", "state", "agent", "steps", "gas", "age")
+    made = table(*columns, rows=rows, right=("steps", "gas", "age"))
+    console().print(made if rows else "there are no runs yet")
 
 
 def show(context: typer.Context, name: RunName, *, as_json: AsJson = False) -> None:
@@ -152,7 +157,28 @@ def show(context: typer.Context, name: RunName, *, as_json: AsJson = False) -> N
 
     Example: actionvm show runs/3f0c6a52-8d0e-4b60-9f5e-0c6a528d0e4b
     """
-    perform(_show(home_of(context), run_name(name), as_json=as_json))
+    request = runtime_pb2.GetRunRequest(name=run_name(name))
+    wanted = runtime_pb2.GetReceiptRequest(run=request.name)
+
+    async def read(
+        client: Client,
+    ) -> tuple[runtime_pb2.Run, action_pb2.Receipt | None, str]:
+        found = (await client.runtime(lambda stub: stub.GetRun(request))).run
+        if found.state not in FINAL_STATES:
+            return found, None, ""
+        receipt = (await client.runtime(lambda stub: stub.GetReceipt(wanted))).receipt
+        return found, receipt, await check_receipt(client, receipt)
+
+    found, receipt, flaw = ask(context, read)
+    if as_json:
+        document: dict[str, Json] = {"run": to_json(found)}
+        if receipt:
+            document |= {"receipt": to_json(receipt), "receipt_verified": not flaw}
+        print_json(document)
+        return
+    console().print(_render_run(found))
+    if receipt:
+        console().print(render_receipt(receipt, flaw))
 
 
 def cancel(context: typer.Context, name: RunName, *, as_json: AsJson = False) -> None:
@@ -162,11 +188,10 @@ def cancel(context: typer.Context, name: RunName, *, as_json: AsJson = False) ->
     """
     request = runtime_pb2.CancelRunRequest(name=run_name(name))
 
-    async def ask() -> runtime_pb2.Run:
-        async with connect_system(home_of(context)) as client:
-            return (await client.runtime(lambda stub: stub.CancelRun(request))).run
+    async def stop(client: Client) -> runtime_pb2.Run:
+        return (await client.runtime(lambda stub: stub.CancelRun(request))).run
 
-    found = perform(ask())
+    found = ask(context, stop)
     if as_json:
         print_json(to_json(found))
     elif found.state in FINAL_STATES:
@@ -195,30 +220,34 @@ class _Look:
     view: View
     run: str = ""
 
-    async def execute(self, home: Home, order: Order) -> runtime_pb2.RunFinished:
+    async def execute(self, client: Client, order: Order) -> runtime_pb2.RunFinished:
         """Assemble if need be, start, and watch to the end."""
-        async with connect_system(home) as client:
-            program = order.program
-            if isinstance(program, Source):
-                assembly = await assemble(client, program, order.parameters, self.view)
-                program = assembly.bundle
-            started = await start_run(
-                client, program, input_json=order.input_json, dry_run=order.dry_run
-            )
-            self.run = started.name
-            self.view.run(started)
-            return await self._follow(client)
+        program = order.program
+        if isinstance(program, Source):
+            assembly = await assemble(client, program, order.parameters, self.view)
+            program = assembly.bundle
+        started = await start_run(
+            client, program, input_json=order.input_json, dry_run=order.dry_run
+        )
+        self.run = started.name
+        self.view.run(started)
+        return await self.watch(client)
 
-    async def watch(self, home: Home) -> runtime_pb2.RunFinished:
+    async def watch(self, client: Client) -> runtime_pb2.RunFinished:
         """Watch to the end."""
-        async with connect_system(home) as client:
-            return await self._follow(client)
-
-    async def _follow(self, client: Client) -> runtime_pb2.RunFinished:
         finished = await watch_run(client, self.run, self.view.event)
         flaw = await check_receipt(client, finished.receipt)
         self.view.end(self.run, finished, flaw)
         return finished
+
+    async def cancel(self, client: Client) -> None:
+        """Cancel, and show the end, which comes after the effect that is under way."""
+        self.view.note("cancelling the run; Ctrl-C again leaves it as it is")
+        request = runtime_pb2.CancelRunRequest(name=self.run)
+        await client.runtime(lambda stub: stub.CancelRun(request))
+        # What happened until now was shown.
+        finished = await watch_run(client, self.run, lambda _: None)
+        self.view.end(self.run, finished, await check_receipt(client, finished.receipt))
 
     def detach(self) -> typer.Exit:
         """Say that the run goes on without us, and return what ends the command."""
@@ -226,7 +255,7 @@ class _Look:
             self.view.note("stopped before the run was accepted; if it was, see: actionvm runs")
         else:
             self.view.detached(self.run)
-        return typer.Exit(ExitCode.DETACHED)
+        return typer.Exit(ExitCode.INTERRUPTED)
 
 
 def _read_program(program: str) -> Source | action_pb2.Bundle | str:
@@ -243,22 +272,7 @@ def _exit_with(finished: runtime_pb2.RunFinished) -> None:
         raise typer.Exit(ExitCode.RUN_FAILED)
 
 
-async def _show(home: Home, name: str, *, as_json: bool) -> None:
-    async with connect_system(home) as client:
-        request = runtime_pb2.GetRunRequest(name=name)
-        found = (await client.runtime(lambda stub: stub.GetRun(request))).run
-        receipt, flaw = None, ""
-        if found.state in FINAL_STATES:
-            wanted = runtime_pb2.GetReceiptRequest(run=name)
-            receipt = (await client.runtime(lambda stub: stub.GetReceipt(wanted))).receipt
-            flaw = await check_receipt(client, receipt)
-    if as_json:
-        document: dict[str, Json] = {"run": to_json(found)}
-        if receipt:
-            document |= {"receipt": to_json(receipt), "receipt_verified": not flaw}
-        print_json(document)
-        return
-    target = console()
+def _render_run(found: runtime_pb2.Run) -> Table:
     rows: list[tuple[str, str | Text]] = [
         ("run", found.name),
         ("state", state_text(found.state)),
@@ -267,14 +281,12 @@ async def _show(home: Home, name: str, *, as_json: bool) -> None:
         ("input", found.input),
         ("steps", str(found.step_count)),
         ("gas", str(found.gas)),
-        ("started", found.create_time.ToJsonString()),
+        ("started", time_text(found.create_time)),
     ]
     if found.HasField("end_time"):
-        rows.append(("ended", found.end_time.ToJsonString()))
+        rows.append(("ended", time_text(found.end_time)))
     if found.HasField("failure"):
         rows.append(("failure", f"{found.failure.reason}: {found.failure.message}"))
     if found.answer:
         rows.append(("answer", found.answer))
-    target.print(table("", "", rows=rows))
-    if receipt:
-        target.print(render_receipt(receipt, flaw))
+    return table("", "", rows=rows)

@@ -18,6 +18,7 @@ from ..command import AsJson, Command, ask, group
 from ..errors import CommandError
 from ..manifest import read_limited
 from ..output import console, print_json, table, to_json
+from ..render import time_text
 
 VALUE_BYTES_MAX = 64 * 1024
 SEED_HEX_LENGTH = 64
@@ -34,8 +35,13 @@ class Kind(StrEnum):
 
 KINDS = {Kind.API_KEY: pb.KIND_API_KEY, Kind.ED25519: pb.KIND_ED25519}
 
-Name = Annotated[str, typer.Argument(help="Such as board-key, or secrets/board-key.")]
-KindOption = Annotated[Kind, typer.Option("--kind", help="What the secret is.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Such as board-key, or secrets/board-key.")
+]
+KindOption = Annotated[
+    Kind | None,
+    typer.Option("--kind", help="What it is: an API key, or with --generate a signing key."),
+]
 ValueFile = Annotated[
     Path | None, typer.Option("--value-file", help="Read the value from this file.")
 ]
@@ -50,7 +56,7 @@ def put(
     context: typer.Context,
     name: Name,
     *,
-    kind: KindOption = Kind.API_KEY,
+    kind: KindOption = None,
     value_file: ValueFile = None,
     generate: Generate = False,
     as_json: AsJson = False,
@@ -59,11 +65,12 @@ def put(
 
     Example: actionvm secrets put board-key --kind ed25519 --generate
     """
-    value = b"" if generate else _read_value(value_file, KINDS[kind])
+    chosen = KINDS[kind or (Kind.ED25519 if generate else Kind.API_KEY)]
+    value = b"" if generate else _read_value(value_file, chosen)
     request = pb.PutSecretRequest(
         request_id=str(uuid.uuid4()),
         name=secret_name(name),
-        kind=KINDS[kind],
+        kind=chosen,
         value=value,
         generate=generate,
     )
@@ -83,7 +90,7 @@ def rotate(
     generate: Generate = False,
     as_json: AsJson = False,
 ) -> None:
-    """Replace the value of a secret; agents use the new one from their next call on.
+    """Replace the value of a secret. Agents use the new one from their next call on.
 
     Example: actionvm secrets rotate board-key --generate
     """
@@ -117,7 +124,7 @@ def list_secrets(context: typer.Context, *, as_json: AsJson = False) -> None:
         print_json({"secrets": [to_json(secret) for secret in found]})
         return
     rows = [
-        (secret.name, _kind_text(secret), str(secret.version), secret.rotate_time.ToJsonString())
+        (secret.name, _kind_text(secret), str(secret.version), time_text(secret.rotate_time))
         for secret in found
     ]
     columns = ("secret", "kind", "version", "since")

@@ -15,11 +15,11 @@ from rich.text import Text
 from chassis.canonical import Json
 
 from .. import lifecycle
-from ..command import AsJson, home_of, perform
+from ..command import AsJson, home_of
 from ..errors import CommandError, ExitCode
 from ..health import Condition, examine, failure, wait_until_serving
 from ..home import Home
-from ..output import console, error_console, print_error, print_json, table
+from ..output import console, error_console, print_error, print_json, spelled, table
 from ..services import PORT_BASE, SERVICE_NAMES
 from ..state import State, read_alive
 
@@ -38,7 +38,7 @@ def up(
     port_base: PortBase = PORT_BASE,
     as_json: AsJson = False,
 ) -> None:
-    """Start the six services, each as a process of its own, and keep them running.
+    """Start the six services and keep them running. Each is a process of its own.
 
     Without --detach the command stays and Ctrl-C stops everything.
 
@@ -46,15 +46,15 @@ def up(
     """
     home = home_of(context)
     if detach:
-        started = perform(bring_up(home, port_base, attached=False))
+        started = bring_up_detached(home, port_base)
         _tell_up(home, started, as_json=as_json)
         return
     try:
-        perform(_up_attached(home, port_base, as_json=as_json))
+        asyncio.run(_up_attached(home, port_base, as_json=as_json))
     except KeyboardInterrupt:
         # Ctrl-C is how this command ends.
         error_console().print("stopping")
-    perform(lifecycle.stop(home))
+    asyncio.run(lifecycle.stop(home))
 
 
 def down(context: typer.Context, *, as_json: AsJson = False) -> None:
@@ -62,7 +62,7 @@ def down(context: typer.Context, *, as_json: AsJson = False) -> None:
 
     Example: actionvm down
     """
-    stopped = perform(lifecycle.stop(home_of(context)))
+    stopped = asyncio.run(lifecycle.stop(home_of(context)))
     if as_json:
         print_json({"stopped": stopped})
     else:
@@ -70,7 +70,7 @@ def down(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 
 def status(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Show each service: where it listens, whether it serves, and what it costs.
+    """Show each service: where it listens, its health and its memory.
 
     Example: actionvm status --json
     """
@@ -83,7 +83,7 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
             fix="start it: actionvm up --detach",
             exit_code=ExitCode.UNREACHABLE,
         )
-    conditions = perform(examine(state))
+    conditions = asyncio.run(examine(state))
     if as_json:
         print_json(_status_json(home, state, conditions))
     else:
@@ -95,7 +95,19 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
         raise typer.Exit(ExitCode.UNREACHABLE)
 
 
-async def bring_up(home: Home, port_base: int, *, attached: bool) -> lifecycle.Started:
+def bring_up_detached(home: Home, port_base: int) -> lifecycle.Started:
+    """Start a system that outlives this command unless it runs, and wait until it serves."""
+    try:
+        return asyncio.run(_bring_up(home, port_base, attached=False))
+    except KeyboardInterrupt:
+        told = (
+            "interrupted; what was started goes on: actionvm status shows it, actionvm down ends it"
+        )
+        error_console().print(spelled(told))
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+async def _bring_up(home: Home, port_base: int, *, attached: bool) -> lifecycle.Started:
     """Start a system unless it runs, and wait until it serves."""
     started = await lifecycle.start(home, port_base, attached=attached)
     with Progress(
@@ -118,7 +130,7 @@ async def _up_attached(home: Home, port_base: int, *, as_json: bool) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    started = await bring_up(home, port_base, attached=True)
+    started = await _bring_up(home, port_base, attached=True)
     _tell_up(home, started, as_json=as_json)
     if not started.is_new:
         # It belongs to whoever started it.
@@ -147,7 +159,7 @@ def _tell_up(home: Home, started: lifecycle.Started, *, as_json: bool) -> None:
     verb = "six services serve" if started.is_new else "already running: six services serve"
     console().print(f"{verb} on {first} to {last.rpartition(':')[2]}")
     hint = f"home {home.folder}; actionvm status shows them, actionvm down stops them"
-    console().print(Text(hint, "dim"))
+    console().print(Text(spelled(hint), "dim"))
 
 
 def _print_status(conditions: list[Condition]) -> None:

@@ -175,6 +175,7 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
         self.breaks: list[int] = []
         self.hangs = False
         self.watches: list[int] = []
+        self.cancels: list[str] = []
         self.starts: list[runtime_pb2.StartRunRequest] = []
         self.start_failures: list[ServiceError] = []
         self.run = runtime_pb2.Run(name=RUN, bundle=BUNDLE, state=runtime_pb2.Run.STATE_SUCCEEDED)
@@ -215,6 +216,9 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
         self, request: runtime_pb2.CancelRunRequest, context: Context
     ) -> runtime_pb2.CancelRunResponse:
         _require_run(request.name)
+        # The run ends, and whoever watches it sees that.
+        self.cancels.append(request.name)
+        self.events, self.hangs = make_events(), False
         return runtime_pb2.CancelRunResponse(run=self.run)
 
     async def GetReceipt(

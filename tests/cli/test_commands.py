@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ COMMANDS = [
 def test_every_command_teaches_with_an_example_and_has_json(invoke: Invoke, command: str) -> None:
     help_text = invoke(*command.split(), "--help").stdout
 
-    assert f"Example: actionvm {command}" in help_text
+    assert re.search(rf"Example: actionvm --home \S+ {command}", help_text)
     assert "--json" in help_text
 
 
@@ -68,13 +69,20 @@ def test_large_numbers_are_numbers_in_json(system: FakeSystem, invoke: Invoke) -
     assert json.loads(invoke("gas", "usage", "--json").stdout)["rows"][0]["gas"] == 2**60
 
 
+def test_a_wrong_option_is_told_as_json_where_json_was_asked_for(invoke: Invoke) -> None:
+    result = invoke("runs", "--limit", "many", "--json")
+
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["error"]["reason"] == "USAGE_INVALID"
+
+
 def test_without_a_home_a_command_exits_with_3_and_names_the_way_out(
     invoke: Invoke, tmp_path: Path
 ) -> None:
     result = invoke("--home", str(tmp_path / "none"), "runs")
 
     assert result.exit_code == 3
-    assert "actionvm up" in result.stderr
+    assert f"actionvm --home {tmp_path / 'none'} up" in result.stderr
 
 
 def test_a_service_that_does_not_answer_exits_with_3(home: Home, invoke: Invoke) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from actionvm.action.v1 import action_pb2
 from actionvm.runtime.v1 import runtime_pb2
 from chassis.errors import PeerUnavailable
 from cli.commands.agents import write_bundle
+from cli.home import Home
 
 from .conftest import FakeSystem, Invoke
 from .fakes import BUNDLE, RUN, InvalidManifest, make_events
@@ -140,7 +142,7 @@ def test_a_stream_that_breaks_off_is_resumed_after_its_last_event(
 
 
 def test_ctrl_c_detaches_and_says_how_to_come_back(
-    system: FakeSystem, start_command: Callable[..., Popen[str]]
+    home: Home, system: FakeSystem, start_command: Callable[..., Popen[str]]
 ) -> None:
     system.runtime.events = make_events()[:2]
     system.runtime.hangs = True
@@ -153,8 +155,25 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(
 
     assert process.returncode == 130
     assert "board.post" in first
-    assert f"actionvm watch {RUN}" in rest
-    assert f"actionvm cancel {RUN}" in rest
+    assert f"actionvm --home {home.folder} watch {RUN}" in rest
+    assert f"actionvm --home {home.folder} cancel {RUN}" in rest
+
+
+def test_ctrl_c_in_the_demo_cancels_the_run_because_its_board_ends(
+    system: FakeSystem, start_command: Callable[..., Popen[str]]
+) -> None:
+    system.runtime.events = make_events()[:2]
+    system.runtime.hangs = True
+    process = start_command("demo")
+    assert process.stdout is not None
+    while "board.post" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+
+    process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert system.runtime.cancels == [RUN]
 
 
 def test_control_characters_of_a_model_do_not_reach_the_terminal(
@@ -181,7 +200,7 @@ def test_what_cannot_be_a_run_is_refused_before_it_travels(
     result = invoke("watch", "runs/../etc")
 
     assert result.exit_code == 2
-    assert "actionvm runs" in result.stderr
+    assert re.search(r"actionvm --home \S+ runs", result.stderr)
 
 
 def test_show_gives_one_document(system: FakeSystem, invoke: Invoke) -> None:

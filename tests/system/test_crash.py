@@ -91,7 +91,7 @@ def test_a_dry_run_posts_nothing(system: System, board: Board) -> None:
 
 def test_lines_and_json_tell_of_the_same_run(system: System, board: Board) -> None:
     done = system.command("run", str(EXAMPLE / "agent.yaml"), "--set", f"board_url={board.url}")
-    (run,) = [line.split()[-1] for line in done.output.splitlines() if "actionvm show" in line]
+    (run,) = [line.split()[-1] for line in done.output.splitlines() if "look closer" in line]
 
     shown = system.command("show", run, "--json").document
 
@@ -108,5 +108,5 @@ def test_the_demo_runs_on_a_system_that_is_up_and_leaves_it_up(system: System) -
 
     assert done.code == 0, done.errors
     assert "posts on the board: 1" in done.output
-    assert "bin/actionvm down" in done.output
+    assert f"actionvm --home {system.home.folder} down" in done.output
     assert system.state == before
