@@ -13,8 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from gas.ledger import Reservation
-from gas.store import LedgerStore
-from tests.gas.ledgers import budget, open_ledger, reservation, run_name, tokens
+from tests.gas.ledgers import Ledger, budget, open_ledger, reservation, run_name, tokens
 
 HELD, CHARGED = 10, 7
 
@@ -25,7 +24,7 @@ def request(round_number: int, number: int) -> Reservation:
     return reservation(request_id, HELD, run=run_name(round_number))
 
 
-def spend(store: LedgerStore, round_number: int) -> Iterator[str]:
+def spend(store: Ledger, round_number: int) -> Iterator[str]:
     """Yield a line for every answer, for ever; every third hold stays open."""
     for number in count():
         hold = store.reserve(request(round_number, number))

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from gas.ledger import HoldState
-from gas.store import LedgerStore
-from tests.gas.ledgers import ACCOUNT, open_ledger, run_name
+from tests.gas.ledgers import ACCOUNT, Ledger, open_ledger, run_name
 from tests.gas.spender import CHARGED, HELD, request
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -19,7 +18,7 @@ STATES = {"settled": HoldState.SETTLED, "released": HoldState.RELEASED}
 
 
 @pytest.fixture(scope="module")
-def rounds(tmp_path_factory: pytest.TempPathFactory) -> tuple[LedgerStore, dict[int, list[str]]]:
+def rounds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ledger, dict[int, list[str]]]:
     """Return the ledger after some kills, and what the killed processes had been told."""
     path = tmp_path_factory.mktemp("ledger") / "gas.db"
     told = {number: _spend_and_kill(path, number, lines=20 + 7 * number) for number in ROUNDS}
@@ -27,7 +26,7 @@ def rounds(tmp_path_factory: pytest.TempPathFactory) -> tuple[LedgerStore, dict[
 
 
 def test_every_acknowledged_hold_is_there(
-    rounds: tuple[LedgerStore, dict[int, list[str]]],
+    rounds: tuple[Ledger, dict[int, list[str]]],
 ) -> None:
     store, told = rounds
     for round_number, lines in told.items():
@@ -38,7 +37,7 @@ def test_every_acknowledged_hold_is_there(
 
 
 def test_every_acknowledged_end_is_there(
-    rounds: tuple[LedgerStore, dict[int, list[str]]],
+    rounds: tuple[Ledger, dict[int, list[str]]],
 ) -> None:
     store, told = rounds
     for round_number, lines in told.items():
@@ -49,7 +48,7 @@ def test_every_acknowledged_end_is_there(
 
 
 def test_repeating_everything_changes_nothing_but_the_last_unanswered_request(
-    rounds: tuple[LedgerStore, dict[int, list[str]]],
+    rounds: tuple[Ledger, dict[int, list[str]]],
 ) -> None:
     store, told = rounds
     spent = 0
@@ -64,7 +63,7 @@ def test_repeating_everything_changes_nothing_but_the_last_unanswered_request(
 
 
 def test_a_receipt_after_a_kill_has_every_acknowledged_charge(
-    rounds: tuple[LedgerStore, dict[int, list[str]]],
+    rounds: tuple[Ledger, dict[int, list[str]]],
 ) -> None:
     store, told = rounds
     for round_number, lines in told.items():

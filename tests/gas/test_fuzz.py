@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any, TypeAlias
 
 import grpc
@@ -34,7 +35,8 @@ TEXTS = st.one_of(
     st.text(max_size=300),
     st.binary(max_size=30).map(lambda content: page_token(content.decode("latin-1"), "x")),
 )
-INTEGERS = {
+PRIMITIVES: dict[int, st.SearchStrategy[object]] = {
+    FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
     FieldDescriptor.CPPTYPE_INT32: st.sampled_from([0, 1, -1, 2**31 - 1, -(2**31)]),
     FieldDescriptor.CPPTYPE_INT64: st.integers(0, 99)
     | st.sampled_from([-1, 10**15, 2**53 - 1, 2**53, 2**63 - 1, -(2**63)]),
@@ -51,7 +53,7 @@ def messages(kind: type[Message], *, depth: int = 3) -> st.SearchStrategy[Messag
         if field.message_type:
             one = messages(GetMessageClass(field.message_type), depth=depth - 1)
         else:
-            one = INTEGERS.get(field.cpp_type, TEXTS)
+            one = PRIMITIVES.get(field.cpp_type, TEXTS)
         return st.lists(one, max_size=18) if field.is_repeated else one
 
     fields = kind.DESCRIPTOR.fields if depth else ()
@@ -67,7 +69,7 @@ def hosted_service(
 
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(open_ledger(path), PRICES))
+        yield hosted(GasService(open_ledger(path).store, PRICES))
 
     return build
 
@@ -93,8 +95,12 @@ def _reason(stub: Stub, method: str, request: Message) -> str:
     try:
         answer = getattr(stub, method)(request, timeout=20)
         if isinstance(answer, grpc.Call):
+            # A stream that does not fail at once goes on until it is cancelled.
+            Timer(0.05, answer.cancel).start()
             list(answer)  # type: ignore[call-overload]  # a stream of responses
     except grpc.RpcError as error:
+        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.CANCELLED:
+            return ""
         reason = error_info(error).reason
         assert reason, f"{method} failed without a reason: {error}"
         return reason

@@ -20,10 +20,19 @@ from hypothesis.stateful import (
 
 from chassis.database import open_memory_database
 from chassis.errors import InvalidField, RequestIdReused
-from gas.errors import BudgetExceeded, BudgetMissing, HoldReleased, HoldSettled, RunClosed
+from gas import entries
+from gas.errors import (
+    BudgetExceeded,
+    BudgetMissing,
+    HoldOpen,
+    HoldReleased,
+    HoldSettled,
+    LedgerFenced,
+    RunClosed,
+)
 from gas.ledger import HoldState, Origin, Period, Reservation
 from gas.prices import Meter, PriceTable
-from gas.store import TABLES
+from gas.tables import TABLES
 from tests.gas.ledgers import (
     ACCOUNT,
     MODEL,
@@ -45,7 +54,7 @@ STEPS = st.sampled_from([timedelta(minutes=25), timedelta(hours=3), timedelta(da
 PREFIX = {Period.TOTAL: 0, Period.MONTH: 7, Period.DAY: 10, Period.HOUR: 13}
 
 
-@dataclass
+@dataclass(eq=False)
 class HoldModel:
     """What the dictionary knows of a hold."""
 
@@ -53,13 +62,17 @@ class HoldModel:
     reservation: Reservation
     gas: int
     time: datetime
+    expire_time: datetime
     state: HoldState = HoldState.OPEN
+    reported: int = 0
     charged: int = 0
+    refunded: int = 0
 
     @property
     def spent(self) -> int:
         """Return what it takes from the budgets."""
-        return {HoldState.OPEN: self.gas, HoldState.SETTLED: self.charged}.get(self.state, 0)
+        is_final = self.state in {HoldState.SETTLED, HoldState.RELEASED}
+        return self.charged - self.refunded if is_final else self.gas
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -79,7 +92,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.known: dict[str, HoldModel] = {}
         self.runs: dict[str, str] = {}
         self.closed: set[str] = set()
-        self.charged: dict[str, list[int]] = {}
+        # Holds in the order in which they were first charged.
+        self.charged: list[HoldModel] = []
 
     def teardown(self) -> None:
         self.engine.dispose()
@@ -113,7 +127,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(target=holds, account=ACCOUNTS, run=RUNS, gas=GAS)
     def reserve(self, account: str, run: str, gas: int) -> HoldModel:
         asked = reservation(f"r{len(self.known)}", gas, account=account, run=run)
-        hold = HoldModel("", asked, gas, self.clock.now())
+        now = self.clock.now()
+        hold = HoldModel("", asked, gas, now, now + timedelta(hours=1))
         error = self.expected_refusal(asked, gas)
         if error:
             with pytest.raises(error):
@@ -143,18 +158,52 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(RequestIdReused):
                 self.store.reserve(other)
 
-    @rule(hold=holds, gas=GAS)
-    def settle(self, hold: HoldModel, gas: int) -> None:
+    @rule(hold=holds, gas=GAS, keep_open=st.booleans())
+    def settle(self, hold: HoldModel, gas: int, *, keep_open: bool) -> None:
         if not hold.name:
             return
+        self.expire()
         if hold.state is HoldState.RELEASED:
             with pytest.raises(HoldReleased):
                 self.store.settle(hold.name, tokens(gas))
             return
-        if hold.state is HoldState.OPEN:
-            hold.state, hold.charged = HoldState.SETTLED, min(gas, hold.gas)
-            self.charged.setdefault(hold.reservation.run, []).append(hold.charged)
-        assert self.store.settle(hold.name, tokens(gas)).charged_gas == hold.charged
+        if hold.state is not HoldState.SETTLED:
+            hold.state = HoldState.OPEN if keep_open else HoldState.SETTLED
+            if keep_open:
+                hold.expire_time = self.clock.now() + timedelta(hours=1)
+            hold.reported = max(hold.reported, gas)
+            self.charge(hold, min(hold.reported, hold.gas))
+        settled = self.store.settle(hold.name, tokens(gas), keep_open=keep_open)
+        assert settled.charged_gas == hold.charged
+
+    def charge(self, hold: HoldModel, gas: int) -> None:
+        hold.charged = gas
+        if hold not in self.charged:
+            self.charged.append(hold)
+
+    def expire(self) -> None:
+        for hold in self.known.values():
+            if hold.state is HoldState.OPEN and hold.expire_time <= self.clock.now():
+                hold.state = HoldState.EXPIRED
+                self.charge(hold, hold.gas)
+
+    @rule(hold=holds, gas=st.integers(1, 12))
+    def refund(self, hold: HoldModel, gas: int) -> None:
+        if not hold.name:
+            return
+        self.expire()
+        if hold.state not in {HoldState.SETTLED, HoldState.RELEASED}:
+            with pytest.raises(HoldOpen):
+                self.store.refund("never", hold.name, gas)
+            return
+        request_id = f"{hold.name}/{hold.refunded}"
+        if gas > hold.charged - hold.refunded:
+            with pytest.raises(InvalidField):
+                self.store.refund(request_id, hold.name, gas)
+            return
+        hold.refunded += gas
+        for _ in range(2):
+            assert self.store.refund(request_id, hold.name, gas).refunded_gas == hold.refunded
 
     @rule(hold=consumes(holds))
     def release(self, hold: HoldModel) -> None:
@@ -164,8 +213,13 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(HoldSettled):
                 self.store.release(hold.name)
             return
-        hold.state = HoldState.RELEASED
-        assert self.store.release(hold.name).gas_spent == 0
+        self.expire()
+        self.give_back(hold)
+        assert self.store.release(hold.name).gas_spent == hold.spent
+
+    def give_back(self, hold: HoldModel) -> None:
+        if hold.state is not HoldState.RELEASED:
+            hold.state, hold.charged = HoldState.RELEASED, min(hold.reported, hold.gas)
 
     @rule(run=RUNS, account=ACCOUNTS)
     def close_run(self, run: str, account: str) -> None:
@@ -174,13 +228,15 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.store.close_run(run, account)
             return
         self.closed.add(run)
+        self.expire()
         for hold in self.known.values():
-            if hold.reservation.run == run and hold.state is HoldState.OPEN:
-                hold.state = HoldState.RELEASED
+            if hold.reservation.run == run and hold.state is not HoldState.SETTLED:
+                self.give_back(hold)
         assert self.store.close_run(run, account) == self.store.receipt(run)
 
     @invariant()
     def every_hold_is_as_the_dictionary_has_it(self) -> None:
+        self.expire()
         for hold in self.known.values():
             found = self.store.reserve(hold.reservation)
             assert (found.name, found.gas, found.state, found.charged_gas) == (
@@ -198,20 +254,30 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert found.gas_spent <= self.ceilings[account, found.origin]
 
     @invariant()
-    def every_receipt_has_the_charges_of_its_run_in_order(self) -> None:
+    def every_receipt_has_the_charges_of_its_run(self) -> None:
         for run, account in self.runs.items():
             receipt = self.store.receipt(run)
+            charged = [hold.charged for hold in self.charged if hold.reservation.run == run]
             assert receipt.account == account
-            assert [charge.gas for charge in receipt.charges] == self.charged.get(run, [])
+            # Holds that expire at once do so in any order.
+            assert sorted(charge.gas for charge in receipt.charges) == sorted(charged)
+
+    @invariant()
+    def the_ledger_is_whole_and_says_what_is_charged(self) -> None:
+        found = self.store.store.entries(after=0, limit=1_000)
+        assert entries.first_break(found) is None
+        for hold in self.known.values():
+            moved = sum(entry.gas_charged for entry in found if entry.hold == hold.name)
+            assert moved == hold.charged - hold.refunded
 
     @invariant()
     def usage_has_what_was_charged(self) -> None:
         rows = self.store.consumptions(account="", after=None, limit=10)
         for account in (ACCOUNT, "agents/other"):
             charged = [
-                hold.charged
-                for hold in self.known.values()
-                if hold.reservation.account == account and hold.state is HoldState.SETTLED
+                hold.charged - hold.refunded
+                for hold in self.charged
+                if hold.reservation.account == account
             ]
             found = [(row.gas, row.charge_count) for row in rows if row.account == account]
             assert found == ([(sum(charged), len(charged))] if charged else [])
@@ -232,9 +298,10 @@ TestLedgerMachine.settings = settings(stateful_step_count=25)
 
 def test_a_hold_keeps_the_prices_of_its_moment() -> None:
     engine = open_memory_database(TABLES)
-    before, after = open_ledger(engine=engine), open_ledger(engine=engine, prices=PriceTable({}))
+    before = open_ledger(engine=engine)
     before.set_budget(budget(100))
     hold = before.reserve(reservation("r", 10))
+    after = open_ledger(engine=engine, prices=PriceTable({}))
 
     settled = after.settle(hold.name, tokens(7))
 
@@ -243,10 +310,11 @@ def test_a_hold_keeps_the_prices_of_its_moment() -> None:
 
 def test_a_repeated_request_needs_no_price_any_more() -> None:
     engine = open_memory_database(TABLES)
-    before, after = open_ledger(engine=engine), open_ledger(engine=engine, prices=PriceTable({}))
+    before = open_ledger(engine=engine)
     before.set_budget(budget(100))
-
     hold = before.reserve(reservation("r", 10))
+
+    after = open_ledger(engine=engine, prices=PriceTable({}))
 
     assert after.reserve(reservation("r", 10)) == hold
 
@@ -280,6 +348,16 @@ def test_a_hold_counts_in_the_period_in_which_it_was_made() -> None:
     store.settle(hold.name, tokens(10))
 
     assert [found.gas_spent for found in store.budgets(ACCOUNT)] == [0]
+
+
+def test_who_opens_the_ledger_last_alone_writes() -> None:
+    engine = open_memory_database(TABLES)
+    before = open_ledger(engine=engine)
+    before.set_budget(budget(100))
+    open_ledger(engine=engine)
+
+    with pytest.raises(LedgerFenced):
+        before.reserve(reservation("r", 10))
 
 
 def test_a_clock_that_is_set_back_does_not_open_the_budget_again() -> None:
