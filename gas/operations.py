@@ -10,10 +10,11 @@ from .book import Book, Refund
 from .ledger import Budget, Hold, Reservation
 from .prices import Usage
 
-Result = TypeVar("Result")
+# Covariant: who takes any operation takes one with any result.
+Result_co = TypeVar("Result_co", covariant=True)
 
 
-class Operation(Generic[Result]):
+class Operation(Generic[Result_co]):
     """One request. It either decides, or raises a `ServiceError` and leaves the book as it was.
 
     What it names here must be in the book before it decides, as far as it exists.
@@ -39,7 +40,7 @@ class Operation(Generic[Result]):
         """Return the account that it spends from, or limits."""
         return ""
 
-    def decide(self, book: Book, now: datetime) -> Result:
+    def decide(self, book: Book, now: datetime) -> Result_co:
         """Change the book, and return what the caller is answered once that is on disk."""
         raise NotImplementedError
 

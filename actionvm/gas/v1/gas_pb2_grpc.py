@@ -40,9 +40,9 @@ class GasServiceStub:
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`: the database does not answer
-    or takes no writes; reason `LEDGER_FENCED`: another gas system has taken the database over; repeat
-    the call) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken the
+    database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     def __init__(self, channel):
@@ -143,9 +143,9 @@ class GasServiceServicer:
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`: the database does not answer
-    or takes no writes; reason `LEDGER_FENCED`: another gas system has taken the database over; repeat
-    the call) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken the
+    database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     def QuoteGas(self, request, context):
@@ -387,9 +387,9 @@ class GasService:
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`: the database does not answer
-    or takes no writes; reason `LEDGER_FENCED`: another gas system has taken the database over; repeat
-    the call) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken the
+    database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     @staticmethod
