@@ -34,7 +34,7 @@ class Account:
 
     def spent(self, period: Period, now: datetime) -> int:
         """Return gas that is charged or held in the current period."""
-        start = ledger.period_start(period, now).isoformat()
+        start = ledger.period_start_text(period, now)
         known, gas = self._sums.get(period, ("", 0))
         if known != start:
             # Later hours count too: a clock that was set back must not open the budget again.

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 
 from .ledger import Hold
 from .prices import Usage
@@ -161,6 +162,7 @@ def payee(item: str) -> str:
     return f"services/{kind}"
 
 
+@lru_cache(maxsize=64)
 def time_text(time: datetime) -> str:
     """Return a time in the one form that the chain covers."""
     assert time.tzinfo is UTC, "times of the ledger are in UTC"

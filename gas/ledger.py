@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 
 from chassis.canonical import Json, canonical_json
 from chassis.errors import InvalidField, RequestIdReused
@@ -44,6 +45,13 @@ class Period(Enum):
     HOUR = "hour"
     DAY = "day"
     MONTH = "month"
+
+
+# A batch asks for the same few times again and again.
+@lru_cache(maxsize=256)
+def period_start_text(period: Period, now: datetime) -> str:
+    """Return when the current period began as texts that sort like times."""
+    return period_start(period, now).isoformat()
 
 
 def period_start(period: Period, now: datetime) -> datetime:

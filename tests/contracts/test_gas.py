@@ -21,17 +21,17 @@ from tests.gas.ledgers import (
     PRICES,
     Ledger,
     budget,
+    hold_names,
     open_ledger,
     reservation,
     run_name,
     tokens,
-    uuids,
 )
 from tests.grpc_fixtures import StubAs
 
 SEED = 7
-OPEN, OTHER_OPEN, SETTLED, RELEASED, LEFT_OPEN = (f"holds/{u}" for u in islice(uuids(SEED), 5))
-UNKNOWN = f"holds/{next(uuids(SEED + 1))}"
+OPEN, OTHER_OPEN, SETTLED, RELEASED, LEFT_OPEN = islice(hold_names(SEED), 5)
+UNKNOWN = next(hold_names(SEED + 1))
 RUN, CLOSED_RUN, FRESH_RUN = run_name(1), run_name(2), run_name(3)
 USAGES = [Usage(meter=Usage.METER_INPUT_TOKENS, amount=5)]
 

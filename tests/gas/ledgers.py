@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from chassis.database import open_memory_database
 from chassis.errors import ServiceError
-from gas.book import Refund
+from gas.book import Refund, hold_name
 from gas.database import open_ledger_database
 from gas.ledger import Budget, Consumption, Hold, Origin, Period, Receipt, Reservation
 from gas.operations import Close, Limit, Operation, Release, Reserve, Return, Settle
@@ -123,11 +123,11 @@ def open_ledger(
     return Ledger(store)
 
 
-def uuids(seed: int) -> Iterator[uuid.UUID]:
-    """Yield what a ledger with these dice names its holds."""
+def hold_names(seed: int) -> Iterator[str]:
+    """Yield what a ledger with these dice names its holds while its clock stands still."""
     dice = random.Random(seed)
     while True:
-        yield uuid.UUID(int=dice.getrandbits(128), version=4)
+        yield hold_name(HandSetClock().now(), dice)
 
 
 def run_name(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import islice
 from pathlib import Path
 from threading import Timer
 from typing import Any, TypeAlias
@@ -22,14 +23,14 @@ from chassis.fields import page_token
 from chassis.server import Hosted
 from gas.service import CALLERS, DESCRIPTOR, GasService, hosted
 from tests.contracts.contract import error_info
-from tests.gas.ledgers import ACCOUNT, MODEL, PRICES, open_ledger, uuids
+from tests.gas.ledgers import ACCOUNT, MODEL, PRICES, hold_names, open_ledger
 from tests.grpc_fixtures import StubAs
 
 Stub: TypeAlias = gas_pb2_grpc.GasServiceStub
 
 UUID = str(uuid.UUID(int=7, version=4))
 # The first hold that is made has the first of these names, so that some requests meet it.
-HOLDS = [f"holds/{name}" for name, _ in zip(uuids(1), range(3), strict=False)]
+HOLDS = list(islice(hold_names(1), 3))
 TEXTS = st.one_of(
     st.sampled_from([ACCOUNT, MODEL, f"runs/{UUID}", *HOLDS, "r", page_token(ACCOUNT, MODEL)]),
     st.text(max_size=300),

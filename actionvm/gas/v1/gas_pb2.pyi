@@ -123,8 +123,8 @@ class Hold(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it expires if it is still open: an hour after it was made or last settled with `keep_open`.
-        Output only.
+        """When it expires if it is still open: an hour after it was made, or last settled with
+        `keep_open`. Output only.
         """
 
     def __init__(
@@ -1011,8 +1011,9 @@ class Entry(_message.Message):
     debit_account: _builtins.str
     """Account that pays: `agents/{name}`, or what was paid when gas is returned. Output only."""
     credit_account: _builtins.str
-    """Account that receives: `providers/{provider}` for `model {provider}/…`, `connectors/{connector}`
-    for `action {connector}.…`, `services/{kind}` for other items, or the agent. Output only.
+    """Account that receives: `providers/{provider}` for `model {provider}/…`, `services/{kind}` for
+    other kinds of items but `action {connector}.…`, for which it is `connectors/{connector}`, or
+    the agent. Output only.
     """
     gas: _builtins.int
     """Gas, never negative. Output only."""

@@ -41,8 +41,8 @@ class GasServiceStub:
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
-    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken the
-    database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     def __init__(self, channel):
@@ -144,8 +144,8 @@ class GasServiceServicer:
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
-    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken the
-    database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     def QuoteGas(self, request, context):
@@ -388,8 +388,8 @@ class GasService:
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
-    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken the
-    database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     @staticmethod

@@ -42,8 +42,8 @@ class GasServiceStub:
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
-    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken the
-    database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     @_typing.overload
@@ -140,8 +140,8 @@ class GasServiceAsyncStub(GasServiceStub):
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
-    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken the
-    database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -234,8 +234,8 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
-    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken the
-    database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     @_abc_1.abstractmethod
