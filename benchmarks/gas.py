@@ -102,7 +102,11 @@ def on_file(pairs: int, *, accounts: int = 1, batch_max: int = BATCH_MAX) -> Cal
 
 
 def compare(
-    figure: str, rounds: int, measure: Callable[[], float], peer: str, measure_peer: Callable[[], float]
+    figure: str,
+    rounds: int,
+    measure: Callable[[], float],
+    peer: str,
+    measure_peer: Callable[[], float],
 ) -> None:
     """Print a figure beside its peer."""
     values = [(measure(), measure_peer()) for _ in range(rounds)]
