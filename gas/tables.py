@@ -35,8 +35,12 @@ Values: TypeAlias = tuple[Value, ...]
 TABLES = MetaData()
 
 
+# Ordered by bytes, as in SQLite and Python: no locale decides what a page holds.
+_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+
+
 def _text(name: str, *, key: bool = False, default: str | None = None) -> Column[str]:
-    return Column(name, Text, primary_key=key, nullable=False, server_default=default)
+    return Column(name, _TEXT, primary_key=key, nullable=False, server_default=default)
 
 
 def _gas(name: str, default: str | None = None) -> Column[int]:
