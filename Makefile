@@ -61,7 +61,7 @@ baseline: setup ## Accepts the contracts of today as the ones that must not brea
 
 .PHONY: golden
 golden: $(MODEL) ## Rewrites the golden files; review the diff
-	$(PYTHON) -m pytest --golden-rewrite tests/golden
+	$(PYTHON) -m pytest --golden-rewrite
 
 .PHONY: soak
 soak: $(MODEL) ## Runs the long tests: many seeds, many examples

@@ -75,7 +75,7 @@ class RpcInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # generi
 
     def _guard_unary(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
         async def guarded(request: object, context: Context) -> object:
-            call = _Call(method)
+            call = _Call(method, request)
             try:
                 call.caller = self._authorizer.authorize(method, _authorization(context))
                 response = await behaviour(request, context)
@@ -88,7 +88,7 @@ class RpcInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # generi
 
     def _guard_stream(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
         async def guarded(request: object, context: Context) -> AsyncIterator[object]:
-            call = _Call(method)
+            call = _Call(method, request)
             try:
                 call.caller = self._authorizer.authorize(method, _authorization(context))
                 # Closed at once when the caller goes away, so that the work behind it stops.
@@ -145,8 +145,9 @@ def _status(code: str, message: str, details: Sequence[Message]) -> status_pb2.S
 class _Call:
     """One call, for its line in the log."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, request: object) -> None:
         self.method = method
+        self.request_id = getattr(request, "request_id", "")
         self.caller = ""
         self._start = time.perf_counter()
 
@@ -154,6 +155,7 @@ class _Call:
         milliseconds = round((time.perf_counter() - self._start) * 1e3, 2)
         fields = {
             "method": self.method,
+            "request_id": self.request_id,
             "caller": self.caller,
             "code": code,
             "reason": reason,
@@ -162,7 +164,7 @@ class _Call:
         if bug is not None:
             log.error("rpc.failed", **fields, exc_info=bug)
         else:
-            log.debug("rpc.finished", **fields)
+            log.info("rpc.finished", **fields)
 
 
 def _authorization(context: Context) -> str:

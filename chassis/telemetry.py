@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+from structlog.typing import EventDict
+
 
 @dataclass(frozen=True)
 class Telemetry:
@@ -35,6 +38,12 @@ def install_telemetry(service: str, otlp_endpoint: str) -> Telemetry:
     exporter = OTLPSpanExporter(endpoint=otlp_endpoint, insecure=True)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
+
+    def name_trace(_: object, __: str, event: EventDict) -> EventDict:
+        context = trace.get_current_span().get_span_context()
+        return {**event, "trace_id": f"{context.trace_id:032x}"} if context.is_valid else event
+
+    structlog.configure(processors=[name_trace, *structlog.get_config()["processors"]])
     return Telemetry(
         server=(aio_server_interceptor(),),  # type: ignore[no-untyped-call]  # no annotations there
         client=tuple(aio_client_interceptors()),  # type: ignore[no-untyped-call]  # as above

@@ -68,7 +68,10 @@ class Operator:
     async def start(self, bundle: str, request_id: str, *, dry_run: bool = False) -> str:
         """Start a run and return its name."""
         request = runtime_pb2.StartRunRequest(
-            request_id=request_id, bundle_name=bundle, input='"what moved?"', dry_run=dry_run
+            request_id=request_id,
+            bundle_name=bundle,
+            input='"How did ether move?"',
+            dry_run=dry_run,
         )
         response = await _until_answered(lambda: self._runtime.StartRun(request))
         return str(response.run.name)

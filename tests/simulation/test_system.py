@@ -20,6 +20,7 @@ from .system import System
 from .world import Faults, World, simulate
 
 SEEDS = 200
+SEEDS_SOAK = 5_000
 ROUGH = Faults(break_probability=0.06, kill_probability=0.03)
 
 MANIFEST = """
@@ -90,7 +91,10 @@ async def run_agent(world: World, *, dry_run: bool = False) -> list[runtime_pb2.
     return journal
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize(
+    "seed",
+    [*range(SEEDS), *(pytest.param(s, marks=pytest.mark.soak) for s in range(SEEDS, SEEDS_SOAK))],
+)
 def test_a_run_succeeds_with_one_post_whatever_breaks(seed: int) -> None:
     async def scenario(world: World) -> None:
         journal = await run_agent(world)
