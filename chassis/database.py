@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.pool import StaticPool
 from sqlmodel import Session
+
+# Brings the tables of an older version, which it is told, to the present one.
+Migration: TypeAlias = "Callable[[Connection, int], None]"
 
 
 class SchemaTooNew(Exception):
     """The file was written by a later release; it is left alone."""
 
 
-def open_database(path: Path, tables: MetaData, *, version: int = 1) -> Engine:
+def open_database(
+    path: Path, tables: MetaData, *, version: int = 1, migrate: Migration | None = None
+) -> Engine:
     """Open a file, make its tables, and refuse one that a later release wrote.
 
+    A file of an earlier version is migrated first, in the transaction that raises its version.
     `synchronous=FULL` with WAL: a commit that returned survives a power cut (sqlite.org/pragma).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, hide_parameters=True)
-    return _prepare(engine, tables, version)
+    return _prepare(engine, tables, version, migrate)
 
 
 def open_memory_database(tables: MetaData, *, version: int = 1) -> Engine:
@@ -33,7 +40,16 @@ def open_memory_database(tables: MetaData, *, version: int = 1) -> Engine:
         connect_args={"check_same_thread": False},
         hide_parameters=True,
     )
-    return _prepare(engine, tables, version)
+    return _prepare(engine, tables, version, None)
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Run a block that only reads: on a file it neither waits for a writer nor stops one."""
+    with engine.connect() as connection:
+        connection.execution_options(reading=True)
+        with connection.begin():
+            yield connection
 
 
 @contextmanager
@@ -46,7 +62,7 @@ def transaction(engine: Engine) -> Iterator[Session]:
         yield session
 
 
-def _prepare(engine: Engine, tables: MetaData, version: int) -> Engine:
+def _prepare(engine: Engine, tables: MetaData, version: int, migrate: Migration | None) -> Engine:
     @event.listens_for(engine, "connect")
     def _(connection: object, _record: object) -> None:
         connection.isolation_level = None  # type: ignore[attr-defined]  # sqlite3, untyped here
@@ -58,13 +74,16 @@ def _prepare(engine: Engine, tables: MetaData, version: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        is_reading = connection.get_execution_options().get("reading", False)
+        connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
     with engine.begin() as connection:
         found = connection.execute(text("PRAGMA user_version")).scalar_one()
         if found > version:
             problem = f"{engine.url.database} has schema {found}, this release knows {version}"
             raise SchemaTooNew(problem)
+        if migrate is not None and 0 < found < version:
+            migrate(connection, found)
         tables.create_all(connection)
         connection.execute(text(f"PRAGMA user_version={version}"))
     return engine

@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from chassis import server
 from chassis.clock import SystemClock
 from chassis.config import load
-from chassis.database import open_database
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
 
 from .config import GasConfig
+from .database import open_ledger_database
 from .price_file import read_prices
 from .service import GasService, hosted
-from .store import TABLES, LedgerStore
+from .store import LedgerStore
 
 
 @asynccontextmanager
@@ -24,7 +24,7 @@ async def open_service(config: GasConfig, _telemetry: Telemetry) -> AsyncIterato
     """Build the service on the ledger of its data folder."""
     prices = read_prices(config.prices_file)
     server.ensure_private_folder(config.data_dir)
-    engine = open_database(config.data_dir / "gas.db", TABLES)
+    engine = open_ledger_database(config.data_dir / "gas.db", config.database_url)
     try:
         store = LedgerStore(engine, prices, clock=SystemClock(), dice=random.SystemRandom())
         yield hosted(GasService(store, prices))

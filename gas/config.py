@@ -19,6 +19,17 @@ class GasConfig(ServiceConfig):
 
     prices_file: Path = Field(default=PACKAGED, description="YAML: the price table")
 
+    database_url: str = Field(
+        default="", description="postgresql+psycopg://…; empty is a file in data_dir"
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, url: str) -> str:
+        if url and not url.startswith("postgresql+psycopg://"):
+            raise ValueError("must start with 'postgresql+psycopg://', or be left out")
+        return url
+
     @field_validator("prices_file")
     @classmethod
     def _is_price_table(cls, path: Path) -> Path:

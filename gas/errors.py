@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chassis.errors import FailedPrecondition, NotFound, ResourceExhausted
+from chassis.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 
 
 @dataclass(eq=False)
@@ -76,6 +76,32 @@ class HoldSettled(FailedPrecondition):
 
     hold: str
     gas: int
+
+
+@dataclass(eq=False)
+class HoldOpen(FailedPrecondition):
+    """A hold may still be charged, so nothing of its charge can be returned."""
+
+    reason = "HOLD_OPEN"
+    message = "{hold} may still be charged; settle or release it first"
+
+    hold: str
+
+
+@dataclass(eq=False)
+class LedgerUnavailable(Unavailable):
+    """The database does not answer, or takes no writes; nothing of the call may have happened."""
+
+    reason = "LEDGER_UNAVAILABLE"
+    message = "the database of the ledger does not take the call; repeat it, and see its log"
+
+
+@dataclass(eq=False)
+class LedgerFenced(Unavailable):
+    """Another process has opened the ledger for writing since; this one writes no more."""
+
+    reason = "LEDGER_FENCED"
+    message = "another gas system has taken over the ledger; call that one, and stop this one"
 
 
 @dataclass(eq=False)

@@ -15,17 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 
 from chassis.canonical import Json, canonical_json
-from chassis.errors import RequestIdReused
+from chassis.errors import InvalidField, RequestIdReused
 
-from .errors import BudgetExceeded, BudgetMissing, HoldReleased, HoldSettled
+from .errors import BudgetExceeded, BudgetMissing, HoldOpen, HoldReleased, HoldSettled
 from .prices import Tariff, Usage
 
 # What the contract and SQLite can hold: amounts come from outside, and their sum must not fail.
 AMOUNT_SUM_MAX = 2**63 - 1
+# How long a hold waits for its settlement, or for the next one that keeps it open.
+HOLD_LIFE = timedelta(hours=1)
 
 
 class Origin(Enum):
@@ -42,6 +45,13 @@ class Period(Enum):
     HOUR = "hour"
     DAY = "day"
     MONTH = "month"
+
+
+# A batch asks for the same few times again and again.
+@lru_cache(maxsize=256)
+def period_start_text(period: Period, now: datetime) -> str:
+    """Return when the current period began as texts that sort like times."""
+    return period_start(period, now).isoformat()
 
 
 def period_start(period: Period, now: datetime) -> datetime:
@@ -106,30 +116,43 @@ class Reservation:
 
 
 class HoldState(Enum):
-    """Where a hold is in its life; all but the first are final."""
+    """Where a hold is in its life; settled and released are final."""
 
     OPEN = "open"
     SETTLED = "settled"
     RELEASED = "released"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Gas that is set aside for one call, at the tariff of the moment in which it was made."""
+    """Gas that is set aside for one call, at the tariff of the moment in which it was made.
+
+    `charged_usages` is what was reported so far. `line` is its place in the receipt of its run,
+    and 0 until it is charged.
+    """
 
     name: str
     reservation: Reservation
     tariff: Tariff
     gas: int
     create_time: datetime
+    expire_time: datetime
     state: HoldState = HoldState.OPEN
+    line: int = 0
     charged_usages: tuple[Usage, ...] = ()
     charged_gas: int = 0
+    refunded_gas: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether nobody can charge it or give it back any more."""
+        return self.state in {HoldState.SETTLED, HoldState.RELEASED}
 
     @property
     def gas_spent(self) -> int:
-        """Return what it takes from the budgets: all of it while open, then its charge."""
-        return self.gas if self.state is HoldState.OPEN else self.charged_gas
+        """Return what it takes from the budgets: all of it until its charge is final."""
+        return self.charged_gas - self.refunded_gas if self.is_final else self.gas
 
 
 def repeat(hold: Hold, reservation: Reservation) -> Hold:
@@ -139,27 +162,62 @@ def repeat(hold: Hold, reservation: Reservation) -> Hold:
     return hold
 
 
-def settle(hold: Hold, usages: Sequence[Usage]) -> Hold:
-    """Charge what was used, at most what is held; the first settlement wins."""
-    match hold.state:
-        case HoldState.SETTLED:
-            return hold
-        case HoldState.RELEASED:
-            raise HoldReleased(hold.name)
-        case HoldState.OPEN:
-            return replace(
-                hold,
-                state=HoldState.SETTLED,
-                charged_usages=tuple(usages),
-                charged_gas=min(hold.tariff.price(usages), hold.gas),
-            )
+def settle(hold: Hold, usages: Sequence[Usage], *, now: datetime, keep_open: bool = False) -> Hold:
+    """Charge what was used since the hold was made, at most what is held; the first one is final.
+
+    One that keeps the hold open charges what was used so far, and gives it another life.
+    """
+    if hold.state is HoldState.SETTLED:
+        return hold
+    if hold.state is HoldState.RELEASED:
+        raise HoldReleased(hold.name)
+    used = _join(hold.charged_usages, usages)
+    return replace(
+        hold,
+        state=HoldState.OPEN if keep_open else HoldState.SETTLED,
+        expire_time=now + HOLD_LIFE if keep_open else hold.expire_time,
+        charged_usages=used,
+        charged_gas=_charge(hold, used),
+    )
 
 
 def release(hold: Hold) -> Hold:
-    """Give a hold back, once or again."""
+    """Give back what nobody reported as used, once or again."""
     if hold.state is HoldState.SETTLED:
         raise HoldSettled(hold.name, hold.charged_gas)
-    return replace(hold, state=HoldState.RELEASED)
+    if hold.state is HoldState.RELEASED:
+        return hold
+    return replace(hold, state=HoldState.RELEASED, charged_gas=_charge(hold, hold.charged_usages))
+
+
+def expire(hold: Hold) -> Hold:
+    """Charge an open hold in full: nobody says what was used, so all of it may have been."""
+    assert hold.state is HoldState.OPEN, "only what is open expires"
+    return replace(hold, state=HoldState.EXPIRED, charged_gas=hold.gas)
+
+
+def refund(hold: Hold, gas: int) -> Hold:
+    """Return some gas of a final charge."""
+    if not hold.is_final:
+        raise HoldOpen(hold.name)
+    left = hold.charged_gas - hold.refunded_gas
+    if gas > left:
+        raise InvalidField("gas", f"is {gas}; {left} of the charge is left to refund")
+    return replace(hold, refunded_gas=hold.refunded_gas + gas)
+
+
+def _charge(hold: Hold, used: Sequence[Usage]) -> int:
+    return min(hold.tariff.price(used), hold.gas)
+
+
+def _join(before: Sequence[Usage], reported: Sequence[Usage]) -> tuple[Usage, ...]:
+    """Return totals per meter; a total never falls, so a late message cannot take a charge back."""
+    if not before:
+        return tuple(reported)
+    amounts = {usage.meter: usage.amount for usage in before}
+    for usage in reported:
+        amounts[usage.meter] = max(usage.amount, amounts.get(usage.meter, 0))
+    return tuple(Usage(meter, amount) for meter, amount in amounts.items())
 
 
 @dataclass(frozen=True)
@@ -224,14 +282,20 @@ class Consumption:
     charge_count: int = 0
 
 
-def consume(consumption: Consumption, hold: Hold) -> Consumption:
-    """Add the charge of a hold; amounts stop at `AMOUNT_SUM_MAX`."""
+def consume(
+    consumption: Consumption, usages: Sequence[Usage], gas: int, *, is_first: bool
+) -> Consumption:
+    """Add what an entry moved; amounts stop at `AMOUNT_SUM_MAX`, and returned gas is negative.
+
+    `is_first` tells that its hold was not charged before.
+    """
     amounts = {usage.meter: usage.amount for usage in consumption.usages}
-    for usage in hold.charged_usages:
+    for usage in usages:
         amounts[usage.meter] = min(amounts.get(usage.meter, 0) + usage.amount, AMOUNT_SUM_MAX)
-    return replace(
-        consumption,
-        usages=tuple(Usage(meter, amounts[meter]) for meter in amounts),
-        gas=consumption.gas + hold.charged_gas,
-        charge_count=consumption.charge_count + 1,
+    return Consumption(
+        consumption.account,
+        consumption.item,
+        usages=tuple(Usage(meter, amount) for meter, amount in amounts.items()),
+        gas=consumption.gas + gas,
+        charge_count=consumption.charge_count + is_first,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,9 +19,13 @@ from chassis.identity import OPERATOR, current_caller
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
-from . import ledger
+from . import ledger, texts
+from .book import Refund
+from .entries import Entry, Kind
+from .operations import Close, Limit, Release, Reserve, Return, Settle
 from .prices import GAS_MAX, Meter, PriceTable, Usage
 from .store import LedgerStore
+from .writer import Writer
 
 if TYPE_CHECKING:
     from grpc import aio
@@ -32,7 +37,6 @@ DESCRIPTOR = gas_pb2.DESCRIPTOR.services_by_name["GasService"]
 USAGES_MAX = 16
 # Receipts are canonical JSON, where a larger integer has no exact value.
 AMOUNT_MAX = 2**53 - 1
-_ITEM = re.compile(r"[a-z]{1,16} [!-)+-~]{1,128}")
 
 _SPENDERS = frozenset({"linker", "runtime"})
 _READERS = frozenset({"assembler", "runtime", OPERATOR})
@@ -77,13 +81,14 @@ class GasService:
 
     def __init__(self, store: LedgerStore, prices: PriceTable) -> None:
         self._store = store
+        self._writer = Writer(store)
         self._prices = prices
 
     async def QuoteGas(
         self, request: gas_pb2.QuoteGasRequest, context: Context
     ) -> gas_pb2.QuoteGasResponse:
         usages = _usages_from_proto(request.usages, size_min=1)
-        gas = self._prices.quote(_item(request.item), usages)
+        gas = self._prices.quote(texts.item(request.item), usages)
         return gas_pb2.QuoteGasResponse(gas=gas, price_version=self._prices.version)
 
     async def ReserveGas(
@@ -91,38 +96,41 @@ class GasService:
     ) -> gas_pb2.ReserveGasResponse:
         reservation = ledger.Reservation(
             request_id=fields.require_request_id(request.request_id),
-            account=_account("account", request.account),
-            run=_run(request.run),
-            item=_item(request.item),
+            account=texts.account("account", request.account),
+            run=texts.run(request.run),
+            item=texts.item(request.item),
             usages=_usages_from_proto(request.usages, size_min=1),
         )
-        hold = await asyncio.to_thread(self._store.reserve, reservation)
+        hold = await self._writer.apply(Reserve(reservation))
         return gas_pb2.ReserveGasResponse(hold=_hold_to_proto(hold))
 
     async def SettleGas(
         self, request: gas_pb2.SettleGasRequest, context: Context
     ) -> gas_pb2.SettleGasResponse:
         usages = _usages_from_proto(request.usages, size_min=0)
-        hold = await asyncio.to_thread(self._store.settle, _hold(request.hold), usages)
+        settlement = Settle(texts.hold(request.hold), usages, keep_open=request.keep_open)
+        hold = await self._writer.apply(settlement)
         return gas_pb2.SettleGasResponse(hold=_hold_to_proto(hold))
 
     async def ReleaseGas(
         self, request: gas_pb2.ReleaseGasRequest, context: Context
     ) -> gas_pb2.ReleaseGasResponse:
-        hold = await asyncio.to_thread(self._store.release, _hold(request.hold))
+        hold = await self._writer.apply(Release(texts.hold(request.hold)))
         return gas_pb2.ReleaseGasResponse(hold=_hold_to_proto(hold))
 
     async def CloseRun(
         self, request: gas_pb2.CloseRunRequest, context: Context
     ) -> gas_pb2.CloseRunResponse:
-        run, account = _run(request.run), _account("account", request.account)
-        receipt = await asyncio.to_thread(self._store.close_run, run, account)
+        run, account = texts.run(request.run), texts.account("account", request.account)
+        await self._writer.apply(Close(run, account))
+        # It changes no more once the run is closed.
+        receipt = await asyncio.to_thread(self._store.receipt, run)
         return gas_pb2.CloseRunResponse(receipt=_receipt_to_proto(receipt))
 
     async def GetReceipt(
         self, request: gas_pb2.GetReceiptRequest, context: Context
     ) -> gas_pb2.GetReceiptResponse:
-        receipt = await asyncio.to_thread(self._store.receipt, _run(request.run))
+        receipt = await asyncio.to_thread(self._store.receipt, texts.run(request.run))
         return gas_pb2.GetReceiptResponse(receipt=_receipt_to_proto(receipt))
 
     async def SetBudget(
@@ -132,13 +140,13 @@ class GasService:
             raise InvalidField("budget", "is required")
         budget = _budget_from_proto(request.budget)
         _require_setter(budget.origin, current_caller())
-        budget = await asyncio.to_thread(self._store.set_budget, budget)
+        budget = await self._writer.apply(Limit(budget))
         return gas_pb2.SetBudgetResponse(budget=_budget_to_proto(budget))
 
     async def GetBudget(
         self, request: gas_pb2.GetBudgetRequest, context: Context
     ) -> gas_pb2.GetBudgetResponse:
-        account = _account("account", request.account)
+        account = texts.account("account", request.account)
         budgets = await asyncio.to_thread(self._store.budgets, account)
         return gas_pb2.GetBudgetResponse(
             budgets=map(_budget_to_proto, budgets), gas_available=ledger.gas_available(budgets)
@@ -147,7 +155,7 @@ class GasService:
     async def ListUsage(
         self, request: gas_pb2.ListUsageRequest, context: Context
     ) -> gas_pb2.ListUsageResponse:
-        account = _account("account", request.account) if request.account else ""
+        account = texts.account("account", request.account) if request.account else ""
         limit = fields.page_limit(request.page_size)
         start = fields.page_start(request.page_token, parts=2)
         after = (start[0], start[1]) if start else None
@@ -174,29 +182,51 @@ class GasService:
         )
         return gas_pb2.GetPriceTableResponse(version=self._prices.version, prices=prices)
 
+    async def RefundGas(
+        self, request: gas_pb2.RefundGasRequest, context: Context
+    ) -> gas_pb2.RefundGasResponse:
+        fields.require_range("gas", request.gas, least=1, most=GAS_MAX)
+        refund = Refund(
+            request_id=fields.require_request_id(request.request_id),
+            hold=texts.hold(request.hold),
+            gas=request.gas,
+            cause=texts.cause(request.cause),
+        )
+        hold = await self._writer.apply(Return(refund))
+        return gas_pb2.RefundGasResponse(hold=_hold_to_proto(hold))
+
+    async def ListEntries(
+        self, request: gas_pb2.ListEntriesRequest, context: Context
+    ) -> gas_pb2.ListEntriesResponse:
+        account = texts.account("account", request.account) if request.account else ""
+        limit = fields.page_limit(request.page_size)
+        after = texts.sequence(request.page_token)
+        entries = await asyncio.to_thread(
+            self._store.entries, account=account, after=after, limit=limit + 1
+        )
+        page = entries[:limit]
+        token = fields.page_token(str(page[-1].sequence)) if len(entries) > limit else ""
+        return gas_pb2.ListEntriesResponse(
+            entries=map(_entry_to_proto, page), next_page_token=token
+        )
+
+    async def WatchCharges(
+        self, request: gas_pb2.WatchChargesRequest, context: Context
+    ) -> AsyncGenerator[gas_pb2.WatchChargesResponse, None]:
+        last = await asyncio.to_thread(self._store.last_sequence)
+        fields.require_range("after_sequence", request.after_sequence, least=0, most=last)
+        async with aclosing(self._writer.follow(request.after_sequence)) as entries:
+            async for entry in entries:
+                yield gas_pb2.WatchChargesResponse(
+                    sequence=entry.sequence,
+                    account=entry.account,
+                    charge=_charge_to_proto(entry),
+                )
+
 
 def _require_setter(origin: ledger.Origin, caller: str) -> None:
     if BUDGET_SETTERS[origin] != caller:
         raise MethodDenied(caller, f"SetBudget with origin {origin.value}")
-
-
-def _account(field: str, value: str) -> str:
-    return fields.require_match(field, value, fields.ACCOUNT_NAME, example="agents/market-brief")
-
-
-def _run(value: str) -> str:
-    return fields.require_match("run", value, fields.RUN_NAME, example=f"runs/{_UUID}")
-
-
-def _hold(value: str) -> str:
-    return fields.require_match("hold", value, fields.HOLD_NAME, example=f"holds/{_UUID}")
-
-
-def _item(value: str) -> str:
-    return fields.require_match("item", value, _ITEM, example="model local/babbler")
-
-
-_UUID = "00000000-0000-4000-8000-000000000000"
 
 
 def _usages_from_proto(usages: Sequence[action_pb2.Usage], *, size_min: int) -> tuple[Usage, ...]:
@@ -230,12 +260,11 @@ _HOLD_STATES = {
     ledger.HoldState.OPEN: gas_pb2.Hold.STATE_OPEN,
     ledger.HoldState.SETTLED: gas_pb2.Hold.STATE_SETTLED,
     ledger.HoldState.RELEASED: gas_pb2.Hold.STATE_RELEASED,
+    ledger.HoldState.EXPIRED: gas_pb2.Hold.STATE_EXPIRED,
 }
 
 
 def _hold_to_proto(hold: ledger.Hold) -> gas_pb2.Hold:
-    create_time = Timestamp()
-    create_time.FromDatetime(hold.create_time)
     return gas_pb2.Hold(
         name=hold.name,
         account=hold.reservation.account,
@@ -244,7 +273,50 @@ def _hold_to_proto(hold: ledger.Hold) -> gas_pb2.Hold:
         state=_HOLD_STATES[hold.state],
         gas=hold.gas,
         charged_gas=hold.charged_gas,
-        create_time=create_time,
+        create_time=_timestamp(hold.create_time),
+        expire_time=_timestamp(hold.expire_time),
+        refunded_gas=hold.refunded_gas,
+    )
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp
+
+
+_KINDS = {
+    Kind.CHARGE: gas_pb2.Entry.KIND_CHARGE,
+    Kind.CORRECTION: gas_pb2.Entry.KIND_CORRECTION,
+    Kind.REFUND: gas_pb2.Entry.KIND_REFUND,
+}
+
+
+def _entry_to_proto(entry: Entry) -> gas_pb2.Entry:
+    return gas_pb2.Entry(
+        sequence=entry.sequence,
+        debit_account=entry.debit_account,
+        credit_account=entry.credit_account,
+        gas=entry.gas,
+        chain_hash=entry.chain_hash,
+        create_time=_timestamp(entry.create_time),
+        kind=_KINDS[entry.kind],
+        hold=entry.hold,
+        item=entry.item,
+        usages=_usages_to_proto(entry.usages),
+        price_version=entry.price_version,
+        line=entry.line,
+        cause=entry.cause,
+    )
+
+
+def _charge_to_proto(entry: Entry) -> action_pb2.Charge:
+    return action_pb2.Charge(
+        line=entry.line,
+        item=entry.item,
+        usages=_usages_to_proto(entry.usages),
+        gas=entry.gas_charged,
+        price_version=entry.price_version,
     )
 
 
@@ -282,7 +354,7 @@ _PERIODS = {
 
 
 def _budget_from_proto(budget: gas_pb2.Budget) -> ledger.Budget:
-    account = _account("budget.account", budget.account)
+    account = texts.account("budget.account", budget.account)
     if budget.origin not in _ORIGINS:
         raise InvalidField("budget.origin", "is required, such as ORIGIN_OPERATOR")
     if budget.period not in _PERIODS:

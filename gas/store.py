@@ -1,343 +1,276 @@
-"""The ledger in SQLite: every method is one transaction, and none of them overspends."""
+"""The ledger on disk: applies batches of operations, one transaction each, and reads."""
 
 from __future__ import annotations
 
-import json
 import random
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from typing import TypeAlias
 
-from sqlalchemy import Engine, MetaData, func
-from sqlalchemy.orm import registry
-from sqlmodel import Field, Session, SQLModel, col, select, tuple_
+from sqlalchemy import Connection, Engine, Select, func, select, tuple_, update
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from chassis.clock import Clock
-from chassis.database import transaction
-from chassis.errors import InvalidField
+from chassis.database import reading
+from chassis.errors import ServiceError
 
-from . import ledger
-from .errors import AccountNotFound, HoldNotFound, RunClosed
-from .ledger import (
-    Budget,
-    Charge,
-    Consumption,
-    Hold,
-    HoldState,
-    Origin,
-    Period,
-    Receipt,
-    Reservation,
+from .account import Account
+from .book import Book, Refund, Run
+from .bulk import bulk_of
+from .entries import Entry, Tip
+from .errors import AccountNotFound, LedgerFenced, LedgerUnavailable
+from .ledger import Budget, Charge, Consumption, Hold, HoldState, Origin, Period, Receipt
+from .operations import Operation, Return
+from .prices import PriceTable
+from .tables import (
+    BUDGET,
+    CONSUMPTION,
+    ENTRY,
+    FENCE,
+    HOLD,
+    HOLD_CHANGES,
+    REFUND,
+    RUN,
+    SPENDING,
+    Value,
+    Values,
+    consumption_of,
+    consumption_values,
+    entry_of,
+    entry_values,
+    hold_changes,
+    hold_of,
+    hold_values,
+    usages_from_json,
 )
-from .prices import Meter, PriceTable, Tariff, Usage
+
+Outcome: TypeAlias = object | ServiceError
 
 
 class LedgerStore:
-    """Holds, charges and budgets.
+    """Holds, charges, budgets and entries. Opening it fences whoever had the ledger open before.
 
-    What an account has charged and held is counted per hour in which the holds were made, so that
-    a check costs the same after a million holds. The count changes in the transaction of the hold.
+    One caller at a time may apply; anybody may read, and sees what was applied.
     """
 
     def __init__(
         self, engine: Engine, prices: PriceTable, *, clock: Clock, dice: random.Random
     ) -> None:
         self._engine = engine
+        self._bulk = bulk_of(engine)
         self._prices = prices
         self._clock = clock
         self._dice = dice
+        self._book: Book | None = None
+        with engine.begin() as connection:
+            claimed = connection.execute(
+                update(FENCE).values(epoch=FENCE.c.epoch + 1).returning(FENCE.c.epoch)
+            ).scalar()
+            if claimed is None:
+                connection.execute(FENCE.insert().values(epoch=1))
+            self._epoch: int = claimed or 1
 
-    def reserve(self, reservation: Reservation) -> Hold:
-        """Hold the price of a worst case; a request id that was used gives the hold it made."""
-        with transaction(self._engine) as session:
-            known = session.exec(
-                select(_HoldRow).where(_HoldRow.request_id == reservation.request_id)
-            ).first()
-            if known is not None:
-                return ledger.repeat(_hold(known), reservation)
-            tariff = self._prices.tariff(reservation.item)
-            if _run(session, reservation.run, reservation.account).closed:
-                raise RunClosed(reservation.run)
-            now = self._clock.now()
-            gas = tariff.price(reservation.usages)
-            budgets = _budgets(session, reservation.account, now)
-            ledger.require_fit(reservation.account, gas, budgets)
-            name = f"holds/{uuid.UUID(int=self._dice.getrandbits(128), version=4)}"
-            hold = Hold(name, reservation, tariff, gas, create_time=now)
-            session.add(_new_row(hold))
-            _spend(session, hold, gas)
-            return hold
+    def apply(self, operations: Sequence[Operation[object]]) -> list[Outcome]:
+        """Decide operations in their order and write what they change, all of it or nothing.
 
-    def settle(self, name: str, usages: Sequence[Usage]) -> Hold:
-        """Charge a hold, once; what it leaves over is free again."""
-        return self._change(name, lambda hold: ledger.settle(hold, usages))
-
-    def release(self, name: str) -> Hold:
-        """Give a hold back."""
-        return self._change(name, ledger.release)
-
-    def close_run(self, run: str, account: str) -> Receipt:
-        """Give the open holds of a run back, and refuse new ones from now on."""
-        with transaction(self._engine) as session:
-            _run(session, run, account).closed = True
-            open_holds = session.exec(
-                select(_HoldRow).where(_HoldRow.run == run, _HoldRow.state == HoldState.OPEN.value)
-            )
-            for row in open_holds.all():
-                _update(session, row, ledger.release)
-            return _receipt(session, run)
+        Return for each its result, or the error with which it was refused. What this returns is
+        on disk; if it raises, nobody knows whether it is, until the operations are repeated.
+        """
+        book, self._book = self._book, None
+        try:
+            with self._engine.begin() as connection:
+                self._require_epoch(connection)
+                if book is None:
+                    book = self._read_book(connection)
+                now = self._clock.now()
+                strangers = self._read_ahead(connection, book, operations, now)
+                for hold in book.expired(now):
+                    book.expire(hold, now)
+                outcomes = [_decide(operation, book, now) for operation in operations]
+                self._write(connection, book)
+        except (OperationalError, InterfaceError) as error:
+            raise LedgerUnavailable from error
+        for name in strangers:
+            if not book.accounts[name].limits:
+                del book.accounts[name]
+        # Only now: a book that may not be what is on disk is read again.
+        self._book = book
+        return outcomes
 
     def receipt(self, run: str) -> Receipt:
         """Return the bill of a run as it stands; that of an unknown run is empty."""
-        with transaction(self._engine) as session:
-            return _receipt(session, run)
-
-    def set_budget(self, budget: Budget) -> Budget:
-        """Replace the budget of an account and origin; return it with what is spent of it."""
-        with transaction(self._engine) as session:
-            session.merge(
-                _BudgetRow(
-                    account=budget.account,
-                    origin=budget.origin.value,
-                    period=budget.period.value,
-                    gas_limit=budget.gas_limit,
-                )
+        charged = select(HOLD).where(HOLD.c.run == run, HOLD.c.line > 0).order_by(HOLD.c.line)
+        with reading(self._engine) as connection:
+            account = connection.execute(select(RUN.c.account).where(RUN.c.name == run)).scalar()
+            rows = connection.execute(charged).all()
+        charges = (
+            Charge(
+                row.item, usages_from_json(row.charged_usages), row.charged_gas, row.price_version
             )
-            budgets = _budgets(session, budget.account, self._clock.now())
-            return next(found for found in budgets if found.origin is budget.origin)
+            for row in rows
+        )
+        return Receipt(run, account or "", tuple(charges))
 
     def budgets(self, account: str) -> list[Budget]:
         """Return the budgets of an account by origin, or raise `AccountNotFound`."""
-        with transaction(self._engine) as session:
-            budgets = _budgets(session, account, self._clock.now())
-        if not budgets:
+        with reading(self._engine) as connection:
+            found = _read_accounts(connection, [account])[account]
+        if not found.limits:
             raise AccountNotFound(account)
-        return budgets
+        return found.budgets(self._clock.now())
 
     def consumptions(
         self, *, account: str, after: tuple[str, str] | None, limit: int
     ) -> list[Consumption]:
         """Return rows after a key (account, item), in its order; an empty account means all."""
-        query = select(_ConsumptionRow).limit(limit)
-        query = query.order_by(col(_ConsumptionRow.account), col(_ConsumptionRow.item))
+        query = select(CONSUMPTION).limit(limit)
+        query = query.order_by(CONSUMPTION.c.account, CONSUMPTION.c.item)
         if account:
-            query = query.where(_ConsumptionRow.account == account)
+            query = query.where(CONSUMPTION.c.account == account)
         if after is not None:
-            key = tuple_(col(_ConsumptionRow.account), col(_ConsumptionRow.item))
-            query = query.where(key > after)
-        with transaction(self._engine) as session:
-            return [_consumption(row) for row in session.exec(query)]
+            query = query.where(tuple_(CONSUMPTION.c.account, CONSUMPTION.c.item) > after)
+        with reading(self._engine) as connection:
+            return [consumption_of(row) for row in connection.execute(query)]
 
-    def _change(self, name: str, decide: Callable[[Hold], Hold]) -> Hold:
-        with transaction(self._engine) as session:
-            row = session.get(_HoldRow, name)
-            if row is None:
-                raise HoldNotFound(name)
-            return _update(session, row, decide)
+    def entries(self, *, account: str = "", after: int, limit: int) -> list[Entry]:
+        """Return entries after a sequence, in order; an empty account means all."""
+        query = select(ENTRY).where(ENTRY.c.sequence > after)
+        if account:
+            query = query.where(ENTRY.c.account == account)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(ENTRY.c.sequence).limit(limit))
+            return [entry_of(row) for row in rows]
 
+    def last_sequence(self) -> int:
+        """Return the sequence of the last entry, or 0."""
+        with reading(self._engine) as connection:
+            return connection.execute(select(func.max(ENTRY.c.sequence))).scalar() or 0
 
-class _Row(SQLModel, registry=registry()):
-    """The tables of this service; a registry of its own keeps them apart from other services'."""
+    def _require_epoch(self, connection: Connection) -> None:
+        # The lock makes another process wait here until this batch is on disk.
+        epoch = connection.execute(select(FENCE.c.epoch).with_for_update()).scalar_one()
+        if epoch != self._epoch:
+            raise LedgerFenced
 
+    def _read_book(self, connection: Connection) -> Book:
+        last = select(ENTRY.c.sequence, ENTRY.c.chain_hash).order_by(ENTRY.c.sequence.desc())
+        found = connection.execute(last.limit(1)).first()
+        tip = Tip(found.sequence, found.chain_hash) if found else Tip()
+        book = Book(tip, prices=self._prices, dice=self._dice)
+        is_open = select(HOLD).where(HOLD.c.state == HoldState.OPEN.value)
+        for hold in _holds(connection, is_open.order_by(HOLD.c.expire_time, HOLD.c.name)):
+            book.open[hold.name] = hold
+        return book
 
-TABLES: MetaData = _Row.metadata
+    def _read_ahead(
+        self,
+        connection: Connection,
+        book: Book,
+        operations: Sequence[Operation[object]],
+        now: datetime,
+    ) -> list[str]:
+        """Bring into the book what operations name; return the accounts that were not there."""
+        book.begin()
+        request_ids = [asked.request_id for asked in operations if asked.request_id]
+        names = [asked.hold for asked in operations if asked.hold and asked.hold not in book.open]
+        closing = [asked.run for asked in operations if asked.run and not asked.request_id]
+        queries = [
+            (request_ids, select(HOLD).where(HOLD.c.request_id.in_(request_ids))),
+            (names, select(HOLD).where(HOLD.c.name.in_(names))),
+            (
+                closing,
+                select(HOLD).where(
+                    HOLD.c.run.in_(closing), HOLD.c.state == HoldState.EXPIRED.value
+                ),
+            ),
+        ]
+        for wanted, query in queries:
+            for hold in _holds(connection, query) if wanted else ():
+                book.names[hold.reservation.request_id] = hold.name
+                if hold.name not in book.open:
+                    book.holds[hold.name] = hold
+        touched = [*book.holds.values(), *book.expired(now)]
+        touched += [book.open[asked.hold] for asked in operations if asked.hold in book.open]
+        _read_refunds(connection, book, operations)
+        runs = {asked.run for asked in operations} | {hold.reservation.run for hold in touched}
+        _read_runs(connection, book, sorted(runs - book.runs.keys() - {""}))
+        accounts = {asked.account for asked in operations}
+        accounts |= {hold.reservation.account for hold in touched}
+        strangers = sorted(accounts - book.accounts.keys() - {""})
+        if strangers:
+            book.accounts |= _read_accounts(connection, strangers)
+            query = select(CONSUMPTION).where(CONSUMPTION.c.account.in_(strangers))
+            for row in connection.execute(query):
+                book.consumptions[row.account, row.item] = consumption_of(row)
+        return strangers
 
-
-class _BudgetRow(_Row, table=True):
-    __tablename__ = "budget"
-
-    account: str = Field(primary_key=True)
-    origin: str = Field(primary_key=True)
-    period: str
-    gas_limit: int
-
-
-class _SpendingRow(_Row, table=True):
-    """Gas that holds of one hour have charged or hold."""
-
-    __tablename__ = "spending"
-
-    account: str = Field(primary_key=True)
-    hour: str = Field(primary_key=True)
-    gas: int
-
-
-class _RunRow(_Row, table=True):
-    __tablename__ = "run"
-
-    name: str = Field(primary_key=True)
-    account: str
-    closed: bool
-
-
-class _HoldRow(_Row, table=True):
-    """A hold; `line` is its place in the receipt, and 0 until it is charged."""
-
-    __tablename__ = "hold"
-
-    name: str = Field(primary_key=True)
-    request_id: str = Field(unique=True)
-    account: str
-    run: str = Field(index=True)
-    item: str
-    usages: str
-    price_version: str
-    gas_per_thousand: str
-    gas: int
-    create_time: str
-    state: str
-    line: int
-    charged_usages: str
-    charged_gas: int
-
-
-class _ConsumptionRow(_Row, table=True):
-    __tablename__ = "consumption"
-
-    account: str = Field(primary_key=True)
-    item: str = Field(primary_key=True)
-    usages: str
-    gas: int
-    charge_count: int
-
-
-def _run(session: Session, name: str, account: str) -> _RunRow:
-    """Return the run, which belongs to the account that named it first."""
-    run = session.get(_RunRow, name)
-    if run is None:
-        run = _RunRow(name=name, account=account, closed=False)
-        session.add(run)
-    if run.account != account:
-        raise InvalidField("account", f"does not pay for {name}; {run.account} does")
-    return run
-
-
-def _budgets(session: Session, account: str, now: datetime) -> list[Budget]:
-    rows = session.exec(
-        select(_BudgetRow).where(_BudgetRow.account == account).order_by(col(_BudgetRow.origin))
-    )
-    return [
-        Budget(
-            account=account,
-            origin=Origin(row.origin),
-            period=Period(row.period),
-            gas_limit=row.gas_limit,
-            gas_spent=_spent_since(session, account, ledger.period_start(Period(row.period), now)),
-        )
-        for row in rows.all()
-    ]
-
-
-def _spent_since(session: Session, account: str, start: datetime) -> int:
-    # Hours after `now` count too: a clock that was set back must not open the budget again.
-    query = select(func.coalesce(func.sum(_SpendingRow.gas), 0)).where(
-        _SpendingRow.account == account, col(_SpendingRow.hour) >= start.isoformat()
-    )
-    return session.exec(query).one()
-
-
-def _spend(session: Session, hold: Hold, gas: int) -> None:
-    """Add gas, or take it away, in the hour in which the hold was made."""
-    account = hold.reservation.account
-    hour = ledger.period_start(Period.HOUR, hold.create_time).isoformat()
-    row = session.get(_SpendingRow, (account, hour))
-    if row is None:
-        row = _SpendingRow(account=account, hour=hour, gas=0)
-        session.add(row)
-    row.gas += gas
-    assert row.gas >= 0, "what is given back was held before"
+    def _write(self, connection: Connection, book: Book) -> None:
+        changes, bulk = book.changes, self._bulk
+        holds = {**book.holds, **book.open}
+        limits: list[Values] = [
+            (name, origin.value, period.value, gas_limit)
+            for name in changes.limits
+            for origin, (period, gas_limit) in book.accounts[name].limits.items()
+        ]
+        runs: list[Values] = [
+            (run.name, run.account, run.closed, run.line_count)
+            for run in map(book.runs.__getitem__, changes.runs)
+        ]
+        hours: list[Values] = [
+            (account, hour, book.accounts[account].gas_by_hour[hour])
+            for account, hour in changes.hours
+        ]
+        added = [hold_values(holds[name]) for name in changes.new_holds]
+        changed: list[Values] = [
+            (name, *hold_changes(holds[name]))
+            for name in changes.holds
+            if name not in changes.new_holds
+        ]
+        bulk.upsert(connection, BUDGET, limits)
+        bulk.upsert(connection, RUN, runs)
+        bulk.upsert(connection, SPENDING, hours)
+        bulk.insert(connection, HOLD, added)
+        bulk.update(connection, HOLD, HOLD_CHANGES, changed)
+        consumptions = map(book.consumptions.__getitem__, changes.consumptions)
+        bulk.upsert(connection, CONSUMPTION, [consumption_values(one) for one in consumptions])
+        bulk.insert(connection, ENTRY, [entry_values(entry) for entry in changes.entries])
+        refunds: list[Values] = [
+            (refund.request_id, refund.hold, refund.gas, refund.cause) for refund in changes.refunds
+        ]
+        bulk.insert(connection, REFUND, refunds)
 
 
-def _update(session: Session, row: _HoldRow, decide: Callable[[Hold], Hold]) -> Hold:
-    """Bring the row, the spending and the consumption to what was decided."""
-    before = _hold(row)
-    after = decide(before)
-    if after == before:
-        return after
-    row.state = after.state.value
-    _spend(session, after, after.gas_spent - before.gas_spent)
-    if after.state is HoldState.SETTLED:
-        row.charged_gas = after.charged_gas
-        row.charged_usages = _usages_to_json(after.charged_usages)
-        last_line = select(func.max(_HoldRow.line)).where(_HoldRow.run == row.run)
-        row.line = (session.exec(last_line).one() or 0) + 1
-        _consume(session, after)
-    return after
+def _decide(operation: Operation[object], book: Book, now: datetime) -> Outcome:
+    try:
+        return operation.decide(book, now)
+    except ServiceError as error:
+        return error
 
 
-def _consume(session: Session, hold: Hold) -> None:
-    key = (hold.reservation.account, hold.reservation.item)
-    row = session.get(_ConsumptionRow, key)
-    before = _consumption(row) if row else Consumption(*key)
-    after = ledger.consume(before, hold)
-    session.merge(
-        _ConsumptionRow(
-            account=after.account,
-            item=after.item,
-            usages=_usages_to_json(after.usages),
-            gas=after.gas,
-            charge_count=after.charge_count,
-        )
-    )
+def _holds(connection: Connection, query: Select[tuple[Value, ...]]) -> list[Hold]:
+    return [hold_of(row) for row in connection.execute(query)]
 
 
-def _receipt(session: Session, run: str) -> Receipt:
-    found = session.get(_RunRow, run)
-    charged = session.exec(
-        select(_HoldRow)
-        .where(_HoldRow.run == run, _HoldRow.state == HoldState.SETTLED.value)
-        .order_by(col(_HoldRow.line))
-    )
-    charges = (
-        Charge(row.item, _usages_from_json(row.charged_usages), row.charged_gas, row.price_version)
-        for row in charged.all()
-    )
-    return Receipt(run, found.account if found else "", tuple(charges))
+def _read_refunds(
+    connection: Connection, book: Book, operations: Sequence[Operation[object]]
+) -> None:
+    wanted = [asked.refund.request_id for asked in operations if isinstance(asked, Return)]
+    if wanted:
+        for row in connection.execute(select(REFUND).where(REFUND.c.request_id.in_(wanted))):
+            book.refunds[row.request_id] = Refund(row.request_id, row.hold, row.gas, row.cause)
 
 
-def _new_row(hold: Hold) -> _HoldRow:
-    tariff = {meter.value: gas for meter, gas in hold.tariff.gas_per_thousand.items()}
-    return _HoldRow(
-        name=hold.name,
-        request_id=hold.reservation.request_id,
-        account=hold.reservation.account,
-        run=hold.reservation.run,
-        item=hold.reservation.item,
-        usages=_usages_to_json(hold.reservation.usages),
-        price_version=hold.tariff.version,
-        gas_per_thousand=json.dumps(tariff),
-        gas=hold.gas,
-        create_time=hold.create_time.isoformat(),
-        state=hold.state.value,
-        line=0,
-        charged_usages="[]",
-        charged_gas=0,
-    )
+def _read_runs(connection: Connection, book: Book, names: Sequence[str]) -> None:
+    if names:
+        for row in connection.execute(select(RUN).where(RUN.c.name.in_(names))):
+            book.runs[row.name] = Run(row.name, row.account, row.closed, row.line_count)
 
 
-def _hold(row: _HoldRow) -> Hold:
-    tariff = {Meter(meter): gas for meter, gas in json.loads(row.gas_per_thousand).items()}
-    usages = _usages_from_json(row.usages)
-    return Hold(
-        name=row.name,
-        reservation=Reservation(row.request_id, row.account, row.run, row.item, usages),
-        tariff=Tariff(row.price_version, tariff),
-        gas=row.gas,
-        create_time=datetime.fromisoformat(row.create_time),
-        state=HoldState(row.state),
-        charged_usages=_usages_from_json(row.charged_usages),
-        charged_gas=row.charged_gas,
-    )
-
-
-def _consumption(row: _ConsumptionRow) -> Consumption:
-    usages = _usages_from_json(row.usages)
-    return Consumption(row.account, row.item, usages, row.gas, row.charge_count)
-
-
-def _usages_to_json(usages: Sequence[Usage]) -> str:
-    return json.dumps([(usage.meter.value, usage.amount) for usage in usages])
-
-
-def _usages_from_json(text: str) -> tuple[Usage, ...]:
-    return tuple(Usage(Meter(meter), amount) for meter, amount in json.loads(text))
+def _read_accounts(connection: Connection, names: Sequence[str]) -> dict[str, Account]:
+    limits: dict[str, dict[Origin, tuple[Period, int]]] = {name: {} for name in names}
+    hours: dict[str, dict[str, int]] = {name: {} for name in names}
+    for row in connection.execute(select(BUDGET).where(BUDGET.c.account.in_(names))):
+        limits[row.account][Origin(row.origin)] = (Period(row.period), row.gas_limit)
+    for row in connection.execute(select(SPENDING).where(SPENDING.c.account.in_(names))):
+        hours[row.account][row.hour] = row.gas
+    return {name: Account(name, limits[name], hours[name]) for name in names}

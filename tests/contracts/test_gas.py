@@ -14,34 +14,34 @@ from actionvm.gas.v1 import gas_pb2 as pb
 from actionvm.gas.v1 import gas_pb2_grpc
 from chassis.server import Hosted
 from gas.service import GasService, hosted
-from gas.store import LedgerStore
 from tests.contracts.contract import Call, make
 from tests.gas.ledgers import (
     ACCOUNT,
     MODEL,
     PRICES,
+    Ledger,
     budget,
+    hold_names,
     open_ledger,
     reservation,
     run_name,
     tokens,
-    uuids,
 )
 from tests.grpc_fixtures import StubAs
 
 SEED = 7
-OPEN, OTHER_OPEN, SETTLED, RELEASED = (f"holds/{u}" for u in islice(uuids(SEED), 4))
-UNKNOWN = f"holds/{next(uuids(SEED + 1))}"
+OPEN, OTHER_OPEN, SETTLED, RELEASED, LEFT_OPEN = islice(hold_names(SEED), 5)
+UNKNOWN = next(hold_names(SEED + 1))
 RUN, CLOSED_RUN, FRESH_RUN = run_name(1), run_name(2), run_name(3)
 USAGES = [Usage(meter=Usage.METER_INPUT_TOKENS, amount=5)]
 
 
-def prepare() -> LedgerStore:
+def prepare() -> Ledger:
     """Return a ledger with a hold in every state, and a closed run."""
     store = open_ledger(dice=random.Random(SEED))
     store.set_budget(budget(1_000))
-    names = [store.reserve(reservation(f"r{n}", 10)).name for n in range(4)]
-    assert names == [OPEN, OTHER_OPEN, SETTLED, RELEASED]
+    names = [store.reserve(reservation(f"r{n}", 10)).name for n in range(5)]
+    assert names == [OPEN, OTHER_OPEN, SETTLED, RELEASED, LEFT_OPEN]
     store.settle(SETTLED, tokens(5))
     store.release(RELEASED)
     store.close_run(CLOSED_RUN, ACCOUNT)
@@ -55,6 +55,10 @@ def reserve(
     return pb.ReserveGasRequest(
         request_id=request_id, account=account, run=run, item=item, usages=usages
     )
+
+
+def refund(request_id: str, hold: str, *, gas: int = 1) -> pb.RefundGasRequest:
+    return pb.RefundGasRequest(request_id=request_id, hold=hold, gas=gas, cause="a test")
 
 
 def limit(origin: pb.Budget.Origin.ValueType) -> pb.SetBudgetRequest:
@@ -107,9 +111,15 @@ CALLS: list[Call] = [
     Call("ListUsage", pb.ListUsageRequest(page_size=-1), reason="INVALID_FIELD"),
     Call("GetPriceTable", pb.GetPriceTableRequest()),
     Call("UpdatePriceTable", pb.UpdatePriceTableRequest(), reason="NOT_IMPLEMENTED"),
-    Call("RefundGas", pb.RefundGasRequest(), reason="NOT_IMPLEMENTED"),
-    Call("ListEntries", pb.ListEntriesRequest(), reason="NOT_IMPLEMENTED"),
-    Call("WatchCharges", pb.WatchChargesRequest(), reason="NOT_IMPLEMENTED"),
+    Call("RefundGas", refund("f0", SETTLED)),
+    Call("RefundGas", refund("f1", UNKNOWN), reason="HOLD_NOT_FOUND"),
+    Call("RefundGas", refund("f2", LEFT_OPEN), reason="HOLD_OPEN"),
+    Call("RefundGas", refund("f3", SETTLED, gas=6), reason="INVALID_FIELD"),
+    Call("RefundGas", refund("f4", SETTLED), "runtime", "METHOD_DENIED"),
+    Call("ListEntries", pb.ListEntriesRequest()),
+    Call("ListEntries", pb.ListEntriesRequest(page_token="?"), reason="INVALID_FIELD"),
+    # A stream that works does not end; it is in tests/gas/test_service.py.
+    Call("WatchCharges", pb.WatchChargesRequest(after_sequence=99), reason="INVALID_FIELD"),
     Call("ListReports", pb.ListReportsRequest(), reason="NOT_IMPLEMENTED"),
 ]
 
@@ -118,7 +128,7 @@ CALLS: list[Call] = [
 def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(prepare(), PRICES))
+        yield hosted(GasService(prepare().store, PRICES))
 
     return build
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar, cast
 
 from sqlalchemy import Engine
 
-from chassis.database import open_database, open_memory_database
-from gas.ledger import Budget, Origin, Period, Reservation
+from chassis.database import open_memory_database
+from chassis.errors import ServiceError
+from gas.book import Refund, hold_name
+from gas.database import open_ledger_database
+from gas.ledger import Budget, Consumption, Hold, Origin, Period, Receipt, Reservation
+from gas.operations import Close, Limit, Operation, Release, Reserve, Return, Settle
 from gas.prices import Meter, PriceTable, Usage
-from gas.store import TABLES, LedgerStore
+from gas.store import LedgerStore
+from gas.tables import TABLES
 
 MODEL = "model local/babbler"
 ACTION = "action board.post"
@@ -44,6 +50,62 @@ class HandSetClock:
         self.time += step
 
 
+Result = TypeVar("Result")
+
+
+class Ledger:
+    """A ledger that a test changes one operation after another."""
+
+    def __init__(self, store: LedgerStore) -> None:
+        self.store = store
+
+    def apply(self, operation: Operation[Result]) -> Result:
+        """Apply one operation; return its result, or raise what it was refused with."""
+        (outcome,) = self.store.apply([cast("Operation[object]", operation)])
+        if isinstance(outcome, ServiceError):
+            raise outcome
+        return cast("Result", outcome)
+
+    def reserve(self, reservation: Reservation) -> Hold:
+        """Hold gas."""
+        return self.apply(Reserve(reservation))
+
+    def settle(self, name: str, usages: Sequence[Usage], *, keep_open: bool = False) -> Hold:
+        """Charge a hold."""
+        return self.apply(Settle(name, tuple(usages), keep_open=keep_open))
+
+    def release(self, name: str) -> Hold:
+        """Give a hold back."""
+        return self.apply(Release(name))
+
+    def refund(self, request_id: str, name: str, gas: int, *, cause: str = "a test") -> Hold:
+        """Return gas of a charge."""
+        return self.apply(Return(Refund(request_id, name, gas, cause)))
+
+    def close_run(self, run: str, account: str) -> Receipt:
+        """Close a run and return its receipt."""
+        self.apply(Close(run, account))
+        return self.receipt(run)
+
+    def set_budget(self, budget: Budget) -> Budget:
+        """Limit an account."""
+        return self.apply(Limit(budget))
+
+    def receipt(self, run: str) -> Receipt:
+        """Return the bill of a run."""
+        return self.store.receipt(run)
+
+    def budgets(self, account: str) -> list[Budget]:
+        """Return the limits of an account."""
+        return self.store.budgets(account)
+
+    def consumptions(
+        self, *, account: str, after: tuple[str, str] | None, limit: int
+    ) -> list[Consumption]:
+        """Return what accounts consumed."""
+        return self.store.consumptions(account=account, after=after, limit=limit)
+
+
 def open_ledger(
     path: Path | None = None,
     *,
@@ -51,18 +113,21 @@ def open_ledger(
     clock: HandSetClock | None = None,
     dice: random.Random | None = None,
     engine: Engine | None = None,
-) -> LedgerStore:
+) -> Ledger:
     """Open a ledger in a file, or one that lives in memory."""
     if engine is None:
-        engine = open_database(path, TABLES) if path else open_memory_database(TABLES)
-    return LedgerStore(engine, prices, clock=clock or HandSetClock(), dice=dice or random.Random(1))
+        engine = open_ledger_database(path, "") if path else open_memory_database(TABLES)
+    store = LedgerStore(
+        engine, prices, clock=clock or HandSetClock(), dice=dice or random.Random(1)
+    )
+    return Ledger(store)
 
 
-def uuids(seed: int) -> Iterator[uuid.UUID]:
-    """Yield what a ledger with these dice names its holds."""
+def hold_names(seed: int) -> Iterator[str]:
+    """Yield what a ledger with these dice names its holds while its clock stands still."""
     dice = random.Random(seed)
     while True:
-        yield uuid.UUID(int=dice.getrandbits(128), version=4)
+        yield hold_name(HandSetClock().now(), dice)
 
 
 def run_name(number: int) -> str:

@@ -1,11 +1,12 @@
 """A process that spends until it is killed: `python -m tests.gas.spender DATABASE ROUND`.
 
 It says what it was told, one line per answer: `reserved NUMBER HOLD`, `settled NUMBER`, and
-`released NUMBER`.
+`released NUMBER`. With a number of callers as third argument it spends from that many at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from itertools import count
 from pathlib import Path
 
 from gas.ledger import Reservation
-from gas.store import LedgerStore
-from tests.gas.ledgers import budget, open_ledger, reservation, run_name, tokens
+from gas.operations import Release, Reserve, Settle
+from gas.writer import Writer
+from tests.gas.ledgers import Ledger, budget, open_ledger, reservation, run_name, tokens
 
 HELD, CHARGED = 10, 7
 
@@ -25,7 +27,7 @@ def request(round_number: int, number: int) -> Reservation:
     return reservation(request_id, HELD, run=run_name(round_number))
 
 
-def spend(store: LedgerStore, round_number: int) -> Iterator[str]:
+def spend(store: Ledger, round_number: int) -> Iterator[str]:
     """Yield a line for every answer, for ever; every third hold stays open."""
     for number in count():
         hold = store.reserve(request(round_number, number))
@@ -38,9 +40,34 @@ def spend(store: LedgerStore, round_number: int) -> Iterator[str]:
             yield f"released {number}"
 
 
+async def spend_at_once(store: Ledger, round_number: int, callers: int) -> None:
+    """Say a line for every answer, for ever; callers take turns with the numbers."""
+    writer, numbers = Writer(store.store), count()
+
+    async def caller() -> None:
+        for number in numbers:
+            hold = await writer.apply(Reserve(request(round_number, number)))
+            say(f"reserved {number} {hold.name}")
+            if number % 3 == 0:
+                await writer.apply(Settle(hold.name, tokens(CHARGED)))
+                say(f"settled {number}")
+            if number % 3 == 1:
+                await writer.apply(Release(hold.name))
+                say(f"released {number}")
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+
+
+def say(line: str) -> None:
+    """Write a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
     ledger = open_ledger(Path(sys.argv[1]), dice=random.Random(f"round {sys.argv[2]}"))
     ledger.set_budget(budget(10**15))
+    if len(sys.argv) > 3:
+        asyncio.run(spend_at_once(ledger, int(sys.argv[2]), int(sys.argv[3])))
     for line in spend(ledger, int(sys.argv[2])):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        say(line)

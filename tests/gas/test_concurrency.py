@@ -1,105 +1,119 @@
-"""Threads that spend from one account at once must neither overspend nor waste its budget."""
+"""Callers that spend from one account at once must neither overspend nor waste its budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
-from threading import Barrier
-from typing import TypeVar
+
+import pytest
 
 from chassis.errors import ServiceError
 from gas.errors import BudgetExceeded, HoldReleased, HoldSettled
 from gas.ledger import HoldState
-from gas.store import LedgerStore
-from tests.gas.ledgers import ACCOUNT, budget, open_ledger, reservation, run_name, tokens
+from gas.operations import Limit, Release, Reserve, Settle
+from gas.writer import Writer
+from tests.gas.ledgers import (
+    ACCOUNT,
+    Ledger,
+    budget,
+    open_ledger,
+    reservation,
+    run_name,
+    tokens,
+)
 
-Result = TypeVar("Result")
-
-THREADS = 6
+CALLERS = 6
 ROUNDS = 12
 
 
-def test_threads_take_exactly_what_the_budget_has(tmp_path: Path) -> None:
-    store = open_ledger(tmp_path / "gas.db")
-    store.set_budget(budget(10 * 40 + 9))
-
-    def spend(thread: int) -> int:
-        asked = [reservation(f"{thread}/{number}", 10) for number in range(ROUNDS)]
-        return sum(_outcome(partial(store.reserve, one)) == "" for one in asked)
-
-    assert sum(_at_once(spend)) == 40
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return open_ledger(tmp_path / "gas.db")
 
 
-def test_threads_that_settle_never_hold_more_than_the_budget(tmp_path: Path) -> None:
-    store = open_ledger(tmp_path / "gas.db")
-    store.set_budget(budget(25))
+@pytest.fixture(params=[1, 4, 1_024], ids="batches of {}".format)
+async def writer(ledger: Ledger, request: pytest.FixtureRequest) -> Writer:
+    return Writer(ledger.store, batch_max=request.param)
 
-    def spend(thread: int) -> int:
+
+async def test_callers_take_exactly_what_the_budget_has(writer: Writer) -> None:
+    await writer.apply(Limit(budget(10 * 40 + 9)))
+
+    async def spend(caller: int) -> int:
+        asked = [reservation(f"{caller}/{number}", 10) for number in range(ROUNDS)]
+        outcomes = [await _outcome(writer.apply(Reserve(one))) for one in asked]
+        return outcomes.count("")
+
+    assert sum(await asyncio.gather(*map(spend, range(CALLERS)))) == 40
+
+
+async def test_callers_that_settle_never_hold_more_than_the_budget(
+    writer: Writer, ledger: Ledger
+) -> None:
+    await writer.apply(Limit(budget(25)))
+
+    async def spend(caller: int) -> int:
         spent = 0
         for number in range(ROUNDS):
             try:
-                hold = store.reserve(reservation(f"{thread}/{number}", 10))
+                hold = await writer.apply(Reserve(reservation(f"{caller}/{number}", 10)))
             except BudgetExceeded:
                 continue
-            spent += store.settle(hold.name, tokens(2)).charged_gas
+            spent += (await writer.apply(Settle(hold.name, tokens(2)))).charged_gas
         return spent
 
-    spent = sum(_at_once(spend))
+    spent = sum(await asyncio.gather(*map(spend, range(CALLERS))))
 
-    assert [found.gas_spent for found in store.budgets(ACCOUNT)] == [spent]
+    assert [found.gas_spent for found in ledger.budgets(ACCOUNT)] == [spent]
     assert spent <= 25
-    assert store.receipt(run_name(1)).total_gas == spent
+    assert ledger.receipt(run_name(1)).total_gas == spent
 
 
-def test_a_request_that_arrives_many_times_at_once_holds_once(tmp_path: Path) -> None:
-    store = open_ledger(tmp_path / "gas.db")
-    store.set_budget(budget(1000))
+async def test_a_request_that_arrives_many_times_at_once_holds_once(
+    writer: Writer, ledger: Ledger
+) -> None:
+    await writer.apply(Limit(budget(1000)))
+    asked = (writer.apply(Reserve(reservation("r", 10))) for _ in range(CALLERS))
 
-    names = _at_once(lambda _: store.reserve(reservation("r", 10)).name)
+    holds = await asyncio.gather(*asked)
 
-    assert len(set(names)) == 1
-    assert store.budgets(ACCOUNT)[0].gas_spent == 10
+    assert len({hold.name for hold in holds}) == 1
+    assert ledger.budgets(ACCOUNT)[0].gas_spent == 10
 
 
-def test_either_the_settlement_or_the_release_wins(tmp_path: Path) -> None:
-    store = open_ledger(tmp_path / "gas.db")
-    store.set_budget(budget(1000))
-    name = store.reserve(reservation("r", 10)).name
+async def test_either_the_settlement_or_the_release_wins(writer: Writer, ledger: Ledger) -> None:
+    await writer.apply(Limit(budget(1000)))
+    name = (await writer.apply(Reserve(reservation("r", 10)))).name
+    ends = [Settle(name, tokens(4)), Release(name)] * CALLERS
 
-    def end(thread: int) -> str:
-        if thread % 2:
-            return _outcome(lambda: store.settle(name, tokens(4)))
-        return _outcome(lambda: store.release(name))
+    outcomes = set(await asyncio.gather(*(_outcome(writer.apply(end)) for end in ends)))
 
-    outcomes = set(_at_once(end))
-
-    state = store.reserve(reservation("r", 10)).state
+    state = ledger.reserve(reservation("r", 10)).state
     loser = HoldSettled.reason if state is HoldState.SETTLED else HoldReleased.reason
     assert outcomes == {"", loser}
-    assert _spent(store) == (4 if state is HoldState.SETTLED else 0)
+    assert ledger.budgets(ACCOUNT)[0].gas_spent == (4 if state is HoldState.SETTLED else 0)
 
 
-def _at_once(work: Callable[[int], Result]) -> list[Result]:
-    """Run something in every thread, and start them together."""
-    start = Barrier(THREADS)
+async def test_a_caller_that_goes_away_does_not_take_its_batch_with_it(
+    writer: Writer, ledger: Ledger
+) -> None:
+    await writer.apply(Limit(budget(1000)))
+    asked = [
+        asyncio.ensure_future(writer.apply(Reserve(reservation(f"r{number}", 10))))
+        for number in range(CALLERS)
+    ]
+    await asyncio.sleep(0)
+    asked[0].cancel()
 
-    def run(thread: int) -> Result:
-        start.wait(10)
-        return work(thread)
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(run, range(THREADS)))
+    assert sum(isinstance(outcome, BaseException) for outcome in outcomes) == 1
 
 
-def _outcome(call: Callable[[], object]) -> str:
+async def _outcome(call: Awaitable[object]) -> str:
     try:
-        call()
+        await call
     except ServiceError as error:
         return error.reason
     return ""
-
-
-def _spent(store: LedgerStore) -> int:
-    return store.budgets(ACCOUNT)[0].gas_spent

@@ -5,7 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import islice
 from pathlib import Path
+from threading import Timer
 from typing import Any, TypeAlias
 
 import grpc
@@ -21,20 +23,21 @@ from chassis.fields import page_token
 from chassis.server import Hosted
 from gas.service import CALLERS, DESCRIPTOR, GasService, hosted
 from tests.contracts.contract import error_info
-from tests.gas.ledgers import ACCOUNT, MODEL, PRICES, open_ledger, uuids
+from tests.gas.ledgers import ACCOUNT, MODEL, PRICES, hold_names, open_ledger
 from tests.grpc_fixtures import StubAs
 
 Stub: TypeAlias = gas_pb2_grpc.GasServiceStub
 
 UUID = str(uuid.UUID(int=7, version=4))
 # The first hold that is made has the first of these names, so that some requests meet it.
-HOLDS = [f"holds/{name}" for name, _ in zip(uuids(1), range(3), strict=False)]
+HOLDS = list(islice(hold_names(1), 3))
 TEXTS = st.one_of(
     st.sampled_from([ACCOUNT, MODEL, f"runs/{UUID}", *HOLDS, "r", page_token(ACCOUNT, MODEL)]),
     st.text(max_size=300),
     st.binary(max_size=30).map(lambda content: page_token(content.decode("latin-1"), "x")),
 )
-INTEGERS = {
+PRIMITIVES: dict[int, st.SearchStrategy[object]] = {
+    FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
     FieldDescriptor.CPPTYPE_INT32: st.sampled_from([0, 1, -1, 2**31 - 1, -(2**31)]),
     FieldDescriptor.CPPTYPE_INT64: st.integers(0, 99)
     | st.sampled_from([-1, 10**15, 2**53 - 1, 2**53, 2**63 - 1, -(2**63)]),
@@ -51,7 +54,7 @@ def messages(kind: type[Message], *, depth: int = 3) -> st.SearchStrategy[Messag
         if field.message_type:
             one = messages(GetMessageClass(field.message_type), depth=depth - 1)
         else:
-            one = INTEGERS.get(field.cpp_type, TEXTS)
+            one = PRIMITIVES.get(field.cpp_type, TEXTS)
         return st.lists(one, max_size=18) if field.is_repeated else one
 
     fields = kind.DESCRIPTOR.fields if depth else ()
@@ -67,7 +70,7 @@ def hosted_service(
 
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(open_ledger(path), PRICES))
+        yield hosted(GasService(open_ledger(path).store, PRICES))
 
     return build
 
@@ -93,8 +96,12 @@ def _reason(stub: Stub, method: str, request: Message) -> str:
     try:
         answer = getattr(stub, method)(request, timeout=20)
         if isinstance(answer, grpc.Call):
+            # A stream that does not fail at once goes on until it is cancelled.
+            Timer(0.05, answer.cancel).start()
             list(answer)  # type: ignore[call-overload]  # a stream of responses
     except grpc.RpcError as error:
+        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.CANCELLED:
+            return ""
         reason = error_info(error).reason
         assert reason, f"{method} failed without a reason: {error}"
         return reason

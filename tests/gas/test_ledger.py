@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chassis.errors import InvalidField
 from gas import ledger
-from gas.errors import BudgetExceeded
+from gas.errors import BudgetExceeded, HoldOpen
 from gas.ledger import Budget, Charge, Consumption, Hold, HoldState, Origin, Period, Receipt
 from gas.prices import Meter, Tariff, Usage
 from tests.gas.ledgers import ACCOUNT, MODEL, budget, reservation, tokens
 
 NOW = datetime(2026, 3, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+HOLD = Hold(
+    name="holds/1",
+    reservation=reservation("r", 10),
+    tariff=Tariff("v", {Meter.INPUT_TOKENS: 1000}),
+    gas=10,
+    create_time=NOW,
+    expire_time=NOW + ledger.HOLD_LIFE,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,15 +64,61 @@ def test_a_hold_of_exactly_what_is_left_fits() -> None:
 
 
 def test_a_charge_is_cut_to_its_hold() -> None:
-    hold = Hold("holds/1", reservation("r", 10), Tariff("v", {Meter.INPUT_TOKENS: 1000}), 10, NOW)
-
-    assert ledger.settle(hold, tokens(11)).charged_gas == 10
+    assert ledger.settle(HOLD, tokens(11), now=NOW).charged_gas == 10
 
 
 def test_a_settled_hold_spends_its_charge_alone() -> None:
-    hold = Hold("holds/1", reservation("r", 10), Tariff("v", {Meter.INPUT_TOKENS: 1000}), 10, NOW)
+    assert ledger.settle(HOLD, tokens(3), now=NOW).gas_spent == 3
 
-    assert ledger.settle(hold, tokens(3)).gas_spent == 3
+
+def test_a_hold_that_stays_open_spends_all_of_it_and_charges_a_part() -> None:
+    hold = ledger.settle(HOLD, tokens(3), now=NOW, keep_open=True)
+
+    assert (hold.state, hold.gas_spent, hold.charged_gas) == (HoldState.OPEN, 10, 3)
+
+
+def test_settling_with_keep_open_gives_another_life() -> None:
+    later = NOW + timedelta(minutes=50)
+
+    hold = ledger.settle(HOLD, tokens(3), now=later, keep_open=True)
+
+    assert hold.expire_time == later + ledger.HOLD_LIFE
+
+
+def test_a_report_that_comes_late_does_not_take_a_charge_back() -> None:
+    hold = ledger.settle(HOLD, tokens(7), now=NOW, keep_open=True)
+
+    assert ledger.settle(hold, tokens(3), now=NOW, keep_open=True).charged_gas == 7
+
+
+def test_an_expired_hold_is_charged_in_full() -> None:
+    assert ledger.expire(HOLD).charged_gas == 10
+
+
+def test_a_late_settlement_corrects_the_charge_of_an_expired_hold() -> None:
+    hold = ledger.settle(ledger.expire(HOLD), tokens(3), now=NOW)
+
+    assert (hold.state, hold.charged_gas) == (HoldState.SETTLED, 3)
+
+
+def test_a_release_leaves_what_was_reported() -> None:
+    hold = ledger.settle(HOLD, tokens(3), now=NOW, keep_open=True)
+
+    released = ledger.release(ledger.expire(hold))
+
+    assert (released.state, released.charged_gas) == (HoldState.RELEASED, 3)
+
+
+def test_no_more_is_refunded_than_was_charged() -> None:
+    hold = ledger.refund(ledger.settle(HOLD, tokens(7), now=NOW), 5)
+
+    with pytest.raises(InvalidField):
+        ledger.refund(hold, 3)
+
+
+def test_what_may_still_be_charged_is_not_refunded() -> None:
+    with pytest.raises(HoldOpen):
+        ledger.refund(ledger.expire(HOLD), 1)
 
 
 def test_a_receipt_has_the_documented_bytes() -> None:
@@ -89,16 +144,6 @@ def test_an_empty_receipt_has_every_key() -> None:
 
 def test_sums_of_amounts_stop_before_they_overflow() -> None:
     full = (Usage(Meter.INPUT_TOKENS, ledger.AMOUNT_SUM_MAX - 1),)
-    hold = Hold(
-        "holds/1",
-        reservation("r"),
-        Tariff("v", {}),
-        0,
-        NOW,
-        state=HoldState.SETTLED,
-        charged_usages=tokens(2),
-    )
-
-    summed = ledger.consume(Consumption(ACCOUNT, MODEL, full), hold)
+    summed = ledger.consume(Consumption(ACCOUNT, MODEL, full), tokens(2), 2, is_first=True)
 
     assert summed.usages == (Usage(Meter.INPUT_TOKENS, ledger.AMOUNT_SUM_MAX),)

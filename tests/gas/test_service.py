@@ -2,71 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 import pytest
 
 from actionvm.action.v1.action_pb2 import Usage
 from actionvm.gas.v1 import gas_pb2 as pb
-from actionvm.gas.v1 import gas_pb2_grpc
 from chassis.canonical import canonical_json, sha256_hex
 from chassis.fields import page_token
-from chassis.server import Hosted
-from gas.service import GasService, hosted
-from tests.contracts.contract import bad_request, error_info
-from tests.gas.ledgers import ACCOUNT, MODEL, PRICES, open_ledger
+from tests.gas.calls import Stub, bad_field, limit, reason, reserve, used
+from tests.gas.ledgers import ACCOUNT, MODEL, PRICES
 from tests.grpc_fixtures import StubAs
-
-Stub: TypeAlias = gas_pb2_grpc.GasServiceStub
-
-SEEDS = iter(range(10**6))
-
-
-@pytest.fixture(scope="module")
-def hosted_service(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[], AbstractAsyncContextManager[Hosted]]:
-    path = tmp_path_factory.mktemp("gas") / "gas.db"
-
-    @asynccontextmanager
-    async def build() -> AsyncIterator[Hosted]:
-        store = await asyncio.to_thread(open_ledger, path)
-        yield hosted(GasService(store, PRICES))
-
-    return build
-
-
-@pytest.fixture(scope="module")
-def grpc_stub_cls() -> type[Stub]:
-    return Stub
-
-
-@pytest.fixture
-def runtime(grpc_stub_as: StubAs) -> Stub:
-    stub: Stub = grpc_stub_as("runtime")
-    return stub
-
-
-@pytest.fixture
-def account(grpc_stub: Stub) -> str:
-    """Return an account that no other test knows, with 100 gas a day."""
-    name = f"agents/a{next(SEEDS)}"
-    grpc_stub.SetBudget(pb.SetBudgetRequest(budget=_budget(name, 100)))
-    return name
 
 
 def test_a_reservation_is_held_and_charged(runtime: Stub, account: str) -> None:
-    reserve = _reserve(account, 30)
-    hold = runtime.ReserveGas(reserve).hold
+    request = reserve(account, 30)
+    hold = runtime.ReserveGas(request).hold
     assert (hold.state, hold.gas, hold.charged_gas) == (pb.Hold.STATE_OPEN, 30, 0)
-    assert (hold.account, hold.run, hold.item) == (account, reserve.run, MODEL)
+    assert (hold.account, hold.run, hold.item) == (account, request.run, MODEL)
 
-    settled = runtime.SettleGas(pb.SettleGasRequest(hold=hold.name, usages=[_tokens(12)])).hold
+    settled = runtime.SettleGas(pb.SettleGasRequest(hold=hold.name, usages=[used(12)])).hold
 
     assert (settled.state, settled.charged_gas) == (pb.Hold.STATE_SETTLED, 12)
 
@@ -75,11 +33,11 @@ def test_a_receipt_can_be_verified_from_its_fields(
     runtime: Stub,
     account: str,
 ) -> None:
-    reserve = _reserve(account, 30)
-    hold = runtime.ReserveGas(reserve).hold
-    runtime.SettleGas(pb.SettleGasRequest(hold=hold.name, usages=[_tokens(12)]))
+    request = reserve(account, 30)
+    hold = runtime.ReserveGas(request).hold
+    runtime.SettleGas(pb.SettleGasRequest(hold=hold.name, usages=[used(12)]))
 
-    receipt = runtime.CloseRun(pb.CloseRunRequest(run=reserve.run, account=account)).receipt
+    receipt = runtime.CloseRun(pb.CloseRunRequest(run=request.run, account=account)).receipt
 
     content = canonical_json(
         {
@@ -110,9 +68,9 @@ def test_budgets_of_both_origins_apply_together(
     runtime: Stub,
     account: str,
 ) -> None:
-    manifest = _budget(account, 40, origin=pb.Budget.ORIGIN_MANIFEST)
+    manifest = limit(account, 40, origin=pb.Budget.ORIGIN_MANIFEST)
     runtime.SetBudget(pb.SetBudgetRequest(budget=manifest))
-    runtime.ReserveGas(_reserve(account, 15))
+    runtime.ReserveGas(reserve(account, 15))
 
     answer = runtime.GetBudget(pb.GetBudgetRequest(account=account))
 
@@ -122,8 +80,8 @@ def test_budgets_of_both_origins_apply_together(
 
 def test_usage_pages_have_every_row_once(grpc_stub: Stub, runtime: Stub, account: str) -> None:
     for name in "cab":
-        hold = runtime.ReserveGas(_reserve(account, 1, item=f"model local/{name}")).hold
-        runtime.SettleGas(pb.SettleGasRequest(hold=hold.name, usages=[_tokens(1)]))
+        hold = runtime.ReserveGas(reserve(account, 1, item=f"model local/{name}")).hold
+        runtime.SettleGas(pb.SettleGasRequest(hold=hold.name, usages=[used(1)]))
     items, token = [], ""
     for _ in range(3):
         page = grpc_stub.ListUsage(
@@ -145,32 +103,32 @@ def test_the_price_table_is_listed_with_its_version(grpc_stub: Stub) -> None:
 
 
 def test_an_item_without_a_price_is_refused(runtime: Stub, account: str) -> None:
-    request = _reserve(account, 1, item="model cloud/x")
+    request = reserve(account, 1, item="model cloud/x")
 
-    assert _reason(runtime.ReserveGas, request) == "PRICE_NOT_FOUND"
+    assert reason(runtime.ReserveGas, request) == "PRICE_NOT_FOUND"
 
 
 def test_an_account_without_a_budget_may_not_spend(runtime: Stub) -> None:
-    assert _reason(runtime.ReserveGas, _reserve("agents/poor", 1)) == "BUDGET_MISSING"
+    assert reason(runtime.ReserveGas, reserve("agents/poor", 1)) == "BUDGET_MISSING"
 
 
 def test_a_closed_run_may_not_spend(runtime: Stub, account: str) -> None:
-    request = _reserve(account, 1)
+    request = reserve(account, 1)
     runtime.CloseRun(pb.CloseRunRequest(run=request.run, account=account))
 
-    assert _reason(runtime.ReserveGas, request) == "RUN_CLOSED"
+    assert reason(runtime.ReserveGas, request) == "RUN_CLOSED"
 
 
 def test_a_hold_above_the_budget_is_refused(runtime: Stub, account: str) -> None:
-    assert _reason(runtime.ReserveGas, _reserve(account, 101)) == "BUDGET_EXCEEDED"
+    assert reason(runtime.ReserveGas, reserve(account, 101)) == "BUDGET_EXCEEDED"
 
 
 def test_a_request_id_stands_for_one_content(runtime: Stub, account: str) -> None:
-    request = _reserve(account, 1)
+    request = reserve(account, 1)
     runtime.ReserveGas(request)
     request.usages[0].amount = 2
 
-    assert _reason(runtime.ReserveGas, request) == "REQUEST_ID_REUSED"
+    assert reason(runtime.ReserveGas, request) == "REQUEST_ID_REUSED"
 
 
 @pytest.mark.parametrize(
@@ -184,27 +142,27 @@ def test_an_unknown_hold_is_refused(
 ) -> None:
     request = request_class(hold=f"holds/{uuid.UUID(int=7, version=4)}")
 
-    assert _reason(getattr(runtime, method), request) == "HOLD_NOT_FOUND"
+    assert reason(getattr(runtime, method), request) == "HOLD_NOT_FOUND"
 
 
 def test_a_released_hold_is_not_charged(runtime: Stub, account: str) -> None:
-    name = runtime.ReserveGas(_reserve(account, 1)).hold.name
+    name = runtime.ReserveGas(reserve(account, 1)).hold.name
     runtime.ReleaseGas(pb.ReleaseGasRequest(hold=name))
 
-    assert _reason(runtime.SettleGas, pb.SettleGasRequest(hold=name)) == "HOLD_RELEASED"
+    assert reason(runtime.SettleGas, pb.SettleGasRequest(hold=name)) == "HOLD_RELEASED"
 
 
 def test_a_charged_hold_is_not_given_back(runtime: Stub, account: str) -> None:
-    name = runtime.ReserveGas(_reserve(account, 1)).hold.name
+    name = runtime.ReserveGas(reserve(account, 1)).hold.name
     runtime.SettleGas(pb.SettleGasRequest(hold=name))
 
-    assert _reason(runtime.ReleaseGas, pb.ReleaseGasRequest(hold=name)) == "HOLD_SETTLED"
+    assert reason(runtime.ReleaseGas, pb.ReleaseGasRequest(hold=name)) == "HOLD_SETTLED"
 
 
 def test_an_account_that_never_had_a_budget_is_unknown(runtime: Stub) -> None:
     request = pb.GetBudgetRequest(account="agents/nobody")
 
-    assert _reason(runtime.GetBudget, request) == "ACCOUNT_NOT_FOUND"
+    assert reason(runtime.GetBudget, request) == "ACCOUNT_NOT_FOUND"
 
 
 @pytest.mark.parametrize(
@@ -214,13 +172,13 @@ def test_an_account_that_never_had_a_budget_is_unknown(runtime: Stub) -> None:
 def test_nobody_sets_the_budget_of_another_origin(
     grpc_stub_as: StubAs, caller: str, origin: int
 ) -> None:
-    request = pb.SetBudgetRequest(budget=_budget(ACCOUNT, 1, origin=origin))
+    request = pb.SetBudgetRequest(budget=limit(ACCOUNT, 1, origin=origin))
 
-    assert _reason(grpc_stub_as(caller).SetBudget, request) == "METHOD_DENIED"
+    assert reason(grpc_stub_as(caller).SetBudget, request) == "METHOD_DENIED"
 
 
 def test_an_operator_does_not_spend(grpc_stub: Stub) -> None:
-    assert _reason(grpc_stub.ReserveGas, _reserve(ACCOUNT, 1)) == "METHOD_DENIED"
+    assert reason(grpc_stub.ReserveGas, reserve(ACCOUNT, 1)) == "METHOD_DENIED"
 
 
 def test_a_stranger_is_refused(
@@ -228,11 +186,11 @@ def test_a_stranger_is_refused(
 ) -> None:
     stub = Stub(grpc_create_channel("stolen"))
 
-    assert _reason(stub.GetPriceTable, pb.GetPriceTableRequest()) == "TOKEN_INVALID"
+    assert reason(stub.GetPriceTable, pb.GetPriceTableRequest()) == "TOKEN_INVALID"
 
 
 def test_what_a_later_release_brings_says_so(grpc_stub: Stub) -> None:
-    assert _reason(grpc_stub.RefundGas, pb.RefundGasRequest()) == "NOT_IMPLEMENTED"
+    assert reason(grpc_stub.ListReports, pb.ListReportsRequest()) == "NOT_IMPLEMENTED"
 
 
 # --- Fields --------------------------------------------------------------------------------------
@@ -241,31 +199,9 @@ HOLD = f"holds/{uuid.UUID(int=7, version=4)}"
 RUN = f"runs/{uuid.UUID(int=7, version=4)}"
 
 
-def _tokens(amount: int, meter: int = Usage.METER_INPUT_TOKENS) -> Usage:
-    return Usage(meter=meter, amount=amount)  # type: ignore[arg-type]  # also unknown ones
-
-
-def _budget(
-    name: str,
-    gas_limit: int,
-    *,
-    origin: int = pb.Budget.ORIGIN_OPERATOR,
-    period: int = pb.Budget.PERIOD_DAY,
-) -> pb.Budget:
-    return pb.Budget(account=name, origin=origin, period=period, gas_limit=gas_limit)  # type: ignore[arg-type]  # also unknown ones
-
-
-def _reserve(name: str, gas: int, *, item: str = MODEL) -> pb.ReserveGasRequest:
-    seed = next(SEEDS)
-    run = f"runs/{uuid.UUID(int=1000 + seed, version=4)}"
-    return pb.ReserveGasRequest(
-        request_id=f"r{seed}", account=name, run=run, item=item, usages=[_tokens(gas)]
-    )
-
-
 def _reserve_with(**changes: object) -> pb.ReserveGasRequest:
     good = {"request_id": "r", "account": ACCOUNT, "run": RUN, "item": MODEL}
-    return pb.ReserveGasRequest(**{**good, "usages": [_tokens(1)], **changes})  # type: ignore[arg-type]  # any field
+    return pb.ReserveGasRequest(**{**good, "usages": [used(1)], **changes})  # type: ignore[arg-type]  # any field
 
 
 BAD_FIELDS = [
@@ -279,28 +215,28 @@ BAD_FIELDS = [
     ("ReserveGas", _reserve_with(item="model *"), "item"),
     ("ReserveGas", _reserve_with(item="model " + "x" * 129), "item"),
     ("ReserveGas", _reserve_with(usages=[]), "usages"),
-    ("ReserveGas", _reserve_with(usages=[_tokens(1)] * 17), "usages"),
-    ("ReserveGas", _reserve_with(usages=[_tokens(1), _tokens(2)]), "usages[1].meter"),
-    ("ReserveGas", _reserve_with(usages=[_tokens(1, meter=0)]), "usages[0].meter"),
-    ("ReserveGas", _reserve_with(usages=[_tokens(1, meter=99)]), "usages[0].meter"),
-    ("ReserveGas", _reserve_with(usages=[_tokens(-1)]), "usages[0].amount"),
-    ("ReserveGas", _reserve_with(usages=[_tokens(2**53)]), "usages[0].amount"),
+    ("ReserveGas", _reserve_with(usages=[used(1)] * 17), "usages"),
+    ("ReserveGas", _reserve_with(usages=[used(1), used(2)]), "usages[1].meter"),
+    ("ReserveGas", _reserve_with(usages=[used(1, meter=0)]), "usages[0].meter"),
+    ("ReserveGas", _reserve_with(usages=[used(1, meter=99)]), "usages[0].meter"),
+    ("ReserveGas", _reserve_with(usages=[used(-1)]), "usages[0].amount"),
+    ("ReserveGas", _reserve_with(usages=[used(2**53)]), "usages[0].amount"),
     ("SettleGas", pb.SettleGasRequest(hold="holds/1"), "hold"),
-    ("SettleGas", pb.SettleGasRequest(hold=HOLD, usages=[_tokens(-1)]), "usages[0].amount"),
+    ("SettleGas", pb.SettleGasRequest(hold=HOLD, usages=[used(-1)]), "usages[0].amount"),
     ("ReleaseGas", pb.ReleaseGasRequest(), "hold"),
     ("CloseRun", pb.CloseRunRequest(account=ACCOUNT), "run"),
     ("CloseRun", pb.CloseRunRequest(run=RUN), "account"),
     ("GetReceipt", pb.GetReceiptRequest(run=f"{RUN}\n"), "run"),
-    ("QuoteGas", pb.QuoteGasRequest(usages=[_tokens(1)]), "item"),
+    ("QuoteGas", pb.QuoteGasRequest(usages=[used(1)]), "item"),
     ("QuoteGas", pb.QuoteGasRequest(item=MODEL), "usages"),
-    ("QuoteGas", pb.QuoteGasRequest(item=MODEL, usages=[_tokens(2**53 - 1)]), "usages"),
+    ("QuoteGas", pb.QuoteGasRequest(item=MODEL, usages=[used(2**53 - 1)]), "usages"),
     ("GetBudget", pb.GetBudgetRequest(account="agents/Ä"), "account"),
     ("SetBudget", pb.SetBudgetRequest(), "budget"),
-    ("SetBudget", pb.SetBudgetRequest(budget=_budget("x", 1)), "budget.account"),
-    ("SetBudget", pb.SetBudgetRequest(budget=_budget(ACCOUNT, 0)), "budget.gas_limit"),
-    ("SetBudget", pb.SetBudgetRequest(budget=_budget(ACCOUNT, 10**15 + 1)), "budget.gas_limit"),
-    ("SetBudget", pb.SetBudgetRequest(budget=_budget(ACCOUNT, 1, origin=9)), "budget.origin"),
-    ("SetBudget", pb.SetBudgetRequest(budget=_budget(ACCOUNT, 1, period=0)), "budget.period"),
+    ("SetBudget", pb.SetBudgetRequest(budget=limit("x", 1)), "budget.account"),
+    ("SetBudget", pb.SetBudgetRequest(budget=limit(ACCOUNT, 0)), "budget.gas_limit"),
+    ("SetBudget", pb.SetBudgetRequest(budget=limit(ACCOUNT, 10**15 + 1)), "budget.gas_limit"),
+    ("SetBudget", pb.SetBudgetRequest(budget=limit(ACCOUNT, 1, origin=9)), "budget.origin"),
+    ("SetBudget", pb.SetBudgetRequest(budget=limit(ACCOUNT, 1, period=0)), "budget.period"),
 ]
 BAD_LISTINGS = [
     (pb.ListUsageRequest(page_size=-1), "page_size"),
@@ -319,7 +255,7 @@ def test_a_bad_field_is_named(
     request_: object,
     field: str,
 ) -> None:
-    assert _bad_field(getattr(runtime, method), request_) == field
+    assert bad_field(getattr(runtime, method), request_) == field
 
 
 @pytest.mark.parametrize(("request_", "field"), BAD_LISTINGS)
@@ -328,26 +264,13 @@ def test_a_bad_field_of_a_listing_is_named(
     request_: pb.ListUsageRequest,
     field: str,
 ) -> None:
-    assert _bad_field(grpc_stub.ListUsage, request_) == field
+    assert bad_field(grpc_stub.ListUsage, request_) == field
 
 
 def test_a_run_is_paid_by_one_account(runtime: Stub, account: str) -> None:
-    run = _reserve(account, 1).run
+    run = reserve(account, 1).run
     runtime.CloseRun(pb.CloseRunRequest(run=run, account=account))
 
     request = pb.CloseRunRequest(run=run, account=ACCOUNT)
 
-    assert _bad_field(runtime.CloseRun, request) == "account"
-
-
-def _reason(method: Callable[..., object], request: object) -> str:
-    with pytest.raises(grpc.RpcError) as failed:
-        method(request, timeout=20)
-    return error_info(failed.value).reason
-
-
-def _bad_field(method: Callable[..., object], request: object) -> str:
-    with pytest.raises(grpc.RpcError) as failed:
-        method(request, timeout=20)
-    (field,) = bad_request(failed.value)
-    return field
+    assert bad_field(runtime.CloseRun, request) == "account"

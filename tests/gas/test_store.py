@@ -1,29 +1,24 @@
-"""The ledger must agree with a dictionary, whatever is asked of it and in whatever order."""
+"""Every ledger does what the contract says: one suite for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    initialize,
-    invariant,
-    rule,
-)
+from hypothesis.stateful import run_state_machine_as_test
+from sqlalchemy import Engine
 
-from chassis.database import open_memory_database
-from chassis.errors import InvalidField, RequestIdReused
-from gas.errors import BudgetExceeded, BudgetMissing, HoldReleased, HoldSettled, RunClosed
-from gas.ledger import HoldState, Origin, Period, Reservation
+from gas import entries
+from gas.book import Book
+from gas.database import open_ledger_database
+from gas.errors import BudgetExceeded, LedgerFenced
+from gas.ledger import HoldState, Period
+from gas.operations import Operation, Reserve
 from gas.prices import Meter, PriceTable
-from gas.store import TABLES
 from tests.gas.ledgers import (
     ACCOUNT,
     MODEL,
@@ -35,224 +30,64 @@ from tests.gas.ledgers import (
     run_name,
     tokens,
 )
-
-ACCOUNTS = st.sampled_from([ACCOUNT, "agents/other"])
-RUNS = st.integers(1, 3).map(run_name)
-GAS = st.integers(0, 12)
-STEPS = st.sampled_from([timedelta(minutes=25), timedelta(hours=3), timedelta(days=1)])
-
-# What two moments of one period have in common, as an oracle for `period_start`.
-PREFIX = {Period.TOTAL: 0, Period.MONTH: 7, Period.DAY: 10, Period.HOUR: 13}
+from tests.gas.machine import LedgerMachine
+from tests.gas.postgres import Postgres, PostgresMissing, running_postgres
 
 
-@dataclass
-class HoldModel:
-    """What the dictionary knows of a hold."""
-
-    name: str
-    reservation: Reservation
-    gas: int
-    time: datetime
-    state: HoldState = HoldState.OPEN
-    charged: int = 0
-
-    @property
-    def spent(self) -> int:
-        """Return what it takes from the budgets."""
-        return {HoldState.OPEN: self.gas, HoldState.SETTLED: self.charged}.get(self.state, 0)
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    try:
+        with running_postgres(fsync=False) as server:
+            yield server
+    except PostgresMissing as missing:
+        pytest.skip(str(missing))
 
 
-class LedgerMachine(RuleBasedStateMachine):
-    """Does the same to a ledger and to dictionaries."""
-
-    holds: Bundle[HoldModel] = Bundle("holds")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.engine = open_memory_database(TABLES)
-        self.clock = HandSetClock()
-        self.dice = random.Random(1)
-        self.restart()
-        self.limits: dict[tuple[str, Origin], tuple[Period, int]] = {}
-        # Lowering a limit may leave an account above it; nothing else may.
-        self.ceilings: dict[tuple[str, Origin], int] = {}
-        self.known: dict[str, HoldModel] = {}
-        self.runs: dict[str, str] = {}
-        self.closed: set[str] = set()
-        self.charged: dict[str, list[int]] = {}
-
-    def teardown(self) -> None:
-        self.engine.dispose()
-
-    @rule()
-    def restart(self) -> None:
-        self.store = open_ledger(engine=self.engine, clock=self.clock, dice=self.dice)
-
-    @rule(step=STEPS)
-    def wait(self, step: timedelta) -> None:
-        self.clock.advance(step)
-
-    @initialize(gas_limit=st.integers(5, 40))
-    def start_with_a_budget(self, gas_limit: int) -> None:
-        self.set_budget(ACCOUNT, Origin.MANIFEST, Period.TOTAL, gas_limit)
-
-    @rule(
-        account=ACCOUNTS,
-        origin=st.sampled_from(Origin),
-        period=st.sampled_from(Period),
-        gas_limit=st.integers(1, 60),
-    )
-    def set_budget(self, account: str, origin: Origin, period: Period, gas_limit: int) -> None:
-        asked = budget(gas_limit, account=account, origin=origin, period=period)
-        answer = self.store.set_budget(asked)
-        spent = self.spent(account, period)
-        self.limits[account, origin] = (period, gas_limit)
-        self.ceilings[account, origin] = max(gas_limit, spent)
-        assert (answer.gas_limit, answer.gas_spent) == (gas_limit, spent)
-
-    @rule(target=holds, account=ACCOUNTS, run=RUNS, gas=GAS)
-    def reserve(self, account: str, run: str, gas: int) -> HoldModel:
-        asked = reservation(f"r{len(self.known)}", gas, account=account, run=run)
-        hold = HoldModel("", asked, gas, self.clock.now())
-        error = self.expected_refusal(asked, gas)
-        if error:
-            with pytest.raises(error):
-                self.store.reserve(asked)
-            return hold
-        hold.name = self.store.reserve(asked).name
-        self.known[asked.request_id] = hold
-        self.runs[run] = account
-        return hold
-
-    def expected_refusal(self, asked: Reservation, gas: int) -> type[Exception] | None:
-        account = asked.account
-        if self.runs.get(asked.run, account) != account:
-            return InvalidField
-        if asked.run in self.closed:
-            return RunClosed
-        limits = [limit for (owner, _), limit in self.limits.items() if owner == account]
-        if not limits:
-            return BudgetMissing
-        left = min(max(0, limit - self.spent(account, period)) for period, limit in limits)
-        return BudgetExceeded if gas > left else None
-
-    @rule(hold=holds)
-    def repeat_with_other_content(self, hold: HoldModel) -> None:
-        if hold.name:
-            other = reservation(hold.reservation.request_id, hold.gas + 1)
-            with pytest.raises(RequestIdReused):
-                self.store.reserve(other)
-
-    @rule(hold=holds, gas=GAS)
-    def settle(self, hold: HoldModel, gas: int) -> None:
-        if not hold.name:
-            return
-        if hold.state is HoldState.RELEASED:
-            with pytest.raises(HoldReleased):
-                self.store.settle(hold.name, tokens(gas))
-            return
-        if hold.state is HoldState.OPEN:
-            hold.state, hold.charged = HoldState.SETTLED, min(gas, hold.gas)
-            self.charged.setdefault(hold.reservation.run, []).append(hold.charged)
-        assert self.store.settle(hold.name, tokens(gas)).charged_gas == hold.charged
-
-    @rule(hold=consumes(holds))
-    def release(self, hold: HoldModel) -> None:
-        if not hold.name:
-            return
-        if hold.state is HoldState.SETTLED:
-            with pytest.raises(HoldSettled):
-                self.store.release(hold.name)
-            return
-        hold.state = HoldState.RELEASED
-        assert self.store.release(hold.name).gas_spent == 0
-
-    @rule(run=RUNS, account=ACCOUNTS)
-    def close_run(self, run: str, account: str) -> None:
-        if self.runs.setdefault(run, account) != account:
-            with pytest.raises(InvalidField):
-                self.store.close_run(run, account)
-            return
-        self.closed.add(run)
-        for hold in self.known.values():
-            if hold.reservation.run == run and hold.state is HoldState.OPEN:
-                hold.state = HoldState.RELEASED
-        assert self.store.close_run(run, account) == self.store.receipt(run)
-
-    @invariant()
-    def every_hold_is_as_the_dictionary_has_it(self) -> None:
-        for hold in self.known.values():
-            found = self.store.reserve(hold.reservation)
-            assert (found.name, found.gas, found.state, found.charged_gas) == (
-                hold.name,
-                hold.gas,
-                hold.state,
-                hold.charged,
-            )
-
-    @invariant()
-    def no_account_is_ever_overspent(self) -> None:
-        for account in {account for account, _ in self.limits}:
-            for found in self.store.budgets(account):
-                assert found.gas_spent == self.spent(account, found.period)
-                assert found.gas_spent <= self.ceilings[account, found.origin]
-
-    @invariant()
-    def every_receipt_has_the_charges_of_its_run_in_order(self) -> None:
-        for run, account in self.runs.items():
-            receipt = self.store.receipt(run)
-            assert receipt.account == account
-            assert [charge.gas for charge in receipt.charges] == self.charged.get(run, [])
-
-    @invariant()
-    def usage_has_what_was_charged(self) -> None:
-        rows = self.store.consumptions(account="", after=None, limit=10)
-        for account in (ACCOUNT, "agents/other"):
-            charged = [
-                hold.charged
-                for hold in self.known.values()
-                if hold.reservation.account == account and hold.state is HoldState.SETTLED
-            ]
-            found = [(row.gas, row.charge_count) for row in rows if row.account == account]
-            assert found == ([(sum(charged), len(charged))] if charged else [])
-
-    def spent(self, account: str, period: Period) -> int:
-        length = PREFIX[period]
-        now = self.clock.now().isoformat()[:length]
-        return sum(
-            hold.spent
-            for hold in self.known.values()
-            if hold.reservation.account == account and hold.time.isoformat()[:length] == now
-        )
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    is_file = request.param == "sqlite"
+    url = "" if is_file else request.getfixturevalue("postgres").fresh_database()
+    engine = open_ledger_database(tmp_path / "gas.db", url)
+    yield engine
+    engine.dispose()
 
 
-TestLedgerMachine = LedgerMachine.TestCase
-TestLedgerMachine.settings = settings(stateful_step_count=25)
+def test_a_ledger_in_sqlite_agrees_with_dictionaries() -> None:
+    run_state_machine_as_test(LedgerMachine, settings=settings(stateful_step_count=25))
 
 
-def test_a_hold_keeps_the_prices_of_its_moment() -> None:
-    engine = open_memory_database(TABLES)
-    before, after = open_ledger(engine=engine), open_ledger(engine=engine, prices=PriceTable({}))
+def test_a_ledger_in_postgres_agrees_with_dictionaries(postgres: Postgres) -> None:
+    class PostgresMachine(LedgerMachine):
+        def open_engine(self) -> Engine:
+            return open_ledger_database(Path(), postgres.fresh_database())
+
+    few = settings(stateful_step_count=25, max_examples=8)
+    run_state_machine_as_test(PostgresMachine, settings=few)
+
+
+def test_a_hold_keeps_the_prices_of_its_moment(engine: Engine) -> None:
+    before = open_ledger(engine=engine)
     before.set_budget(budget(100))
     hold = before.reserve(reservation("r", 10))
+    after = open_ledger(engine=engine, prices=PriceTable({}))
 
     settled = after.settle(hold.name, tokens(7))
 
     assert (settled.charged_gas, settled.tariff.version) == (7, PRICES.version)
 
 
-def test_a_repeated_request_needs_no_price_any_more() -> None:
-    engine = open_memory_database(TABLES)
-    before, after = open_ledger(engine=engine), open_ledger(engine=engine, prices=PriceTable({}))
+def test_a_repeated_request_needs_no_price_any_more(engine: Engine) -> None:
+    before = open_ledger(engine=engine)
     before.set_budget(budget(100))
-
     hold = before.reserve(reservation("r", 10))
+
+    after = open_ledger(engine=engine, prices=PriceTable({}))
 
     assert after.reserve(reservation("r", 10)) == hold
 
 
-def test_a_repeated_request_of_a_closed_run_gives_its_hold() -> None:
-    store = open_ledger()
+def test_a_repeated_request_of_a_closed_run_gives_its_hold(engine: Engine) -> None:
+    store = open_ledger(engine=engine)
     store.set_budget(budget(100))
     store.reserve(reservation("r", 10))
     store.close_run(run_name(1), ACCOUNT)
@@ -260,8 +95,8 @@ def test_a_repeated_request_of_a_closed_run_gives_its_hold() -> None:
     assert store.reserve(reservation("r", 10)).state is HoldState.RELEASED
 
 
-def test_a_receipt_lists_charges_as_they_were_charged_not_as_they_were_held() -> None:
-    store = open_ledger()
+def test_a_receipt_lists_charges_as_they_were_charged_not_as_they_were_held(engine: Engine) -> None:
+    store = open_ledger(engine=engine)
     store.set_budget(budget(100))
     holds = [store.reserve(reservation(f"r{gas}", gas)) for gas in (1, 2, 3)]
     for hold in (holds[1], holds[2], holds[0]):
@@ -270,9 +105,9 @@ def test_a_receipt_lists_charges_as_they_were_charged_not_as_they_were_held() ->
     assert [charge.gas for charge in store.receipt(run_name(1)).charges] == [2, 3, 1]
 
 
-def test_a_hold_counts_in_the_period_in_which_it_was_made() -> None:
+def test_a_hold_counts_in_the_period_in_which_it_was_made(engine: Engine) -> None:
     clock = HandSetClock()
-    store = open_ledger(clock=clock)
+    store = open_ledger(engine=engine, clock=clock)
     store.set_budget(budget(10, period=Period.HOUR))
     hold = store.reserve(reservation("r", 10))
     clock.advance(timedelta(hours=1))
@@ -282,9 +117,18 @@ def test_a_hold_counts_in_the_period_in_which_it_was_made() -> None:
     assert [found.gas_spent for found in store.budgets(ACCOUNT)] == [0]
 
 
-def test_a_clock_that_is_set_back_does_not_open_the_budget_again() -> None:
+def test_who_opens_the_ledger_last_alone_writes(engine: Engine) -> None:
+    before = open_ledger(engine=engine)
+    before.set_budget(budget(100))
+    open_ledger(engine=engine)
+
+    with pytest.raises(LedgerFenced):
+        before.reserve(reservation("r", 10))
+
+
+def test_a_clock_that_is_set_back_does_not_open_the_budget_again(engine: Engine) -> None:
     clock = HandSetClock()
-    store = open_ledger(clock=clock)
+    store = open_ledger(engine=engine, clock=clock)
     store.set_budget(budget(10, period=Period.HOUR))
     store.reserve(reservation("r", 10))
     clock.advance(timedelta(hours=-2))
@@ -293,8 +137,8 @@ def test_a_clock_that_is_set_back_does_not_open_the_budget_again() -> None:
         store.reserve(reservation("s", 1))
 
 
-def test_a_refused_hold_leaves_nothing_behind() -> None:
-    store = open_ledger()
+def test_a_refused_hold_leaves_nothing_behind(engine: Engine) -> None:
+    store = open_ledger(engine=engine)
     store.set_budget(budget(10))
     with pytest.raises(BudgetExceeded):
         store.reserve(reservation("r", 11))
@@ -305,17 +149,17 @@ def test_a_refused_hold_leaves_nothing_behind() -> None:
     assert hold.gas == 9
 
 
-def test_what_costs_more_than_any_number_of_the_database_is_refused() -> None:
+def test_what_costs_more_than_any_number_of_the_database_is_refused(engine: Engine) -> None:
     table = PriceTable({MODEL: {Meter.INPUT_TOKENS: 10**12}})
-    store = open_ledger(prices=table)
+    store = open_ledger(engine=engine, prices=table)
     store.set_budget(budget(10**15))
 
     with pytest.raises(BudgetExceeded):
         store.reserve(reservation("r", 2**53 - 1))
 
 
-def test_sums_that_no_column_holds_are_still_charged() -> None:
-    store = open_ledger()
+def test_sums_that_no_column_holds_are_still_charged(engine: Engine) -> None:
+    store = open_ledger(engine=engine)
     store.set_budget(budget(10**15))
     for request_id, amount in (("r", 2**63 - 1), ("s", 1)):
         hold = store.reserve(reservation(request_id, 0))
@@ -324,3 +168,67 @@ def test_sums_that_no_column_holds_are_still_charged() -> None:
     rows = store.consumptions(account=ACCOUNT, after=None, limit=10)
 
     assert [row.usages[0].amount for row in rows] == [2**63 - 1]
+
+
+def test_a_chain_shows_what_was_changed_dropped_or_swapped(engine: Engine) -> None:
+    store = open_ledger(engine=engine)
+    store.set_budget(budget(100))
+    for gas in range(1, 6):
+        store.settle(store.reserve(reservation(f"r{gas}", gas)).name, tokens(gas))
+    whole = store.store.entries(after=0, limit=10)
+    assert entries.first_break(whole) is None
+
+    for place in range(len(whole)):
+        before, rest = whole[:place], whole[place + 1 :]
+        richer = replace(whole[place], gas=whole[place].gas + 1)
+        late = replace(whole[place], create_time=whole[place].create_time + timedelta(seconds=1))
+        assert entries.first_break([*before, richer, *rest]) == place + 1
+        assert entries.first_break([*before, late, *rest]) == place + 1
+        if rest:
+            assert entries.first_break([*before, *rest]) == place + 1
+            swapped = [*before, rest[0], whole[place], *rest[1:]]
+            assert entries.first_break(swapped) == place + 1
+
+
+def test_a_batch_that_is_not_written_leaves_nothing(engine: Engine) -> None:
+    store = open_ledger(engine=engine)
+    store.set_budget(budget(10))
+    with pytest.raises(ZeroDivisionError):
+        store.store.apply([Reserve(reservation("r", 10)), Broken()])
+
+    assert store.budgets(ACCOUNT)[0].gas_spent == 0
+    assert store.reserve(reservation("s", 10)).gas == 10
+
+
+def test_a_hold_that_expired_is_in_the_ledger_in_full_and_is_corrected(engine: Engine) -> None:
+    clock = HandSetClock()
+    store = open_ledger(engine=engine, clock=clock)
+    store.set_budget(budget(100, period=Period.TOTAL))
+    name = store.reserve(reservation("r", 10)).name
+    clock.advance(timedelta(hours=1))
+    assert store.reserve(reservation("r", 10)).state is HoldState.EXPIRED
+
+    store.settle(name, tokens(4))
+
+    moved = [entry.gas_charged for entry in store.store.entries(after=0, limit=10)]
+    assert (moved, store.budgets(ACCOUNT)[0].gas_spent) == ([10, -6], 4)
+
+
+def test_closing_a_run_gives_an_expired_hold_back(engine: Engine) -> None:
+    clock = HandSetClock()
+    store = open_ledger(engine=engine, clock=clock)
+    store.set_budget(budget(100, period=Period.TOTAL))
+    store.reserve(reservation("r", 10))
+    clock.advance(timedelta(hours=2))
+    store.reserve(reservation("r", 10))
+
+    receipt = store.close_run(run_name(1), ACCOUNT)
+
+    assert (receipt.total_gas, store.budgets(ACCOUNT)[0].gas_spent) == (0, 0)
+
+
+class Broken(Operation[None]):
+    """A bug in the middle of a batch."""
+
+    def decide(self, book: Book, now: datetime) -> None:
+        raise ZeroDivisionError

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, MetaData
 
 import assembler.store
 import gas.store
+import gas.tables
 import keymanager.store
 import knowledge.store
 import linker.store
@@ -74,7 +75,7 @@ class System:
     async def gas(self, process: Process) -> AsyncIterator[Hosted]:
         """Build the gas system."""
         prices = read_prices(PRICES)
-        engine = _database(process, gas.store.TABLES)
+        engine = _database(process, gas.tables.TABLES)
         store = gas.store.LedgerStore(engine, prices, clock=self.world, dice=process.random)
         yield hosted_gas(GasService(store, prices))
 

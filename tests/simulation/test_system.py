@@ -153,7 +153,7 @@ def test_the_faults_do_happen() -> None:
     async def scenario(world: World) -> None:
         await run_agent(world)
 
-    worlds = [simulate(seed, scenario, ROUGH) for seed in range(20)]
+    worlds = [simulate(seed, scenario, ROUGH) for seed in range(60)]
     killed = {name for world in worlds for name, p in world.processes.items() if p.kill_count}
     trace = "\n".join(line for world in worlds for line in world.trace)
 

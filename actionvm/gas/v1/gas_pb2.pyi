@@ -73,7 +73,9 @@ class Hold(_message.Message):
         STATE_SETTLED: Hold._State.ValueType  # 2
         """Charged with what was used. Final."""
         STATE_RELEASED: Hold._State.ValueType  # 3
-        """Given back. Final."""
+        """Given back, but for what was charged with `keep_open` before. Final."""
+        STATE_EXPIRED: Hold._State.ValueType  # 4
+        """Nobody settled it in time, so it is charged in full until somebody settles or releases it."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where a hold is in its life."""
@@ -85,7 +87,9 @@ class Hold(_message.Message):
     STATE_SETTLED: Hold.State.ValueType  # 2
     """Charged with what was used. Final."""
     STATE_RELEASED: Hold.State.ValueType  # 3
-    """Given back. Final."""
+    """Given back, but for what was charged with `keep_open` before. Final."""
+    STATE_EXPIRED: Hold.State.ValueType  # 4
+    """Nobody settled it in time, so it is charged in full until somebody settles or releases it."""
 
     NAME_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
@@ -95,6 +99,8 @@ class Hold(_message.Message):
     GAS_FIELD_NUMBER: _builtins.int
     CHARGED_GAS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    REFUNDED_GAS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`holds/{uuid}`. Output only."""
     account: _builtins.str
@@ -109,9 +115,17 @@ class Hold(_message.Message):
     """Held gas. Output only."""
     charged_gas: _builtins.int
     """Charged gas; 0 until it is settled. Output only."""
+    refunded_gas: _builtins.int
+    """How much of `charged_gas` was refunded. Output only."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made. Output only."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it expires if it is still open: an hour after it was made, or last settled with
+        `keep_open`. Output only.
+        """
 
     def __init__(
         self,
@@ -124,10 +138,12 @@ class Hold(_message.Message):
         gas: _builtins.int = ...,
         charged_gas: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        refunded_gas: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "charged_gas", b"charged_gas", "create_time", b"create_time", "gas", b"gas", "item", b"item", "name", b"name", "run", b"run", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "charged_gas", b"charged_gas", "create_time", b"create_time", "expire_time", b"expire_time", "gas", b"gas", "item", b"item", "name", b"name", "refunded_gas", b"refunded_gas", "run", b"run", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -351,12 +367,18 @@ class SettleGasRequest(_message.Message):
 
     HOLD_FIELD_NUMBER: _builtins.int
     USAGES_FIELD_NUMBER: _builtins.int
+    KEEP_OPEN_FIELD_NUMBER: _builtins.int
     hold: _builtins.str
     """`holds/{uuid}`. Required."""
+    keep_open: _builtins.bool
+    """Charges what was used so far, and keeps the rest held for an hour more: for streams. It may be
+    repeated, because `usages` are totals; a hold that was settled without it stays as it is.
+    """
     @_builtins.property
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
-        """What was used; a price above the hold is cut to the hold. At most 16, each meter once; none
-        charges nothing.
+        """What was used since the hold was made; a price above the hold is cut to the hold. At most 16,
+        each meter once; none charges nothing. Of a meter that was reported before, the larger amount
+        counts.
         """
 
     def __init__(
@@ -364,10 +386,11 @@ class SettleGasRequest(_message.Message):
         *,
         hold: _builtins.str = ...,
         usages: _abc.Iterable[_action_pb2.Usage] | None = ...,
+        keep_open: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "usages", b"usages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "keep_open", b"keep_open", "usages", b"usages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -683,9 +706,9 @@ class UsageRow(_message.Message):
     item: _builtins.str
     """What was paid for. Output only."""
     gas: _builtins.int
-    """Charged gas. Output only."""
+    """Charged gas, less corrections and refunds. Output only."""
     charge_count: _builtins.int
-    """Number of charges. Output only."""
+    """Number of holds that were charged. Output only."""
     @_builtins.property
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
         """Sums per meter; they stop at 2^63 - 1. Output only."""
@@ -851,7 +874,7 @@ class RefundGasRequest(_message.Message):
     hold: _builtins.str
     """`holds/{uuid}` that was charged. Required."""
     gas: _builtins.int
-    """Gas to return. Required. At most what was charged."""
+    """Gas to return. Required. At most what was charged and not yet refunded."""
     cause: _builtins.str
     """Why, for the ledger. Required. At most 256 characters."""
     def __init__(
@@ -926,9 +949,49 @@ Global___ListEntriesRequest: _TypeAlias = ListEntriesRequest  # noqa: Y015
 
 @_typing.final
 class Entry(_message.Message):
-    """One line of the double-entry ledger."""
+    """One line of the double-entry ledger.
+
+    `chain_hash` is the SHA-256 of the 32 bytes of the entry before (32 zero bytes before the first),
+    followed by the canonical JSON (RFC 8785, UTF-8) of this one, with exactly these keys:
+
+        {"cause": "", "create_time": "2026-03-31T22:30:00.000000Z",
+         "credit_account": "providers/local", "debit_account": "agents/a", "gas": 12,
+         "hold": "holds/…", "item": "model local/babbler", "kind": "KIND_CHARGE", "line": 1,
+         "price_version": "…", "sequence": 1,
+         "usages": [{"amount": 12, "meter": "METER_INPUT_TOKENS"}]}
+
+    `create_time` is in UTC with six digits after the point. Whoever keeps one `chain_hash` can tell
+    whether anything before it was changed, dropped or moved.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Entry._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Entry._Kind.ValueType  # 0
+        """Never sent."""
+        KIND_CHARGE: Entry._Kind.ValueType  # 1
+        """An agent pays for what a hold was charged with."""
+        KIND_CORRECTION: Entry._Kind.ValueType  # 2
+        """A charge was too high, such as that of an expired hold: the agent gets the difference."""
+        KIND_REFUND: Entry._Kind.ValueType  # 3
+        """`RefundGas`: the agent gets gas back."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Why gas moved."""
+
+    KIND_UNSPECIFIED: Entry.Kind.ValueType  # 0
+    """Never sent."""
+    KIND_CHARGE: Entry.Kind.ValueType  # 1
+    """An agent pays for what a hold was charged with."""
+    KIND_CORRECTION: Entry.Kind.ValueType  # 2
+    """A charge was too high, such as that of an expired hold: the agent gets the difference."""
+    KIND_REFUND: Entry.Kind.ValueType  # 3
+    """`RefundGas`: the agent gets gas back."""
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DEBIT_ACCOUNT_FIELD_NUMBER: _builtins.int
@@ -936,19 +999,45 @@ class Entry(_message.Message):
     GAS_FIELD_NUMBER: _builtins.int
     CHAIN_HASH_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    USAGES_FIELD_NUMBER: _builtins.int
+    PRICE_VERSION_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the ledger, from 1, without gaps. Output only."""
     debit_account: _builtins.str
-    """Account that pays. Output only."""
+    """Account that pays: `agents/{name}`, or what was paid when gas is returned. Output only."""
     credit_account: _builtins.str
-    """Account that receives. Output only."""
+    """Account that receives: `providers/{provider}` for `model {provider}/…`, `services/{kind}` for
+    other kinds of items but `action {connector}.…`, for which it is `connectors/{connector}`, or
+    the agent. Output only.
+    """
     gas: _builtins.int
-    """Gas. Output only."""
+    """Gas, never negative. Output only."""
     chain_hash: _builtins.bytes
     """SHA-256 over the entry before and this one. Output only."""
+    kind: Global___Entry.Kind.ValueType
+    """Why gas moved. Output only."""
+    hold: _builtins.str
+    """`holds/{uuid}` that was charged. Output only."""
+    item: _builtins.str
+    """What was paid for. Output only."""
+    price_version: _builtins.str
+    """Version of the price table that was applied. Output only."""
+    line: _builtins.int
+    """Position of the hold in the receipt of its run. Output only."""
+    cause: _builtins.str
+    """`cause` of a refund. Output only."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was written. Output only."""
+
+    @_builtins.property
+    def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
+        """What was reported as used with this entry. Output only."""
 
     def __init__(
         self,
@@ -959,10 +1048,17 @@ class Entry(_message.Message):
         gas: _builtins.int = ...,
         chain_hash: _builtins.bytes = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___Entry.Kind.ValueType = ...,
+        hold: _builtins.str = ...,
+        item: _builtins.str = ...,
+        usages: _abc.Iterable[_action_pb2.Usage] | None = ...,
+        price_version: _builtins.str = ...,
+        line: _builtins.int = ...,
+        cause: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_hash", b"chain_hash", "create_time", b"create_time", "credit_account", b"credit_account", "debit_account", b"debit_account", "gas", b"gas", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "chain_hash", b"chain_hash", "create_time", b"create_time", "credit_account", b"credit_account", "debit_account", b"debit_account", "gas", b"gas", "hold", b"hold", "item", b"item", "kind", b"kind", "line", b"line", "price_version", b"price_version", "sequence", b"sequence", "usages", b"usages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1004,7 +1100,7 @@ class WatchChargesRequest(_message.Message):
 
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     after_sequence: _builtins.int
-    """Streams charges after this one; 0 for all."""
+    """Streams entries after this one; 0 for all."""
     def __init__(
         self,
         *,
@@ -1020,7 +1116,7 @@ Global___WatchChargesRequest: _TypeAlias = WatchChargesRequest  # noqa: Y015
 
 @_typing.final
 class WatchChargesResponse(_message.Message):
-    """One charge of the stream."""
+    """One entry of the ledger, as a charge."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1028,12 +1124,12 @@ class WatchChargesResponse(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     CHARGE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Position, without gaps. Output only."""
+    """`sequence` of the entry, without gaps. Output only."""
     account: _builtins.str
     """`agents/{name}` that paid. Output only."""
     @_builtins.property
     def charge(self) -> _action_pb2.Charge:
-        """The charge. Output only."""
+        """The charge; its gas is negative where the entry returns gas. Output only."""
 
     def __init__(
         self,

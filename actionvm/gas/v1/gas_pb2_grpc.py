@@ -35,9 +35,14 @@ class GasServiceStub:
     `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`). Every other mutation names what it changes, and
     repeating it changes nothing.
 
+    Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
+    Entries are only ever added; a refund or a correction is an entry in the other direction.
+
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     def __init__(self, channel):
@@ -133,9 +138,14 @@ class GasServiceServicer:
     `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`). Every other mutation names what it changes, and
     repeating it changes nothing.
 
+    Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
+    Entries are only ever added; a refund or a correction is an entry in the other direction.
+
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     def QuoteGas(self, request, context):
@@ -164,7 +174,8 @@ class GasServiceServicer:
 
     def SettleGas(self, request, context):
         """Charges a hold with what was used and gives the rest back. Settling twice is not an error: the
-        first settlement stands.
+        first settlement stands. With `keep_open` it charges what was used so far and the hold stays.
+        Settling a hold that expired corrects its charge.
 
         - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
         - `FAILED_PRECONDITION` (reason `HOLD_RELEASED`): the hold was given back before.
@@ -174,7 +185,8 @@ class GasServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseGas(self, request, context):
-        """Gives a hold back without a charge. Releasing twice is not an error.
+        """Gives a hold back without a charge; of one that was charged with `keep_open`, or that expired,
+        what nobody reported as used. Releasing twice is not an error.
 
         - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
         - `FAILED_PRECONDITION` (reason `HOLD_SETTLED`): it has been charged.
@@ -184,8 +196,8 @@ class GasServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CloseRun(self, request, context):
-        """Ends the spending of a run: gives back its open holds, refuses new ones, and returns the
-        receipt. Closing twice gives the same receipt.
+        """Ends the spending of a run: releases its holds that are open or expired, refuses new ones, and
+        returns the receipt. Closing twice gives the same receipt.
 
         - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
         """
@@ -239,21 +251,29 @@ class GasServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefundGas(self, request, context):
-        """Returns gas by a reversing entry. Answers `UNIMPLEMENTED` so far.
+        """Returns gas of a charge by a reversing entry; it can be spent again in the period of its hold.
+        Receipts stay as they are: they say what was charged.
+
+        - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
+        - `FAILED_PRECONDITION` (reason `HOLD_OPEN`): it may still be charged; settle or release it.
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `gas` is more than is left of the charge.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEntries(self, request, context):
-        """Reads ledger entries in order, with their hash chain. Answers `UNIMPLEMENTED` so far.
+        """Reads ledger entries in order, with their hash chain.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchCharges(self, request, context):
-        """Streams charges as they happen, from a sequence on. Answers `UNIMPLEMENTED` so far.
+        """Streams the ledger as charges, from a sequence on, and goes on as they happen. It has every
+        entry once, also for those who read slowly; it ends when the caller cancels.
+
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_sequence` is beyond the last entry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -362,9 +382,14 @@ class GasService:
     `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`). Every other mutation names what it changes, and
     repeating it changes nothing.
 
+    Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
+    Entries are only ever added; a refund or a correction is an entry in the other direction.
+
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     @staticmethod

@@ -36,9 +36,14 @@ class GasServiceStub:
     `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`). Every other mutation names what it changes, and
     repeating it changes nothing.
 
+    Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
+    Entries are only ever added; a refund or a correction is an entry in the other direction.
+
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     @_typing.overload
@@ -63,20 +68,22 @@ class GasServiceStub:
     """
     SettleGas: _grpc.UnaryUnaryMultiCallable[_gas_pb2.SettleGasRequest, _gas_pb2.SettleGasResponse]
     """Charges a hold with what was used and gives the rest back. Settling twice is not an error: the
-    first settlement stands.
+    first settlement stands. With `keep_open` it charges what was used so far and the hold stays.
+    Settling a hold that expired corrects its charge.
 
     - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
     - `FAILED_PRECONDITION` (reason `HOLD_RELEASED`): the hold was given back before.
     """
     ReleaseGas: _grpc.UnaryUnaryMultiCallable[_gas_pb2.ReleaseGasRequest, _gas_pb2.ReleaseGasResponse]
-    """Gives a hold back without a charge. Releasing twice is not an error.
+    """Gives a hold back without a charge; of one that was charged with `keep_open`, or that expired,
+    what nobody reported as used. Releasing twice is not an error.
 
     - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
     - `FAILED_PRECONDITION` (reason `HOLD_SETTLED`): it has been charged.
     """
     CloseRun: _grpc.UnaryUnaryMultiCallable[_gas_pb2.CloseRunRequest, _gas_pb2.CloseRunResponse]
-    """Ends the spending of a run: gives back its open holds, refuses new ones, and returns the
-    receipt. Closing twice gives the same receipt.
+    """Ends the spending of a run: releases its holds that are open or expired, refuses new ones, and
+    returns the receipt. Closing twice gives the same receipt.
 
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
     """
@@ -98,11 +105,21 @@ class GasServiceStub:
     UpdatePriceTable: _grpc.UnaryUnaryMultiCallable[_gas_pb2.UpdatePriceTableRequest, _gas_pb2.UpdatePriceTableResponse]
     """Replaces the price table. Answers `UNIMPLEMENTED` so far."""
     RefundGas: _grpc.UnaryUnaryMultiCallable[_gas_pb2.RefundGasRequest, _gas_pb2.RefundGasResponse]
-    """Returns gas by a reversing entry. Answers `UNIMPLEMENTED` so far."""
+    """Returns gas of a charge by a reversing entry; it can be spent again in the period of its hold.
+    Receipts stay as they are: they say what was charged.
+
+    - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
+    - `FAILED_PRECONDITION` (reason `HOLD_OPEN`): it may still be charged; settle or release it.
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `gas` is more than is left of the charge.
+    """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_gas_pb2.ListEntriesRequest, _gas_pb2.ListEntriesResponse]
-    """Reads ledger entries in order, with their hash chain. Answers `UNIMPLEMENTED` so far."""
+    """Reads ledger entries in order, with their hash chain."""
     WatchCharges: _grpc.UnaryStreamMultiCallable[_gas_pb2.WatchChargesRequest, _gas_pb2.WatchChargesResponse]
-    """Streams charges as they happen, from a sequence on. Answers `UNIMPLEMENTED` so far."""
+    """Streams the ledger as charges, from a sequence on, and goes on as they happen. It has every
+    entry once, also for those who read slowly; it ends when the caller cancels.
+
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_sequence` is beyond the last entry.
+    """
     ListReports: _grpc.UnaryUnaryMultiCallable[_gas_pb2.ListReportsRequest, _gas_pb2.ListReportsResponse]
     """Lists what was reported to the Agent Marketplace. Answers `UNIMPLEMENTED` so far."""
 
@@ -117,9 +134,14 @@ class GasServiceAsyncStub(GasServiceStub):
     `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`). Every other mutation names what it changes, and
     repeating it changes nothing.
 
+    Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
+    Entries are only ever added; a refund or a correction is an entry in the other direction.
+
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -141,20 +163,22 @@ class GasServiceAsyncStub(GasServiceStub):
     """
     SettleGas: _aio.UnaryUnaryMultiCallable[_gas_pb2.SettleGasRequest, _gas_pb2.SettleGasResponse]  # type: ignore[assignment]
     """Charges a hold with what was used and gives the rest back. Settling twice is not an error: the
-    first settlement stands.
+    first settlement stands. With `keep_open` it charges what was used so far and the hold stays.
+    Settling a hold that expired corrects its charge.
 
     - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
     - `FAILED_PRECONDITION` (reason `HOLD_RELEASED`): the hold was given back before.
     """
     ReleaseGas: _aio.UnaryUnaryMultiCallable[_gas_pb2.ReleaseGasRequest, _gas_pb2.ReleaseGasResponse]  # type: ignore[assignment]
-    """Gives a hold back without a charge. Releasing twice is not an error.
+    """Gives a hold back without a charge; of one that was charged with `keep_open`, or that expired,
+    what nobody reported as used. Releasing twice is not an error.
 
     - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
     - `FAILED_PRECONDITION` (reason `HOLD_SETTLED`): it has been charged.
     """
     CloseRun: _aio.UnaryUnaryMultiCallable[_gas_pb2.CloseRunRequest, _gas_pb2.CloseRunResponse]  # type: ignore[assignment]
-    """Ends the spending of a run: gives back its open holds, refuses new ones, and returns the
-    receipt. Closing twice gives the same receipt.
+    """Ends the spending of a run: releases its holds that are open or expired, refuses new ones, and
+    returns the receipt. Closing twice gives the same receipt.
 
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
     """
@@ -176,11 +200,21 @@ class GasServiceAsyncStub(GasServiceStub):
     UpdatePriceTable: _aio.UnaryUnaryMultiCallable[_gas_pb2.UpdatePriceTableRequest, _gas_pb2.UpdatePriceTableResponse]  # type: ignore[assignment]
     """Replaces the price table. Answers `UNIMPLEMENTED` so far."""
     RefundGas: _aio.UnaryUnaryMultiCallable[_gas_pb2.RefundGasRequest, _gas_pb2.RefundGasResponse]  # type: ignore[assignment]
-    """Returns gas by a reversing entry. Answers `UNIMPLEMENTED` so far."""
+    """Returns gas of a charge by a reversing entry; it can be spent again in the period of its hold.
+    Receipts stay as they are: they say what was charged.
+
+    - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
+    - `FAILED_PRECONDITION` (reason `HOLD_OPEN`): it may still be charged; settle or release it.
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `gas` is more than is left of the charge.
+    """
     ListEntries: _aio.UnaryUnaryMultiCallable[_gas_pb2.ListEntriesRequest, _gas_pb2.ListEntriesResponse]  # type: ignore[assignment]
-    """Reads ledger entries in order, with their hash chain. Answers `UNIMPLEMENTED` so far."""
+    """Reads ledger entries in order, with their hash chain."""
     WatchCharges: _aio.UnaryStreamMultiCallable[_gas_pb2.WatchChargesRequest, _gas_pb2.WatchChargesResponse]  # type: ignore[assignment]
-    """Streams charges as they happen, from a sequence on. Answers `UNIMPLEMENTED` so far."""
+    """Streams the ledger as charges, from a sequence on, and goes on as they happen. It has every
+    entry once, also for those who read slowly; it ends when the caller cancels.
+
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_sequence` is beyond the last entry.
+    """
     ListReports: _aio.UnaryUnaryMultiCallable[_gas_pb2.ListReportsRequest, _gas_pb2.ListReportsResponse]  # type: ignore[assignment]
     """Lists what was reported to the Agent Marketplace. Answers `UNIMPLEMENTED` so far."""
 
@@ -194,9 +228,14 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
     `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`). Every other mutation names what it changes, and
     repeating it changes nothing.
 
+    Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
+    Entries are only ever added; a refund or a correction is an entry in the other direction.
+
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`), `UNAVAILABLE` (reason `LEDGER_UNAVAILABLE`): the database does not
+    take the call, repeat it, `UNAVAILABLE` (reason `LEDGER_FENCED`): another gas system has taken
+    the database over, and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     @_abc_1.abstractmethod
@@ -234,7 +273,8 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.SettleGasResponse, _abc.Awaitable[_gas_pb2.SettleGasResponse]]:
         """Charges a hold with what was used and gives the rest back. Settling twice is not an error: the
-        first settlement stands.
+        first settlement stands. With `keep_open` it charges what was used so far and the hold stays.
+        Settling a hold that expired corrects its charge.
 
         - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
         - `FAILED_PRECONDITION` (reason `HOLD_RELEASED`): the hold was given back before.
@@ -246,7 +286,8 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.ReleaseGasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.ReleaseGasResponse, _abc.Awaitable[_gas_pb2.ReleaseGasResponse]]:
-        """Gives a hold back without a charge. Releasing twice is not an error.
+        """Gives a hold back without a charge; of one that was charged with `keep_open`, or that expired,
+        what nobody reported as used. Releasing twice is not an error.
 
         - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
         - `FAILED_PRECONDITION` (reason `HOLD_SETTLED`): it has been charged.
@@ -258,8 +299,8 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.CloseRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.CloseRunResponse, _abc.Awaitable[_gas_pb2.CloseRunResponse]]:
-        """Ends the spending of a run: gives back its open holds, refuses new ones, and returns the
-        receipt. Closing twice gives the same receipt.
+        """Ends the spending of a run: releases its holds that are open or expired, refuses new ones, and
+        returns the receipt. Closing twice gives the same receipt.
 
         - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
         """
@@ -323,7 +364,13 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.RefundGasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.RefundGasResponse, _abc.Awaitable[_gas_pb2.RefundGasResponse]]:
-        """Returns gas by a reversing entry. Answers `UNIMPLEMENTED` so far."""
+        """Returns gas of a charge by a reversing entry; it can be spent again in the period of its hold.
+        Receipts stay as they are: they say what was charged.
+
+        - `NOT_FOUND` (reason `HOLD_NOT_FOUND`): no such hold.
+        - `FAILED_PRECONDITION` (reason `HOLD_OPEN`): it may still be charged; settle or release it.
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `gas` is more than is left of the charge.
+        """
 
     @_abc_1.abstractmethod
     def ListEntries(
@@ -331,7 +378,7 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.ListEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.ListEntriesResponse, _abc.Awaitable[_gas_pb2.ListEntriesResponse]]:
-        """Reads ledger entries in order, with their hash chain. Answers `UNIMPLEMENTED` so far."""
+        """Reads ledger entries in order, with their hash chain."""
 
     @_abc_1.abstractmethod
     def WatchCharges(
@@ -339,7 +386,11 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.WatchChargesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_gas_pb2.WatchChargesResponse], _abc.AsyncIterator[_gas_pb2.WatchChargesResponse]]:
-        """Streams charges as they happen, from a sequence on. Answers `UNIMPLEMENTED` so far."""
+        """Streams the ledger as charges, from a sequence on, and goes on as they happen. It has every
+        entry once, also for those who read slowly; it ends when the caller cancels.
+
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_sequence` is beyond the last entry.
+        """
 
     @_abc_1.abstractmethod
     def ListReports(

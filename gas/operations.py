@@ -1,0 +1,144 @@
+"""What changes the ledger: each operation says what it needs to know, and decides with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from .book import Book, Refund
+from .ledger import Budget, Hold, Reservation
+from .prices import Usage
+
+# Covariant: who takes any operation takes one with any result.
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Operation(Generic[Result_co]):
+    """One request. It either decides, or raises a `ServiceError` and leaves the book as it was.
+
+    What it names here must be in the book before it decides, as far as it exists.
+    """
+
+    @property
+    def request_id(self) -> str:
+        """Return the request id of the hold that it may have made before."""
+        return ""
+
+    @property
+    def hold(self) -> str:
+        """Return the hold that it changes."""
+        return ""
+
+    @property
+    def run(self) -> str:
+        """Return the run that it belongs to."""
+        return ""
+
+    @property
+    def account(self) -> str:
+        """Return the account that it spends from, or limits."""
+        return ""
+
+    def decide(self, book: Book, now: datetime) -> Result_co:
+        """Change the book, and return what the caller is answered once that is on disk."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Reserve(Operation[Hold]):
+    """Hold gas for the worst case of one call."""
+
+    reservation: Reservation
+
+    @property
+    def request_id(self) -> str:
+        return self.reservation.request_id
+
+    @property
+    def run(self) -> str:
+        return self.reservation.run
+
+    @property
+    def account(self) -> str:
+        return self.reservation.account
+
+    def decide(self, book: Book, now: datetime) -> Hold:
+        return book.reserve(self.reservation, now)
+
+
+@dataclass(frozen=True)
+class Settle(Operation[Hold]):
+    """Charge a hold with what was used since it was made."""
+
+    name: str
+    usages: tuple[Usage, ...]
+    keep_open: bool = False
+
+    @property
+    def hold(self) -> str:
+        return self.name
+
+    def decide(self, book: Book, now: datetime) -> Hold:
+        return book.settle(self.name, self.usages, now, keep_open=self.keep_open)
+
+
+@dataclass(frozen=True)
+class Release(Operation[Hold]):
+    """Give a hold back."""
+
+    name: str
+
+    @property
+    def hold(self) -> str:
+        return self.name
+
+    def decide(self, book: Book, now: datetime) -> Hold:
+        return book.release(self.name, now)
+
+
+@dataclass(frozen=True)
+class Close(Operation[None]):
+    """Release what a run holds, and refuse more of it."""
+
+    run_name: str
+    payer: str
+
+    @property
+    def run(self) -> str:
+        return self.run_name
+
+    @property
+    def account(self) -> str:
+        return self.payer
+
+    def decide(self, book: Book, now: datetime) -> None:
+        book.close(self.run_name, self.payer, now)
+
+
+@dataclass(frozen=True)
+class Return(Operation[Hold]):
+    """Return gas of a charge."""
+
+    refund: Refund
+
+    @property
+    def hold(self) -> str:
+        return self.refund.hold
+
+    def decide(self, book: Book, now: datetime) -> Hold:
+        return book.refund(self.refund, now)
+
+
+@dataclass(frozen=True)
+class Limit(Operation[Budget]):
+    """Replace the budget of an account and origin."""
+
+    budget: Budget
+
+    @property
+    def account(self) -> str:
+        return self.budget.account
+
+    def decide(self, book: Book, now: datetime) -> Budget:
+        return book.set_budget(self.budget, now)

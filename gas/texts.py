@@ -1,0 +1,51 @@
+"""The texts of requests: each is what the contract says, or is refused with its field."""
+
+from __future__ import annotations
+
+import re
+
+from chassis import fields
+from chassis.errors import InvalidField
+
+CAUSE_CHARACTERS_MAX = 256
+_UUID = "00000000-0000-4000-8000-000000000000"
+_ITEM = re.compile(r"[a-z]{1,16} [!-)+-~]{1,128}")
+_SEQUENCE = re.compile(r"[0-9]{1,18}")
+
+
+def account(field: str, value: str) -> str:
+    """Return the name of an account."""
+    return fields.require_match(field, value, fields.ACCOUNT_NAME, example="agents/market-brief")
+
+
+def run(value: str) -> str:
+    """Return the name of a run."""
+    return fields.require_match("run", value, fields.RUN_NAME, example=f"runs/{_UUID}")
+
+
+def hold(value: str) -> str:
+    """Return the name of a hold."""
+    return fields.require_match("hold", value, fields.HOLD_NAME, example=f"holds/{_UUID}")
+
+
+def item(value: str) -> str:
+    """Return what is being paid for."""
+    return fields.require_match("item", value, _ITEM, example="model local/babbler")
+
+
+def cause(value: str) -> str:
+    """Return why gas is returned, as the ledger keeps it."""
+    fields.require_size("cause", value, size_max=CAUSE_CHARACTERS_MAX)
+    if not value.isprintable():
+        raise InvalidField("cause", "has characters that cannot be printed")
+    return value
+
+
+def sequence(page_token: str) -> int:
+    """Return the sequence that a page of entries starts after."""
+    start = fields.page_start(page_token)
+    if start is None:
+        return 0
+    if not _SEQUENCE.fullmatch(start[0]):
+        raise InvalidField("page_token", "was not made by this service")
+    return int(start[0])

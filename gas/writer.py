@@ -1,0 +1,70 @@
+"""Group commit: requests that arrive while one batch is written are the next batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import TypeVar, cast
+
+from .entries import Entry
+from .operations import Operation
+from .store import LedgerStore
+
+BATCH_MAX = 1_024
+# Entries that a watcher reads at once.
+PAGE = 256
+
+Result = TypeVar("Result")
+
+
+class Writer:
+    """The only one who changes a ledger. It answers nobody before their batch is on disk."""
+
+    def __init__(self, store: LedgerStore, *, batch_max: int = BATCH_MAX) -> None:
+        self._store = store
+        self._batch_max = batch_max
+        self._queue: deque[tuple[Operation[object], asyncio.Future[object]]] = deque()
+        self._writing: asyncio.Task[None] | None = None
+        self._written = asyncio.Event()
+
+    async def apply(self, operation: Operation[Result]) -> Result:
+        """Return the result of an operation, or raise what it was refused with."""
+        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._queue.append((cast("Operation[object]", operation), answer))
+        if self._writing is None or self._writing.done():
+            # A task of its own: a caller that goes away must not take its batch with it.
+            self._writing = asyncio.create_task(self._write())
+        return cast("Result", await answer)
+
+    async def follow(self, after: int) -> AsyncGenerator[Entry, None]:
+        """Yield entries after a sequence, without a gap, and then as they are written."""
+        while True:
+            # Taken before reading, so that what is written meanwhile wakes us.
+            written = self._written
+            entries = await asyncio.to_thread(self._store.entries, after=after, limit=PAGE)
+            for entry in entries:
+                yield entry
+                after = entry.sequence
+            if not entries:
+                await written.wait()
+
+    async def _write(self) -> None:
+        while self._queue:
+            size = min(len(self._queue), self._batch_max)
+            batch = [self._queue.popleft() for _ in range(size)]
+            try:
+                outcomes = await asyncio.to_thread(
+                    self._store.apply, [operation for operation, _ in batch]
+                )
+            except Exception as error:  # noqa: BLE001  # each caller of the batch gets it
+                outcomes = [error] * size
+            for (_, answer), outcome in zip(batch, outcomes, strict=True):
+                if answer.done():
+                    continue
+                if isinstance(outcome, Exception):
+                    answer.set_exception(outcome)
+                else:
+                    answer.set_result(outcome)
+            self._written.set()
+            self._written = asyncio.Event()

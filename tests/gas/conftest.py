@@ -1,0 +1,49 @@
+"""A gas system over gRPC for every test module here: its own ledger, and an account in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from actionvm.gas.v1 import gas_pb2 as pb
+from chassis.server import Hosted
+from gas.service import GasService, hosted
+from tests.gas.calls import SEEDS, Stub, limit
+from tests.gas.ledgers import PRICES, open_ledger
+from tests.grpc_fixtures import StubAs
+
+
+@pytest.fixture(scope="module")
+def hosted_service(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[], AbstractAsyncContextManager[Hosted]]:
+    path = tmp_path_factory.mktemp("gas") / "gas.db"
+
+    @asynccontextmanager
+    async def build() -> AsyncIterator[Hosted]:
+        store = await asyncio.to_thread(open_ledger, path)
+        yield hosted(GasService(store.store, PRICES))
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def grpc_stub_cls() -> type[Stub]:
+    return Stub
+
+
+@pytest.fixture
+def runtime(grpc_stub_as: StubAs) -> Stub:
+    stub: Stub = grpc_stub_as("runtime")
+    return stub
+
+
+@pytest.fixture
+def account(grpc_stub: Stub) -> str:
+    """Return an account that no other test knows, with 100 gas a day."""
+    name = f"agents/a{next(SEEDS)}"
+    grpc_stub.SetBudget(pb.SetBudgetRequest(budget=limit(name, 100)))
+    return name

@@ -1,0 +1,119 @@
+"""Random interleavings of everything that moves gas: nothing is lost, nothing is overspent."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from chassis.errors import ServiceError
+from gas.book import Refund
+from gas.entries import Tip, first_break
+from gas.ledger import Hold, Period
+from gas.operations import Close, Operation, Release, Reserve, Return, Settle
+from tests.gas.ledgers import (
+    HandSetClock,
+    Ledger,
+    budget,
+    open_ledger,
+    reservation,
+    run_name,
+    tokens,
+)
+
+ACCOUNTS = [f"agents/a{number}" for number in range(3)]
+LIMITS = {account: 60 + 25 * number for number, account in enumerate(ACCOUNTS)}
+BATCH_MAX = 12
+RECENT = 40
+
+
+@dataclass
+class Spending:
+    """What answers say that each account has spent."""
+
+    holds: dict[str, Hold] = field(default_factory=dict)
+    unfinished: dict[str, Hold] = field(default_factory=dict)
+    spent: Counter[str] = field(default_factory=Counter)
+
+    def learn(self, hold: Hold) -> None:
+        """Take in what a hold is now."""
+        account = hold.reservation.account
+        before = self.holds.get(hold.name)
+        self.holds[hold.name] = hold
+        self.unfinished[hold.name] = hold
+        if hold.is_final:
+            del self.unfinished[hold.name]
+        self.spent[account] += hold.gas_spent - (before.gas_spent if before else 0)
+        assert 0 <= hold.refunded_gas <= hold.charged_gas <= hold.gas
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_interleaving_loses_or_overspends(seed: int) -> None:
+    _interleave(seed, steps=4_000)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 150))
+def test_no_interleaving_of_a_million_loses_or_overspends(seed: int) -> None:
+    _interleave(seed, steps=20_000)
+
+
+def _interleave(seed: int, *, steps: int) -> None:
+    """Apply random batches, and compare the ledger with what its answers add up to."""
+    dice, clock, model = random.Random(seed), HandSetClock(), Spending()
+    store = open_ledger(clock=clock, dice=random.Random(seed))
+    for account, limit in LIMITS.items():
+        store.set_budget(budget(limit, account=account, period=Period.TOTAL))
+    step, tip, moved = 0, Tip(), Counter[str]()
+    while step < steps:
+        batch = [_operation(dice, model, step + n) for n in range(dice.randint(1, BATCH_MAX))]
+        step += len(batch)
+        for outcome in store.store.apply(batch):
+            assert outcome is None or isinstance(outcome, Hold | ServiceError), outcome
+            if isinstance(outcome, Hold):
+                model.learn(outcome)
+        _look_again(store, model)
+        clock.advance(timedelta(minutes=dice.choice([0, 0, 1, 20])))
+        entries = store.store.entries(after=tip.sequence, limit=1_000)
+        assert first_break(entries, tip) is None
+        tip = entries[-1].tip if entries else tip
+        for entry in entries:
+            moved[entry.account] += entry.gas_charged
+        _compare(store, model, moved)
+
+
+def _look_again(store: Ledger, model: Spending) -> None:
+    """Learn what became of holds without an answer: they expired, or their run was closed."""
+    for hold in list(model.unfinished.values()):
+        model.learn(store.reserve(hold.reservation))
+
+
+def _compare(store: Ledger, model: Spending, moved: Counter[str]) -> None:
+    for account, limit in LIMITS.items():
+        (found,) = store.budgets(account)
+        assert 0 <= moved[account] <= found.gas_spent <= limit
+        assert found.gas_spent == model.spent[account]
+
+
+def _operation(dice: random.Random, model: Spending, step: int) -> Operation[object]:
+    known = list(model.holds)[-RECENT:]
+    run = run_name(step // 50)
+    if not known or dice.random() < 0.4:
+        account = ACCOUNTS[step // 50 % len(ACCOUNTS)]
+        number = step - dice.choice([0, 0, 0, 1])
+        return Reserve(reservation(f"r{number}", dice.randint(0, 30), account=account, run=run))
+    name = dice.choice(known)
+    match dice.randrange(8):
+        case 0 | 1:
+            return Settle(name, tokens(dice.randint(0, 35)))
+        case 2 | 3:
+            return Settle(name, tokens(dice.randint(0, 35)), keep_open=True)
+        case 4 | 5:
+            return Release(name)
+        case 6:
+            return Return(Refund(f"f{step}", name, dice.randint(1, 20), "a test"))
+    hold = model.holds[name]
+    return Close(hold.reservation.run, hold.reservation.account)

@@ -1,0 +1,103 @@
+"""A file of the first release opens, and its charges are in the ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from chassis.database import SchemaTooNew
+from gas.database import open_ledger_database
+from gas.entries import first_break
+from gas.ledger import HoldState
+from tests.gas.ledgers import ACCOUNT, HandSetClock, Ledger, open_ledger, reservation, run_name
+
+# What the first release made, and wrote of one account with a hold in each state.
+FIRST_RELEASE = """
+CREATE TABLE budget (account VARCHAR NOT NULL, origin VARCHAR NOT NULL, period VARCHAR NOT NULL,
+    gas_limit INTEGER NOT NULL, PRIMARY KEY (account, origin));
+CREATE TABLE spending (account VARCHAR NOT NULL, hour VARCHAR NOT NULL, gas INTEGER NOT NULL,
+    PRIMARY KEY (account, hour));
+CREATE TABLE run (name VARCHAR NOT NULL, account VARCHAR NOT NULL, closed BOOLEAN NOT NULL,
+    PRIMARY KEY (name));
+CREATE TABLE hold (name VARCHAR NOT NULL, request_id VARCHAR NOT NULL, account VARCHAR NOT NULL,
+    run VARCHAR NOT NULL, item VARCHAR NOT NULL, usages VARCHAR NOT NULL,
+    price_version VARCHAR NOT NULL, gas_per_thousand VARCHAR NOT NULL, gas INTEGER NOT NULL,
+    create_time VARCHAR NOT NULL, state VARCHAR NOT NULL, line INTEGER NOT NULL,
+    charged_usages VARCHAR NOT NULL, charged_gas INTEGER NOT NULL, PRIMARY KEY (name),
+    UNIQUE (request_id));
+CREATE INDEX ix_hold_run ON hold (run);
+CREATE TABLE consumption (account VARCHAR NOT NULL, item VARCHAR NOT NULL, usages VARCHAR NOT NULL,
+    gas INTEGER NOT NULL, charge_count INTEGER NOT NULL, PRIMARY KEY (account, item));
+PRAGMA user_version=1;
+INSERT INTO budget VALUES ('agents/market-brief', 'operator', 'day', 100);
+INSERT INTO spending VALUES ('agents/market-brief', '2026-03-31T22:00:00+00:00', 17);
+INSERT INTO run VALUES ('{run}', 'agents/market-brief', 0);
+INSERT INTO consumption VALUES ('agents/market-brief', 'model local/babbler',
+    '[["METER_INPUT_TOKENS", 7]]', 7, 1);
+"""
+HOLD = """
+INSERT INTO hold VALUES (?, ?, 'agents/market-brief', ?, 'model local/babbler',
+    '[["METER_INPUT_TOKENS", 10]]', 'abc', '{"METER_INPUT_TOKENS": 1000}', 10,
+    '2026-03-31T22:30:00+00:00', ?, ?, ?, ?)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    found = tmp_path / "gas.db"
+    connection = sqlite3.connect(found)
+    connection.executescript(FIRST_RELEASE.replace("{run}", run_name(1)))
+    for name, state, line, usages, gas in (
+        ("open", "open", 0, "[]", 0),
+        ("settled", "settled", 1, '[["METER_INPUT_TOKENS", 7]]', 7),
+        ("released", "released", 0, "[]", 0),
+    ):
+        connection.execute(HOLD, (f"holds/{name}", name, run_name(1), state, line, usages, gas))
+    connection.commit()
+    connection.close()
+    return found
+
+
+@pytest.fixture
+def store(path: Path) -> Ledger:
+    return open_ledger(path)
+
+
+def test_what_was_charged_is_an_entry(store: Ledger) -> None:
+    (entry,) = store.store.entries(after=0, limit=10)
+
+    assert (entry.hold, entry.gas_charged, entry.create_time) == (
+        "holds/settled",
+        7,
+        HandSetClock().now(),
+    )
+    assert first_break([entry]) is None
+
+
+@pytest.mark.parametrize("state", [HoldState.OPEN, HoldState.SETTLED, HoldState.RELEASED])
+def test_every_hold_is_found_by_its_request(store: Ledger, state: HoldState) -> None:
+    assert store.reserve(reservation(state.value, 10)).state is state
+
+
+def test_the_budget_and_the_receipt_go_on(store: Ledger) -> None:
+    store.settle("holds/open", reservation("open", 3).usages)
+
+    assert store.budgets(ACCOUNT)[0].gas_spent == 10
+    assert [charge.gas for charge in store.receipt(run_name(1)).charges] == [7, 3]
+
+
+def test_a_migrated_file_opens_again(path: Path) -> None:
+    open_ledger(path)
+
+    assert len(open_ledger(path).store.entries(after=0, limit=10)) == 1
+
+
+def test_a_file_of_a_later_release_is_left_alone(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=3")
+    connection.close()
+
+    with pytest.raises(SchemaTooNew):
+        open_ledger_database(path, "")
