@@ -10,7 +10,7 @@ export PYTHONPATH := $(CURDIR)
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- For users -----------------------------------------------------------------------------------
 
@@ -72,6 +72,22 @@ bench: $(MODEL) ## Runs one benchmark: make bench NAME=gas
 	@test -f benchmarks/$(NAME).py || { echo "there is no benchmarks/$(NAME).py; there are:" \
 		$(or $(sort $(notdir $(basename $(wildcard benchmarks/[a-z]*.py)))),none yet) >&2; exit 2; }
 	$(PYTHON) benchmarks/$(NAME).py $(ARGS)
+
+# torch is not locked: it comes with the extra `train`, for who trains (models/README.md).
+TINY := .tiny
+TINY_MODEL := models/actionvm-tiny/actionvm-tiny.gguf
+
+.PHONY: model
+model: setup ## Trains the model in the box, or goes on training it; ARGS="--minutes 60"
+	@$(PYTHON) -c 'import torch' 2>/dev/null \
+		|| { echo "make model needs torch: $(BIN)/pip install 'torch==2.13.0'" >&2; exit 1; }
+	$(PYTHON) -m models.tiny.train --folder $(TINY) $(ARGS)
+	$(PYTHON) -m models.tiny.export --folder $(TINY) --output $(TINY_MODEL)
+
+.PHONY: model-evaluate
+model-evaluate: setup ## Measures the model in the box on dialogues that it has not seen
+	@test -f $(TINY_MODEL) || { echo "there is no $(TINY_MODEL): make model trains it" >&2; exit 1; }
+	$(PYTHON) -m models.evaluate $(TINY_MODEL) $(ARGS)
 
 # Versions stay as they are where they can; ARGS=--upgrade takes the newest. llama-cpp-python has a
 # lock of its own: it is compiled, the rest are wheels.

@@ -42,7 +42,9 @@ STYLE_HEADINGS = ("How we write", "How to post", "Rules for texts", "Our style",
 
 
 @dataclass(frozen=True)
-class _Passage:
+class Passage:
+    """Part of a document, with its first sentence; rules have no such lead."""
+
     document: str
     text: str
     lead: str
@@ -65,7 +67,7 @@ def make_brief(maker: Maker) -> Dialogue:
     shown = passages if maker.happens(0.6) else []
     found = [{"document": passage.document, "text": passage.text} for passage in passages]
     messages = (
-        Message(Role.SYSTEM, _system_text(instructions, shown)),
+        Message(Role.SYSTEM, system_text(instructions, shown)),
         Message(Role.USER, maker.wording(QUESTIONS).format(topic=asked)),
         call_message(0, search.name, {"query": asked}),
         result_message(0, {"passages": found}),
@@ -83,14 +85,14 @@ def make_reading(maker: Maker) -> Dialogue:
     passages = _passages(maker, topic)
     lead = next(passage.lead for passage in passages if passage.lead)
     messages = (
-        Message(Role.SYSTEM, _system_text(maker.dice.choice(words.INSTRUCTIONS), passages)),
+        Message(Role.SYSTEM, system_text(maker.dice.choice(words.INSTRUCTIONS), passages)),
         Message(Role.USER, maker.wording(QUESTIONS).format(topic=topic)),
         Message(Role.ASSISTANT, lead),
     )
     return Dialogue(Conversation(messages), (Turn(Kind.ANSWER, facts=(lead,)),))
 
 
-def _system_text(instructions: str, passages: list[_Passage]) -> str:
+def system_text(instructions: str, passages: list[Passage]) -> str:
     """Return what the runtime makes of instructions and passages (`runtime/conversation.py`)."""
     if not passages:
         return instructions
@@ -116,7 +118,7 @@ def _action(name: str, description: str, kind: str, parameter: str) -> Action:
     return Action(name, description, json.dumps(schema_of(parameters)))
 
 
-def _passages(maker: Maker, topic: str) -> list[_Passage]:
+def _passages(maker: Maker, topic: str) -> list[Passage]:
     """Return one to three passages; the first that is not about rules is about the topic."""
     dice = maker.dice
     count = dice.randint(1, PASSAGES_MAX if maker.is_hard else 2)
@@ -127,7 +129,7 @@ def _passages(maker: Maker, topic: str) -> list[_Passage]:
     return made[:PASSAGES_MAX]
 
 
-def _news(maker: Maker, topic: str) -> _Passage:
+def _news(maker: Maker, topic: str) -> Passage:
     dice = maker.dice
     lead = _sentence(maker, topic)
     count = dice.randint(0, 6 if maker.is_hard else 1)
@@ -136,15 +138,15 @@ def _news(maker: Maker, topic: str) -> _Passage:
     if maker.happens(0.3):
         heading = f"# {topic.title()} and {dice.choice(words.SUBJECTS).lower()}"
     folder = "knowledge/" if maker.happens(0.5) else ""
-    return _Passage(f"{folder}{topic}.md", f"{heading}\n\n{_wrapped(maker, [lead, *rest])}", lead)
+    return Passage(f"{folder}{topic}.md", f"{heading}\n\n{_wrapped(maker, [lead, *rest])}", lead)
 
 
-def _rules(maker: Maker) -> _Passage:
+def _rules(maker: Maker) -> Passage:
     dice = maker.dice
     rule = f"Say what {dice.choice(words.MOVES)}, and since when. No {maker.topic()}."
     text = f"# {dice.choice(STYLE_HEADINGS)} a {dice.choice(words.NOUNS)}\n\n{rule}"
     folder = "knowledge/" if maker.happens(0.5) else ""
-    return _Passage(f"{folder}{dice.choice(['style', 'rules', 'writing'])}.md", text, "")
+    return Passage(f"{folder}{dice.choice(['style', 'rules', 'writing'])}.md", text, "")
 
 
 def _sentence(maker: Maker, topic: str) -> str:
