@@ -21,7 +21,7 @@ from models.tiny.tokenizer import Tokenizer, learn_tokenizer, read_tokenizer
 
 WIDTH, FEED_FORWARD = 32, 64
 BYTES_MAX = 12_000_000
-SHIPPED = Path(evaluate.__file__).parent / "actionvm-tiny" / "actionvm-tiny.gguf"
+SHIPPED = Path(evaluate.__file__).parent / "actionvm-tiny.gguf"
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed: nothing trains here"
