@@ -75,7 +75,7 @@ bench: $(MODEL) ## Runs one benchmark: make bench NAME=gas
 
 # torch is not locked: it comes with the extra `train`, for who trains (models/README.md).
 TINY := .tiny
-TINY_MODEL := models/actionvm-tiny/actionvm-tiny.gguf
+TINY_MODEL := models/actionvm-tiny.gguf
 
 .PHONY: model
 model: setup ## Trains the model in the box, or goes on training it; ARGS="--minutes 60"

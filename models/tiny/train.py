@@ -90,7 +90,7 @@ class Trainer:
                 loss_mean = loss if loss_mean == 0 else 0.97 * loss_mean + 0.03 * loss
                 bar.update(task, completed=done, now=f"step {self.step}, loss {loss_mean:.3f}")
                 if self.step % REPORT_STEPS == 0:
-                    self._report(loss_mean)
+                    bar.console.print(self._report(loss_mean))
                 self.seconds += time.monotonic() - started
                 if self.step % SAVE_STEPS == 0:
                     self.save()
@@ -102,7 +102,7 @@ class Trainer:
         # The first half of the curriculum is as easy as it gets; then it is ever less so.
         ease = min(1.0, max(0.0, 2 * (1 - self.step / self.plan.curriculum)))
         seeds = (f"{self.plan.seed}/{self.step}/{n}" for n in range(self.plan.dialogues))
-        rectangles = self._rectangles(seeds, Novelty(), ease)
+        rectangles = self._rectangles(seeds, ease)
         spoken = sum(int(mask.sum()) for _, mask in rectangles)
         total = 0.0
         for tokens, mask in rectangles:
@@ -122,17 +122,11 @@ class Trainer:
             scores = self.network(tokens[:, :-1], mask[:, 1:])
         return scores.float(), tokens[:, 1:][mask[:, 1:]]
 
-    def _rectangles(
-        self, seeds: Iterable[str], novelty: Novelty, ease: float
-    ) -> list[tuple[Tensor, Tensor]]:
-        encoded = []
-        for seed in seeds:
-            ids = self.tokenizer.encode(
-                training_text(make_dialogue(seed, novelty, ease=ease).conversation)
-            )
-            if len(ids) <= TOKENS_MAX:
-                encoded.append(ids)
-        encoded.sort(key=len)
+    def _rectangles(self, seeds: Iterable[str], ease: float) -> list[tuple[Tensor, Tensor]]:
+        """Return tokens and what to learn of them, padded to the longest of each rectangle."""
+        texts = (training_text(make_dialogue(seed, ease=ease).conversation) for seed in seeds)
+        encoded = sorted((self.tokenizer.encode(text) for text in texts), key=len)
+        assert len(encoded[-1]) <= TOKENS_MAX, "the generator writes short dialogues"
         rows: list[list[int]] = []
         made = []
         for ids in encoded:
@@ -152,13 +146,17 @@ class Trainer:
         return tokens.to(self.device), mask.to(self.device)
 
     @torch.no_grad()
-    def _report(self, loss: float) -> None:
-        """Append to the curve how many whole turns the likeliest tokens get right."""
+    def _report(self, loss: float) -> str:
+        """Append to the curve how many whole turns the likeliest tokens get right.
+
+        Columns: minutes, steps, tokens, loss; turns of probes in known and in held-out words.
+        """
         known = self._exact(Novelty())
         new = self._exact(Novelty(wordings=True, entities=True, actions=True))
-        line = f"{self.seconds / 60:.1f}\t{self.step}\t{self.tokens}\t{loss:.4f}\t{known}\t{new}\n"
+        line = f"{self.seconds / 60:.1f}\t{self.step}\t{self.tokens}\t{loss:.4f}\t{known}\t{new}"
         with (self.folder / "curve.tsv").open("a", encoding="utf-8") as file:
-            file.write(line)
+            file.write(line + "\n")
+        return line
 
     def _exact(self, novelty: Novelty) -> str:
         seeds = (f"probe/{n}" for n in range(PROBES))
@@ -166,8 +164,6 @@ class Trainer:
         for seed in seeds:
             dialogue = make_dialogue(seed, novelty)
             ids = self.tokenizer.encode(training_text(dialogue.conversation))
-            if len(ids) > TOKENS_MAX:
-                continue
             tokens, mask = self._rectangle([ids])
             scores, targets = self._scores(tokens, mask)
             right = (scores.argmax(-1) == targets).tolist()
