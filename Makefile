@@ -104,7 +104,7 @@ lock: ## Locks what pyproject.toml asks for (needs uv and the network)
 .PHONY: clean
 clean: ## Removes what was made here; the cached llama.cpp stays
 	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -f models/*.gguf
+	rm -f $(MODEL)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(MODEL): models/babbler.py models/babbler.txt models/chatml.jinja | setup
