@@ -10,7 +10,7 @@ export PYTHONPATH := $(CURDIR)
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- For users -----------------------------------------------------------------------------------
 
@@ -73,13 +73,30 @@ bench: $(MODEL) ## Runs one benchmark: make bench NAME=gas
 		$(or $(sort $(notdir $(basename $(wildcard benchmarks/[a-z]*.py)))),none yet) >&2; exit 2; }
 	$(PYTHON) benchmarks/$(NAME).py $(ARGS)
 
+# torch is not locked: it comes with the extra `train`, for who trains (models/README.md).
+TINY := .tiny
+TINY_MODEL := models/actionvm-tiny.gguf
+
+.PHONY: model
+model: setup ## Trains the model in the box, or goes on training it; ARGS="--minutes 60"
+	@$(PYTHON) -c 'import torch' 2>/dev/null \
+		|| { echo "make model needs torch: $(BIN)/pip install 'torch==2.13.0'" >&2; exit 1; }
+	$(PYTHON) -m models.tiny.train --folder $(TINY) $(ARGS)
+	$(PYTHON) -m models.tiny.export --folder $(TINY) --output $(TINY_MODEL)
+
+.PHONY: model-evaluate
+model-evaluate: setup ## Measures the model in the box on dialogues that it has not seen
+	@test -f $(TINY_MODEL) || { echo "there is no $(TINY_MODEL): make model trains it" >&2; exit 1; }
+	$(PYTHON) -m models.evaluate $(TINY_MODEL) $(ARGS)
+
 # Versions stay as they are where they can; ARGS=--upgrade takes the newest. llama-cpp-python has a
 # lock of its own: it is compiled, the rest are wheels.
 .PHONY: lock
 lock: ## Locks what pyproject.toml asks for (needs uv and the network)
 	@command -v uv >/dev/null || { echo "make lock needs uv: install it first" >&2; exit 1; }
 	cat requirements.lock requirements-native.lock > .all.lock
-	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--extra dev --extra native --extra postgres \
 		--no-annotate --no-header --no-emit-index-url pyproject.toml --output-file .all.lock $(ARGS)
 	awk '/^[^ ]/ { native = /^llama-cpp-python==/ } !native' .all.lock > requirements.lock
 	awk '/^[^ ]/ { native = /^llama-cpp-python==/ } native' .all.lock > requirements-native.lock
@@ -88,7 +105,7 @@ lock: ## Locks what pyproject.toml asks for (needs uv and the network)
 .PHONY: clean
 clean: ## Removes what was made here; the cached llama.cpp stays
 	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -f models/*.gguf
+	rm -f $(MODEL)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(MODEL): models/babbler.py models/babbler.txt models/chatml.jinja | setup

@@ -57,7 +57,7 @@ class Vocabulary:
 
     def find(self, text: str) -> int:
         """Return the id of the token that reads `text`, which must be ASCII or a special."""
-        return self.tokens.index(text if text in SPECIALS else _to_byte_alphabet(text))
+        return self.tokens.index(text if text in SPECIALS else _tobyte_alphabet(text))
 
 
 def write_babbler(output: pathlib.Path, text: str, seed: int = 0) -> None:
@@ -97,7 +97,7 @@ def learn_vocabulary(sentences: Sequence[Sentence]) -> Vocabulary:
     counts: Counter[str] = Counter()
     for first, *rest in sentences:
         counts.update([first, " " + first, *(" " + word for word in rest)])
-    pieces = {word: tuple(_to_byte_alphabet(word)) for word in counts}
+    pieces = {word: tuple(_tobyte_alphabet(word)) for word in counts}
     merges: list[tuple[str, str]] = []
     while True:
         pairs: Counter[tuple[str, str]] = Counter()
@@ -111,7 +111,7 @@ def learn_vocabulary(sentences: Sequence[Sentence]) -> Vocabulary:
         merges.append(best)
         pieces = {word: _merge(pieces[word], best) for word in counts}
     merged = [left + right for left, right in merges]
-    return Vocabulary(tokens=(*SPECIALS, *_byte_alphabet(), *merged), merges=tuple(merges))
+    return Vocabulary(tokens=(*SPECIALS, *byte_alphabet(), *merged), merges=tuple(merges))
 
 
 def next_token_table(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> Table:
@@ -182,15 +182,15 @@ def _merge(pieces: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 
 @functools.cache
-def _byte_alphabet() -> tuple[str, ...]:
+def byte_alphabet() -> tuple[str, ...]:
     """Return the character that stands for each byte; unprintable bytes borrow from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     borrowed = iter(range(0x100, 0x200))
     return tuple(chr(byte if byte in printable else next(borrowed)) for byte in range(256))
 
 
-def _to_byte_alphabet(text: str) -> str:
-    return "".join(_byte_alphabet()[byte] for byte in text.encode())
+def _tobyte_alphabet(text: str) -> str:
+    return "".join(byte_alphabet()[byte] for byte in text.encode())
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:

@@ -1,0 +1,1 @@
+"""The recipe of the model `actionvm-tiny`: its data, its tokenizer, its training."""

@@ -1,0 +1,242 @@
+"""Trains the model: every batch is made from its number, so a run resumes where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812  # what everybody calls it
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from .actions import Novelty
+from .generate import make_dialogue
+from .network import Network, Shape
+from .prompt import training_text
+from .tokenizer import Tokenizer, learn_tokenizer, read_tokenizer
+
+MERGES = 1_200
+TOKENIZER_DIALOGUES = 3_000
+# A batch is cut into rectangles of dialogues of like length, of at most so many tokens each.
+RECTANGLE_TOKENS = 4_096
+TOKENS_MAX = 2_048
+WARM_UP_STEPS = 60
+LEARNING_RATE = 3e-3
+RATE_LEAST = 0.03
+WEIGHT_DECAY = 0.05
+REPORT_STEPS = 200
+SAVE_STEPS = 200
+PROBES = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run is to do; the batches depend on `seed`, `dialogues` and `curriculum` only."""
+
+    seed: int
+    dialogues: int
+    curriculum: int
+    minutes: float
+    tokens: int
+
+
+class Trainer:
+    """A network in training, with all that a checkpoint keeps."""
+
+    def __init__(self, folder: Path, shape: Shape, tokenizer: Tokenizer, plan: Plan) -> None:
+        torch.manual_seed(plan.seed)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.plan, self.tokenizer, self.folder = plan, tokenizer, folder
+        self.network = Network(shape).to(self.device)
+        matrices = [p for p in self.network.parameters() if p.ndim > 1]
+        rest = [p for p in self.network.parameters() if p.ndim == 1]
+        groups = [{"params": matrices}, {"params": rest, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY
+        )
+        self.step = self.tokens = 0
+        self.seconds = 0.0
+        if self._checkpoint.exists():
+            self._resume()
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def progress(self) -> float:
+        """Return which share of the plan is done; what runs out first counts."""
+        return max(self.seconds / (60 * self.plan.minutes), self.tokens / self.plan.tokens)
+
+    def run(self) -> None:
+        """Train until the plan is done. Ending the process loses at most the last few steps."""
+        columns = (
+            *Progress.get_default_columns(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[now]}"),
+        )
+        loss_mean = 0.0
+        with Progress(*columns, refresh_per_second=1) as bar:
+            task = bar.add_task("training", total=1.0, now="")
+            while (done := self.progress()) < 1:
+                started = time.monotonic()
+                rate = LEARNING_RATE * _schedule(self.step, done)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate
+                loss = self._learn()
+                loss_mean = loss if loss_mean == 0 else 0.97 * loss_mean + 0.03 * loss
+                bar.update(task, completed=done, now=f"step {self.step}, loss {loss_mean:.3f}")
+                if self.step % REPORT_STEPS == 0:
+                    bar.console.print(self._report(loss_mean))
+                self.seconds += time.monotonic() - started
+                if self.step % SAVE_STEPS == 0:
+                    self.save()
+        self._report(loss_mean)
+        self.save()
+
+    def _learn(self) -> float:
+        """Take one step and return its loss per token."""
+        # The first half of the curriculum is as easy as it gets; then it is ever less so.
+        ease = min(1.0, max(0.0, 2 * (1 - self.step / self.plan.curriculum)))
+        seeds = (f"{self.plan.seed}/{self.step}/{n}" for n in range(self.plan.dialogues))
+        rectangles = self._rectangles(seeds, ease)
+        spoken = sum(int(mask.sum()) for _, mask in rectangles)
+        total = 0.0
+        for tokens, mask in rectangles:
+            scores, targets = self._scores(tokens, mask)
+            loss = F.cross_entropy(scores, targets, reduction="sum") / spoken
+            loss.backward()
+            total += loss.item()
+            self.tokens += int((tokens != self.tokenizer.end).sum())
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return total
+
+    def _scores(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            scores = self.network(tokens[:, :-1], mask[:, 1:])
+        return scores.float(), tokens[:, 1:][mask[:, 1:]]
+
+    def _rectangles(self, seeds: Iterable[str], ease: float) -> list[tuple[Tensor, Tensor]]:
+        """Return tokens and what to learn of them, padded to the longest of each rectangle."""
+        texts = (training_text(make_dialogue(seed, ease=ease).conversation) for seed in seeds)
+        encoded = sorted((self.tokenizer.encode(text) for text in texts), key=len)
+        assert len(encoded[-1]) <= TOKENS_MAX, "the generator writes short dialogues"
+        rows: list[list[int]] = []
+        made = []
+        for ids in encoded:
+            if rows and len(ids) * (len(rows) + 1) > RECTANGLE_TOKENS:
+                made.append(self._rectangle(rows))
+                rows = []
+            rows.append(ids)
+        return [*made, self._rectangle(rows)]
+
+    def _rectangle(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+        width = max(map(len, rows))
+        tokens = torch.full((len(rows), width), self.tokenizer.end)
+        mask = torch.zeros((len(rows), width), dtype=torch.bool)
+        for index, ids in enumerate(rows):
+            tokens[index, : len(ids)] = torch.tensor(ids)
+            mask[index, : len(ids)] = torch.tensor(self.tokenizer.spoken(ids))
+        return tokens.to(self.device), mask.to(self.device)
+
+    @torch.no_grad()
+    def _report(self, loss: float) -> str:
+        """Append to the curve how many whole turns the likeliest tokens get right.
+
+        Columns: minutes, steps, tokens, loss; turns of probes in known and in held-out words.
+        """
+        known = self._exact(Novelty())
+        new = self._exact(Novelty(wordings=True, entities=True, actions=True))
+        line = f"{self.seconds / 60:.1f}\t{self.step}\t{self.tokens}\t{loss:.4f}\t{known}\t{new}"
+        with (self.folder / "curve.tsv").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        return line
+
+    def _exact(self, novelty: Novelty) -> str:
+        seeds = (f"probe/{n}" for n in range(PROBES))
+        by_kind: dict[str, list[bool]] = {}
+        for seed in seeds:
+            dialogue = make_dialogue(seed, novelty)
+            ids = self.tokenizer.encode(training_text(dialogue.conversation))
+            tokens, mask = self._rectangle([ids])
+            scores, targets = self._scores(tokens, mask)
+            right = (scores.argmax(-1) == targets).tolist()
+            ends = [
+                i + 1 for i, token in enumerate(targets.tolist()) if token == self.tokenizer.end
+            ]
+            for turn, start, end in zip(dialogue.turns, [0, *ends], ends, strict=False):
+                by_kind.setdefault(turn.kind.value, []).append(all(right[start:end]))
+        return " ".join(f"{k}={sum(v)}/{len(v)}" for k, v in sorted(by_kind.items()))
+
+    def save(self) -> None:
+        """Write a checkpoint; a reader never finds half of one."""
+        unfinished = self._checkpoint.with_suffix(".part")
+        torch.save(
+            {
+                "shape": dataclasses.asdict(self.network.shape),
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "counts": (self.step, self.tokens, self.seconds),
+            },
+            unfinished,
+        )
+        unfinished.replace(self._checkpoint)
+
+    def _resume(self) -> None:
+        kept = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(kept["network"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.step, self.tokens, self.seconds = kept["counts"]
+
+
+def _schedule(step: int, done: float) -> float:
+    """Return the share of the learning rate: up, flat, then down over the last half."""
+    up = min(1.0, (step + 1) / WARM_UP_STEPS)
+    return up * max(RATE_LEAST, min(1.0, 2 * (1 - done)))
+
+
+def main() -> None:
+    """Train, or go on training, in a folder."""
+    parser = argparse.ArgumentParser(description="Train actionvm-tiny.")
+    parser.add_argument("--folder", type=Path, required=True, help="checkpoint, curve, tokenizer")
+    parser.add_argument("--minutes", type=float, default=240.0)
+    parser.add_argument("--tokens", type=int, default=300_000_000)
+    parser.add_argument("--width", type=int, default=192)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--dialogues", type=int, default=16, help="in one step")
+    parser.add_argument("--curriculum", type=int, default=1_500, help="steps until it is hard")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    path = arguments.folder / "tokenizer.json"
+    if not path.exists():
+        texts = (
+            training_text(make_dialogue(f"tokenizer/{n}").conversation)
+            for n in range(TOKENIZER_DIALOGUES)
+        )
+        learn_tokenizer(texts, merge_count=MERGES).write(path)
+    tokenizer = read_tokenizer(path)
+    width = arguments.width
+    shape = Shape(
+        len(tokenizer.tokens), width, arguments.layers, feed_forward=width * 8 // 3 // 32 * 32
+    )
+    plan = Plan(
+        seed=arguments.seed,
+        dialogues=arguments.dialogues,
+        curriculum=arguments.curriculum,
+        minutes=arguments.minutes,
+        tokens=arguments.tokens,
+    )
+    Trainer(arguments.folder, shape, tokenizer, plan).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""The words that dialogues are made of, each list cut into a known and a held-out part."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+# Of every list the model never sees each fifth entry.
+HELD_OUT_EVERY = 5
+
+
+def known(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Return the part that training may use."""
+    return tuple(item for index, item in enumerate(items) if (index + 1) % HELD_OUT_EVERY)
+
+
+def held_out(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Return the part that only the evaluation uses."""
+    return tuple(items[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY])
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What an action does; the first form names it, the others mean the same in this world."""
+
+    forms: tuple[str, ...]
+    reads: bool = False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of argument: names of its parameter, and ways to say its value."""
+
+    names: tuple[str, ...]
+    phrasings: tuple[str, ...]
+    integer: bool = False
+    choices: tuple[str, ...] = ()
+
+
+def cut(text: str, mark: str = "|") -> tuple[str, ...]:
+    """Return the entries of a list that is written as one text."""
+    return tuple(text.split(mark))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+VERBS = tuple(
+    Verb(_words(forms), reads=reads)
+    for reads, lines in (
+        (False, "create make add,delete remove erase,send forward,update change edit,book reserve"),
+        (False, "cancel stop,archive store,share publish,rename relabel,copy duplicate"),
+        (False, "open unlock,close shut,move shift,approve accept,reject refuse,print,sign,order"),
+        (
+            False,
+            "pay settle,plan schedule,merge join,split divide,start begin,pause hold,mark flag",
+        ),
+        (True, "find locate,show display,list,check inspect,count,read,search,fetch get,compare"),
+        (True, "track follow,measure,translate,summarise"),
+    )
+    for forms in lines.split(",")
+)
+NOUNS = _words(
+    "invoice ticket room meeting report order flight table letter note task contract parcel song"
+    " photo account payment reminder project customer recipe playlist folder budget printer lamp"
+    " door camera server backup password license package refund survey poll vote channel comment"
+    " branch issue release train taxi hotel menu garden boiler window sensor alarm battery engine"
+    " ship truck crate shelf stock price quote offer claim policy loan card coin wallet ledger"
+    " weather forecast map route lesson course exam book page poem film game team"
+    " player score match league festival museum ticketing visit doctor patient pill vaccine clinic"
+)
+CITIES = _words(
+    "Oslo Paris Lima Cairo Turin Delhi Kyoto Porto Ghent Basel Quito Accra Dakar Hanoi Minsk Riga"
+    " Sofia Bergen Malmo Leeds Bilbao Tampa Boston Austin Denver Perth Hobart Nagoya Busan Izmir"
+)
+PEOPLE = _words(
+    "Anna Bruno Carla David Elena Felix Greta Hugo Irene Jonas Karim Laila Marco Nadia Oscar Petra"
+    " Quinn Rosa Samir Tessa Ulrich Vera Walid Xenia Yusuf Zoe Amira Boris Chloe Dario"
+)
+LANGUAGES = _words("French German Spanish Italian Greek Polish Dutch Danish Arabic Hindi Korean")
+COLOURS = _words("red green blue white black yellow purple orange brown pink grey silver golden")
+LEVELS = ("low", "normal", "high")
+DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday today tomorrow")
+MONTHS = _words("January March April June July August September October November December")
+ADJECTIVES = _words("late new small quiet broken final early old large short open cold calm busy")
+STATES = _words("ready done open waiting late empty full active closed booked sent paid")
+FIELDS = _words("id status total owner place due size code rank left")
+SUBJECTS = _words(
+    "Silver Copper Wheat Coffee Cocoa Cotton Steel Lithium Sugar Rice Timber Uranium Bonds Stocks"
+    " Shares Rents Wages Exports Imports Prices Sales Fees Yields Orders Freight Tourism Housing"
+    " Solar Wind Gas Coal Oil Gold Bitcoin Ether Tin Zinc Nickel Corn Barley"
+)
+MOVES = _words("gained lost added shed rose fell climbed dropped slipped jumped eased doubled")
+AMOUNTS = _words("one two three four five six seven eight nine ten eleven twelve twenty thirty")
+TIMES = cut(
+    "last week,in May,on Tuesday,since March,this month,in thin trading,after the holiday,"
+    "for the third week in a row,over the year,at the close,by noon,in two days,this autumn",
+    ",",
+)
+REASONS = cut(
+    "most of it on Friday,as demand grew,while supply stayed low,after a cold month,"
+    "because ports were closed,as traders waited,with little volume,against the euro,"
+    "in spite of the rain,before the vote,as stores filled up,in a calm market",
+    ",",
+)
+PLAIN = cut(
+    "Nobody named a reason.,The larger houses reported less volume.,Traders spoke of a quiet week.,"
+    "The bank left its rate where it was.,More supply met a mild winter.,Volumes hardly moved.,"
+    "Deposits matched what was taken out.,Buyers wait for the next report.,Storage is almost full.",
+    ",",
+)
+
+# Said of any kind: the name of the parameter makes clear what is meant.
+_PHRASINGS = cut(
+    "with {name} {value},the {name} is {value},{name}: {value},use {value} as the {name},"
+    "set the {name} to {value},make the {name} {value},where the {name} is {value},"
+    "{name} {value},and {value} is the {name},put {value} for the {name},take {value} as {name},"
+    "its {name} should be {value},having the {name} {value},the {name} must be {value}",
+    ",",
+)
+
+
+def _kind(
+    names: str, phrasings: str, *, integer: bool = False, choices: tuple[str, ...] = ()
+) -> Kind:
+    # Own and common phrasings in turns, so that the held-out part has some of each.
+    own = phrasings.split(",")
+    return Kind(_words(names), (*own, *_PHRASINGS), integer, choices)
+
+
+KINDS = {
+    "city": _kind(
+        "city place town location destination",
+        "in {value},near {value},over in {value},for the"
+        " people in {value},around {value},within {value}",
+    ),
+    "person": _kind(
+        "person name recipient owner guest",
+        "for {value},to {value},on behalf of {value},{value}"
+        " wants it,as {value} asked,with {value} in mind",
+    ),
+    "date": _kind(
+        "date day due deadline when",
+        "on {value},by {value},not before {value},{value} is the"
+        " day,no later than {value},it is for {value}",
+    ),
+    "time": _kind(
+        "time hour clock start moment",
+        "at {value},at {value} sharp,around {value} o'clock,from"
+        " {value},when it is {value},{value} would be good",
+    ),
+    "amount": _kind(
+        "amount price sum value cost",
+        "worth {value} euros,of {value} euros,it costs {value}"
+        " euros,for {value} dollars,at most {value} dollars,up to {value} euros",
+        integer=True,
+    ),
+    "count": _kind(
+        "count number quantity size seats",
+        "{value} of them,{value} times,we need {value} pieces,"
+        "{value} in all,{value} pieces,exactly {value} of them",
+        integer=True,
+    ),
+    "text": _kind(
+        "text message body content title",
+        'saying "{value}",that says "{value}",with the words'
+        ' "{value}",it reads "{value}",write "{value}",the words are "{value}"',
+    ),
+    "id": _kind(
+        "id code key reference tag",
+        "number {value},known as {value},called {value},{value} is"
+        " the one,the one marked {value},I mean {value}",
+    ),
+    "topic": _kind(
+        "query topic subject keyword term",
+        "about {value},on the subject of {value},concerning"
+        " {value},that deals with {value},regarding {value},related to {value}",
+    ),
+    "language": _kind(
+        "language tongue target into speech",
+        "in {value} please,translated to {value},written in"
+        " {value},{value} is my language,they speak {value},{value} readers",
+    ),
+    "colour": _kind(
+        "colour color tint shade paint",
+        "in {value} colour,coloured {value},painted {value},"
+        "the {value} one,all {value},a {value} one",
+    ),
+    "level": _kind(
+        "level priority urgency rank grade",
+        "{value} priority,this is {value},mark it {value},"
+        "of {value} urgency,it has {value} priority,treat it as {value}",
+        choices=LEVELS,
+    ),
+}
+
+REQUESTS = cut(
+    "{task}.|Please {task}.|Can you {task}?|I want to {task}.|Could you {task}?|{task}, please.|"
+    "I need you to {task}.|Would you {task}?|Now {task}.|We have to {task}.|Go and {task}.|"
+    "Help me {task}.|It is time to {task}.|I would like to {task}.|Just {task}.|"
+    "Let us {task}.|Hi, {task}.|My boss asks you to {task}.|You should {task}.|Next, {task}."
+)
+DESCRIPTIONS = cut(
+    "Use it to {verb} a {noun}.|To {verb} a {noun}.|Can {verb} any {noun}.|Will {verb} the {noun}.|"
+    "Lets you {verb} one {noun}.|Here you {verb} a {noun}.|For who wants to {verb} a {noun}.|"
+    "Helps to {verb} a {noun}.|You can {verb} a {noun}.|Serves to {verb} each {noun}."
+)
+INSTRUCTIONS = cut(
+    "You help with actions.|Act for the user. Be brief.|You are a careful assistant.|"
+    "Use an action if one fits.|Do what is asked, and say what came of it.|"
+    "You work for a small company.|Answer in one sentence.|You help people at work.|"
+    "Never guess an argument. Ask.|Be plain and short."
+)
+GREETINGS = cut(
+    "Hello!|Good morning.|Thanks a lot.|Who are you?|Well done.|Hi there.|Thank you.|"
+    "Good evening.|How are you?|What can you do?"
+)
+
+_STARTS = _words("b br d dr f g gr h j k kl l m n p pr r s st t tr v w z")
+_VOWELS = _words("a e i o u ai ei ou")
+_ENDS = _words("n r l s t k m nd rt x")
+
+
+def invent(dice: random.Random) -> str:
+    """Return a word that means nothing."""
+    syllables = (dice.choice(_STARTS) + dice.choice(_VOWELS) for _ in range(dice.randint(1, 2)))
+    return "".join(syllables) + dice.choice(_ENDS)
