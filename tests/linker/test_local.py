@@ -159,13 +159,19 @@ async def test_cancelling_charges_for_what_was_written(local: LocalProvider) -> 
     assert 5 < used.output < ENDLESS.sampling.tokens_max
 
 
+async def until_queued(provider: LocalProvider) -> None:
+    """Wait until a generation stands in the queue behind the one that runs."""
+    while not provider._engine._waiting:  # noqa: ASYNC110  # a thread fills it
+        await asyncio.sleep(0)
+
+
 async def test_a_full_queue_refuses(models_dir: Path) -> None:
     provider = LocalProvider(models_dir, threads=1, context_tokens_max=4096, waiting_max=1)
     model = await provider.open("babbler")
     running = model.generate(ENDLESS)
     await anext(running)
     waiting = asyncio.ensure_future(finish(model.generate(prompt())))
-    await asyncio.sleep(0.05)
+    await until_queued(provider)
     with pytest.raises(QueueFull):
         await finish(model.generate(prompt()))
     await running.aclose()
@@ -180,7 +186,7 @@ async def test_who_no_longer_waits_makes_room(models_dir: Path) -> None:
     await anext(running)
     for _ in range(3):
         waiting = asyncio.ensure_future(finish(model.generate(prompt())))
-        await asyncio.sleep(0.05)
+        await until_queued(provider)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
     await running.aclose()

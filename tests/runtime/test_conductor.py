@@ -116,7 +116,7 @@ async def test_a_peer_that_stays_down_ends_the_time_of_a_run(world: World) -> No
     world.model.fail_next(*1_000 * [PeerUnavailable("linker")])
     conductor = Conductor(world.stage())
     await conductor.start()
-    await asyncio.sleep(0.05)
+    await until(lambda: world.model.prompts)
     world.clock.advance(61)
     await world.until_ended()
     failure = world.store.get(RUN).failure
