@@ -111,6 +111,14 @@ async def test_a_peer_that_is_down_for_a_while_delays_a_run_only(
     assert run.state == State.SUCCEEDED
 
 
+async def test_each_step_samples_with_dice_of_its_own(world: World) -> None:
+    world.create()
+    await world.play()
+    seeds = [prompt.model.seed for prompt in world.model.prompts]
+    assert len(seeds) > 1
+    assert seeds == [1 + step for step in range(1, len(seeds) + 1)]
+
+
 async def test_a_peer_that_stays_down_ends_the_time_of_a_run(world: World) -> None:
     world.create()
     world.model.fail_next(*1_000 * [PeerUnavailable("linker")])
