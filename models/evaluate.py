@@ -30,11 +30,15 @@ from linker.providers.template import CALL_OPENER
 
 from .tiny.actions import Maker, Novelty
 from .tiny.briefs import make_brief
+from .tiny.desks import make_clerk, make_phrase_book, make_support
 from .tiny.dialogues import Dialogue, Kind, Turn
-from .tiny.generate import make_dialogue
+from .tiny.errands import make_errands
 
 CONTEXT_TOKENS_MAX = 4_096
 ANSWER_TOKENS_MAX = 160
+# What the shipped examples do: each has a fourth of the dialogues of its split.
+EXAMPLES = (make_brief, make_support, make_clerk, make_phrase_book)
+CHOICES = (Kind.ACT, Kind.ASK, Kind.DECLINE)
 
 
 @dataclass(frozen=True)
@@ -66,19 +70,19 @@ def cases_of(dialogue: Dialogue) -> Iterator[Case]:
 def dialogues_of(split: str, count: int) -> Iterator[Dialogue]:
     """Yield the held-out dialogues of a split; the same ones every time."""
     novelty = {
-        "example": Novelty(wordings=True, entities=True),
+        "examples": Novelty(wordings=True, entities=True),
         "known actions": Novelty(wordings=True, entities=True),
         "unseen actions": Novelty(wordings=True, entities=True, actions=True),
     }[split]
     for number in range(count):
-        seed = f"evaluation/{split}/{number}"
-        if split == "example":
-            yield make_brief(Maker.of(seed, novelty))
+        maker = Maker.of(f"evaluation/{split}/{number}", novelty)
+        if split == "examples":
+            yield EXAMPLES[number % len(EXAMPLES)](maker)
         else:
-            yield make_dialogue(seed, novelty)
+            yield make_errands(maker)
 
 
-SPLITS = ("example", "known actions", "unseen actions")
+SPLITS = ("examples", "known actions", "unseen actions")
 
 
 async def speak(model: OpenModel, case: Case, *, constrained: bool) -> Spoken:
@@ -109,9 +113,11 @@ def _parsed(text: str) -> WrittenCall | None:
 
 def judge(case: Case, spoken: Spoken) -> dict[str, bool]:
     """Return which measures the turn counts for, and whether it meets them."""
-    acts = case.turn.kind is Kind.ACT
-    marks = {"acts, asks or declines": _kind_of(spoken) == _side(case.turn.kind)}
-    if acts:
+    marks: dict[str, bool] = {}
+    if case.turn.kind in CHOICES:
+        # Where only an answer can follow there is nothing to choose.
+        marks["acts, asks or declines"] = _kind_of(spoken) == case.turn.kind.value
+    if case.turn.kind is Kind.ACT:
         wanted = case.expected.calls[0]
         name = spoken.call is not None and spoken.call.action == wanted.action
         given = _arguments(spoken.call)
@@ -128,17 +134,13 @@ def judge(case: Case, spoken: Spoken) -> dict[str, bool]:
         asked = spoken.call is None and all(fact in spoken.text for fact in case.turn.facts)
         marks["asks for what is missing"] = asked
     elif case.turn.kind is Kind.DECLINE:
-        marks["declines"] = _kind_of(spoken) == _side(Kind.DECLINE)
+        marks["declines"] = _kind_of(spoken) == Kind.DECLINE.value
     return marks
 
 
 def _arguments(call: WrittenCall | None) -> Mapping[str, Json]:
     value = json.loads(call.arguments) if call is not None else {}
     return value if isinstance(value, dict) else {}
-
-
-def _side(kind: Kind) -> str:
-    return kind.value if kind in (Kind.ACT, Kind.ASK, Kind.DECLINE) else "answer"
 
 
 def _kind_of(spoken: Spoken) -> str:

@@ -11,6 +11,7 @@ import sys
 
 from .actions import Maker, Novelty
 from .briefs import make_brief, make_reading
+from .desks import make_clerk, make_phrase_book, make_support
 from .dialogues import Dialogue
 from .drills import make_drill
 from .errands import make_errands
@@ -18,8 +19,14 @@ from .prompt import training_text
 
 # A complete beginner mostly does exercises; who has learned does none.
 DRILL_SHARE = 0.7
-# The rest are errands.
-BRIEF_SHARE, READING_SHARE = 0.22, 0.06
+SHARES = {
+    make_errands: 0.48,
+    make_brief: 0.16,
+    make_support: 0.14,
+    make_clerk: 0.12,
+    make_phrase_book: 0.08,
+    make_reading: 0.02,
+}
 
 
 def make_dialogue(seed: str, novelty: Novelty | None = None, *, ease: float = 0.0) -> Dialogue:
@@ -27,12 +34,7 @@ def make_dialogue(seed: str, novelty: Novelty | None = None, *, ease: float = 0.
     maker = Maker.of(seed, novelty or Novelty(), ease=ease)
     if ease > 0 and maker.happens(DRILL_SHARE * ease):
         return make_drill(maker)
-    share = maker.dice.random()
-    if share < BRIEF_SHARE:
-        return make_brief(maker)
-    if share < BRIEF_SHARE + READING_SHARE:
-        return make_reading(maker)
-    return make_errands(maker)
+    return maker.dice.choices(list(SHARES), list(SHARES.values()))[0](maker)
 
 
 def main() -> None:

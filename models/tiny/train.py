@@ -25,7 +25,10 @@ TOKENIZER_DIALOGUES = 3_000
 RECTANGLE_TOKENS = 4_096
 TOKENS_MAX = 2_048
 WARM_UP_STEPS = 60
-LEARNING_RATE = 3e-3
+MATRIX_RATE = 4e-3
+REST_RATE = 3e-3
+# How much a token of a prompt counts in the curriculum: it repeats itself, so it is an exercise.
+PROMPT_WEIGHT = 0.1
 RATE_LEAST = 0.03
 WEIGHT_DECAY = 0.05
 REPORT_STEPS = 200
@@ -52,12 +55,7 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.plan, self.tokenizer, self.folder = plan, tokenizer, folder
         self.network = Network(shape).to(self.device)
-        matrices = [p for p in self.network.parameters() if p.ndim > 1]
-        rest = [p for p in self.network.parameters() if p.ndim == 1]
-        groups = [{"params": matrices}, {"params": rest, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY
-        )
+        self.optimizers = _optimizers(self.network)
         self.step = self.tokens = 0
         self.seconds = 0.0
         if self._checkpoint.exists():
@@ -83,9 +81,10 @@ class Trainer:
             task = bar.add_task("training", total=1.0, now="")
             while (done := self.progress()) < 1:
                 started = time.monotonic()
-                rate = LEARNING_RATE * _schedule(self.step, done)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = rate
+                share = _schedule(self.step, done)
+                for optimizer, rate in self.optimizers:
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate * share
                 loss = self._learn()
                 loss_mean = loss if loss_mean == 0 else 0.97 * loss_mean + 0.03 * loss
                 bar.update(task, completed=done, now=f"step {self.step}, loss {loss_mean:.3f}")
@@ -106,14 +105,18 @@ class Trainer:
         spoken = sum(int(mask.sum()) for _, mask in rectangles)
         total = 0.0
         for tokens, mask in rectangles:
-            scores, targets = self._scores(tokens, mask)
-            loss = F.cross_entropy(scores, targets, reduction="sum") / spoken
-            loss.backward()
-            total += loss.item()
+            wanted = mask if ease == 0 else mask | (tokens != self.tokenizer.end)
+            scores, targets = self._scores(tokens, wanted)
+            is_spoken = mask[:, 1:][wanted[:, 1:]]
+            losses = F.cross_entropy(scores, targets, reduction="none") / spoken
+            said = losses[is_spoken].sum()
+            (said + PROMPT_WEIGHT * losses[~is_spoken].sum()).backward()
+            total += said.item()
             self.tokens += int((tokens != self.tokenizer.end).sum())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer, _ in self.optimizers:
+            optimizer.step()
+        self.network.zero_grad(set_to_none=True)
         self.step += 1
         return total
 
@@ -181,7 +184,7 @@ class Trainer:
             {
                 "shape": dataclasses.asdict(self.network.shape),
                 "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
                 "counts": (self.step, self.tokens, self.seconds),
             },
             unfinished,
@@ -191,8 +194,27 @@ class Trainer:
     def _resume(self) -> None:
         kept = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
         self.network.load_state_dict(kept["network"])
-        self.optimizer.load_state_dict(kept["optimizer"])
+        for (optimizer, _), state in zip(self.optimizers, kept["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         self.step, self.tokens, self.seconds = kept["counts"]
+
+
+def _optimizers(network: Network) -> tuple[tuple[torch.optim.Optimizer, float], ...]:
+    """Return what updates which parameters, with the learning rate of each.
+
+    Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for the embedding and norms.
+    """
+    matrices = [p for p in network.blocks.parameters() if p.ndim > 1]
+    norms = [p for p in network.parameters() if p.ndim == 1]
+    rest = [
+        {"params": [network.embedding.weight]},
+        {"params": norms, "weight_decay": 0.0},
+    ]
+    muon = torch.optim.Muon(
+        matrices, lr=MATRIX_RATE, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"
+    )
+    adam = torch.optim.AdamW(rest, lr=REST_RATE, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
+    return (muon, MATRIX_RATE), (adam, REST_RATE)
 
 
 def _schedule(step: int, done: float) -> float:

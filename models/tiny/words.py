@@ -221,6 +221,15 @@ GREETINGS = cut(
     "Good evening.|How are you?|What can you do?"
 )
 
+FOREIGN = _words(
+    "der die das Hafen ist offen geschlossen bis Montag wegen Wind Regen und nicht heute Brücke"
+    " Bahnhof le port est ouvert fermé jusqu'à lundi el puerto está abierto cerrado hoy il porto è"
+    " aperto chiuso oggi Zutritt kein bitte vor Uhr verlassen öffnet schließt um Fähre Strand"
+)
+
+OPENERS = cut("Hi.|Hello.|Hey.|Sorry.|Excuse me.|One thing.|Quick question.|Good day.|Dear team.")
+CLOSERS = cut("Thanks.|Thank you.|Please.|It is urgent.|Take your time.")
+
 _STARTS = _words("b br d dr f g gr h j k kl l m n p pr r s st t tr v w z")
 _VOWELS = _words("a e i o u ai ei ou")
 _ENDS = _words("n r l s t k m nd rt x")

@@ -16,7 +16,7 @@ from linker.conversation import Call, Role, WrittenCall
 from linker.providers.grammar import CALL_CLOSER
 from linker.providers.template import CALL_OPENER
 from models.evaluate import Spoken, cases_of, dialogues_of, judge
-from models.tiny import briefs, words
+from models.tiny import briefs, desks, words
 from models.tiny.actions import Novelty
 from models.tiny.dialogues import Dialogue, Kind
 from models.tiny.generate import make_dialogue
@@ -39,6 +39,10 @@ LISTS = {
     "subjects": words.SUBJECTS,
     "requests": words.REQUESTS,
     "questions": briefs.QUESTIONS,
+    "questions of customers": desks.SUPPORT_QUESTIONS,
+    "questions of guests": desks.CLERK_QUESTIONS,
+    "topics": desks.TOPICS,
+    "places": desks.PLACES,
     **{name: kind.phrasings for name, kind in words.KINDS.items()},
 }
 
@@ -172,4 +176,4 @@ def test_passages_stand_where_the_runtime_puts_them() -> None:
 
 
 def test_the_splits_are_the_same_every_time() -> None:
-    assert list(dialogues_of("example", 5)) == list(dialogues_of("example", 5))
+    assert list(dialogues_of("examples", 8)) == list(dialogues_of("examples", 8))
