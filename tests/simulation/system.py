@@ -35,7 +35,9 @@ from knowledge.service import KnowledgeService
 from knowledge.service import hosted as hosted_knowledge
 from linker import clients as linker_clients
 from linker.linker import Linker
+from linker.providers.hub import HuggingFaceHub
 from linker.providers.scripted import Script, ScriptedProvider
+from linker.providers.shelf import Shelf
 from linker.service import LinkerService
 from linker.service import hosted as hosted_linker
 from runtime import clients as runtime_clients
@@ -101,7 +103,9 @@ class System:
         provider = ScriptedProvider(self._script, models=["babbler"])
         store = linker.store.LinkStore(_database(process, linker.store.TABLES))
         meter = linker_clients.GasClient(process.channel("gas"))
-        yield hosted_linker(LinkerService(Linker({"local": provider}, store, meter, self.world)))
+        shelf = Shelf(Path("/nonexistent"), HuggingFaceHub)
+        linked = Linker({"local": provider}, store, meter, self.world)
+        yield hosted_linker(LinkerService(linked, shelf))
 
     @asynccontextmanager
     async def runtime(self, process: Process) -> AsyncIterator[Hosted]:
