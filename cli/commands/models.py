@@ -98,8 +98,9 @@ def pull(
     Private and gated repositories need a token: .venv/bin/hf auth login, or HF_TOKEN in the
     environment of the command up.
 
-    Example: actionvm models pull bartowski/Llama-3.2-1B-Instruct-GGUF Llama-3.2-1B-Instruct-Q4_K_M.gguf
-    """  # noqa: E501  # an example has to be one line
+    Example: actionvm models pull bartowski/Llama-3.2-1B-Instruct-GGUF --name llama-3.2-1b \
+    Llama-3.2-1B-Instruct-Q8_0.gguf
+    """
     model = model_name(name or file.rpartition("/")[2].removesuffix(SUFFIX))
     request = pb.PullModelRequest(
         model=model, repository=repository, file=file, revision=revision, sha256=sha256.lower()

@@ -37,20 +37,20 @@ class Shelf:
     def add(self, name: str, source: Path, report: Report) -> None:
         """Take over a file of this machine: as a second name for it, or as a copy."""
         try:
-            source = source.resolve(strict=True)
+            # What the path leads to: a second name for a link would be a link.
+            source = Path(os.path.realpath(source, strict=True))
         except OSError as error:
             raise InvalidField("path", f"{source} cannot be read: {error.strerror}") from error
         if not source.is_file():
             raise InvalidField("path", f"{source} is not a file")
         with _telling(name):
             _check(name, source)
-            goal = self._path(name)
-            if goal.exists():
-                if filecmp.cmp(source, goal, shallow=False):
+            if self._is_taken(name):
+                if filecmp.cmp(source, self._path(name), shallow=False):
                     return
                 raise ModelExists(_full(name))
             try:
-                os.link(source, goal)
+                os.link(source, self._path(name))
             except OSError:
                 # Another file system, or somebody else's file.
                 self._copy(name, source, report)
@@ -67,7 +67,7 @@ class Shelf:
             way_out = "the hub has other bytes than you expect; is it the right revision?"
             raise ChecksumMismatch(_full(name), file.sha256, expected, way_out)
         with _telling(name), self._draft(name, expected[:16]) as (draft, path):
-            if self._path(name).exists():
+            if self._is_taken(name):
                 path.unlink()
                 if _sha256(self._path(name)) != expected:
                     raise ModelExists(_full(name))
@@ -99,6 +99,10 @@ class Shelf:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}{SUFFIX}"
+
+    def _is_taken(self, name: str) -> bool:
+        # A link that leads nowhere is somebody's, too.
+        return os.path.lexists(self._path(name))
 
     def _drafts(self, name: str) -> list[Path]:
         # No name has a `~`.
@@ -137,7 +141,7 @@ class Shelf:
         """Give a file its name; it is on the disk before it can be seen."""
         draft.flush()
         os.fsync(draft.fileno())
-        if self._path(name).exists():
+        if self._is_taken(name):
             raise ModelExists(_full(name))
         path.rename(self._path(name))
         for left_over in self._drafts(name):

@@ -163,7 +163,9 @@ class _Hub(_Handler):
             },
         )
 
-    do_GET = do_HEAD
+    def do_GET(self) -> None:
+        """Answer the same; the bytes are elsewhere."""
+        self.do_HEAD()
 
 
 class _Cdn(_Handler):

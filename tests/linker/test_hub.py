@@ -1,4 +1,4 @@
-"""The real package against a hub of this machine: errors in our words, and nothing fetched twice."""
+"""The real package against a hub of this machine: errors in our words, nothing fetched twice."""
 
 from __future__ import annotations
 

@@ -177,8 +177,8 @@ class LinkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddModel(self, request, context):
-        """Takes over weights that lie on the machine of the linker, with progress. The stream ends when the
-        model can be linked; adding the same file again changes nothing.
+        """Takes over weights that lie on the machine of the linker, with progress. The stream ends when
+        the model can be linked; adding the same file again changes nothing.
 
         - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): other weights have this name.
         - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the file is no GGUF that could be loaded.
@@ -190,8 +190,8 @@ class LinkerServiceServicer:
 
     def PullModel(self, request, context):
         """Fetches weights from the hub, with progress. The stream ends when their checksum is right and
-        the model can be linked. What has arrived is kept when the call ends early, however it ends: the
-        same request continues there. Pulling what is here already changes nothing.
+        the model can be linked. What has arrived is kept when the call ends early, however it ends:
+        the same request continues there. Pulling what is here already changes nothing.
 
         - `NOT_FOUND` (reason `HUB_FILE_NOT_FOUND`): no such repository, revision or file.
         - `FAILED_PRECONDITION` (reason `HUB_DENIED`): the hub wants a token, or a licence accepted.
@@ -210,7 +210,7 @@ class LinkerServiceServicer:
         """Removes weights for good. A generation that is under way ends well.
 
         - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): no such model.
-        - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder of the models does not let it go.
+        - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder does not let it go.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

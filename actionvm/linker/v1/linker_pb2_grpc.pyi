@@ -81,8 +81,8 @@ class LinkerServiceStub:
     - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): as for `Generate`.
     """
     AddModel: _grpc.UnaryStreamMultiCallable[_linker_pb2.AddModelRequest, _linker_pb2.AddModelResponse]
-    """Takes over weights that lie on the machine of the linker, with progress. The stream ends when the
-    model can be linked; adding the same file again changes nothing.
+    """Takes over weights that lie on the machine of the linker, with progress. The stream ends when
+    the model can be linked; adding the same file again changes nothing.
 
     - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): other weights have this name.
     - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the file is no GGUF that could be loaded.
@@ -90,8 +90,8 @@ class LinkerServiceStub:
     """
     PullModel: _grpc.UnaryStreamMultiCallable[_linker_pb2.PullModelRequest, _linker_pb2.PullModelResponse]
     """Fetches weights from the hub, with progress. The stream ends when their checksum is right and
-    the model can be linked. What has arrived is kept when the call ends early, however it ends: the
-    same request continues there. Pulling what is here already changes nothing.
+    the model can be linked. What has arrived is kept when the call ends early, however it ends:
+    the same request continues there. Pulling what is here already changes nothing.
 
     - `NOT_FOUND` (reason `HUB_FILE_NOT_FOUND`): no such repository, revision or file.
     - `FAILED_PRECONDITION` (reason `HUB_DENIED`): the hub wants a token, or a licence accepted.
@@ -106,7 +106,7 @@ class LinkerServiceStub:
     """Removes weights for good. A generation that is under way ends well.
 
     - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): no such model.
-    - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder of the models does not let it go.
+    - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder does not let it go.
     """
     ListLinks: _grpc.UnaryUnaryMultiCallable[_linker_pb2.ListLinksRequest, _linker_pb2.ListLinksResponse]
     """Lists links. Answers `UNIMPLEMENTED` so far."""
@@ -170,8 +170,8 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): as for `Generate`.
     """
     AddModel: _aio.UnaryStreamMultiCallable[_linker_pb2.AddModelRequest, _linker_pb2.AddModelResponse]  # type: ignore[assignment]
-    """Takes over weights that lie on the machine of the linker, with progress. The stream ends when the
-    model can be linked; adding the same file again changes nothing.
+    """Takes over weights that lie on the machine of the linker, with progress. The stream ends when
+    the model can be linked; adding the same file again changes nothing.
 
     - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): other weights have this name.
     - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the file is no GGUF that could be loaded.
@@ -179,8 +179,8 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     """
     PullModel: _aio.UnaryStreamMultiCallable[_linker_pb2.PullModelRequest, _linker_pb2.PullModelResponse]  # type: ignore[assignment]
     """Fetches weights from the hub, with progress. The stream ends when their checksum is right and
-    the model can be linked. What has arrived is kept when the call ends early, however it ends: the
-    same request continues there. Pulling what is here already changes nothing.
+    the model can be linked. What has arrived is kept when the call ends early, however it ends:
+    the same request continues there. Pulling what is here already changes nothing.
 
     - `NOT_FOUND` (reason `HUB_FILE_NOT_FOUND`): no such repository, revision or file.
     - `FAILED_PRECONDITION` (reason `HUB_DENIED`): the hub wants a token, or a licence accepted.
@@ -195,7 +195,7 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     """Removes weights for good. A generation that is under way ends well.
 
     - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): no such model.
-    - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder of the models does not let it go.
+    - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder does not let it go.
     """
     ListLinks: _aio.UnaryUnaryMultiCallable[_linker_pb2.ListLinksRequest, _linker_pb2.ListLinksResponse]  # type: ignore[assignment]
     """Lists links. Answers `UNIMPLEMENTED` so far."""
@@ -292,8 +292,8 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _linker_pb2.AddModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_linker_pb2.AddModelResponse], _abc.AsyncIterator[_linker_pb2.AddModelResponse]]:
-        """Takes over weights that lie on the machine of the linker, with progress. The stream ends when the
-        model can be linked; adding the same file again changes nothing.
+        """Takes over weights that lie on the machine of the linker, with progress. The stream ends when
+        the model can be linked; adding the same file again changes nothing.
 
         - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): other weights have this name.
         - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the file is no GGUF that could be loaded.
@@ -307,8 +307,8 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_linker_pb2.PullModelResponse], _abc.AsyncIterator[_linker_pb2.PullModelResponse]]:
         """Fetches weights from the hub, with progress. The stream ends when their checksum is right and
-        the model can be linked. What has arrived is kept when the call ends early, however it ends: the
-        same request continues there. Pulling what is here already changes nothing.
+        the model can be linked. What has arrived is kept when the call ends early, however it ends:
+        the same request continues there. Pulling what is here already changes nothing.
 
         - `NOT_FOUND` (reason `HUB_FILE_NOT_FOUND`): no such repository, revision or file.
         - `FAILED_PRECONDITION` (reason `HUB_DENIED`): the hub wants a token, or a licence accepted.
@@ -329,7 +329,7 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Removes weights for good. A generation that is under way ends well.
 
         - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): no such model.
-        - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder of the models does not let it go.
+        - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder does not let it go.
         """
 
     @_abc_1.abstractmethod
