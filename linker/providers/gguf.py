@@ -6,6 +6,7 @@ A file that lies about sizes, or repeats a token, would abort the whole process 
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,12 +41,19 @@ _SCALARS = {
     11: "q",
     12: "d",
 }
+# How Mixtral and its kind were stored once; llama.cpp no longer finds them.
+_SPLIT_EXPERT = re.compile(rb"blk\.\d+\.ffn_(gate|down|up)\.\d+\.weight")
+
 _TEXT = 8
 _ARRAY = 9
 
 
 class BadGguf(ValueError):
     """The file is not a GGUF that can be handed to llama.cpp."""
+
+
+class CutOff(BadGguf):
+    """The file is shorter than it says, or not all here yet."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +74,13 @@ class Header:
         return template if isinstance(template, str) else ""
 
 
-def read_header(path: Path) -> Header:
-    """Return the header of a file that is whole and plausible. Raises `BadGguf`."""
+def read_header(path: Path, *, size_bytes: int = 0) -> Header:
+    """Return the header of a file that is whole and plausible. Raises `BadGguf`.
+
+    `size_bytes` is what a file will have that is not all here yet.
+    """
     with path.open("rb") as file:
-        reader = _Reader(file, path.stat().st_size)
+        reader = _Reader(file, size_bytes or path.stat().st_size)
         if reader.take(4) != MAGIC:
             raise BadGguf("it is not a GGUF file")
         version = reader.number("I")
@@ -79,7 +90,7 @@ def read_header(path: Path) -> Header:
         pairs = [_read_pair(reader) for _ in range(pair_count)]
         parameter_count = sum(_read_tensor(reader) for _ in range(tensor_count))
     if parameter_count > PARAMETERS_A_BYTE_MAX * reader.size:
-        raise BadGguf("it is cut off: its tensors are larger than the file")
+        raise CutOff("it is cut off: its tensors are larger than the file")
     values = {key: value for key, value, _ in pairs}
     _check_shape(values)
     _check_whole(values)
@@ -97,7 +108,7 @@ class _Reader:
         """Return the next bytes."""
         content = self._file.read(size)
         if len(content) < size:
-            raise BadGguf("it is cut off")
+            raise CutOff("it is cut off")
         return content
 
     def number(self, kind: str) -> int:
@@ -138,11 +149,11 @@ def _read_array(reader: _Reader, key: str) -> int:
     if kind != _TEXT:
         size = struct.calcsize(_scalar(kind)) * count
         if size > reader.size:
-            raise BadGguf("it is cut off")
+            raise CutOff("it is cut off")
         reader.take(size)
         return count
     if count * 8 > reader.size:
-        raise BadGguf("it is cut off")
+        raise CutOff("it is cut off")
     texts = [reader.text() for _ in range(count)]
     if key == TOKENS and len(set(texts)) < count:
         raise BadGguf("two of its tokens are the same")
@@ -154,14 +165,15 @@ def _read_tensor(reader: _Reader) -> int:
 
     llama.cpp itself checks where it ends.
     """
-    reader.text()
+    if _SPLIT_EXPERT.fullmatch(reader.text()):
+        raise BadGguf("it keeps its experts one by one, as before April 2024; take a newer file")
     dimension_count = reader.number("I")
     if not 1 <= dimension_count <= DIMENSIONS_MAX:
         raise BadGguf(f"a tensor has {dimension_count} dimensions")
     count = math.prod(reader.number("Q") for _ in range(dimension_count))
     reader.take(4)  # the kind of number
     if reader.number("Q") >= reader.size:
-        raise BadGguf("it is cut off: a tensor lies beyond its end")
+        raise CutOff("it is cut off: a tensor lies beyond its end")
     return count
 
 

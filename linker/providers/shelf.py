@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from chassis.errors import InvalidField, ServiceError
+from chassis.errors import InvalidField
 
 from ..errors import ChecksumMismatch, ModelExists, ModelNotFound, ModelUnusable, StorageUnusable
 from ..ports import Hub, HubSource
 from ..progress import Progress, Report
-from .gguf import BadGguf, read_header
+from .gguf import BadGguf, CutOff, read_header
 from .local import SUFFIX
 
 COPY_BYTES = 8 * 1024 * 1024
+# Vocabulary and table of tensors lie in front; those of the largest models take 30 MB.
+HEADER_BYTES = 64 * 1024 * 1024
 
 
 class Shelf:
@@ -76,12 +78,12 @@ class Shelf:
             if received > file.size_bytes:
                 received = draft.truncate(0)
             self._require_space(name, file.size_bytes - received)
-            hub.fetch(source, file, draft, report)
-            draft.flush()
             try:
+                hub.fetch(source, file, draft, _checking(name, path, file.size_bytes, report))
+                draft.flush()
                 _require_sha256(name, path, expected)
                 _check(name, path)
-            except ServiceError:
+            except (ChecksumMismatch, ModelUnusable):
                 path.unlink()
                 raise
             self._publish(name, draft, path)
@@ -166,11 +168,28 @@ def _inode(path: Path) -> int:
         return 0
 
 
-def _check(name: str, path: Path) -> None:
+def _check(name: str, path: Path, *, size_bytes: int = 0) -> None:
+    """Refuse what the linker would not load; of `size_bytes` in all, not all need be here."""
     try:
-        read_header(path)
+        read_header(path, size_bytes=size_bytes)
     except BadGguf as error:
+        if size_bytes and isinstance(error, CutOff):
+            return
         raise ModelUnusable(_full(name), f"{error}") from error
+
+
+def _checking(name: str, path: Path, size_bytes: int, report: Report) -> Report:
+    """Return a report that looks at the header once it should be here: the rest may be 40 GB."""
+    is_checked = False
+
+    def check(progress: Progress) -> None:
+        nonlocal is_checked
+        report(progress)
+        if progress.received_bytes >= HEADER_BYTES and not is_checked:
+            is_checked = True
+            _check(name, path, size_bytes=size_bytes)
+
+    return check
 
 
 def _sha256(path: Path) -> str:

@@ -32,6 +32,7 @@ class MemoryHub:
     starts: list[int] = field(default_factory=list)
     bad_bytes: bytes = b""
     size_told: int = 0
+    block_bytes: int = BLOCK_BYTES
 
     def fail_next(self, error: Exception) -> None:
         """Fail the next fetch after its first block."""
@@ -47,7 +48,7 @@ class MemoryHub:
     def fetch(self, source: HubSource, file: HubFile, target: BinaryIO, report: Report) -> None:
         content = self.bad_bytes or self.files[source.repository, source.file]
         self.starts.append(target.seek(0, 2))
-        while block := content[target.tell() :][:BLOCK_BYTES]:
+        while block := content[target.tell() :][: self.block_bytes]:
             target.write(block)
             if self.failures:
                 raise self.failures.popleft()

@@ -21,7 +21,19 @@ from linker.errors import (
 )
 from linker.ports import HubSource
 from linker.progress import Progress
-from tests.linker.shelves import FILE, REPOSITORY, SOURCE, TINY, MemoryHub, ignore, make_shelf
+from linker.providers.shelf import HEADER_BYTES
+from tests.linker.shelves import (
+    BLOCK_BYTES,
+    FILE,
+    REPOSITORY,
+    SOURCE,
+    TINY,
+    MemoryHub,
+    ignore,
+    make_shelf,
+    number_pair,
+)
+from tests.linker.test_gguf import GOOD, file_of
 
 SHA256 = hashlib.sha256(TINY).hexdigest()
 
@@ -128,6 +140,23 @@ def test_what_is_no_gguf_is_refused_and_removed(folder: Path) -> None:
         make_shelf(folder, hub).pull("tiny", SOURCE, ignore)
 
     assert names(folder) == []
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+def test_a_large_file_is_looked_at_while_it_comes(folder: Path, *, is_good: bool) -> None:
+    part = number_pair(b"split.count", 1 if is_good else 3)
+    content = file_of(*GOOD, part) + bytes(HEADER_BYTES + 10 * BLOCK_BYTES)
+    hub = MemoryHub({(REPOSITORY, FILE): content}, block_bytes=1024 * 1024)
+    told: list[Progress] = []
+
+    if is_good:
+        make_shelf(folder, hub).pull("tiny", SOURCE, told.append)
+        assert told[-1].received_bytes == len(content)
+    else:
+        with pytest.raises(ModelUnusable, match="one of 3 parts"):
+            make_shelf(folder, hub).pull("tiny", SOURCE, told.append)
+        assert told[-1].received_bytes < len(content)
+        assert names(folder) == []
 
 
 def test_pulling_again_what_is_here_changes_nothing(folder: Path) -> None:
