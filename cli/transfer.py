@@ -40,7 +40,7 @@ def choose_transfer(name: str, *, as_json: bool) -> Iterator[Transfer]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=error_console()) as progress:
+    with Progress(*columns, console=error_console(), transient=True) as progress:
         yield _Bar(progress, clean(name))
 
 
