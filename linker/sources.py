@@ -22,7 +22,7 @@ _REPOSITORY = re.compile(
 _FILE = re.compile(r"[!-~]+( [!-~]+)*")
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]{0,127}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf")
+_PART = re.compile(r"-0*(\d+)-of-0*(\d+)\.gguf$|\.part(\d+)of(\d+)$")
 
 
 def parse_local_model(model: str) -> str:
@@ -46,11 +46,12 @@ def parse_source(*, repository: str, file: str, revision: str, sha256: str) -> H
     fields.require_match("file", file, _FILE, example="model-Q4_K_M.gguf")
     if {"", ".", ".."} & set(file.split("/")) or "\\" in file:
         raise InvalidField("file", "is no path inside a repository")
+    if part := _PART.search(file):
+        number, count = filter(None, part.groups())
+        problem = f"is part {number} of {count}; docs/models.md says how to join them"
+        raise InvalidField("file", problem)
     if not file.endswith(".gguf"):
         raise InvalidField("file", "is no GGUF file: choose one of the repository that ends so")
-    if part := _PART.search(file):
-        problem = f"is part {int(part[1])} of {int(part[2])}; docs/models.md says how to join them"
-        raise InvalidField("file", problem)
     if revision:
         fields.require_match("revision", revision, _REVISION, example="main")
     if sha256:

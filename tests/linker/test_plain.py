@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from linker.conversation import Call, Conversation, Message, Role
+from linker.conversation import Call, Choice, Conversation, Message, Role
+from linker.providers.local import LocalProvider
 from linker.providers.plain import in_words
 from linker.providers.template import ChatTemplate
-from tests.linker.orders import action
+from linker.schemas import checked_arguments
+from models import babbler
+from tests.linker.orders import action, finish, prompt
 
 # As their authors publish them.
 LLAMA_3 = (
@@ -96,3 +102,25 @@ def test_a_description_cannot_speak_as_the_template() -> None:
     rendered = template(MIXTRAL).render(Conversation((SYSTEM, HISTORY[1]), (hostile,)))
 
     assert "</s>" not in rendered
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("source", [LLAMA_3, MIXTRAL], ids=["LLaMA 3", "Mixtral"])
+async def test_a_model_with_such_a_template_writes_a_call_that_fits(
+    models_dir: Path, tmp_path: Path, source: str
+) -> None:
+    content = (models_dir / "babbler.gguf").read_bytes()
+    old = (babbler.HERE / "chatml.jinja").read_bytes()
+    # A comment keeps the length, which the header tells.
+    new = source.encode() + b"{#" + b" " * (len(old) - len(source.encode()) - 4) + b"#}"
+    (tmp_path / "model.gguf").write_bytes(content.replace(old, new))
+    provider = LocalProvider(tmp_path, threads=1, context_tokens_max=2048)
+    model = await provider.open("model")
+
+    finished = await finish(model.generate(prompt(action(), choice=Choice.REQUIRED)))
+    await provider.close()
+
+    assert model.facts.takes_actions
+    (call,) = finished.calls
+    assert call.action == "board.post"
+    assert json.loads(checked_arguments(call, (action(),)))["stars"] in range(1, 6)

@@ -32,9 +32,10 @@ def test_what_could_be_something_else_is_refused(field: str, value: str) -> None
     assert refused.value.field == field
 
 
-def test_a_part_of_a_model_is_refused_with_where_to_read_on() -> None:
+@pytest.mark.parametrize("ending", ["-00001-of-00003.gguf", ".gguf.part1of3"])
+def test_a_part_of_a_model_is_refused_with_where_to_read_on(ending: str) -> None:
     with pytest.raises(InvalidField, match=r"is part 1 of 3; docs/models\.md"):
-        parse_source(**{**GOOD, "file": "Q4_K_M/it-Q4_K_M-00001-of-00003.gguf"})
+        parse_source(**{**GOOD, "file": f"Q4_K_M/it-Q4_K_M{ending}"})
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/1", "0" * 40])
