@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -75,12 +75,13 @@ class LocalProvider:
         await self._engine.close()
 
     def _list(self) -> list[ListedModel]:
-        paths = sorted(self._folder.glob(f"*{SUFFIX}"))
-        return [
-            self._describe(path)
-            for path in paths
-            if LOCAL_NAME.fullmatch(path.stem) and path.is_file()
-        ]
+        found = []
+        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
+            if LOCAL_NAME.fullmatch(path.stem) and path.is_file():
+                # It may be removed at this moment.
+                with suppress(FileNotFoundError):
+                    found.append(self._describe(path))
+        return found
 
     def _describe(self, path: Path) -> ListedModel:
         """Return what a header says; the vocabulary in it takes a moment, so it is read once."""

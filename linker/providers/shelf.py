@@ -41,10 +41,11 @@ class Shelf:
         try:
             # What the path leads to: a second name for a link would be a link.
             source = Path(os.path.realpath(source, strict=True))
+            if not source.is_file():
+                raise InvalidField("path", f"{source} is not a file")
+            source.open("rb").close()
         except OSError as error:
             raise InvalidField("path", f"{source} cannot be read: {error.strerror}") from error
-        if not source.is_file():
-            raise InvalidField("path", f"{source} is not a file")
         with _telling(name):
             _check(name, source)
             if self._is_taken(name):

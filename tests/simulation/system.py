@@ -35,9 +35,7 @@ from knowledge.service import KnowledgeService
 from knowledge.service import hosted as hosted_knowledge
 from linker import clients as linker_clients
 from linker.linker import Linker
-from linker.providers.hub import HuggingFaceHub
 from linker.providers.scripted import Script, ScriptedProvider
-from linker.providers.shelf import Shelf
 from linker.service import LinkerService
 from linker.service import hosted as hosted_linker
 from runtime import clients as runtime_clients
@@ -47,6 +45,7 @@ from runtime.connectors.catalogue import catalogue
 from runtime.performance import Stage
 from runtime.service import RuntimeService
 from runtime.service import hosted as hosted_runtime
+from tests.linker.shelves import make_shelf
 
 from .board import SimulatedBoard
 from .world import Process, World
@@ -103,7 +102,7 @@ class System:
         provider = ScriptedProvider(self._script, models=["babbler"])
         store = linker.store.LinkStore(_database(process, linker.store.TABLES))
         meter = linker_clients.GasClient(process.channel("gas"))
-        shelf = Shelf(Path("/nonexistent"), HuggingFaceHub)
+        shelf = make_shelf(Path("/nonexistent"))
         linked = Linker({"local": provider}, store, meter, self.world)
         yield hosted_linker(LinkerService(linked, shelf))
 
