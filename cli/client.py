@@ -178,11 +178,12 @@ def command_error(error: aio.AioRpcError, peer: str, address: str) -> CommandErr
             exit_code=ExitCode.RUN_FAILED,
         )
     unreachable = remote.code in TRANSIENT
+    is_ours = remote.reason in ("", "PEER_UNAVAILABLE")
     return CommandError(
         remote.message,
         reason=remote.reason or remote.code.name,
         field=_field_of(error),
-        fix="actionvm status says what runs" if unreachable else "",
+        fix="actionvm status says what runs" if unreachable and is_ours else "",
         exit_code=ExitCode.UNREACHABLE if unreachable else ExitCode.BAD_INPUT,
         problems=_problems_of(error),
     )

@@ -16,7 +16,9 @@ from chassis.telemetry import Telemetry
 from .clients import GasClient
 from .config import LinkerConfig
 from .linker import Linker
+from .ports import Hub
 from .providers.local import LocalProvider
+from .providers.shelf import Shelf
 from .service import LinkerService, hosted
 from .store import TABLES, LinkStore
 
@@ -32,12 +34,19 @@ async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncItera
     )
     linker = Linker({"local": local}, LinkStore(database), GasClient(channel), SystemClock())
     try:
-        yield hosted(LinkerService(linker))
+        yield hosted(LinkerService(linker, Shelf(config.models_dir, open_hub)))
     finally:
         await local.close()
         await linker.close()
         await channel.close(None)
         database.dispose()
+
+
+def open_hub() -> Hub:
+    """Return the hub; its package takes half a second, so only who pulls imports it."""
+    from .providers.hub import HuggingFaceHub  # noqa: PLC0415  # as above
+
+    return HuggingFaceHub()
 
 
 def main() -> None:

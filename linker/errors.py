@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chassis.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from chassis.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 
 
 @dataclass(eq=False)
@@ -105,3 +112,72 @@ class QueueFull(ResourceExhausted):
     message = "{waiting} generations wait already; retry later"
 
     waiting: int
+
+
+@dataclass(eq=False)
+class ModelExists(AlreadyExists):
+    """Other weights have the name that these are to have."""
+
+    reason = "MODEL_EXISTS"
+    message = (
+        "there is another model {model}; choose a name with --name, or remove that one: "
+        "actionvm models remove {model}"
+    )
+
+    model: str
+
+
+@dataclass(eq=False)
+class StorageUnusable(FailedPrecondition):
+    """The folder of the models is full, or does not let itself be written."""
+
+    reason = "STORAGE_UNUSABLE"
+    message = "the folder of the models cannot do that for {model}: {problem}"
+
+    model: str
+    problem: str
+
+
+@dataclass(eq=False)
+class ChecksumMismatch(FailedPrecondition):
+    """Weights are not those that were promised."""
+
+    reason = "CHECKSUM_MISMATCH"
+    message = "the SHA-256 of {model} is {found}, not {expected}; {way_out}"
+
+    model: str
+    found: str
+    expected: str
+    way_out: str
+
+
+@dataclass(eq=False)
+class HubFileNotFound(NotFound):
+    """The hub has no such repository, revision or file."""
+
+    reason = "HUB_FILE_NOT_FOUND"
+    message = "the hub has no {what}; {way_out}"
+
+    what: str
+    way_out: str
+
+
+@dataclass(eq=False)
+class HubDenied(FailedPrecondition):
+    """The hub does not give this file to this caller."""
+
+    reason = "HUB_DENIED"
+    message = "the hub does not give away {repository}: {problem}"
+
+    repository: str
+    problem: str
+
+
+@dataclass(eq=False)
+class HubUnavailable(Unavailable):
+    """The hub is not reachable, or does not want to answer now."""
+
+    reason = "HUB_UNAVAILABLE"
+    message = "the hub does not answer: {problem}; the same command continues where this one ended"
+
+    problem: str

@@ -29,12 +29,33 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class WeightFacts:
+    """What weights say of themselves; empty or 0 where they do not.
+
+    `memory_bytes` estimates what they take when loaded: themselves, and the keys and values of a
+    full context.
+    """
+
+    architecture: str = ""
+    parameter_count: int = 0
+    quantisation: str = ""
+    context_tokens: int = 0
+    memory_bytes: int = 0
+    licence: str = ""
+
+
+@dataclass(frozen=True)
 class ListedModel:
-    """A model that could be linked; `name` is `provider/name` or, inside a provider, the rest."""
+    """A model that is there; `name` is `provider/name` or, inside a provider, the rest.
+
+    `problem` says why it would not load, and is empty if nothing speaks against it.
+    """
 
     name: str
     size_bytes: int = 0
     is_loaded: bool = False
+    facts: WeightFacts = WeightFacts()
+    problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""What the linker needs of others: models that generate, and a meter that is paid."""
+"""What the linker needs of others: models that generate, a hub of weights, a meter that is paid."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from .conversation import Conversation, Delta, Finished, Prompt, Tokens
 from .links import ListedModel, ModelFacts
+from .progress import Report
 
 
 class OpenModel(Protocol):
@@ -63,4 +64,39 @@ class GasMeter(Protocol):
         """Charge a hold and return the gas. Settling again changes nothing.
 
         Raises `GasRefused` and `PeerUnavailable`.
+        """
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """Which file of a hub; `sha256` is what the caller expects of it, or empty."""
+
+    repository: str
+    file: str
+    revision: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file that the hub has; `sha256` is empty where the hub does not know it."""
+
+    url: str
+    size_bytes: int
+    sha256: str
+
+
+class Hub(Protocol):
+    """Where weights come from. It blocks: its callers are threads."""
+
+    def find(self, source: HubSource) -> HubFile:
+        """Return a file, at the commit that its revision is now.
+
+        Raises `HubFileNotFound`, `HubDenied` and `HubUnavailable`.
+        """
+
+    def fetch(self, source: HubSource, file: HubFile, target: BinaryIO, report: Report) -> None:
+        """Append to `target` what it lacks of a file; what has arrived stays, however this ends.
+
+        Raises the same errors, and what `report` raises.
         """

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -32,8 +33,11 @@ from .conversation import (
     Sampling,
 )
 from .linker import Answer, Linker, Order
-from .links import Link, ModelConfig
+from .links import Link, ListedModel, ModelConfig
+from .progress import stream
+from .providers.shelf import Shelf
 from .schemas import Malformed, parse_json, parse_object, parse_schema
+from .sources import parse_local_model, parse_path, parse_source
 
 if TYPE_CHECKING:
     from grpc import aio
@@ -69,14 +73,15 @@ CALLERS = {
     "LinkModel": _LINKERS,
     "GetLink": _LINKERS,
     "ListModels": _LINKERS,
+    "AddModel": _OPERATOR,
+    "PullModel": _OPERATOR,
+    "RemoveModel": _OPERATOR,
     "Generate": frozenset({"runtime", OPERATOR}),
     "CountTokens": _LINKERS,
     "ListLinks": _OPERATOR,
     "UnlinkModel": _OPERATOR,
     "Embed": _OPERATOR,
     "Rerank": _OPERATOR,
-    "PullModel": _OPERATOR,
-    "RemoveModel": _OPERATOR,
 }
 
 
@@ -94,10 +99,11 @@ def hosted(servicer: LinkerService) -> Hosted:
 
 @refusing_the_rest(DESCRIPTOR)
 class LinkerService:
-    """Answers from one linker."""
+    """Answers from one linker and the shelf of its models."""
 
-    def __init__(self, linker: Linker) -> None:
+    def __init__(self, linker: Linker, shelf: Shelf) -> None:
         self._linker = linker
+        self._shelf = shelf
 
     async def LinkModel(
         self, request: linker_pb2.LinkModelRequest, context: Context
@@ -119,14 +125,37 @@ class LinkerService:
         models = [model for model in await self._linker.models() if model.name > after]
         page = models[:limit]
         return linker_pb2.ListModelsResponse(
-            models=(
-                linker_pb2.Model(
-                    name=model.name, size_bytes=model.size_bytes, loaded=model.is_loaded
-                )
-                for model in page
-            ),
+            models=map(_model_to_proto, page),
             next_page_token=fields.page_token(page[-1].name) if len(models) > limit else "",
         )
+
+    async def AddModel(
+        self, request: linker_pb2.AddModelRequest, context: Context
+    ) -> AsyncIterator[linker_pb2.AddModelResponse]:
+        name, path = parse_local_model(request.model), parse_path(request.path)
+        async with aclosing(stream(partial(self._shelf.add, name, path))) as steps:
+            async for step in steps:
+                yield linker_pb2.AddModelResponse(**vars(step))
+
+    async def PullModel(
+        self, request: linker_pb2.PullModelRequest, context: Context
+    ) -> AsyncIterator[linker_pb2.PullModelResponse]:
+        name = parse_local_model(request.model)
+        source = parse_source(
+            repository=request.repository,
+            file=request.file,
+            revision=request.revision,
+            sha256=request.sha256,
+        )
+        async with aclosing(stream(partial(self._shelf.pull, name, source))) as steps:
+            async for step in steps:
+                yield linker_pb2.PullModelResponse(**vars(step))
+
+    async def RemoveModel(
+        self, request: linker_pb2.RemoveModelRequest, context: Context
+    ) -> linker_pb2.RemoveModelResponse:
+        await asyncio.to_thread(self._shelf.remove, parse_local_model(request.model))
+        return linker_pb2.RemoveModelResponse()
 
     async def Generate(
         self, request: linker_pb2.GenerateRequest, context: Context
@@ -166,6 +195,16 @@ class LinkerService:
             weights_sha256=link.facts.weights_sha256,
             create_time=create_time,
         )
+
+
+def _model_to_proto(model: ListedModel) -> linker_pb2.Model:
+    return linker_pb2.Model(
+        name=model.name,
+        size_bytes=model.size_bytes,
+        loaded=model.is_loaded,
+        problem=model.problem,
+        **vars(model.facts),
+    )
 
 
 def _link(field: str, value: str) -> str:

@@ -5,6 +5,8 @@ A file that lies about sizes, or repeats a token, would abort the whole process 
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ DIMENSIONS_MAX = 4
 SHAPE_MAX = 16_777_216
 SHAPE_REQUIRED = ("block_count", "embedding_length", "context_length", "attention.head_count")
 TOKENS = "tokenizer.ggml.tokens"
+# The tightest quantisation takes 1.56 bits for a number.
+PARAMETERS_A_BYTE_MAX = 6
+MERGE = "llama-gguf-split --merge FIRST-PART ONE-FILE.gguf"
 
 _SCALARS = {
     0: "B",
@@ -36,6 +41,9 @@ _SCALARS = {
     11: "q",
     12: "d",
 }
+# How Mixtral and its kind were stored once; llama.cpp no longer finds them.
+_SPLIT_EXPERT = re.compile(rb"blk\.\d+\.ffn_(gate|down|up)\.\d+\.weight")
+
 _TEXT = 8
 _ARRAY = 9
 
@@ -44,11 +52,20 @@ class BadGguf(ValueError):
     """The file is not a GGUF that can be handed to llama.cpp."""
 
 
+class CutOff(BadGguf):
+    """The file is shorter than it says, or not all here yet."""
+
+
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: single values by key; of lists only the tokens are looked at."""
+    """What a file says of itself: single values by key; a list is there as its length.
+
+    `lists` are the keys that are lists, `parameter_count` is the number of weights.
+    """
 
     values: Mapping[str, str | int | float | bool]
+    lists: frozenset[str]
+    parameter_count: int
 
     @property
     def chat_template(self) -> str:
@@ -57,21 +74,27 @@ class Header:
         return template if isinstance(template, str) else ""
 
 
-def read_header(path: Path) -> Header:
-    """Return the header of a file that is whole and plausible. Raises `BadGguf`."""
+def read_header(path: Path, *, size_bytes: int = 0) -> Header:
+    """Return the header of a file that is whole and plausible. Raises `BadGguf`.
+
+    `size_bytes` is what a file will have that is not all here yet.
+    """
     with path.open("rb") as file:
-        reader = _Reader(file, path.stat().st_size)
+        reader = _Reader(file, size_bytes or path.stat().st_size)
         if reader.take(4) != MAGIC:
             raise BadGguf("it is not a GGUF file")
         version = reader.number("I")
         if version not in VERSIONS:
             raise BadGguf(f"GGUF version {version} is not known")
         tensor_count, pair_count = reader.count(TENSORS_MAX), reader.count(PAIRS_MAX)
-        values = dict(_read_pair(reader) for _ in range(pair_count))
-        for _ in range(tensor_count):
-            _check_tensor(reader)
+        pairs = [_read_pair(reader) for _ in range(pair_count)]
+        parameter_count = sum(_read_tensor(reader) for _ in range(tensor_count))
+    if parameter_count > PARAMETERS_A_BYTE_MAX * reader.size:
+        raise CutOff("it is cut off: its tensors are larger than the file")
+    values = {key: value for key, value, _ in pairs}
     _check_shape(values)
-    return Header(values)
+    _check_whole(values)
+    return Header(values, frozenset(key for key, _, is_list in pairs if is_list), parameter_count)
 
 
 class _Reader:
@@ -85,7 +108,7 @@ class _Reader:
         """Return the next bytes."""
         content = self._file.read(size)
         if len(content) < size:
-            raise BadGguf("it is cut off")
+            raise CutOff("it is cut off")
         return content
 
     def number(self, kind: str) -> int:
@@ -109,14 +132,15 @@ class _Reader:
         return self.take(self.count(TEXT_BYTES_MAX))
 
 
-def _read_pair(reader: _Reader) -> tuple[str, str | int | float | bool]:
+def _read_pair(reader: _Reader) -> tuple[str, str | int | float | bool, bool]:
+    """Return a key, its value, and whether that is the length of a list."""
     key = reader.text().decode("utf-8", "replace")
     kind = reader.number("I")
     if kind == _ARRAY:
-        return key, _read_array(reader, key)
+        return key, _read_array(reader, key), True
     if kind == _TEXT:
-        return key, reader.text().decode("utf-8", "replace")
-    return key, reader.scalar(_scalar(kind))
+        return key, reader.text().decode("utf-8", "replace"), False
+    return key, reader.scalar(_scalar(kind)), False
 
 
 def _read_array(reader: _Reader, key: str) -> int:
@@ -125,26 +149,32 @@ def _read_array(reader: _Reader, key: str) -> int:
     if kind != _TEXT:
         size = struct.calcsize(_scalar(kind)) * count
         if size > reader.size:
-            raise BadGguf("it is cut off")
+            raise CutOff("it is cut off")
         reader.take(size)
         return count
     if count * 8 > reader.size:
-        raise BadGguf("it is cut off")
+        raise CutOff("it is cut off")
     texts = [reader.text() for _ in range(count)]
     if key == TOKENS and len(set(texts)) < count:
         raise BadGguf("two of its tokens are the same")
     return count
 
 
-def _check_tensor(reader: _Reader) -> None:
-    """Check where a tensor is said to start; llama.cpp itself checks where it ends."""
-    reader.text()
+def _read_tensor(reader: _Reader) -> int:
+    """Return the count of numbers in a tensor, and check where it is said to start.
+
+    llama.cpp itself checks where it ends.
+    """
+    if _SPLIT_EXPERT.fullmatch(reader.text()):
+        raise BadGguf("it keeps its experts one by one, as before April 2024; take a newer file")
     dimension_count = reader.number("I")
     if not 1 <= dimension_count <= DIMENSIONS_MAX:
         raise BadGguf(f"a tensor has {dimension_count} dimensions")
-    reader.take(8 * dimension_count + 4)  # the dimensions, and the kind of number
+    count = math.prod(reader.number("Q") for _ in range(dimension_count))
+    reader.take(4)  # the kind of number
     if reader.number("Q") >= reader.size:
-        raise BadGguf("it is cut off: a tensor lies beyond its end")
+        raise CutOff("it is cut off: a tensor lies beyond its end")
+    return count
 
 
 def _scalar(kind: int) -> str:
@@ -165,3 +195,11 @@ def _check_shape(values: Mapping[str, str | int | float | bool]) -> None:
             raise BadGguf(f"its {name} is {value}")
     if not values.get(TOKENS):
         raise BadGguf("it has no tokens")
+
+
+def _check_whole(values: Mapping[str, str | int | float | bool]) -> None:
+    """Refuse a part of a model: its siblings would be loaded unseen, and hashed by nobody."""
+    count = values.get("split.count", 0)
+    if not isinstance(count, int) or count > 1:
+        problem = f"it is one of {count} parts of a model; make one file of them first"
+        raise BadGguf(f"{problem}: {MERGE}")

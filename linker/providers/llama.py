@@ -74,6 +74,7 @@ class LlamaModel:
         self.controls = frozenset(filter(self._is_control, range(self._size)))
         self.ends = tuple(filter(self._is_end, range(self._size)))
         self.bos = library.llama_vocab_bos(self._vocabulary)
+        self.eos = library.llama_vocab_eos(self._vocabulary)
         self._adds_bos = bool(library.llama_vocab_get_add_bos(self._vocabulary))
 
     def make_tokenizer(self) -> llguidance.LLTokenizer:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import os
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,14 +16,15 @@ from chassis.errors import InvalidField
 from ..conversation import Conversation, Delta, Finished, Prompt
 from ..errors import ModelNotFound
 from ..links import ListedModel, ModelFacts
+from ..sources import LOCAL_NAME
 from .engine import WAITING_MAX, Engine, IsCancelled
+from .facts import facts_of
+from .gguf import BadGguf, read_header
 from .template import TemplateFailed
 
 if TYPE_CHECKING:
     from .weights import Weights
 
-# A name is a file name and nothing else: no separator, and no dot at its start.
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 SUFFIX = ".gguf"
 # Memory is for the models in use; the one that was not used for longest makes room.
 LOADED_MAX = 2
@@ -42,31 +44,23 @@ class LocalProvider:
         self._context_tokens_max = context_tokens_max
         self._engine = Engine(waiting_max=waiting_max)
         self._loaded: OrderedDict[str, tuple[_Stamp, Weights]] = OrderedDict()
+        self._described: dict[str, tuple[_Stamp, ListedModel]] = {}
         self._loading = asyncio.Lock()
 
     async def models(self) -> Sequence[ListedModel]:
-        """Return the files of the folder that can be named."""
-
-        def sizes() -> dict[str, int]:
-            paths = sorted(self._folder.glob(f"*{SUFFIX}"))
-            return {path.stem: path.stat().st_size for path in paths if path.is_file()}
-
-        return [
-            ListedModel(name, size_bytes=size, is_loaded=name in self._loaded)
-            for name, size in (await asyncio.to_thread(sizes)).items()
-            if MODEL_NAME.fullmatch(name)
-        ]
+        """Return the files of the folder that can be named, with what their headers say."""
+        return await asyncio.to_thread(self._list)
 
     async def open(self, model: str) -> LocalModel:
         """Return a model, loaded. Raises `ModelNotFound` and `ModelUnusable`."""
         path = self._folder / f"{model}{SUFFIX}"
-        if not MODEL_NAME.fullmatch(model):
+        if not LOCAL_NAME.fullmatch(model):
             raise ModelNotFound(f"local/{model}")
         try:
             status = await asyncio.to_thread(path.stat)
         except OSError as error:
             raise ModelNotFound(f"local/{model}") from error
-        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+        stamp = _stamp(status)
         async with self._loading:
             known = self._loaded.pop(model, None)
             if known is None or known[0] != stamp:
@@ -79,6 +73,33 @@ class LocalProvider:
     async def close(self) -> None:
         """Stop the engine."""
         await self._engine.close()
+
+    def _list(self) -> list[ListedModel]:
+        found = []
+        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
+            if LOCAL_NAME.fullmatch(path.stem) and path.is_file():
+                # It may be removed at this moment.
+                with suppress(FileNotFoundError):
+                    found.append(self._describe(path))
+        return found
+
+    def _describe(self, path: Path) -> ListedModel:
+        """Return what a header says; the vocabulary in it takes a moment, so it is read once."""
+        status = path.stat()
+        stamp, described = self._described.get(path.stem, ((0, 0, 0), ListedModel(path.stem)))
+        if stamp != _stamp(status):
+            described = self._read(path, size_bytes=status.st_size)
+            self._described[path.stem] = _stamp(status), described
+        return replace(described, is_loaded=path.stem in self._loaded)
+
+    def _read(self, path: Path, *, size_bytes: int) -> ListedModel:
+        model = ListedModel(path.stem, size_bytes=size_bytes)
+        try:
+            header = read_header(path)
+        except (BadGguf, OSError) as error:
+            return replace(model, problem=f"{error}")
+        facts = facts_of(header, size_bytes=size_bytes, context_tokens_max=self._context_tokens_max)
+        return replace(model, facts=facts)
 
     async def _load(self, model: str, path: Path) -> Weights:
         def load(_: IsCancelled) -> Iterator[Weights]:
@@ -95,6 +116,10 @@ class LocalProvider:
         # There is never more than one load, and nobody who links a model expects a queue.
         async with aclosing(self._engine.stream(load, is_refusable=False)) as results:
             return await anext(results)
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class LocalModel:

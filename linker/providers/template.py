@@ -14,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from chassis.canonical import Json
 
 from ..conversation import Action, Conversation, Message, Role
+from .plain import in_words
 
 # What a model without a template gets. It offers no actions.
 CHATML = """\
@@ -30,6 +31,10 @@ RENDERED_BYTES_MAX = 16 * 1024 * 1024
 RANGE_STEPS_MAX = 100_000
 CALL_OPENER = "<tool_call>"
 _PROBE = "probe-zq"
+_HELLO = Message(Role.USER, "Hello")
+_OFFER = Conversation((_HELLO,), (Action(_PROBE, "", '{"type": "object"}'),))
+# The template of Mixtral refuses a system that speaks.
+_INSTRUCTIONS = Conversation((Message(Role.SYSTEM, _PROBE), _HELLO))
 
 _ROLES = {
     Role.SYSTEM: "system",
@@ -50,18 +55,26 @@ class ChatTemplate:
     character without width is put into each.
     """
 
-    def __init__(self, source: str, *, bos: str, controls: Iterable[str]) -> None:
+    def __init__(self, source: str, *, bos: str, eos: str, controls: Iterable[str]) -> None:
         try:
             self._template = _Sandbox().from_string(source or CHATML)
         except jinja2.TemplateError as error:
             raise TemplateFailed(f"its chat template does not compile: {error}") from error
         self._bos = bos
+        self._eos = eos
         spellings = sorted(filter(None, controls), key=len, reverse=True)
         self._controls = re.compile("|".join(map(re.escape, spellings)) or r"(?!)")
-        self.takes_actions = CALL_OPENER in source and self._shows_actions()
+        # Each is asked of the template as it is; the next question takes the answer into account.
+        self._has_tools = self._keeps_system = True
+        self._has_tools = CALL_OPENER in source and self._renders(_OFFER)
+        self._keeps_system = self._renders(_INSTRUCTIONS)
+        # A model without a template was not trained to talk.
+        self.takes_actions = bool(source) and self._renders(_OFFER)
 
     def render(self, conversation: Conversation) -> str:
         """Return the prompt. Raises `TemplateFailed`."""
+        if not self._has_tools:
+            conversation = in_words(conversation, keeps_system=self._keeps_system)
         names = {call.id: call.action for turn in conversation.messages for call in turn.calls}
         pieces = self._generate(
             messages=[self._message(turn, names) for turn in conversation.messages],
@@ -76,6 +89,7 @@ class ChatTemplate:
                 **variables,
                 add_generation_prompt=True,
                 bos_token=self._bos,
+                eos_token=self._eos,
                 range=_Range(),
                 raise_exception=_raise_exception,
             ):
@@ -89,11 +103,12 @@ class ChatTemplate:
         except (AttributeError, MemoryError, RecursionError) as error:
             raise TemplateFailed(f"its chat template fails: {type(error).__name__}") from error
 
-    def _shows_actions(self) -> bool:
-        """Tell whether the template renders an action that is offered, and not just the word."""
-        action = Action(_PROBE, "", '{"type": "object"}')
-        conversation = Conversation((Message(Role.USER, "Hello"),), (action,))
-        return _PROBE in self.render(conversation)
+    def _renders(self, probe: Conversation) -> bool:
+        """Tell whether what a conversation is about reaches the prompt."""
+        try:
+            return _PROBE in self.render(probe)
+        except TemplateFailed:
+            return False
 
     def _message(self, message: Message, names: dict[str, str]) -> dict[str, Json]:
         rendered: dict[str, Json] = {

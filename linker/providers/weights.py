@@ -41,6 +41,7 @@ def load_weights(name: str, path: Path, *, context_tokens_max: int, threads: int
             template=ChatTemplate(
                 header.chat_template,
                 bos=_text(model, model.bos),
+                eos=_text(model, model.eos),
                 controls=[_text(model, token) for token in sorted(model.controls)],
             ),
             exits=Exits(model.pieces),

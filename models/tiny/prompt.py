@@ -21,7 +21,7 @@ FRAMES = ('<tool_call>\n{"name": "', '", "arguments": {', "}}\n</tool_call>", "\
 @cache
 def template() -> ChatTemplate:
     """Return the linker's own renderer with the template of the model."""
-    return ChatTemplate(TEMPLATE.read_text(encoding="utf-8"), bos="", controls=CONTROLS)
+    return ChatTemplate(TEMPLATE.read_text(encoding="utf-8"), bos="", eos="", controls=CONTROLS)
 
 
 def training_text(conversation: Conversation) -> str:

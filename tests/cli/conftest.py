@@ -33,12 +33,12 @@ from cli.home import Home
 from cli.services import ROOT, SERVICE_NAMES
 from cli.state import Child, State
 
+from .fake_linker import FakeLinker
 from .fakes import (
     FakeAssembler,
     FakeGas,
     FakeKeymanager,
     FakeKnowledge,
-    FakeLinker,
     FakeRuntime,
     details_of,
 )

@@ -16,7 +16,6 @@ from actionvm.assembler.v1 import assembler_pb2, assembler_pb2_grpc
 from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc
 from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
-from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from chassis.canonical import Json, canonical_json
 from chassis.errors import InvalidArgument, NotFound, PeerUnavailable, ServiceError
@@ -341,16 +340,6 @@ class FakeGas(gas_pb2_grpc.GasServiceServicer):
     ) -> gas_pb2.ListUsageResponse:
         row = gas_pb2.UsageRow(account="agents/fake", item="model local/babbler", gas=2**60)
         return gas_pb2.ListUsageResponse(rows=[row])
-
-
-class FakeLinker(linker_pb2_grpc.LinkerServiceServicer):
-    """Has one model."""
-
-    async def ListModels(
-        self, request: linker_pb2.ListModelsRequest, context: Context
-    ) -> linker_pb2.ListModelsResponse:
-        model = linker_pb2.Model(name="local/babbler", size_bytes=3_400_000, loaded=True)
-        return linker_pb2.ListModelsResponse(models=[model])
 
 
 def _require_run(name: str) -> None:

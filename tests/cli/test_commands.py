@@ -33,7 +33,8 @@ COMMANDS = [
     *("up", "down", "status", "doctor", "validate", "assemble", "run", "runs", "show", "watch"),
     *("cancel", "demo", "secrets put", "secrets list", "secrets rotate", "secrets shred"),
     *("knowledge add", "knowledge search", "knowledge list"),
-    *("gas usage", "gas budget", "gas quote", "models list"),
+    *("gas usage", "gas budget", "gas quote"),
+    *("models list", "models add", "models pull", "models remove"),
 ]
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,16 +18,25 @@ from actionvm.linker.v1 import linker_pb2_grpc
 from chassis.errors import PeerUnavailable, RequestIdReused, ServiceError
 from chassis.server import Hosted
 from linker.conversation import Choice, Prompt, Tokens, WrittenCall
-from linker.errors import BudgetExceeded, GasRefused, QueueFull, SchemaUnsupported
+from linker.errors import (
+    BudgetExceeded,
+    GasRefused,
+    HubDenied,
+    HubUnavailable,
+    QueueFull,
+    SchemaUnsupported,
+)
 from linker.linker import Linker
 from linker.links import ModelConfig, link_name
-from linker.ports import Reservation
+from linker.ports import HubFile, HubSource, Reservation
 from linker.providers.scripted import Line, ScriptedProvider
+from linker.providers.shelf import Shelf
 from linker.service import LinkerService, hosted
 from tests.contracts.contract import Call, make
 from tests.fakes.gas_meter import FakeGasMeter
 from tests.grpc_fixtures import StubAs
 from tests.linker.orders import ACCOUNT, RUN, make_linker
+from tests.linker.shelves import FILE, REPOSITORY, TINY, MemoryHub, make_shelf
 
 MODEL = "local/actor"
 LINK = link_name(ModelConfig(MODEL))
@@ -36,12 +50,19 @@ POST = Action(
 )
 HELLO = [pb.Message(role=pb.Message.ROLE_USER, text="Hello")]
 
+# The files to add lie here, and the folder of the models in it.
+SHELF = Path(tempfile.gettempdir()) / f"actionvm-contract-{os.getpid()}"
+
 # The request id says what the meter of this test answers, the text what the model does.
 GAS_ANSWERS: dict[str, ServiceError] = {
     "poor": BudgetExceeded(ACCOUNT, "5 gas are left"),
     "closed": GasRefused(ACCOUNT, "the run is closed"),
     "reused": RequestIdReused("reused"),
     "down": PeerUnavailable("gas"),
+}
+HUB_ANSWERS: dict[str, ServiceError] = {
+    "gated.gguf": HubDenied(REPOSITORY, "accept its licence"),
+    "down.gguf": HubUnavailable("no route"),
 }
 MODEL_ANSWERS: dict[str, Line | ServiceError] = {
     "full": QueueFull(32),
@@ -90,6 +111,14 @@ def link(model: str, **more: object) -> pb.LinkModelRequest:
     return pb.LinkModelRequest(config=pb.ModelConfig(model=model, **more))  # type: ignore[arg-type]  # as above
 
 
+def pull(model: str, file: str = FILE, sha256: str = "") -> pb.PullModelRequest:
+    return pb.PullModelRequest(model=model, repository=REPOSITORY, file=file, sha256=sha256)
+
+
+def add(model: str, name: str) -> pb.AddModelRequest:
+    return pb.AddModelRequest(model=model, path=str(SHELF / name))
+
+
 CALLS: list[Call] = [
     Call("LinkModel", link(MODEL)),
     Call("LinkModel", link(MODEL, needs_actions=True, context_tokens_min=1_000), "assembler"),
@@ -132,16 +161,61 @@ CALLS: list[Call] = [
     Call("UnlinkModel", pb.UnlinkModelRequest(), reason="NOT_IMPLEMENTED"),
     Call("Embed", pb.EmbedRequest(), reason="NOT_IMPLEMENTED"),
     Call("Rerank", pb.RerankRequest(), reason="NOT_IMPLEMENTED"),
-    Call("PullModel", pb.PullModelRequest(), reason="NOT_IMPLEMENTED"),
-    Call("RemoveModel", pb.RemoveModelRequest(), reason="NOT_IMPLEMENTED"),
+    Call("PullModel", pull("local/pulled")),
+    Call("PullModel", pull("pulled"), reason="INVALID_FIELD"),
+    Call("PullModel", pull("local/new", "none.gguf"), reason="HUB_FILE_NOT_FOUND"),
+    Call("PullModel", pull("local/new", "gated.gguf"), reason="HUB_DENIED"),
+    Call("PullModel", pull("local/new", "down.gguf"), reason="HUB_UNAVAILABLE"),
+    Call("PullModel", pull("local/new", sha256="0" * 64), reason="CHECKSUM_MISMATCH"),
+    Call("PullModel", pull("local/taken"), reason="MODEL_EXISTS"),
+    Call("PullModel", pull("local/new", "text.gguf"), reason="MODEL_UNUSABLE"),
+    Call("PullModel", pull("local/new", "huge.gguf"), reason="STORAGE_UNUSABLE"),
+    Call("PullModel", pull("local/new"), "runtime", reason="METHOD_DENIED"),
+    Call("AddModel", add("local/added", "tiny.gguf")),
+    Call("AddModel", add("local/new", "none.gguf"), reason="INVALID_FIELD"),
+    Call("AddModel", add("local/taken", "tiny.gguf"), reason="MODEL_EXISTS"),
+    Call("AddModel", add("local/new", "text.gguf"), reason="MODEL_UNUSABLE"),
+    Call("AddModel", add("local/loop", "tiny.gguf"), reason="STORAGE_UNUSABLE"),
+    Call("RemoveModel", pb.RemoveModelRequest(model="local/unloved")),
+    Call("RemoveModel", pb.RemoveModelRequest(model="local/none"), reason="MODEL_NOT_FOUND"),
+    Call("RemoveModel", pb.RemoveModelRequest(model="local/folder"), reason="STORAGE_UNUSABLE"),
+    Call("RemoveModel", pb.RemoveModelRequest(model="unloved"), reason="INVALID_FIELD"),
 ]
+
+
+class ScriptedHub(MemoryHub):
+    """A hub that refuses the files above."""
+
+    def find(self, source: HubSource) -> HubFile:
+        if source.file in HUB_ANSWERS:
+            raise HUB_ANSWERS[source.file]
+        found = super().find(source)
+        return replace(found, size_bytes=2**60) if source.file == "huge.gguf" else found
+
+
+def prepare_shelf() -> Shelf:
+    """Return a shelf that the calls below find as they need it, in whatever order they come."""
+    models = SHELF / "models"
+    (models / "folder.gguf").mkdir(parents=True)
+    (models / "loop.gguf").symlink_to("loop.gguf")
+    (models / "taken.gguf").write_bytes(b"mine")
+    (models / "unloved.gguf").write_bytes(b"mine")
+    (SHELF / "tiny.gguf").write_bytes(TINY)
+    (SHELF / "text.gguf").write_bytes(b"x")
+    files = {FILE: TINY, "text.gguf": b"x", "huge.gguf": b"x"}
+    return make_shelf(
+        models, ScriptedHub({(REPOSITORY, name): content for name, content in files.items()})
+    )
 
 
 @pytest.fixture(scope="module")
 def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(LinkerService(await prepare()))
+        try:
+            yield hosted(LinkerService(await prepare(), prepare_shelf()))
+        finally:
+            shutil.rmtree(SHELF)
 
     return build
 

@@ -48,8 +48,10 @@ def file_of(*pairs: bytes, tensors: tuple[bytes, ...] = (), version: int = 3) ->
     return head + b"".join(pairs) + b"".join(tensors) + bytes(64)
 
 
-def tensor(dimensions: int = 1, offset: int = 0) -> bytes:
-    return text(b"t") + struct.pack(f"<I{dimensions}QIQ", dimensions, *[1] * dimensions, 0, offset)
+def tensor(dimensions: int = 1, offset: int = 0, *, name: bytes = b"t", size: int = 1) -> bytes:
+    return text(name) + struct.pack(
+        f"<I{dimensions}QIQ", dimensions, *[size] * dimensions, 0, offset
+    )
 
 
 HOSTILE = {
@@ -68,6 +70,9 @@ HOSTILE = {
     "kind": file_of(pair(b"x", 77, b"")),
     "tensor dimensions": file_of(*GOOD, tensors=(tensor(9),)),
     "tensor offset": file_of(*GOOD, tensors=(tensor(offset=2**60),)),
+    "tensor size": file_of(*GOOD, tensors=(tensor(4, size=2**60),)),
+    "experts one by one": file_of(*GOOD, tensors=(tensor(name=b"blk.0.ffn_gate.7.weight"),)),
+    "part of a model": file_of(*GOOD, number(b"split.count", 3)),
     "no architecture": file_of(*GOOD[1:]),
     "no tokens": file_of(*GOOD[:-1]),
     "same tokens": file_of(*GOOD[:-1], tokens(b"a", b"a")),
@@ -93,6 +98,19 @@ async def test_a_hostile_file_makes_a_model_unusable(tmp_path: Path, name: str) 
     with pytest.raises(ModelUnusable, match=r"local/model cannot be used: \S"):
         await provider.open("model")
     await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [("experts one by one", "take a newer file"), ("part of a model", "llama-gguf-split --merge")],
+)
+def test_a_file_that_llama_cpp_would_refuse_in_riddles_comes_with_a_way_out(
+    tmp_path: Path, name: str, way_out: str
+) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(HOSTILE[name])
+    with pytest.raises(BadGguf, match=way_out):
+        read_header(path)
 
 
 def test_the_smallest_good_file_is_read(tmp_path: Path) -> None:

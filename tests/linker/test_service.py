@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
@@ -34,6 +35,7 @@ from linker.service import (
 from tests.contracts.contract import bad_request, error_info
 from tests.fakes.gas_meter import FakeGasMeter
 from tests.linker.orders import ACCOUNT, RUN, make_linker
+from tests.linker.shelves import make_shelf
 
 Stub: TypeAlias = linker_pb2_grpc.LinkerServiceStub
 
@@ -57,7 +59,7 @@ def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
         provider = ScriptedProvider(say, models=("actor",), context_tokens=40_000)
         linker = make_linker(provider, FakeGasMeter())
         await linker.link(ModelConfig(MODEL))
-        yield hosted(LinkerService(linker))
+        yield hosted(LinkerService(linker, make_shelf(Path("/nonexistent"))))
 
     return build
 
@@ -249,6 +251,20 @@ REQUESTS: dict[str, st.SearchStrategy[Message]] = {
         messages=st.lists(MESSAGES, max_size=3),
         actions=st.lists(ACTIONS, max_size=2),
     ),
+    "AddModel": st.builds(
+        pb.AddModelRequest,
+        model=TEXTS | st.just("local/x"),
+        path=TEXTS | TEXTS.map("/{}".format),
+    ),
+    "PullModel": st.builds(
+        pb.PullModelRequest,
+        model=TEXTS | st.just("local/x"),
+        repository=TEXTS | st.just("owner/x"),
+        file=TEXTS | TEXTS.map("{}.gguf".format),
+        revision=TEXTS,
+        sha256=TEXTS,
+    ),
+    "RemoveModel": st.builds(pb.RemoveModelRequest, model=TEXTS | st.just("local/x")),
 }
 
 
@@ -259,7 +275,7 @@ def test_no_request_breaks_the_service(grpc_stub: Stub, method: str, data: st.Da
     assert method in CALLERS
     try:
         answer = getattr(grpc_stub, method)(data.draw(REQUESTS[method]))
-        if method == "Generate":
+        if hasattr(answer, "__next__"):
             list(answer)
     except grpc.RpcError as error:
         assert error_info(error).reason not in ("", "INTERNAL")

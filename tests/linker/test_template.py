@@ -15,7 +15,7 @@ CONTROLS = ("<|im_start|>", "<|im_end|>")
 
 
 def template(source: str = CHATML) -> ChatTemplate:
-    return ChatTemplate(source, bos="<s>", controls=CONTROLS)
+    return ChatTemplate(source, bos="<s>", eos="</s>", controls=CONTROLS)
 
 
 def test_a_template_that_shows_actions_takes_them() -> None:
@@ -24,8 +24,8 @@ def test_a_template_that_shows_actions_takes_them() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["", "{{ messages[0].content }}", "<tool_call> {{ messages[0].content }}", "{{ tools }}"],
-    ids=["none", "no tools", "only the word", "another way to call"],
+    ["", "{{ messages | length }}", "<tool_call>", "{{ raise_exception('no') }}"],
+    ids=["none", "no text", "only the word", "refuses all"],
 )
 def test_a_template_that_does_not_show_actions_takes_none(source: str) -> None:
     assert not template(source).takes_actions
@@ -53,12 +53,14 @@ def test_calls_and_results_are_rendered_as_tools() -> None:
 
 
 def test_a_template_knows_the_name_of_the_action_of_a_result() -> None:
-    source = "{% for m in messages %}{{ m.role }}={{ m.name }};{% endfor %}"
+    source = "{{ tools }}<tool_call>{% for m in messages %}{{ m.role }}={{ m.name }};{% endfor %}"
     messages = (
         Message(Role.ASSISTANT, "", (Call("c1", "board.post", "{}"),)),
         Message(Role.ACTION, "1", call_id="c1"),
     )
-    assert template(source).render(Conversation(messages)) == "assistant=;tool=board.post;"
+    assert template(source).render(Conversation(messages)) == (
+        "None<tool_call>assistant=;tool=board.post;"
+    )
 
 
 def test_a_conversation_cannot_speak_as_the_template() -> None:

@@ -45,6 +45,7 @@ from runtime.connectors.catalogue import catalogue
 from runtime.performance import Stage
 from runtime.service import RuntimeService
 from runtime.service import hosted as hosted_runtime
+from tests.linker.shelves import make_shelf
 
 from .board import SimulatedBoard
 from .world import Process, World
@@ -101,7 +102,9 @@ class System:
         provider = ScriptedProvider(self._script, models=["babbler"])
         store = linker.store.LinkStore(_database(process, linker.store.TABLES))
         meter = linker_clients.GasClient(process.channel("gas"))
-        yield hosted_linker(LinkerService(Linker({"local": provider}, store, meter, self.world)))
+        shelf = make_shelf(Path("/nonexistent"))
+        linked = Linker({"local": provider}, store, meter, self.world)
+        yield hosted_linker(LinkerService(linked, shelf))
 
     @asynccontextmanager
     async def runtime(self, process: Process) -> AsyncIterator[Hosted]:

@@ -308,29 +308,57 @@ Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
-    """A model that could be linked."""
+    """A model that is there. What its file does not say is empty or 0."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     LOADED_FIELD_NUMBER: _builtins.int
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    PARAMETER_COUNT_FIELD_NUMBER: _builtins.int
+    QUANTISATION_FIELD_NUMBER: _builtins.int
+    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`provider/model`. Output only."""
     size_bytes: _builtins.int
     """Size of the weights in bytes; 0 for remote models. Output only."""
     loaded: _builtins.bool
     """Whether it is in memory. Output only."""
+    architecture: _builtins.str
+    """Kind of network, such as `llama`. Output only."""
+    parameter_count: _builtins.int
+    """Numbers in its weights. Output only."""
+    quantisation: _builtins.str
+    """How they are written, such as `Q4_K_M`. Output only."""
+    context_tokens: _builtins.int
+    """Context in tokens that it was trained for. Output only."""
+    memory_bytes: _builtins.int
+    """Estimate of the memory that it takes when loaded: weights, keys and values. Output only."""
+    licence: _builtins.str
+    """Licence as the file names it. Output only."""
+    problem: _builtins.str
+    """Why it would not load; empty if its header is in order. Output only."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         loaded: _builtins.bool = ...,
+        architecture: _builtins.str = ...,
+        parameter_count: _builtins.int = ...,
+        quantisation: _builtins.str = ...,
+        context_tokens: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        licence: _builtins.str = ...,
+        problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["loaded", b"loaded", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "context_tokens", b"context_tokens", "licence", b"licence", "loaded", b"loaded", "memory_bytes", b"memory_bytes", "name", b"name", "parameter_count", b"parameter_count", "problem", b"problem", "quantisation", b"quantisation", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -893,6 +921,58 @@ class RerankResponse(_message.Message):
 Global___RerankResponse: _TypeAlias = RerankResponse  # noqa: Y015
 
 @_typing.final
+class AddModelRequest(_message.Message):
+    """What to take over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """`local/{id}` to keep it under. Required."""
+    path: _builtins.str
+    """Absolute path of a GGUF file on the machine of the linker. Required. At most 4,096 bytes."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddModelRequest: _TypeAlias = AddModelRequest  # noqa: Y015
+
+@_typing.final
+class AddModelResponse(_message.Message):
+    """Progress of a copy; a file system that can give a file a second name needs none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    received_bytes: _builtins.int
+    """Bytes that are here. Output only."""
+    total_bytes: _builtins.int
+    """Bytes in all. Output only."""
+    def __init__(
+        self,
+        *,
+        received_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["received_bytes", b"received_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddModelResponse: _TypeAlias = AddModelResponse  # noqa: Y015
+
+@_typing.final
 class PullModelRequest(_message.Message):
     """What to fetch."""
 
@@ -901,22 +981,30 @@ class PullModelRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     REPOSITORY_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`local/{id}` to keep it under. Required."""
     repository: _builtins.str
     """Repository on the hub, such as `owner/name`. Required."""
     file: _builtins.str
-    """File in the repository. Required."""
+    """GGUF file in the repository. Required."""
+    revision: _builtins.str
+    """Branch, tag or commit; empty for `main`."""
+    sha256: _builtins.str
+    """SHA-256 that the file must have, 64 hexadecimal digits; empty for the one that the hub names."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         repository: _builtins.str = ...,
         file: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "model", b"model", "repository", b"repository"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "model", b"model", "repository", b"repository", "revision", b"revision", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

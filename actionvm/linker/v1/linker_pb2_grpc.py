@@ -68,6 +68,21 @@ class LinkerServiceStub:
                 request_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.CountTokensRequest.SerializeToString,
                 response_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.CountTokensResponse.FromString,
                 _registered_method=True)
+        self.AddModel = channel.unary_stream(
+                '/actionvm.linker.v1.LinkerService/AddModel',
+                request_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.AddModelRequest.SerializeToString,
+                response_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.AddModelResponse.FromString,
+                _registered_method=True)
+        self.PullModel = channel.unary_stream(
+                '/actionvm.linker.v1.LinkerService/PullModel',
+                request_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelRequest.SerializeToString,
+                response_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelResponse.FromString,
+                _registered_method=True)
+        self.RemoveModel = channel.unary_unary(
+                '/actionvm.linker.v1.LinkerService/RemoveModel',
+                request_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelRequest.SerializeToString,
+                response_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelResponse.FromString,
+                _registered_method=True)
         self.ListLinks = channel.unary_unary(
                 '/actionvm.linker.v1.LinkerService/ListLinks',
                 request_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.ListLinksRequest.SerializeToString,
@@ -87,16 +102,6 @@ class LinkerServiceStub:
                 '/actionvm.linker.v1.LinkerService/Rerank',
                 request_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RerankRequest.SerializeToString,
                 response_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RerankResponse.FromString,
-                _registered_method=True)
-        self.PullModel = channel.unary_stream(
-                '/actionvm.linker.v1.LinkerService/PullModel',
-                request_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelRequest.SerializeToString,
-                response_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelResponse.FromString,
-                _registered_method=True)
-        self.RemoveModel = channel.unary_unary(
-                '/actionvm.linker.v1.LinkerService/RemoveModel',
-                request_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelRequest.SerializeToString,
-                response_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelResponse.FromString,
                 _registered_method=True)
 
 
@@ -134,7 +139,7 @@ class LinkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models that could be linked now.
+        """Lists the models that are there now, also those that would not load, with the reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +176,46 @@ class LinkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddModel(self, request, context):
+        """Takes over weights that lie on the machine of the linker, with progress. The stream ends when
+        the model can be linked; adding the same file again changes nothing.
+
+        - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): other weights have this name.
+        - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the file is no GGUF that could be loaded.
+        - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder of the models cannot take it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PullModel(self, request, context):
+        """Fetches weights from the hub, with progress. The stream ends when their checksum is right and
+        the model can be linked. What has arrived is kept when the call ends early, however it ends:
+        the same request continues there. Pulling what is here already changes nothing.
+
+        - `NOT_FOUND` (reason `HUB_FILE_NOT_FOUND`): no such repository, revision or file.
+        - `FAILED_PRECONDITION` (reason `HUB_DENIED`): the hub wants a token, or a licence accepted.
+        - `UNAVAILABLE` (reason `HUB_UNAVAILABLE`): the hub is not reachable, or busy; retry.
+        - `FAILED_PRECONDITION` (reason `CHECKSUM_MISMATCH`): the bytes are not those that were
+        promised; they were removed.
+        - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): as for `AddModel`.
+        - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): as for `AddModel`; the file was removed.
+        - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): as for `AddModel`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveModel(self, request, context):
+        """Removes weights for good. A generation that is under way ends well.
+
+        - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): no such model.
+        - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder does not let it go.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLinks(self, request, context):
         """Lists links. Answers `UNIMPLEMENTED` so far.
         """
@@ -194,20 +239,6 @@ class LinkerServiceServicer:
 
     def Rerank(self, request, context):
         """Orders documents by their relevance to a query. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def PullModel(self, request, context):
-        """Fetches model weights, with progress; resumes. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RemoveModel(self, request, context):
-        """Removes model weights. Answers `UNIMPLEMENTED` so far.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -241,6 +272,21 @@ def add_LinkerServiceServicer_to_server(servicer, server):
                     request_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.CountTokensRequest.FromString,
                     response_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.CountTokensResponse.SerializeToString,
             ),
+            'AddModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.AddModel,
+                    request_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.AddModelRequest.FromString,
+                    response_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.AddModelResponse.SerializeToString,
+            ),
+            'PullModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.PullModel,
+                    request_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelRequest.FromString,
+                    response_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelResponse.SerializeToString,
+            ),
+            'RemoveModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveModel,
+                    request_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelRequest.FromString,
+                    response_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelResponse.SerializeToString,
+            ),
             'ListLinks': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLinks,
                     request_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.ListLinksRequest.FromString,
@@ -260,16 +306,6 @@ def add_LinkerServiceServicer_to_server(servicer, server):
                     servicer.Rerank,
                     request_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RerankRequest.FromString,
                     response_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RerankResponse.SerializeToString,
-            ),
-            'PullModel': grpc.unary_stream_rpc_method_handler(
-                    servicer.PullModel,
-                    request_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelRequest.FromString,
-                    response_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelResponse.SerializeToString,
-            ),
-            'RemoveModel': grpc.unary_unary_rpc_method_handler(
-                    servicer.RemoveModel,
-                    request_deserializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelRequest.FromString,
-                    response_serializer=actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -427,6 +463,87 @@ class LinkerService:
             _registered_method=True)
 
     @staticmethod
+    def AddModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/actionvm.linker.v1.LinkerService/AddModel',
+            actionvm_dot_linker_dot_v1_dot_linker__pb2.AddModelRequest.SerializeToString,
+            actionvm_dot_linker_dot_v1_dot_linker__pb2.AddModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PullModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/actionvm.linker.v1.LinkerService/PullModel',
+            actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelRequest.SerializeToString,
+            actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.linker.v1.LinkerService/RemoveModel',
+            actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelRequest.SerializeToString,
+            actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListLinks(request,
             target,
             options=(),
@@ -524,60 +641,6 @@ class LinkerService:
             '/actionvm.linker.v1.LinkerService/Rerank',
             actionvm_dot_linker_dot_v1_dot_linker__pb2.RerankRequest.SerializeToString,
             actionvm_dot_linker_dot_v1_dot_linker__pb2.RerankResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def PullModel(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/actionvm.linker.v1.LinkerService/PullModel',
-            actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelRequest.SerializeToString,
-            actionvm_dot_linker_dot_v1_dot_linker__pb2.PullModelResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RemoveModel(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.linker.v1.LinkerService/RemoveModel',
-            actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelRequest.SerializeToString,
-            actionvm_dot_linker_dot_v1_dot_linker__pb2.RemoveModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

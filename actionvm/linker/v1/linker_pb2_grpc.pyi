@@ -56,7 +56,7 @@ class LinkerServiceStub:
     - `NOT_FOUND` (reason `LINK_NOT_FOUND`): no such link; link the model again.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_linker_pb2.ListModelsRequest, _linker_pb2.ListModelsResponse]
-    """Lists the models that could be linked now."""
+    """Lists the models that are there now, also those that would not load, with the reason."""
     Generate: _grpc.UnaryStreamMultiCallable[_linker_pb2.GenerateRequest, _linker_pb2.GenerateResponse]
     """Generates one answer: text, action calls, or both. The stream ends with a `finished` event.
 
@@ -80,6 +80,34 @@ class LinkerServiceStub:
     - `NOT_FOUND` (reason `LINK_NOT_FOUND`): as for `GetLink`.
     - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): as for `Generate`.
     """
+    AddModel: _grpc.UnaryStreamMultiCallable[_linker_pb2.AddModelRequest, _linker_pb2.AddModelResponse]
+    """Takes over weights that lie on the machine of the linker, with progress. The stream ends when
+    the model can be linked; adding the same file again changes nothing.
+
+    - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): other weights have this name.
+    - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the file is no GGUF that could be loaded.
+    - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder of the models cannot take it.
+    """
+    PullModel: _grpc.UnaryStreamMultiCallable[_linker_pb2.PullModelRequest, _linker_pb2.PullModelResponse]
+    """Fetches weights from the hub, with progress. The stream ends when their checksum is right and
+    the model can be linked. What has arrived is kept when the call ends early, however it ends:
+    the same request continues there. Pulling what is here already changes nothing.
+
+    - `NOT_FOUND` (reason `HUB_FILE_NOT_FOUND`): no such repository, revision or file.
+    - `FAILED_PRECONDITION` (reason `HUB_DENIED`): the hub wants a token, or a licence accepted.
+    - `UNAVAILABLE` (reason `HUB_UNAVAILABLE`): the hub is not reachable, or busy; retry.
+    - `FAILED_PRECONDITION` (reason `CHECKSUM_MISMATCH`): the bytes are not those that were
+      promised; they were removed.
+    - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): as for `AddModel`.
+    - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): as for `AddModel`; the file was removed.
+    - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): as for `AddModel`.
+    """
+    RemoveModel: _grpc.UnaryUnaryMultiCallable[_linker_pb2.RemoveModelRequest, _linker_pb2.RemoveModelResponse]
+    """Removes weights for good. A generation that is under way ends well.
+
+    - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): no such model.
+    - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder does not let it go.
+    """
     ListLinks: _grpc.UnaryUnaryMultiCallable[_linker_pb2.ListLinksRequest, _linker_pb2.ListLinksResponse]
     """Lists links. Answers `UNIMPLEMENTED` so far."""
     UnlinkModel: _grpc.UnaryUnaryMultiCallable[_linker_pb2.UnlinkModelRequest, _linker_pb2.UnlinkModelResponse]
@@ -88,10 +116,6 @@ class LinkerServiceStub:
     """Embeds texts. Answers `UNIMPLEMENTED` so far."""
     Rerank: _grpc.UnaryUnaryMultiCallable[_linker_pb2.RerankRequest, _linker_pb2.RerankResponse]
     """Orders documents by their relevance to a query. Answers `UNIMPLEMENTED` so far."""
-    PullModel: _grpc.UnaryStreamMultiCallable[_linker_pb2.PullModelRequest, _linker_pb2.PullModelResponse]
-    """Fetches model weights, with progress; resumes. Answers `UNIMPLEMENTED` so far."""
-    RemoveModel: _grpc.UnaryUnaryMultiCallable[_linker_pb2.RemoveModelRequest, _linker_pb2.RemoveModelResponse]
-    """Removes model weights. Answers `UNIMPLEMENTED` so far."""
 
 @_typing.type_check_only
 class LinkerServiceAsyncStub(LinkerServiceStub):
@@ -121,7 +145,7 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     - `NOT_FOUND` (reason `LINK_NOT_FOUND`): no such link; link the model again.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_linker_pb2.ListModelsRequest, _linker_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models that could be linked now."""
+    """Lists the models that are there now, also those that would not load, with the reason."""
     Generate: _aio.UnaryStreamMultiCallable[_linker_pb2.GenerateRequest, _linker_pb2.GenerateResponse]  # type: ignore[assignment]
     """Generates one answer: text, action calls, or both. The stream ends with a `finished` event.
 
@@ -145,6 +169,34 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     - `NOT_FOUND` (reason `LINK_NOT_FOUND`): as for `GetLink`.
     - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): as for `Generate`.
     """
+    AddModel: _aio.UnaryStreamMultiCallable[_linker_pb2.AddModelRequest, _linker_pb2.AddModelResponse]  # type: ignore[assignment]
+    """Takes over weights that lie on the machine of the linker, with progress. The stream ends when
+    the model can be linked; adding the same file again changes nothing.
+
+    - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): other weights have this name.
+    - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the file is no GGUF that could be loaded.
+    - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder of the models cannot take it.
+    """
+    PullModel: _aio.UnaryStreamMultiCallable[_linker_pb2.PullModelRequest, _linker_pb2.PullModelResponse]  # type: ignore[assignment]
+    """Fetches weights from the hub, with progress. The stream ends when their checksum is right and
+    the model can be linked. What has arrived is kept when the call ends early, however it ends:
+    the same request continues there. Pulling what is here already changes nothing.
+
+    - `NOT_FOUND` (reason `HUB_FILE_NOT_FOUND`): no such repository, revision or file.
+    - `FAILED_PRECONDITION` (reason `HUB_DENIED`): the hub wants a token, or a licence accepted.
+    - `UNAVAILABLE` (reason `HUB_UNAVAILABLE`): the hub is not reachable, or busy; retry.
+    - `FAILED_PRECONDITION` (reason `CHECKSUM_MISMATCH`): the bytes are not those that were
+      promised; they were removed.
+    - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): as for `AddModel`.
+    - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): as for `AddModel`; the file was removed.
+    - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): as for `AddModel`.
+    """
+    RemoveModel: _aio.UnaryUnaryMultiCallable[_linker_pb2.RemoveModelRequest, _linker_pb2.RemoveModelResponse]  # type: ignore[assignment]
+    """Removes weights for good. A generation that is under way ends well.
+
+    - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): no such model.
+    - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder does not let it go.
+    """
     ListLinks: _aio.UnaryUnaryMultiCallable[_linker_pb2.ListLinksRequest, _linker_pb2.ListLinksResponse]  # type: ignore[assignment]
     """Lists links. Answers `UNIMPLEMENTED` so far."""
     UnlinkModel: _aio.UnaryUnaryMultiCallable[_linker_pb2.UnlinkModelRequest, _linker_pb2.UnlinkModelResponse]  # type: ignore[assignment]
@@ -153,10 +205,6 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     """Embeds texts. Answers `UNIMPLEMENTED` so far."""
     Rerank: _aio.UnaryUnaryMultiCallable[_linker_pb2.RerankRequest, _linker_pb2.RerankResponse]  # type: ignore[assignment]
     """Orders documents by their relevance to a query. Answers `UNIMPLEMENTED` so far."""
-    PullModel: _aio.UnaryStreamMultiCallable[_linker_pb2.PullModelRequest, _linker_pb2.PullModelResponse]  # type: ignore[assignment]
-    """Fetches model weights, with progress; resumes. Answers `UNIMPLEMENTED` so far."""
-    RemoveModel: _aio.UnaryUnaryMultiCallable[_linker_pb2.RemoveModelRequest, _linker_pb2.RemoveModelResponse]  # type: ignore[assignment]
-    """Removes model weights. Answers `UNIMPLEMENTED` so far."""
 
 class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Connects agents to language models. No other path to a model exists.
@@ -201,7 +249,7 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _linker_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_linker_pb2.ListModelsResponse, _abc.Awaitable[_linker_pb2.ListModelsResponse]]:
-        """Lists the models that could be linked now."""
+        """Lists the models that are there now, also those that would not load, with the reason."""
 
     @_abc_1.abstractmethod
     def Generate(
@@ -239,6 +287,52 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def AddModel(
+        self,
+        request: _linker_pb2.AddModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_linker_pb2.AddModelResponse], _abc.AsyncIterator[_linker_pb2.AddModelResponse]]:
+        """Takes over weights that lie on the machine of the linker, with progress. The stream ends when
+        the model can be linked; adding the same file again changes nothing.
+
+        - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): other weights have this name.
+        - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the file is no GGUF that could be loaded.
+        - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder of the models cannot take it.
+        """
+
+    @_abc_1.abstractmethod
+    def PullModel(
+        self,
+        request: _linker_pb2.PullModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_linker_pb2.PullModelResponse], _abc.AsyncIterator[_linker_pb2.PullModelResponse]]:
+        """Fetches weights from the hub, with progress. The stream ends when their checksum is right and
+        the model can be linked. What has arrived is kept when the call ends early, however it ends:
+        the same request continues there. Pulling what is here already changes nothing.
+
+        - `NOT_FOUND` (reason `HUB_FILE_NOT_FOUND`): no such repository, revision or file.
+        - `FAILED_PRECONDITION` (reason `HUB_DENIED`): the hub wants a token, or a licence accepted.
+        - `UNAVAILABLE` (reason `HUB_UNAVAILABLE`): the hub is not reachable, or busy; retry.
+        - `FAILED_PRECONDITION` (reason `CHECKSUM_MISMATCH`): the bytes are not those that were
+          promised; they were removed.
+        - `ALREADY_EXISTS` (reason `MODEL_EXISTS`): as for `AddModel`.
+        - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): as for `AddModel`; the file was removed.
+        - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): as for `AddModel`.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveModel(
+        self,
+        request: _linker_pb2.RemoveModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_linker_pb2.RemoveModelResponse, _abc.Awaitable[_linker_pb2.RemoveModelResponse]]:
+        """Removes weights for good. A generation that is under way ends well.
+
+        - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): no such model.
+        - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder does not let it go.
+        """
+
+    @_abc_1.abstractmethod
     def ListLinks(
         self,
         request: _linker_pb2.ListLinksRequest,
@@ -269,21 +363,5 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_linker_pb2.RerankResponse, _abc.Awaitable[_linker_pb2.RerankResponse]]:
         """Orders documents by their relevance to a query. Answers `UNIMPLEMENTED` so far."""
-
-    @_abc_1.abstractmethod
-    def PullModel(
-        self,
-        request: _linker_pb2.PullModelRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_linker_pb2.PullModelResponse], _abc.AsyncIterator[_linker_pb2.PullModelResponse]]:
-        """Fetches model weights, with progress; resumes. Answers `UNIMPLEMENTED` so far."""
-
-    @_abc_1.abstractmethod
-    def RemoveModel(
-        self,
-        request: _linker_pb2.RemoveModelRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_linker_pb2.RemoveModelResponse, _abc.Awaitable[_linker_pb2.RemoveModelResponse]]:
-        """Removes model weights. Answers `UNIMPLEMENTED` so far."""
 
 def add_LinkerServiceServicer_to_server(servicer: LinkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
