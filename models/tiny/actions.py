@@ -19,6 +19,7 @@ Value = str | int
 HALF_WAY = 0.5
 # How often an action shares its verb with a neighbour, and how often its verb or its noun.
 SAME_VERB, SAME_EITHER = 0.2, 0.4
+INVENTED_NOUNS, INVENTED_NAMES = 0.35, 0.15
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,9 @@ class Maker:
     def _tool(self, others: Sequence[Tool]) -> Tool:
         verb = self.pick(words.VERBS, new=self.novelty.actions)
         noun = self.pick(words.NOUNS, new=self.novelty.actions)
+        # A word that means nothing can only be compared letter by letter.
+        if self.happens(INVENTED_NOUNS * (1 - self.ease)):
+            noun = words.invent(self.dice)
         near = self.dice.random()
         # A neighbour with the same verb, or the same noun, must be told apart by the other one.
         if others and self.is_hard and near < SAME_EITHER:
@@ -132,6 +136,8 @@ class Maker:
         for index, kind_name in enumerate(kinds):
             kind = KINDS[kind_name]
             name = self.pick(kind.names, new=self.novelty.actions)
+            if self.happens(INVENTED_NAMES * (1 - self.ease)):
+                name = words.invent(self.dice)
             required = index == 0 or self.happens(0.8)
             made.append(Parameter(name, kind, kind_name, required))
         # A bundle is canonical JSON, so an agent sees properties in this order.
@@ -184,7 +190,8 @@ class Maker:
 
     def phrase(self, parameter: Parameter, value: Value) -> str:
         """Return how somebody says one value."""
-        wording = self.wording(parameter.kind.phrasings)
+        is_invented = parameter.name not in parameter.kind.names
+        wording = self.wording(words.NAMING if is_invented else parameter.kind.phrasings)
         return wording.format(name=parameter.name, value=value)
 
 

@@ -62,6 +62,10 @@ VERBS = tuple(
         ),
         (True, "find locate,show display,list,check inspect,count,read,search,fetch get,compare"),
         (True, "track follow,measure,translate,summarise"),
+        (False, "clean wash,fix repair,paint,call ring,invite,assign,lend,return,sort,pack,freeze"),
+        (False, "deploy release,install,upload,attach,tag,mute,reset,label,stamp,weigh,polish"),
+        (False, "cook,plant,water,feed,drive,deliver bring,collect,hide,lift raise,press,test try"),
+        (True, "describe explain,rate,estimate,predict,verify,monitor watch,browse,export,query"),
     )
     for forms in lines.split(",")
 )
@@ -73,6 +77,10 @@ NOUNS = _words(
     " ship truck crate shelf stock price quote offer claim policy loan card coin wallet ledger"
     " weather forecast map route lesson course exam book page poem film game team"
     " player score match league festival museum ticketing visit doctor patient pill vaccine clinic"
+    " apple bottle chair desk engineer farm guitar hammer island jacket kettle ladder mirror needle"
+    " oven pillow quarry rocket spoon tractor umbrella valve wagon yacht zebra anchor basket candle"
+    " drum elbow feather glove helmet iron jar kite lemon magnet napkin olive pencil quilt ribbon"
+    " saddle towel urn violin whistle yard zipper album badge cable diary envelope filter"
 )
 CITIES = _words(
     "Oslo Paris Lima Cairo Turin Delhi Kyoto Porto Ghent Basel Quito Accra Dakar Hanoi Minsk Riga"
@@ -116,7 +124,7 @@ PLAIN = cut(
 )
 
 # Said of any kind: the name of the parameter makes clear what is meant.
-_PHRASINGS = cut(
+NAMING = cut(
     "with {name} {value},the {name} is {value},{name}: {value},use {value} as the {name},"
     "set the {name} to {value},make the {name} {value},where the {name} is {value},"
     "{name} {value},and {value} is the {name},put {value} for the {name},take {value} as {name},"
@@ -130,7 +138,7 @@ def _kind(
 ) -> Kind:
     # Own and common phrasings in turns, so that the held-out part has some of each.
     own = phrasings.split(",")
-    return Kind(_words(names), (*own, *_PHRASINGS), integer, choices)
+    return Kind(_words(names), (*own, *NAMING), integer, choices)
 
 
 KINDS = {
