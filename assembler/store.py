@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -54,6 +55,8 @@ class BundleStore:
             row.public_key = bundle.signature.public_key
             row.signature = bundle.signature.value
             session.add(row)
+            for version in (bundle.version, _ANY):
+                session.merge(_NewestRow(account=bundle.account, version=version, name=row.name))
 
     def get(self, name: str) -> Bundle:
         """Return a bundle, or raise `BundleNotFound`."""
@@ -63,6 +66,18 @@ class BundleStore:
                 raise BundleNotFound(name)
             signature = Signature(row.key, row.algorithm, row.public_key, row.signature)
             return Bundle(row.account, row.version, row.payload, signature)
+
+    def newest(self, account: str, version: str = "") -> Bundle | None:
+        """Return the bundle of an agent, or of one version of it, that was assembled last."""
+        with transaction(self._engine) as session:
+            row = session.get(_NewestRow, (account, version or _ANY))
+        return self.get(row.name) if row else None
+
+    def agents(self) -> Sequence[str]:
+        """Return the accounts of all agents, in order."""
+        query = select(_NewestRow.account).where(_NewestRow.version == _ANY)
+        with transaction(self._engine) as session:
+            return sorted(session.exec(query))
 
     def list(self, *, before: int | None, limit: int) -> list[BundleSummary]:
         """Return bundles from newest to oldest, those before a sequence."""
@@ -93,6 +108,20 @@ class _BundleRow(_Row, table=True):
     algorithm: str = ""
     public_key: bytes = b""
     signature: bytes = b""
+
+
+# Not a version that an agent can have.
+_ANY = ""
+
+
+class _NewestRow(_Row, table=True):
+    """What was assembled last, which may be older than what was assembled first: people go back."""
+
+    __tablename__ = "newest"
+
+    account: str = Field(primary_key=True)
+    version: str = Field(primary_key=True)
+    name: str
 
 
 TABLES = _Row.metadata

@@ -109,11 +109,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """The run was accepted; `input` is JSON text."""
+    """The run was accepted; `input` is JSON text.
+
+    `parent` is the run that waits for its answer, and `callers` are the accounts of all runs above
+    it, outermost first; both are empty where somebody outside started it.
+    """
 
     bundle: str
     input: str
     dry_run: bool
+    parent: str = ""
+    callers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,10 +151,14 @@ class ActionDecided:
 
 @dataclass(frozen=True)
 class EffectSent:
-    """An effect may happen from now on. After a crash the runtime looks whether it did."""
+    """An effect may happen from now on. After a crash the runtime looks whether it did.
+
+    `run` is the one of the agent that is to answer; empty for other actions.
+    """
 
     call_id: str
     idempotency_key: str
+    run: str = ""
 
 
 @dataclass(frozen=True)

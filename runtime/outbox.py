@@ -20,9 +20,13 @@ Journal = Callable[[EffectSent], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Errand:
-    """A call that policy has allowed, in the run that it belongs to."""
+    """A call that policy has allowed, in the run that it belongs to.
+
+    `callers` are the accounts that wait for the answer of the run, outermost first.
+    """
 
     run: str
+    callers: tuple[str, ...]
     program: Program
     act: Act
 

@@ -25,11 +25,15 @@ class RunFails(Exception):
 
 @dataclass(frozen=True)
 class Prompt:
-    """One generation; `agent_acts` says whether any step of the agent offers actions."""
+    """One generation; `agent_acts` says whether any step of the agent offers actions.
+
+    `callers` are the accounts that wait for the answer of the run, outermost first.
+    """
 
     request_id: str
     run: str
     account: str
+    callers: tuple[str, ...]
     model: ModelChoice
     agent_acts: bool
     messages: tuple[Message, ...]

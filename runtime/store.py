@@ -17,6 +17,7 @@ from .errors import RunNotFound, RunsExceeded, RunUnfinished
 from .facts import (
     ActionFinished,
     CancelRequested,
+    EffectSent,
     Event,
     Failure,
     GenerationFinished,
@@ -46,7 +47,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as people see it; `number` grows from run to run."""
+    """A run as people see it; `number` grows from run to run.
+
+    `parent`, `callers` and `deadline` are those of `NewRun`.
+    """
 
     number: int
     name: str
@@ -61,11 +65,19 @@ class Run:
     dry_run: bool
     create_time: datetime
     end_time: datetime | None
+    parent: str
+    callers: tuple[str, ...]
+    deadline: datetime | None
 
 
 @dataclass(frozen=True)
 class NewRun:
-    """What a run is started with; its bundle was checked."""
+    """What a run is started with; its bundle was checked.
+
+    `parent` is the run that waits for its answer, `callers` are the accounts of all above it,
+    outermost first, and `deadline` is when they have no more time; empty where somebody outside
+    starts it.
+    """
 
     name: str
     request_id: str
@@ -74,6 +86,9 @@ class NewRun:
     account: str
     input: str
     dry_run: bool
+    parent: str = ""
+    callers: tuple[str, ...] = ()
+    deadline: datetime | None = None
 
     @property
     def content_sha256(self) -> str:
@@ -93,32 +108,30 @@ class RunStore:
         Raise `RequestIdReused` and `RunsExceeded`.
         """
         with transaction(self._engine) as session:
-            known = session.exec(
-                select(_RunRow).where(_RunRow.request_id == new.request_id)
-            ).one_or_none()
+            known = _known(session, new)
             if known is not None:
                 if known.content_sha256 != new.content_sha256:
                     raise RequestIdReused(new.request_id)
                 return _run(known)
-            is_open = col(_RunRow.end_time).is_(None)
-            if session.exec(select(func.count()).where(is_open)).one() >= OPEN_RUNS_MAX:
+            # A run that waits for another must not take its place: only what outsiders started
+            # counts. Each of them has at most one open run in every depth below it.
+            is_open = col(_RunRow.end_time).is_(None), col(_RunRow.parent) == ""
+            if session.exec(select(func.count()).where(*is_open)).one() >= OPEN_RUNS_MAX:
                 raise RunsExceeded(OPEN_RUNS_MAX)
-            if session.get(_BundleRow, new.bundle) is None:
-                session.add(_BundleRow(name=new.bundle, payload=new.payload))
-            row = _RunRow(
-                name=new.name,
-                request_id=new.request_id,
-                content_sha256=new.content_sha256,
-                bundle=new.bundle,
-                account=new.account,
-                input=new.input,
-                dry_run=new.dry_run,
-                create_time=now.isoformat(),
-            )
-            session.add(row)
-            _append(session, row, RunStarted(new.bundle, new.input, new.dry_run), now)
-            session.flush()
-            return _run(row)
+            return _create(session, new, now)
+
+    def delegate(self, sent: EffectSent, new: NewRun, now: datetime) -> Run:
+        """Journal that `new.parent` calls another agent, together with the run that is to answer.
+
+        So a call that was sent has its run, and one that was not has none. Raise `RequestIdReused`.
+        """
+        with transaction(self._engine) as session:
+            if _known(session, new) is not None:
+                raise RequestIdReused(new.request_id)
+            parent = _row(session, new.parent)
+            assert parent.end_time is None, "nothing happens after the end of a run"
+            _append(session, parent, sent, now)
+            return _create(session, new, now)
 
     def get(self, name: str) -> Run:
         """Return a run; raise `RunNotFound`."""
@@ -224,6 +237,10 @@ class _RunRow(_Row, table=True):
     input: str
     dry_run: bool
     create_time: str
+    parent: str = ""
+    # With spaces between them.
+    callers: str = ""
+    deadline: str | None = None
     # What follows is folded from the journal, in the transaction that appends to it.
     sequence: int = 0
     state: str = State.PENDING
@@ -263,6 +280,33 @@ def _row(session: Session, name: str) -> _RunRow:
     if row is None:
         raise RunNotFound(name)
     return row
+
+
+def _known(session: Session, new: NewRun) -> _RunRow | None:
+    return session.exec(select(_RunRow).where(_RunRow.request_id == new.request_id)).one_or_none()
+
+
+def _create(session: Session, new: NewRun, now: datetime) -> Run:
+    if session.get(_BundleRow, new.bundle) is None:
+        session.add(_BundleRow(name=new.bundle, payload=new.payload))
+    row = _RunRow(
+        name=new.name,
+        request_id=new.request_id,
+        content_sha256=new.content_sha256,
+        bundle=new.bundle,
+        account=new.account,
+        input=new.input,
+        dry_run=new.dry_run,
+        create_time=now.isoformat(),
+        parent=new.parent,
+        callers=" ".join(new.callers),
+        deadline=new.deadline.isoformat() if new.deadline else None,
+    )
+    session.add(row)
+    started = RunStarted(new.bundle, new.input, new.dry_run, new.parent, new.callers)
+    _append(session, row, started, now)
+    session.flush()
+    return _run(row)
 
 
 def _append(session: Session, row: _RunRow, event: Event, now: datetime) -> Record:
@@ -316,6 +360,9 @@ def _run(row: _RunRow) -> Run:
         dry_run=row.dry_run,
         create_time=_time(row.create_time),
         end_time=_time(row.end_time) if row.end_time else None,
+        parent=row.parent,
+        callers=tuple(row.callers.split()),
+        deadline=_time(row.deadline) if row.deadline else None,
     )
 
 
