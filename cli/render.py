@@ -73,7 +73,9 @@ def describe_event(event: runtime_pb2.WatchRunResponse) -> Text | None:
         case "decided":
             return _describe_decision(event.decided)
         case "sent":
-            return _line("sent", f"{event.sent.call_id} is on its way")
+            answerer = f"{event.sent.call_id} is answered by {event.sent.run}"
+            is_asked = bool(event.sent.run)
+            return _line("sent", answerer if is_asked else f"{event.sent.call_id} is on its way")
         case "acted":
             acted = event.acted
             style = "red" if acted.failed else "green"

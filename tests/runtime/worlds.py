@@ -20,7 +20,7 @@ from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
 from runtime.database import open_run_database
 from runtime.facts import Event
-from runtime.program import Program, SealedBundle, read_program
+from runtime.program import REQUEST_SCHEMA, Program, SealedBundle, read_program
 from runtime.service import RuntimeService
 from runtime.stage import Stage
 from runtime.store import NewRun, Run, RunStore
@@ -69,6 +69,19 @@ POST: dict[str, Any] = {
     "limits": {"per_run": 1},
     "approval": "allow",
     "required": True,
+}
+# Asks an agent; of which bundle, a test says.
+ASK: dict[str, Any] = {
+    "name": "clerk.ask",
+    "program": f"agent:bundles/{64 * '0'}",
+    "description": "Answers.",
+    "parameters_schema": REQUEST_SCHEMA,
+    "effect": "write",
+    "credential": "",
+    "settings": {},
+    "limits": {"per_run": 0},
+    "approval": "allow",
+    "required": False,
 }
 PAYLOAD: dict[str, Any] = {
     "format": "actionvm.bundle/v1",
@@ -181,7 +194,7 @@ class World:
             request_id="first",
             bundle=sealed.name,
             payload=sealed.payload,
-            account="agents/market-brief",
+            account=read_program(sealed.payload).account,
             input=json.dumps("What moved?"),
             dry_run=dry_run,
         )
