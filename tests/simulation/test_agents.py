@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -18,7 +19,7 @@ from .world import World, simulate
 SEEDS = 100
 SEEDS_SOAK = 3_000
 
-OnEvent: TypeAlias = Callable[[Operator, runtime_pb2.WatchRunResponse], Awaitable[None]]
+OnEvent: TypeAlias = Callable[[Operator, str], Awaitable[None]]
 
 ACCOUNTS = ("agents/researcher", "agents/crier")
 RESEARCHER = """
@@ -56,7 +57,7 @@ async def run_agents(
 ) -> tuple[System, list[runtime_pb2.Run]]:
     """Take two agents from their manifests to the end of a run, and check all invariants.
 
-    `on_event` hears of every event of the run that calls, as somebody who watches it does.
+    `on_event` hears of every event and every word of the run that asks, as who watches it does.
     """
     system = System(world, wilful(world.random.getrandbits(32)))
     operator = Operator(world)
@@ -65,9 +66,9 @@ async def run_agents(
     bundle = await operator.assemble(RESEARCHER, {})
     run = await operator.start(bundle.name, "the-run", dry_run=dry_run)
 
-    async def hear(event: runtime_pb2.WatchRunResponse) -> None:
+    async def hear(_: runtime_pb2.WatchRunResponse) -> None:
         if on_event is not None:
-            await on_event(operator, event)
+            await on_event(operator, run)
 
     journals = {run: await operator.watch(run, hear)}
     runs = await operator.runs()
@@ -102,3 +103,42 @@ def test_an_agent_that_is_asked_runs_once_for_each_call_whatever_breaks(seed: in
         assert runs[0].callers == ["agents/researcher"]
 
     checkers.check_world(simulate(seed, scenario, ROUGH))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_dry_run_posts_nothing_below_either(seed: int) -> None:
+    async def scenario(world: World) -> None:
+        system, runs = await run_agents(world, dry_run=True)
+
+        assert runs[-1].state == runtime_pb2.Run.STATE_SUCCEEDED
+        assert all(run.dry_run for run in runs)
+        assert system.board.post_count == 0
+
+    checkers.check_world(simulate(seed, scenario, ROUGH))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_run_that_is_cancelled_at_any_event_ends_after_those_below_it(seed: int) -> None:
+    async def scenario(world: World) -> None:
+        left = world.random.randrange(12)
+
+        async def cancel_in_time(operator: Operator, run: str) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                # Somewhere in the run below, which nobody watches here.
+                await asyncio.sleep(world.random.random())
+                await operator.cancel(run)
+
+        await run_agents(world, on_event=cancel_in_time)
+
+    checkers.check_world(simulate(seed, scenario, ROUGH))
+
+
+def test_the_same_seed_is_the_same_story() -> None:
+    async def scenario(world: World) -> None:
+        await run_agents(world)
+
+    traces = [simulate(11, scenario, ROUGH).trace for _ in range(2)]
+
+    assert traces[0] == traces[1]
