@@ -14,11 +14,11 @@ from enum import Enum, auto
 from chassis.canonical import sha256_hex
 from chassis.clock import Clock
 
-from .agents import find_agents
+from .agents import account_of, find_agents
 from .bundle import PAYLOAD_BYTES_MAX, Bundle, serialise
 from .draft import Draft, FieldPath
 from .errors import InvalidManifest
-from .manifest import AGENT, Manifest
+from .manifest import Manifest
 from .ports import Document, KnownAction, Link, ModelWish, Peers, Refusal
 from .problems import Code, Problem, Severity
 from .references import (
@@ -119,6 +119,7 @@ class Assembler:
         peers = self._peers
         wanted = [draft.text((*path, "use")) for path in draft.items(ACTIONS)]
         agents = await asyncio.to_thread(find_agents, self._store, wanted)
+        lacks_agent = any(account_of(use) and use not in agents for use in wanted)
         actions = await peers.catalogue.actions() if wanted else ()
         secrets = [name for name in named_secrets(draft) if await peers.secrets.exists(name)]
         segments = await peers.documents.segments() if any(collections(draft)) else {}
@@ -126,7 +127,7 @@ class Assembler:
         known = Known(
             catalogue=catalogue,
             agents=agents,
-            agent_accounts=await asyncio.to_thread(self._store.agents),
+            agent_accounts=await asyncio.to_thread(self._store.agents) if lacks_agent else (),
             secrets=frozenset(secrets),
             segments=segments,
             files=source.files,
@@ -165,7 +166,7 @@ class Assembler:
         action_gas = 0
         for path, action in zip(draft.items(ACTIONS), manifest.spec.actions, strict=True):
             # Another agent pays for itself.
-            if action.use.startswith(AGENT):
+            if account_of(action.use):
                 continue
             use: FieldPath = (*path, "use")
             gas = await self._price(draft, use, f"action {action.use}", {"connector_calls": 1})

@@ -171,7 +171,7 @@ class Action(_Part):
     """Something that the agent may do."""
 
     use: Annotated[str, BeforeValidator(_check_use)] = Field(
-        max_length=128,
+        max_length=136,
         pattern=f"^([a-z0-9_.-]{{1,64}}|{AGENT}{_AGENT_NAME}(@{_SEMVER})?)$",
         description="an action of the catalogue, or `agent:` and an agent's name of at most 60",
         examples=["knowledge.search"],

@@ -28,8 +28,8 @@ SEGMENTS: tuple[Segment, ...] = ("private", "public")
 class Known:
     """What exists outside the manifest.
 
-    `agents` has those that it asks, by what they are called there, `agent_accounts` all that there
-    are, and `secrets` those that it names.
+    `agents` has those that it asks, by what they are called there, and `secrets` those that it
+    names; `agent_accounts` has all that there are, if one that it asks is missing.
     """
 
     catalogue: Mapping[str, KnownAction]

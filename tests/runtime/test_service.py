@@ -160,8 +160,8 @@ def test_a_call_of_an_agent_can_be_followed_from_run_to_run(
     started = _watch(grpc_stub, sent.run)[0].started
 
     assert events[-1].finished.answer == 'I was told {"answer":"It is posted."}'
-    assert (answering.parent, answering.callers) == (asked.name, ["agents/boss"])
-    assert (started.parent, started.callers) == (asked.name, ["agents/boss"])
+    assert (answering.parent, [*answering.callers]) == (asked.name, ["agents/boss"])
+    assert (started.parent, [*started.callers]) == (asked.name, ["agents/boss"])
     assert not asked.parent
 
 
