@@ -16,6 +16,9 @@ from .bundle import Bundle
 from .errors import BundleNotFound
 from .ports import Signature
 
+# Stands for all versions of an agent; none of them is called so.
+_ANY = ""
+
 
 @dataclass(frozen=True)
 class BundleSummary:
@@ -67,10 +70,10 @@ class BundleStore:
             signature = Signature(row.key, row.algorithm, row.public_key, row.signature)
             return Bundle(row.account, row.version, row.payload, signature)
 
-    def newest(self, account: str, version: str = "") -> Bundle | None:
+    def newest(self, account: str, version: str = _ANY) -> Bundle | None:
         """Return the bundle of an agent, or of one version of it, that was assembled last."""
         with transaction(self._engine) as session:
-            row = session.get(_NewestRow, (account, version or _ANY))
+            row = session.get(_NewestRow, (account, version))
         return self.get(row.name) if row else None
 
     def agents(self) -> Sequence[str]:
@@ -110,12 +113,8 @@ class _BundleRow(_Row, table=True):
     signature: bytes = b""
 
 
-# Not a version that an agent can have.
-_ANY = ""
-
-
 class _NewestRow(_Row, table=True):
-    """What was assembled last, which may be older than what was assembled first: people go back."""
+    """The bundle that was assembled last; sequences only tell what was assembled first."""
 
     __tablename__ = "newest"
 

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import pytest
 
+import assembler.agents
+import runtime.delegation
 from actionvm.runtime.v1 import runtime_pb2
 
 from . import checkers
@@ -133,6 +135,10 @@ def test_a_run_that_is_cancelled_at_any_event_ends_after_those_below_it(seed: in
         await run_agents(world, on_event=cancel_in_time)
 
     checkers.check_world(simulate(seed, scenario, ROUGH))
+
+
+def test_the_assembler_refuses_the_chains_that_the_runtime_would_refuse() -> None:
+    assert assembler.agents.CHAIN_LENGTH_MAX == runtime.delegation.CHAIN_LENGTH_MAX
 
 
 def test_the_same_seed_is_the_same_story() -> None:
