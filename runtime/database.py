@@ -22,8 +22,7 @@ def migrate(connection: Connection, found: int) -> None:
     """Bring a file of the first version, in which no run called another, to this one."""
     assert found == 1, f"there is no version {found} to migrate from"
     for column in (
-        "parent VARCHAR NOT NULL DEFAULT ''",
-        "callers VARCHAR NOT NULL DEFAULT ''",
+        "callers BLOB NOT NULL DEFAULT x'5b5d'",  # []
         "deadline VARCHAR",
     ):
         connection.execute(text(f"ALTER TABLE run ADD COLUMN {column}"))

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from .errors import BundleInvalid, BundleNotFound
-from .facts import ActionFinished, EffectSent, Failure, State
+from .facts import ActionFinished, Caller, EffectSent, Failure, State
 from .jsontext import write_json
 from .machine import Act
 from .policy import read_arguments
@@ -59,7 +59,8 @@ class Delegation:
 
     async def prepare(self, stage: Stage) -> NewRun | Failure:
         """Return the run that is to answer, or why there will be none."""
-        callers = (*self.caller.callers, self.caller.account)
+        caller = Caller(self.caller.account, self.caller.name)
+        callers = (*self.caller.callers, caller)
         if len(callers) >= CHAIN_LENGTH_MAX:
             told = f"{len(callers)} agents wait for each other already, and no more may"
             return Failure("CALLS_TOO_DEEP", f"{told}; answer without asking another agent")
@@ -70,7 +71,7 @@ class Delegation:
             return Failure(error.reason, str(error))
         # Bundles pin each other by digest, so there are no true cycles; but an older version of
         # an agent that waits has its account, and would spend what that one counts on.
-        if program.account in callers:
+        if program.account in {caller.account for caller in callers}:
             told = f"{program.account} waits for the answer itself, and is in a chain only once"
             return Failure("AGENT_REPEATED", f"{told}; answer without asking it")
         request = read_arguments(self.act.call, self.act.action)["request"]
@@ -82,7 +83,6 @@ class Delegation:
             account=program.account,
             input=write_json(request),
             dry_run=self.caller.dry_run,
-            parent=self.caller.name,
             callers=callers,
             deadline=self.deadline,
         )

@@ -108,18 +108,25 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class RunStarted:
-    """The run was accepted; `input` is JSON text.
+class Caller:
+    """A run that waits for the answer of another, and the account that it is on."""
 
-    `parent` is the run that waits for its answer, and `callers` are the accounts of all runs above
-    it, outermost first; both are empty where somebody outside started it.
-    """
+    account: str
+    run: str
+
+
+# Who waits for a run, outermost first: none where somebody outside started it.
+Callers: TypeAlias = tuple[Caller, ...]
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The run was accepted; `input` is JSON text."""
 
     bundle: str
     input: str
     dry_run: bool
-    parent: str = ""
-    callers: tuple[str, ...] = ()
+    callers: Callers = ()
 
 
 @dataclass(frozen=True)
@@ -212,6 +219,7 @@ _ADAPTERS: dict[str, TypeAdapter[Event]] = {
     name: TypeAdapter(kind) for name, kind in _KINDS.items()
 }
 _OUTCOME = TypeAdapter(Outcome)
+_CALLERS = TypeAdapter(Callers)
 
 
 def encode(event: Event) -> tuple[str, bytes]:
@@ -223,6 +231,21 @@ def encode(event: Event) -> tuple[str, bytes]:
 def decode(name: str, fact: bytes) -> Event:
     """Return the event that `encode` was given."""
     return _ADAPTERS[name].validate_json(fact)
+
+
+def parent_of(callers: Callers) -> str:
+    """Return the run that waits for the answer itself; empty if there is none."""
+    return callers[-1].run if callers else ""
+
+
+def encode_callers(callers: Callers) -> bytes:
+    """Return the JSON of callers."""
+    return _CALLERS.dump_json(callers)
+
+
+def decode_callers(text: bytes) -> Callers:
+    """Return the callers that `encode_callers` was given."""
+    return _CALLERS.validate_json(text)
 
 
 def encode_outcome(outcome: Outcome) -> bytes:

@@ -23,6 +23,7 @@ from .facts import (
     Outcome,
     RunFinished,
     State,
+    parent_of,
 )
 from .machine import (
     Act,
@@ -139,7 +140,7 @@ class Performance:
     async def _run_out_of_time(self, effect: Effect) -> None:
         told = f"the run took more than {self._program.limits.seconds} s; "
         if self._deadline == self._run.deadline:
-            told = f"{self._run.parent}, which waits for the answer, has no more time; "
+            told = f"{parent_of(self._run.callers)}, which waits for the answer, has no more time; "
         told += f"{self._absent} did not answer" if self._absent else "raise limits.timeout"
         if isinstance(effect, Act) and effect.is_sent:
             if finished := await self._outbox.look(self._errand(effect)):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .conversation import ActionChoice, Message
-from .facts import ActionCall, Failure, Passage, Receipt, Signature, Usage
+from .facts import ActionCall, Callers, Failure, Passage, Receipt, Signature, Usage
 from .program import Budget, ModelChoice, ProgramAction, SealedBundle
 
 
@@ -25,15 +25,12 @@ class RunFails(Exception):
 
 @dataclass(frozen=True)
 class Prompt:
-    """One generation; `agent_acts` says whether any step of the agent offers actions.
-
-    `callers` are the accounts that wait for the answer of the run, outermost first.
-    """
+    """One generation; `agent_acts` says whether any step of the agent offers actions."""
 
     request_id: str
     run: str
     account: str
-    callers: tuple[str, ...]
+    callers: Callers
     model: ModelChoice
     agent_acts: bool
     messages: tuple[Message, ...]

@@ -196,8 +196,8 @@ def _run(run: Run) -> runtime_pb2.Run:
         dry_run=run.dry_run,
         create_time=_timestamp(run.create_time),
         end_time=_timestamp(run.end_time) if run.end_time else None,
-        parent=run.parent,
-        callers=run.callers,
+        parent=facts.parent_of(run.callers),
+        callers=[caller.account for caller in run.callers],
     )
 
 
@@ -244,8 +244,8 @@ def _event(event: facts.Event) -> runtime_pb2.WatchRunResponse:
                 bundle=event.bundle,
                 input=event.input,
                 dry_run=event.dry_run,
-                parent=event.parent,
-                callers=event.callers,
+                parent=facts.parent_of(event.callers),
+                callers=[caller.account for caller in event.callers],
             )
             return runtime_pb2.WatchRunResponse(started=started)
         case facts.KnowledgeRetrieved():

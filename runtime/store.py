@@ -16,6 +16,7 @@ from chassis.errors import RequestIdReused
 from .errors import RunNotFound, RunsExceeded, RunUnfinished
 from .facts import (
     ActionFinished,
+    Callers,
     CancelRequested,
     EffectSent,
     Event,
@@ -27,9 +28,12 @@ from .facts import (
     RunStarted,
     State,
     decode,
+    decode_callers,
     decode_outcome,
     encode,
+    encode_callers,
     encode_outcome,
+    parent_of,
 )
 
 OPEN_RUNS_MAX = 1_000
@@ -47,10 +51,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as people see it; `number` grows from run to run.
-
-    `parent`, `callers` and `deadline` are those of `NewRun`.
-    """
+    """A run as people see it; `number` grows from run to run, `deadline` is that of `NewRun`."""
 
     number: int
     name: str
@@ -65,8 +66,7 @@ class Run:
     dry_run: bool
     create_time: datetime
     end_time: datetime | None
-    parent: str
-    callers: tuple[str, ...]
+    callers: Callers
     deadline: datetime | None
 
 
@@ -74,9 +74,7 @@ class Run:
 class NewRun:
     """What a run is started with; its bundle was checked.
 
-    `parent` is the run that waits for its answer, `callers` are the accounts of all above it,
-    outermost first, and `deadline` is when they have no more time; empty where somebody outside
-    starts it.
+    At the `deadline` those who wait for it have no more time; there is none if nobody waits.
     """
 
     name: str
@@ -86,8 +84,7 @@ class NewRun:
     account: str
     input: str
     dry_run: bool
-    parent: str = ""
-    callers: tuple[str, ...] = ()
+    callers: Callers = ()
     deadline: datetime | None = None
 
     @property
@@ -115,20 +112,20 @@ class RunStore:
                 return _run(known)
             # A run that waits for another must not take its place: only what outsiders started
             # counts. Each of them has at most one open run in every depth below it.
-            is_open = col(_RunRow.end_time).is_(None), col(_RunRow.parent) == ""
+            is_open = col(_RunRow.end_time).is_(None), col(_RunRow.callers) == _NO_CALLERS
             if session.exec(select(func.count()).where(*is_open)).one() >= OPEN_RUNS_MAX:
                 raise RunsExceeded(OPEN_RUNS_MAX)
             return _create(session, new, now)
 
     def delegate(self, sent: EffectSent, new: NewRun, now: datetime) -> Run:
-        """Journal that `new.parent` calls another agent, together with the run that is to answer.
+        """Journal that a run calls another agent, together with the run that is to answer.
 
         So a call that was sent has its run, and one that was not has none. Raise `RequestIdReused`.
         """
         with transaction(self._engine) as session:
             if _known(session, new) is not None:
                 raise RequestIdReused(new.request_id)
-            parent = _row(session, new.parent)
+            parent = _row(session, parent_of(new.callers))
             assert parent.end_time is None, "nothing happens after the end of a run"
             _append(session, parent, sent, now)
             return _create(session, new, now)
@@ -221,6 +218,9 @@ class RunStore:
             return decode_outcome(kept) if kept else None
 
 
+_NO_CALLERS = encode_callers(())
+
+
 class _Row(SQLModel, registry=registry()):
     """What the tables of the runtime have in common: their own namespace."""
 
@@ -237,9 +237,7 @@ class _RunRow(_Row, table=True):
     input: str
     dry_run: bool
     create_time: str
-    parent: str = ""
-    # With spaces between them.
-    callers: str = ""
+    callers: bytes = _NO_CALLERS
     deadline: str | None = None
     # What follows is folded from the journal, in the transaction that appends to it.
     sequence: int = 0
@@ -298,13 +296,11 @@ def _create(session: Session, new: NewRun, now: datetime) -> Run:
         input=new.input,
         dry_run=new.dry_run,
         create_time=now.isoformat(),
-        parent=new.parent,
-        callers=" ".join(new.callers),
+        callers=encode_callers(new.callers),
         deadline=new.deadline.isoformat() if new.deadline else None,
     )
     session.add(row)
-    started = RunStarted(new.bundle, new.input, new.dry_run, new.parent, new.callers)
-    _append(session, row, started, now)
+    _append(session, row, RunStarted(new.bundle, new.input, new.dry_run, new.callers), now)
     session.flush()
     return _run(row)
 
@@ -360,8 +356,7 @@ def _run(row: _RunRow) -> Run:
         dry_run=row.dry_run,
         create_time=_time(row.create_time),
         end_time=_time(row.end_time) if row.end_time else None,
-        parent=row.parent,
-        callers=tuple(row.callers.split()),
+        callers=decode_callers(row.callers),
         deadline=_time(row.deadline) if row.deadline else None,
     )
 

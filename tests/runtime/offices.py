@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from runtime.facts import ActionFinished
 from runtime.ports import Generation, Prompt
 from runtime.program import SealedBundle
 from runtime.store import Run
@@ -57,3 +58,15 @@ def ask(request: str, name: str = "clerk") -> Generation:
 def answering(run: str = RUN, call: str = "step-1-1") -> str:
     """Return the run that answers a call."""
     return f"runs/{uuid.uuid5(uuid.UUID(run.removeprefix('runs/')), call)}"
+
+
+def results(world: World, run: str = RUN) -> list[ActionFinished]:
+    """Return the results in a journal."""
+    return [event for event in world.events(run) if isinstance(event, ActionFinished)]
+
+
+def reason(world: World) -> str:
+    """Return why the one call of a run failed."""
+    [result] = results(world)
+    assert json.loads(result.result)["error"] == result.reason
+    return result.reason

@@ -17,6 +17,7 @@ from runtime import store as store_module
 from runtime.database import open_run_database
 from runtime.errors import RunNotFound, RunsExceeded, RunUnfinished
 from runtime.facts import (
+    Caller,
     CancelRequested,
     EffectSent,
     Failure,
@@ -46,8 +47,7 @@ ANSWERING = replace(
     NEW,
     name=SECOND,
     request_id="call",
-    parent=RUN,
-    callers=("agents/a", "agents/b"),
+    callers=(Caller("agents/b", f"{RUN[:-1]}9"), Caller("agents/a", RUN)),
     deadline=START + timedelta(seconds=9),
 )
 
@@ -214,9 +214,9 @@ def test_a_file_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
     engine = open_run_database(path)
     before = RunStore(engine).create(NEW, START)
     with engine.begin() as connection:
-        for column in ("parent", "callers", "deadline"):
+        for column in ("callers", "deadline"):
             connection.execute(text(f"ALTER TABLE run DROP COLUMN {column}"))
         connection.execute(text("PRAGMA user_version=1"))
     after = RunStore(open_run_database(path))
     assert after.get(RUN) == before
-    assert after.delegate(SENT, ANSWERING, START).callers == ("agents/a", "agents/b")
+    assert after.delegate(SENT, ANSWERING, START).callers == ANSWERING.callers
