@@ -14,11 +14,12 @@ from enum import Enum, auto
 from chassis.canonical import sha256_hex
 from chassis.clock import Clock
 
+from .agents import account_of, find_agents
 from .bundle import PAYLOAD_BYTES_MAX, Bundle, serialise
 from .draft import Draft, FieldPath
 from .errors import InvalidManifest
 from .manifest import Manifest
-from .ports import CatalogueAction, Document, Link, ModelWish, Peers, Refusal
+from .ports import Document, KnownAction, Link, ModelWish, Peers, Refusal
 from .problems import Code, Problem, Severity
 from .references import (
     ACTIONS,
@@ -95,12 +96,12 @@ class Assembler:
         if not draft.is_readable:
             raise InvalidManifest(tuple(draft.problems))
         yield Progress(Stage.RESOLVE, "finding actions, secrets and documents")
-        catalogue = await self._resolve(draft, source)
+        known = await self._resolve(draft, source)
         yield Progress(Stage.LINK, f"linking {draft.text(MODEL) or 'no model'}")
         link = await self._link(draft)
         if manifest is None or link is None or draft.has_errors:
             raise InvalidManifest(tuple(draft.problems))
-        payload = serialise(manifest, link, catalogue=catalogue, files=source.files)
+        payload = serialise(manifest, link, known=known, files=source.files)
         _check_size(draft, payload)
         _require_right(draft)
         yield Progress(Stage.QUOTE, "pricing one step")
@@ -113,21 +114,26 @@ class Assembler:
         bundle = await self._sign(manifest, payload)
         yield Assembly(bundle, tuple(draft.problems), step_gas_max)
 
-    async def _resolve(self, draft: Draft, source: Source) -> Mapping[str, CatalogueAction]:
+    async def _resolve(self, draft: Draft, source: Source) -> Mapping[str, KnownAction]:
         """Check what a draft refers to; ask only those who know something that it names."""
         peers = self._peers
-        actions = await peers.catalogue.actions() if draft.items(ACTIONS) else ()
+        wanted = [draft.text((*path, "use")) for path in draft.items(ACTIONS)]
+        agents = await asyncio.to_thread(find_agents, self._store, wanted)
+        lacks_agent = any(account_of(use) and use not in agents for use in wanted)
+        actions = await peers.catalogue.actions() if wanted else ()
         secrets = [name for name in named_secrets(draft) if await peers.secrets.exists(name)]
         segments = await peers.documents.segments() if any(collections(draft)) else {}
         catalogue = {action.name: action for action in actions}
         known = Known(
             catalogue=catalogue,
+            agents=agents,
+            agent_accounts=await asyncio.to_thread(self._store.agents) if lacks_agent else (),
             secrets=frozenset(secrets),
             segments=segments,
             files=source.files,
         )
         await asyncio.to_thread(check_references, draft, known)
-        return catalogue
+        return {**catalogue, **{use: agent.action for use, agent in agents.items()}}
 
     async def _link(self, draft: Draft) -> Link | None:
         """Link the model of a draft, although other parts may be wrong: all is reported at once."""
@@ -150,12 +156,18 @@ class Assembler:
         return link
 
     async def _quote(self, draft: Draft, manifest: Manifest, link: Link) -> int:
-        """Return the price of the largest step: a full context, a full answer, one action."""
+        """Return the price of the largest step: a full context, a full answer, one action.
+
+        What other agents spend is on their own accounts.
+        """
         model = manifest.spec.model
         usages = {"input_tokens": link.context_tokens, "output_tokens": model.tokens_max}
         model_gas = await self._price(draft, MODEL, f"model {model.use}", usages)
         action_gas = 0
         for path, action in zip(draft.items(ACTIONS), manifest.spec.actions, strict=True):
+            # Another agent pays for itself.
+            if account_of(action.use):
+                continue
             use: FieldPath = (*path, "use")
             gas = await self._price(draft, use, f"action {action.use}", {"connector_calls": 1})
             action_gas = max(action_gas, gas)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chassis.canonical import Json, canonical_json, sha256_hex
 
 from .manifest import Action, KnownCollection, Manifest, seconds_of
-from .ports import CatalogueAction, Link, Signature
+from .ports import KnownAction, Link, Signature
 
 FORMAT = "actionvm.bundle/v1"
 PAYLOAD_BYTES_MAX = 1024 * 1024
@@ -38,10 +38,13 @@ def serialise(
     manifest: Manifest,
     link: Link,
     *,
-    catalogue: Mapping[str, CatalogueAction],
+    known: Mapping[str, KnownAction],
     files: Mapping[str, bytes],
 ) -> bytes:
-    """Return the payload. The same manifest, link, catalogue and files give the same bytes."""
+    """Return the payload. The same arguments give the same bytes.
+
+    `known` has every action of the manifest by what it is called there.
+    """
     spec, model = manifest.spec, manifest.spec.model
     payload: Json = {
         "format": FORMAT,
@@ -61,7 +64,7 @@ def serialise(
             "weights_sha256": link.weights_sha256,
         },
         "instructions": spec.instructions,
-        "actions": [_action(action, catalogue[action.use]) for action in spec.actions],
+        "actions": [_action(action, known[action.use]) for action in spec.actions],
         "knowledge": [
             *(_collection(known, "private", files) for known in spec.knowledge.private),
             *(_collection(known, "public", files) for known in spec.knowledge.public),
@@ -76,10 +79,10 @@ def serialise(
     return canonical_json(payload)
 
 
-def _action(action: Action, found: CatalogueAction) -> Json:
+def _action(action: Action, found: KnownAction) -> Json:
     return {
-        "name": action.use,
-        "program": f"catalogue:{found.name}",
+        "name": found.name,
+        "program": found.program,
         "description": found.description,
         "parameters_schema": found.parameters_schema,
         "effect": found.effect,

@@ -16,9 +16,9 @@ from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from chassis.channel import remote_error, translated
 
 from .ports import (
-    CatalogueAction,
     Document,
     Effect,
+    KnownAction,
     Link,
     ModelWish,
     Peers,
@@ -71,7 +71,7 @@ class CatalogueClient:
     def __init__(self, channel: aio.Channel) -> None:
         self._stub = runtime_pb2_grpc.RuntimeServiceStub(channel)
 
-    async def actions(self) -> Sequence[CatalogueAction]:
+    async def actions(self) -> Sequence[KnownAction]:
         """Return all actions."""
         with translated("runtime"):
             response = await self._stub.ListActions(runtime_pb2.ListActionsRequest())
@@ -213,10 +213,11 @@ def _refusal(error: aio.AioRpcError, codes: Mapping[str, Code]) -> Refusal:
     return Refusal(codes[remote.reason], clip(remote.message, length_max=300))
 
 
-def _action_from_proto(found: runtime_pb2.CatalogueAction) -> CatalogueAction:
+def _action_from_proto(found: runtime_pb2.CatalogueAction) -> KnownAction:
     action = found.action
-    return CatalogueAction(
+    return KnownAction(
         name=action.name,
+        program=f"catalogue:{action.name}",
         description=action.description,
         parameters_schema=json.loads(action.parameters_schema),
         effect=_EFFECTS[action.effect],

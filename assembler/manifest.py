@@ -29,9 +29,12 @@ DOCUMENTS_MAX = 256
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600}
 _SEMVER = (
-    r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
-    r"(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+    r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+    r"(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?"
 )
+AGENT = "agent:"
+# With `.ask` behind it, the name of the agent is the name of the action.
+_AGENT_NAME = "[a-z0-9][a-z0-9-]{0,59}"
 _PATH_PART = r"[^/\\\x00-\x1f\x7f-\x9f]+"
 _PATH = re.compile(rf"(?=.{{1,256}}\Z)(?!.*\.\.)(?:(?!\.?/){_PATH_PART}/)*(?!\.\Z){_PATH_PART}")
 
@@ -58,9 +61,9 @@ def _refuse(_: JsonValue) -> NoReturn:
 
 
 def _check_use(name: JsonValue) -> JsonValue:
-    if isinstance(name, str) and name.startswith(("mcp:", "agent:")):
+    if isinstance(name, str) and name.startswith("mcp:"):
         raise PydanticCustomError(
-            "NOT_SUPPORTED_YET", "actions of MCP servers and of other agents are not supported yet"
+            "NOT_SUPPORTED_YET", "actions of MCP servers are not supported yet"
         )
     return name
 
@@ -119,7 +122,7 @@ class Metadata(_Part):
     )
     version: str = Field(
         max_length=64,
-        pattern=_SEMVER,
+        pattern=f"^{_SEMVER}$",
         description="a semantic version, in quotes if it looks like a number",
         examples=["1.0.0"],
     )
@@ -168,8 +171,9 @@ class Action(_Part):
     """Something that the agent may do."""
 
     use: Annotated[str, BeforeValidator(_check_use)] = Field(
-        pattern="^[a-z0-9_.-]{1,64}$",
-        description="an action of the catalogue",
+        max_length=136,
+        pattern=f"^([a-z0-9_.-]{{1,64}}|{AGENT}{_AGENT_NAME}(@{_SEMVER})?)$",
+        description="an action of the catalogue, or `agent:` and an agent's name of at most 60",
         examples=["knowledge.search"],
     )
     credential: _Id = Field(

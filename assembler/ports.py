@@ -26,10 +26,14 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class CatalogueAction:
-    """An action that comes with the runtime; its schemas are JSON Schemas."""
+class KnownAction:
+    """Something that an agent can do; its schemas are JSON Schemas.
+
+    `program` is what the runtime executes: `catalogue:{name}`, or `agent:bundles/{sha256}`.
+    """
 
     name: str
+    program: str
     description: str
     parameters_schema: Mapping[str, Json]
     effect: Effect
@@ -40,7 +44,7 @@ class CatalogueAction:
 class Catalogue(Protocol):
     """Knows the actions that come with the runtime."""
 
-    async def actions(self) -> Sequence[CatalogueAction]:
+    async def actions(self) -> Sequence[KnownAction]:
         """Return all of them."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jsonschema import Draft202012Validator
@@ -11,9 +11,10 @@ from referencing import Registry
 
 from chassis.canonical import Json
 
+from .agents import CHAIN_LENGTH_MAX, Agent, account_of
 from .draft import Draft, FieldPath
 from .manifest import COLLECTIONS_MAX
-from .ports import CatalogueAction, Segment
+from .ports import KnownAction, Segment
 from .problems import Code, clip
 from .structure import suggest
 
@@ -25,9 +26,15 @@ SEGMENTS: tuple[Segment, ...] = ("private", "public")
 
 @dataclass(frozen=True)
 class Known:
-    """What exists outside the manifest; `secrets` holds only those that it names."""
+    """What exists outside the manifest.
 
-    catalogue: Mapping[str, CatalogueAction]
+    `agents` has those that it asks, by what they are called there, and `secrets` those that it
+    names; `agent_accounts` has all that there are, if one that it asks is missing.
+    """
+
+    catalogue: Mapping[str, KnownAction]
+    agents: Mapping[str, Agent]
+    agent_accounts: Sequence[str]
     secrets: frozenset[str]
     segments: Mapping[str, Segment]
     files: Mapping[str, bytes]
@@ -56,20 +63,20 @@ def check_references(draft: Draft, known: Known) -> None:
 def _check_actions(draft: Draft, known: Known) -> None:
     seen: dict[str, int] = {}
     for index, path in enumerate(draft.items(ACTIONS)):
-        name = draft.text((*path, "use"))
-        if not name:
+        use = draft.text((*path, "use"))
+        if not use:
             continue
-        action = known.catalogue.get(name)
+        action = _agent_action(draft, path, known) if account_of(use) else known.catalogue.get(use)
         if action is None:
-            message = f"there is no action `{clip(name)}`"
-            fix = suggest(name, known.catalogue)
+            message = f"there is no action `{clip(use)}`"
+            fix = suggest(use, known.catalogue)
             draft.report((*path, "use"), Code.ACTION_UNKNOWN, message, fix=fix)
             _check_secret(draft, (*path, "credential"), known, kind="ed25519 --generate")
             continue
-        if name in seen:
-            message = f"`{name}` is also spec.actions[{seen[name]}]"
+        if action.name in seen:
+            message = f"`{action.name}` is also spec.actions[{seen[action.name]}]"
             draft.report((*path, "use"), Code.DUPLICATE_ITEM, message, fix="Remove one of them.")
-        seen.setdefault(name, index)
+        seen.setdefault(action.name, index)
         _check_credential(draft, path, action, known)
         _check_settings(draft, path, action)
         if draft.get((*path, "required")) is True and draft.text((*path, "approval")) == "deny":
@@ -78,8 +85,33 @@ def _check_actions(draft: Draft, known: Known) -> None:
             draft.report((*path, "required"), Code.CONTRADICTION, message, fix=fix)
 
 
+def _agent_action(draft: Draft, action_path: FieldPath, known: Known) -> KnownAction | None:
+    """Return another agent as an action; report why there is none, or why it must not be asked."""
+    path = (*action_path, "use")
+    use = draft.text(path)
+    account, version = account_of(use), use.partition("@")[2]
+    name, own = account.removeprefix("agents/"), draft.text(("metadata", "name"))
+    agent = known.agents.get(use)
+    if name == own or (agent and f"agents/{own}" in agent.accounts):
+        message = f"`{name}` is this agent" if name == own else f"`{name}` asks `{own}` in the end"
+        fix = "Remove it: in a chain of agents that wait for each other, each comes once."
+        draft.report(path, Code.AGENT_REPEATED, message, fix=fix)
+    elif agent is None:
+        message = f"no agent `{name}` was assembled here"
+        if version and account in known.agent_accounts:
+            message = f"no version {clip(version)} of `{name}` was assembled here"
+        names = [known_account.removeprefix("agents/") for known_account in known.agent_accounts]
+        fix = f"Assemble it first: `actionvm assemble FILE`. {suggest(name, names)}".strip()
+        draft.report(path, Code.AGENT_NOT_FOUND, message, fix=fix)
+    elif agent.chain_length >= CHAIN_LENGTH_MAX:
+        message = f"`{name}` begins a chain of {agent.chain_length} agents that ask each other"
+        fix = f"Shorten it: with this agent there may be {CHAIN_LENGTH_MAX}."
+        draft.report(path, Code.CALLS_TOO_DEEP, message, fix=fix)
+    return agent.action if agent else None
+
+
 def _check_credential(
-    draft: Draft, action_path: FieldPath, action: CatalogueAction, known: Known
+    draft: Draft, action_path: FieldPath, action: KnownAction, known: Known
 ) -> None:
     path = (*action_path, "credential")
     is_given = path in draft.spots
@@ -101,7 +133,7 @@ def _check_secret(draft: Draft, path: FieldPath, known: Known, *, kind: str) -> 
         draft.report(path, Code.SECRET_NOT_FOUND, message, fix=fix)
 
 
-def _check_settings(draft: Draft, action_path: FieldPath, action: CatalogueAction) -> None:
+def _check_settings(draft: Draft, action_path: FieldPath, action: KnownAction) -> None:
     path = (*action_path, "settings")
     settings = draft.get(path)
     if path in draft.spots and not isinstance(settings, Mapping):
@@ -113,7 +145,7 @@ def _check_settings(draft: Draft, action_path: FieldPath, action: CatalogueActio
 
 
 def _report_setting(
-    draft: Draft, path: FieldPath, violation: SchemaViolation, action: CatalogueAction
+    draft: Draft, path: FieldPath, violation: SchemaViolation, action: KnownAction
 ) -> None:
     schema = violation.schema if isinstance(violation.schema, Mapping) else {}
     value = violation.instance if isinstance(violation.instance, Mapping) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,6 +15,9 @@ from chassis.database import transaction
 from .bundle import Bundle
 from .errors import BundleNotFound
 from .ports import Signature
+
+# Stands for all versions of an agent; none of them is called so.
+_ANY = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class BundleStore:
             row.public_key = bundle.signature.public_key
             row.signature = bundle.signature.value
             session.add(row)
+            for version in (bundle.version, _ANY):
+                session.merge(_NewestRow(account=bundle.account, version=version, name=row.name))
 
     def get(self, name: str) -> Bundle:
         """Return a bundle, or raise `BundleNotFound`."""
@@ -63,6 +69,18 @@ class BundleStore:
                 raise BundleNotFound(name)
             signature = Signature(row.key, row.algorithm, row.public_key, row.signature)
             return Bundle(row.account, row.version, row.payload, signature)
+
+    def newest(self, account: str, version: str = _ANY) -> Bundle | None:
+        """Return the bundle of an agent, or of one version of it, that was assembled last."""
+        with transaction(self._engine) as session:
+            row = session.get(_NewestRow, (account, version))
+        return self.get(row.name) if row else None
+
+    def agents(self) -> Sequence[str]:
+        """Return the accounts of all agents, in order."""
+        query = select(_NewestRow.account).where(_NewestRow.version == _ANY)
+        with transaction(self._engine) as session:
+            return sorted(session.exec(query))
 
     def list(self, *, before: int | None, limit: int) -> list[BundleSummary]:
         """Return bundles from newest to oldest, those before a sequence."""
@@ -93,6 +111,16 @@ class _BundleRow(_Row, table=True):
     algorithm: str = ""
     public_key: bytes = b""
     signature: bytes = b""
+
+
+class _NewestRow(_Row, table=True):
+    """The bundle that was assembled last; sequences only tell what was assembled first."""
+
+    __tablename__ = "newest"
+
+    account: str = Field(primary_key=True)
+    version: str = Field(primary_key=True)
+    name: str
 
 
 TABLES = _Row.metadata

@@ -73,7 +73,9 @@ def describe_event(event: runtime_pb2.WatchRunResponse) -> Text | None:
         case "decided":
             return _describe_decision(event.decided)
         case "sent":
-            return _line("sent", f"{event.sent.call_id} is on its way")
+            run = event.sent.run
+            way = f"is answered by {run}" if run else "is on its way"
+            return _line("sent", f"{event.sent.call_id} {way}")
         case "acted":
             acted = event.acted
             style = "red" if acted.failed else "green"

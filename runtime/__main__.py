@@ -13,7 +13,6 @@ from chassis import server
 from chassis.channel import connect
 from chassis.clock import SystemClock
 from chassis.config import load, read_token
-from chassis.database import open_database
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
 
@@ -28,9 +27,10 @@ from .clients import (
 from .conductor import Conductor
 from .config import RuntimeConfig
 from .connectors.catalogue import catalogue
-from .performance import Stage
+from .database import open_run_database
 from .service import RuntimeService, hosted
-from .store import TABLES, RunStore
+from .stage import Stage
+from .store import RunStore
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
     """Open the journal, resume what is open, and build the service."""
     token = read_token(config)
     folder = server.ensure_private_folder(config.data_dir)
-    engine = open_database(folder / "runtime.db", TABLES)
+    engine = open_run_database(folder / "runtime.db")
     async with AsyncExitStack() as stack:
         stack.callback(engine.dispose)
 
@@ -54,6 +54,7 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
             store=RunStore(engine),
             audience=Audience(),
             clock=SystemClock(),
+            bundles=AssemblerClient(await channel_to(config.assembler_address)),
             model=LinkerClient(await channel_to(config.linker_address)),
             knowledge=knowledge,
             meter=GasClient(await channel_to(config.gas_address)),
@@ -63,9 +64,8 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         conductor = Conductor(stage)
         await conductor.start()
         stack.push_async_callback(conductor.stop)
-        bundles = AssemblerClient(await channel_to(config.assembler_address))
         dice = random.SystemRandom()
-        yield hosted(RuntimeService(stage=stage, conductor=conductor, bundles=bundles, dice=dice))
+        yield hosted(RuntimeService(stage=stage, conductor=conductor, dice=dice))
 
 
 def main() -> None:

@@ -72,10 +72,10 @@ _REASONS = {"BUDGET_EXCEEDED": "BUDGET_EXCEEDED", "GAS_REFUSED": "GAS_FAILED"}
 
 
 @contextmanager
-def _until_answered(peer: str) -> Iterator[None]:
+def _until_answered(peer: str, known: Known | None = None) -> Iterator[None]:
     """Turn whatever a peer refuses into its absence: where a run cannot do without an answer."""
     try:
-        with translated(peer):
+        with translated(peer, known):
             yield
     except (InvalidField, aio.AioRpcError) as error:
         raise PeerUnavailable(peer) from error
@@ -89,7 +89,7 @@ class AssemblerClient:
 
     async def get(self, name: str) -> SealedBundle:
         """Return a bundle, unchecked; see `Bundles`."""
-        with translated("assembler", {"BUNDLE_NOT_FOUND": lambda _: BundleNotFound(name)}):
+        with _until_answered("assembler", {"BUNDLE_NOT_FOUND": lambda _: BundleNotFound(name)}):
             response = await self._stub.GetBundle(assembler_pb2.GetBundleRequest(name=name))
         return sealed_bundle(response.bundle)
 

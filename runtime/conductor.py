@@ -6,8 +6,9 @@ import asyncio
 
 from chassis.log import log
 
-from .performance import Performance, Stage
+from .performance import Performance
 from .program import read_program
+from .stage import Stage
 from .store import NewRun, Run
 
 
@@ -60,12 +61,21 @@ class Conductor:
             self._nudges[name].set()
         return run
 
+    async def ended(self, name: str) -> Run:
+        """Return a run once it has ended."""
+        if task := self._tasks.get(name):
+            await asyncio.wait([task])
+        run = await asyncio.to_thread(self._stage.store.get, name)
+        assert run.end_time is not None, "a bug has stopped it, and so whoever waits for it"
+        return run
+
     async def _conduct(self, name: str, nudge: asyncio.Event) -> None:
         store = self._stage.store
         run = await asyncio.to_thread(store.get, name)
         program = read_program(await asyncio.to_thread(store.payload, name))
         outcome = await asyncio.to_thread(store.outcome, name)
-        await Performance(self._stage, run, program, outcome, nudge).play()
+        performance = Performance(self._stage, self, run, program, outcome=outcome, nudge=nudge)
+        await performance.play()
 
     def _forget(self, name: str, task: asyncio.Task[None]) -> None:
         del self._tasks[name], self._nudges[name]

@@ -108,12 +108,25 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Caller:
+    """A run that waits for the answer of another, and the account that it is on."""
+
+    account: str
+    run: str
+
+
+# Who waits for a run, outermost first: none where somebody outside started it.
+Callers: TypeAlias = tuple[Caller, ...]
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """The run was accepted; `input` is JSON text."""
 
     bundle: str
     input: str
     dry_run: bool
+    callers: Callers = ()
 
 
 @dataclass(frozen=True)
@@ -145,10 +158,14 @@ class ActionDecided:
 
 @dataclass(frozen=True)
 class EffectSent:
-    """An effect may happen from now on. After a crash the runtime looks whether it did."""
+    """An effect may happen from now on. After a crash the runtime looks whether it did.
+
+    `run` is the one of the agent that is to answer; empty for other actions.
+    """
 
     call_id: str
     idempotency_key: str
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,6 +219,7 @@ _ADAPTERS: dict[str, TypeAdapter[Event]] = {
     name: TypeAdapter(kind) for name, kind in _KINDS.items()
 }
 _OUTCOME = TypeAdapter(Outcome)
+_CALLERS = TypeAdapter(Callers)
 
 
 def encode(event: Event) -> tuple[str, bytes]:
@@ -213,6 +231,21 @@ def encode(event: Event) -> tuple[str, bytes]:
 def decode(name: str, fact: bytes) -> Event:
     """Return the event that `encode` was given."""
     return _ADAPTERS[name].validate_json(fact)
+
+
+def parent_of(callers: Callers) -> str:
+    """Return the run that waits for the answer itself; empty if there is none."""
+    return callers[-1].run if callers else ""
+
+
+def encode_callers(callers: Callers) -> bytes:
+    """Return the JSON of callers."""
+    return _CALLERS.dump_json(callers)
+
+
+def decode_callers(text: bytes) -> Callers:
+    """Return the callers that `encode_callers` was given."""
+    return _CALLERS.validate_json(text)
 
 
 def encode_outcome(outcome: Outcome) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chassis.errors import PeerUnavailable
 
 from .connectors import Connector, Order, Result
-from .facts import ActionFinished, EffectSent
+from .facts import ActionFinished, Callers, EffectSent
 from .jsontext import write_json
 from .machine import Act
 from .policy import read_arguments
@@ -23,6 +23,7 @@ class Errand:
     """A call that policy has allowed, in the run that it belongs to."""
 
     run: str
+    callers: Callers
     program: Program
     act: Act
 

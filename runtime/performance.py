@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
-from chassis.clock import Clock
-from chassis.errors import PeerUnavailable
+from chassis.errors import PeerUnavailable, RequestIdReused
 from chassis.log import log
 
-from .audience import Audience, TextDelta
-from .connectors import Connector
+from .audience import TextDelta
+from .delegation import Delegation, Runs
 from .facts import (
     ActionCall,
     Event,
@@ -24,6 +23,7 @@ from .facts import (
     Outcome,
     RunFinished,
     State,
+    parent_of,
 )
 from .machine import (
     Act,
@@ -37,9 +37,10 @@ from .machine import (
     next_effect,
 )
 from .outbox import Errand, Outbox
-from .ports import GasMeter, Generation, Knowledge, Model, Prompt, RunFails, Signer
+from .ports import Generation, Prompt, RunFails
 from .program import Program
-from .store import Run, RunStore
+from .stage import Stage
+from .store import Run
 
 # A peer that does not answer is asked again after this long, then twice as long, and so on.
 RETRY_SECONDS_MIN = 0.1
@@ -48,20 +49,6 @@ RETRY_SECONDS_MAX = 5.0
 CALLS_MAX = 16
 
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What all runs share; `connectors` by the name of their action."""
-
-    store: RunStore
-    audience: Audience
-    clock: Clock
-    model: Model
-    knowledge: Knowledge
-    meter: GasMeter
-    signer: Signer
-    connectors: Mapping[str, Connector]
 
 
 class Performance:
@@ -74,18 +61,23 @@ class Performance:
     def __init__(
         self,
         stage: Stage,
+        runs: Runs,
         run: Run,
         program: Program,
+        *,
         outcome: Outcome | None,
         nudge: asyncio.Event,
     ) -> None:
         self._stage = stage
+        self._runs = runs
+        self._run = run
         self._name = run.name
         self._program = program
         self._outcome = outcome
         self._nudge = nudge
         self._outbox = Outbox(stage.connectors, stage.meter)
-        self._deadline = run.create_time + timedelta(seconds=program.limits.seconds)
+        own = run.create_time + timedelta(seconds=program.limits.seconds)
+        self._deadline = min(own, run.deadline or own)
         self._progress = Progress()
         self._sequence = 0
         # Who did not answer when it was last asked.
@@ -125,14 +117,18 @@ class Performance:
         try:
             if isinstance(effect, Finish):
                 await self._decide(effect.outcome)
+            elif isinstance(effect, Act) and effect.action.agent_bundle and effect.is_sent:
+                await self._await_answer(self._delegation(effect))
             elif self._seconds_left <= 0:
                 await self._run_out_of_time(effect)
             elif isinstance(effect, Record):
                 await self._append(effect.event)
+            elif isinstance(effect, Act) and effect.action.agent_bundle:
+                await self._delegate(self._delegation(effect))
             elif isinstance(effect, Act) and effect.action.effect == "write":
                 await self._append(await self._outbox.perform(self._errand(effect), self._append))
             else:
-                event = await self._unless_nudged(self._perform(effect))
+                event = await self._unless_nudged(self._perform(effect), self._seconds_left)
                 if event is not None:
                     await self._append(event)
         except RunFails as error:
@@ -143,6 +139,8 @@ class Performance:
 
     async def _run_out_of_time(self, effect: Effect) -> None:
         told = f"the run took more than {self._program.limits.seconds} s; "
+        if self._deadline == self._run.deadline:
+            told = f"{parent_of(self._run.callers)}, which waits for the answer, has no more time; "
         told += f"{self._absent} did not answer" if self._absent else "raise limits.timeout"
         if isinstance(effect, Act) and effect.is_sent:
             if finished := await self._outbox.look(self._errand(effect)):
@@ -150,6 +148,33 @@ class Performance:
                 return
             told += f"; whether {effect.call.id} ({effect.call.action}) happened is not known"
         await self._decide(Outcome(State.FAILED, failure=Failure("TIME_EXCEEDED", told)))
+
+    async def _delegate(self, delegation: Delegation) -> None:
+        """Start the run of another agent, unless that is refused."""
+        preparing = delegation.prepare(self._stage)
+        new = await self._unless_nudged(preparing, self._seconds_left)
+        if isinstance(new, Failure):
+            await self._append(delegation.refused(new))
+        elif new is not None:
+            store, now = self._stage.store, self._stage.clock.now()
+            try:
+                await asyncio.to_thread(store.delegate, delegation.sent, new, now)
+            except RequestIdReused as error:
+                await self._append(delegation.refused(Failure(error.reason, str(error))))
+                return
+            self._stage.audience.tell(self._name)
+            self._runs.begin(new.name)
+
+    async def _await_answer(self, delegation: Delegation) -> None:
+        """Wait for the end of a run that was started, however long: it has no more time than this.
+
+        So a run never ends before one that it waits for.
+        """
+        if self._progress.is_cancel_requested:
+            await self._runs.cancel(delegation.run)
+        ended = await self._unless_nudged(self._runs.ended(delegation.run), None)
+        if ended is not None:
+            await self._append(delegation.answered(ended))
 
     async def _perform(self, effect: Act | Generate | Retrieve) -> Event:
         """Do what changes nothing outside and may be broken off at any point."""
@@ -174,6 +199,7 @@ class Performance:
             request_id=f"{self._name}/step/{effect.step}",
             run=self._name,
             account=self._program.account,
+            callers=self._run.callers,
             # With the same dice at each step, a small model would repeat itself.
             model=replace(model, seed=model.seed + effect.step),
             agent_acts=bool(self._program.actions),
@@ -201,13 +227,15 @@ class Performance:
         )
         self._stage.audience.tell(self._name)
 
-    async def _unless_nudged(self, work: Awaitable[Answer]) -> Answer | None:
-        """Return what the work gives; None if it was broken off, by a nudge or by the deadline."""
+    async def _unless_nudged(
+        self, work: Awaitable[Answer], seconds_max: float | None
+    ) -> Answer | None:
+        """Return what the work gives; None if it was broken off, by a nudge or for its time."""
         task = asyncio.ensure_future(work)
         nudged = asyncio.ensure_future(self._nudge.wait())
         try:
             await asyncio.wait(
-                (task, nudged), timeout=self._seconds_left, return_when=asyncio.FIRST_COMPLETED
+                (task, nudged), timeout=seconds_max, return_when=asyncio.FIRST_COMPLETED
             )
             return task.result() if task.done() else None
         finally:
@@ -221,7 +249,10 @@ class Performance:
             await asyncio.wait_for(self._nudge.wait(), seconds)
 
     def _errand(self, act: Act) -> Errand:
-        return Errand(self._name, self._program, act)
+        return Errand(self._name, self._run.callers, self._program, act)
+
+    def _delegation(self, act: Act) -> Delegation:
+        return Delegation(self._run, act, self._deadline)
 
     @property
     def _seconds_left(self) -> float:

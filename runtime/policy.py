@@ -40,7 +40,8 @@ def decide(
         read_arguments(call, action)
     except ValueError as error:
         return Verdict(Decision.DENY, f"arguments: {error}"[:_PROBLEM_CHARACTERS_MAX])
-    if dry_run and action.effect == "write":
+    # Another agent does run, dry like this one, and describes its own writes.
+    if dry_run and action.effect == "write" and not action.agent_bundle:
         return Verdict(Decision.DRY_RUN, "dry run")
     return Verdict(Decision.ALLOW, "approval: allow")
 

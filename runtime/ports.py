@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .conversation import ActionChoice, Message
-from .facts import ActionCall, Failure, Passage, Receipt, Signature, Usage
+from .facts import ActionCall, Callers, Failure, Passage, Receipt, Signature, Usage
 from .program import Budget, ModelChoice, ProgramAction, SealedBundle
 
 
@@ -30,6 +30,7 @@ class Prompt:
     request_id: str
     run: str
     account: str
+    callers: Callers
     model: ModelChoice
     agent_acts: bool
     messages: tuple[Message, ...]

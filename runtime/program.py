@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from referencing import Registry
 
 from chassis.canonical import sha256_hex
+from chassis.fields import BUNDLE_NAME
 
 from .connectors import Connector
 from .errors import BundleInvalid
@@ -20,6 +21,14 @@ from .facts import Signature
 
 BUNDLE_KEY = "keys/bundles"
 PAYLOAD_BYTES_MAX = 1024 * 1024
+
+# What another agent may be asked: one text, which becomes the input of its run.
+REQUEST_SCHEMA: dict[str, JsonValue] = {
+    "type": "object",
+    "properties": {"request": {"type": "string", "minLength": 1, "maxLength": 1_000}},
+    "required": ["request"],
+    "additionalProperties": False,
+}
 
 _SIGNED_PREFIX = b"actionvm/bundle/v1\n"
 # A field that this release does not know could be a limit that it would not enforce.
@@ -86,8 +95,16 @@ class ProgramAction:
     @property
     def catalogue_name(self) -> str:
         """Return the name of its connector; empty if it comes from elsewhere."""
+        return self._name_in("catalogue")
+
+    @property
+    def agent_bundle(self) -> str:
+        """Return the bundle of the agent that answers; empty if none does."""
+        return self._name_in("agent")
+
+    def _name_in(self, wanted: str) -> str:
         origin, _, name = self.program.partition(":")
-        return name if origin == "catalogue" else ""
+        return name if origin == wanted else ""
 
 
 @dataclass(frozen=True)
@@ -215,8 +232,14 @@ def read_program(payload: bytes) -> Program:
 
 
 def require_connectors(program: Program, connectors: Mapping[str, Connector]) -> None:
-    """Refuse a program whose actions this runtime cannot perform as it describes them."""
+    """Refuse a program whose actions this runtime cannot perform as it describes them.
+
+    Other agents are looked at when they are called: each has a bundle and a signature of its own.
+    """
     for action in program.actions:
+        if action.agent_bundle:
+            _require_request(action)
+            continue
         connector = connectors.get(action.catalogue_name)
         if connector is None:
             raise BundleInvalid(f"action {action.name}: no {action.program} in this runtime")
@@ -230,6 +253,16 @@ def require_connectors(program: Program, connectors: Mapping[str, Connector]) ->
         problem = next(settings.iter_errors(action.settings), None)
         if problem is not None:
             raise BundleInvalid(f"action {action.name}: settings: {problem.message[:200]}")
+
+
+def _require_request(action: ProgramAction) -> None:
+    """Refuse a call of an agent that takes anything but a text."""
+    if not BUNDLE_NAME.fullmatch(action.agent_bundle):
+        raise BundleInvalid(f"action {action.name}: {action.program[:100]} is not a bundle")
+    if action.parameters_schema != REQUEST_SCHEMA:
+        raise BundleInvalid(f"action {action.name}: parameters_schema is not that of an agent")
+    if action.credential or action.settings:
+        raise BundleInvalid(f"action {action.name}: an agent takes no credential and no settings")
 
 
 def _require_schema(action: ProgramAction) -> None:

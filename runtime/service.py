@@ -26,9 +26,7 @@ from .clients import sealed_bundle
 from .conductor import Conductor
 from .connectors import Descriptor
 from .jsontext import read_json, write_json
-from .performance import Stage
-from .ports import Bundles
-from .program import open_bundle, require_connectors
+from .stage import Stage
 from .store import NewRun, Run
 
 if TYPE_CHECKING:
@@ -51,12 +49,9 @@ _BUNDLE_EXAMPLE = f"bundles/{64 * '0'}"
 class RuntimeService:
     """Answers calls; the conductor does the work behind them."""
 
-    def __init__(
-        self, *, stage: Stage, conductor: Conductor, bundles: Bundles, dice: random.Random
-    ) -> None:
+    def __init__(self, *, stage: Stage, conductor: Conductor, dice: random.Random) -> None:
         self._stage = stage
         self._conductor = conductor
-        self._bundles = bundles
         self._dice = dice
 
     async def StartRun(
@@ -71,12 +66,10 @@ class RuntimeService:
                 name = fields.require_match(
                     "bundle_name", request.bundle_name, fields.BUNDLE_NAME, example=_BUNDLE_EXAMPLE
                 )
-                sealed = await self._bundles.get(name)
+                sealed = await self._stage.bundles.get(name)
             case _:
                 raise InvalidField("program", "is required: 'bundle_name' or 'bundle'")
-        public_key = await self._stage.signer.bundle_key()
-        program = await asyncio.to_thread(open_bundle, sealed, public_key)
-        require_connectors(program, self._stage.connectors)
+        program = await self._stage.open(sealed)
         new = NewRun(
             name=f"runs/{uuid.UUID(int=self._dice.getrandbits(128), version=4)}",
             request_id=request.request_id,
@@ -203,6 +196,8 @@ def _run(run: Run) -> runtime_pb2.Run:
         dry_run=run.dry_run,
         create_time=_timestamp(run.create_time),
         end_time=_timestamp(run.end_time) if run.end_time else None,
+        parent=facts.parent_of(run.callers),
+        callers=[caller.account for caller in run.callers],
     )
 
 
@@ -246,7 +241,11 @@ def _event(event: facts.Event) -> runtime_pb2.WatchRunResponse:
     match event:
         case facts.RunStarted():
             started = runtime_pb2.RunStarted(
-                bundle=event.bundle, input=event.input, dry_run=event.dry_run
+                bundle=event.bundle,
+                input=event.input,
+                dry_run=event.dry_run,
+                parent=facts.parent_of(event.callers),
+                callers=[caller.account for caller in event.callers],
             )
             return runtime_pb2.WatchRunResponse(started=started)
         case facts.KnowledgeRetrieved():
@@ -269,7 +268,7 @@ def _event(event: facts.Event) -> runtime_pb2.WatchRunResponse:
             return runtime_pb2.WatchRunResponse(decided=decided)
         case facts.EffectSent():
             sent = runtime_pb2.EffectSent(
-                call_id=event.call_id, idempotency_key=event.idempotency_key
+                call_id=event.call_id, idempotency_key=event.idempotency_key, run=event.run
             )
             return runtime_pb2.WatchRunResponse(sent=sent)
         case facts.ActionFinished():

@@ -16,7 +16,9 @@ from chassis.errors import RequestIdReused
 from .errors import RunNotFound, RunsExceeded, RunUnfinished
 from .facts import (
     ActionFinished,
+    Callers,
     CancelRequested,
+    EffectSent,
     Event,
     Failure,
     GenerationFinished,
@@ -26,9 +28,12 @@ from .facts import (
     RunStarted,
     State,
     decode,
+    decode_callers,
     decode_outcome,
     encode,
+    encode_callers,
     encode_outcome,
+    parent_of,
 )
 
 OPEN_RUNS_MAX = 1_000
@@ -46,7 +51,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as people see it; `number` grows from run to run."""
+    """A run as people see it; `number` grows from run to run, `deadline` is that of `NewRun`."""
 
     number: int
     name: str
@@ -61,11 +66,16 @@ class Run:
     dry_run: bool
     create_time: datetime
     end_time: datetime | None
+    callers: Callers
+    deadline: datetime | None
 
 
 @dataclass(frozen=True)
 class NewRun:
-    """What a run is started with; its bundle was checked."""
+    """What a run is started with; its bundle was checked.
+
+    At the `deadline` those who wait for it have no more time; there is none if nobody waits.
+    """
 
     name: str
     request_id: str
@@ -74,6 +84,8 @@ class NewRun:
     account: str
     input: str
     dry_run: bool
+    callers: Callers = ()
+    deadline: datetime | None = None
 
     @property
     def content_sha256(self) -> str:
@@ -93,32 +105,30 @@ class RunStore:
         Raise `RequestIdReused` and `RunsExceeded`.
         """
         with transaction(self._engine) as session:
-            known = session.exec(
-                select(_RunRow).where(_RunRow.request_id == new.request_id)
-            ).one_or_none()
+            known = _known(session, new)
             if known is not None:
                 if known.content_sha256 != new.content_sha256:
                     raise RequestIdReused(new.request_id)
                 return _run(known)
-            is_open = col(_RunRow.end_time).is_(None)
-            if session.exec(select(func.count()).where(is_open)).one() >= OPEN_RUNS_MAX:
+            # A run that waits for another must not take its place: only what outsiders started
+            # counts. Each of them has at most one open run in every depth below it.
+            is_open = col(_RunRow.end_time).is_(None), col(_RunRow.callers) == _NO_CALLERS
+            if session.exec(select(func.count()).where(*is_open)).one() >= OPEN_RUNS_MAX:
                 raise RunsExceeded(OPEN_RUNS_MAX)
-            if session.get(_BundleRow, new.bundle) is None:
-                session.add(_BundleRow(name=new.bundle, payload=new.payload))
-            row = _RunRow(
-                name=new.name,
-                request_id=new.request_id,
-                content_sha256=new.content_sha256,
-                bundle=new.bundle,
-                account=new.account,
-                input=new.input,
-                dry_run=new.dry_run,
-                create_time=now.isoformat(),
-            )
-            session.add(row)
-            _append(session, row, RunStarted(new.bundle, new.input, new.dry_run), now)
-            session.flush()
-            return _run(row)
+            return _create(session, new, now)
+
+    def delegate(self, sent: EffectSent, new: NewRun, now: datetime) -> Run:
+        """Journal that a run calls another agent, together with the run that is to answer.
+
+        So a call that was sent has its run, and one that was not has none. Raise `RequestIdReused`.
+        """
+        with transaction(self._engine) as session:
+            if _known(session, new) is not None:
+                raise RequestIdReused(new.request_id)
+            parent = _row(session, parent_of(new.callers))
+            assert parent.end_time is None, "nothing happens after the end of a run"
+            _append(session, parent, sent, now)
+            return _create(session, new, now)
 
     def get(self, name: str) -> Run:
         """Return a run; raise `RunNotFound`."""
@@ -208,6 +218,9 @@ class RunStore:
             return decode_outcome(kept) if kept else None
 
 
+_NO_CALLERS = encode_callers(())
+
+
 class _Row(SQLModel, registry=registry()):
     """What the tables of the runtime have in common: their own namespace."""
 
@@ -224,6 +237,8 @@ class _RunRow(_Row, table=True):
     input: str
     dry_run: bool
     create_time: str
+    callers: bytes = _NO_CALLERS
+    deadline: str | None = None
     # What follows is folded from the journal, in the transaction that appends to it.
     sequence: int = 0
     state: str = State.PENDING
@@ -263,6 +278,31 @@ def _row(session: Session, name: str) -> _RunRow:
     if row is None:
         raise RunNotFound(name)
     return row
+
+
+def _known(session: Session, new: NewRun) -> _RunRow | None:
+    return session.exec(select(_RunRow).where(_RunRow.request_id == new.request_id)).one_or_none()
+
+
+def _create(session: Session, new: NewRun, now: datetime) -> Run:
+    if session.get(_BundleRow, new.bundle) is None:
+        session.add(_BundleRow(name=new.bundle, payload=new.payload))
+    row = _RunRow(
+        name=new.name,
+        request_id=new.request_id,
+        content_sha256=new.content_sha256,
+        bundle=new.bundle,
+        account=new.account,
+        input=new.input,
+        dry_run=new.dry_run,
+        create_time=now.isoformat(),
+        callers=encode_callers(new.callers),
+        deadline=new.deadline.isoformat() if new.deadline else None,
+    )
+    session.add(row)
+    _append(session, row, RunStarted(new.bundle, new.input, new.dry_run, new.callers), now)
+    session.flush()
+    return _run(row)
 
 
 def _append(session: Session, row: _RunRow, event: Event, now: datetime) -> Record:
@@ -316,6 +356,8 @@ def _run(row: _RunRow) -> Run:
         dry_run=row.dry_run,
         create_time=_time(row.create_time),
         end_time=_time(row.end_time) if row.end_time else None,
+        callers=decode_callers(row.callers),
+        deadline=_time(row.deadline) if row.deadline else None,
     )
 
 

@@ -140,7 +140,7 @@ def list_runs(context: typer.Context, *, limit: Limit = 20, as_json: AsJson = Fa
             # Short, so that a line fits into 80 columns; every command takes a run like this.
             one.name.removeprefix("runs/"),
             state_text(one.state),
-            one.account.removeprefix("agents/"),
+            _agent_text(one),
             str(one.step_count),
             str(one.gas),
             age_text(one.create_time),
@@ -267,6 +267,12 @@ def _read_program(program: str) -> Source | action_pb2.Bundle | str:
     return read_bundle(path) if is_bundle(path) else read_source(path)
 
 
+def _agent_text(run: runtime_pb2.Run) -> str:
+    """Return the agent of a run, and the beginning of the run that it answers to."""
+    agent = run.account.removeprefix("agents/")
+    return f"{agent} for {run.parent.removeprefix('runs/')[:8]}" if run.parent else agent
+
+
 def _exit_with(finished: runtime_pb2.RunFinished) -> None:
     if finished.state != runtime_pb2.Run.STATE_SUCCEEDED:
         raise typer.Exit(ExitCode.RUN_FAILED)
@@ -277,6 +283,7 @@ def _render_run(found: runtime_pb2.Run) -> Table:
         ("run", found.name),
         ("state", state_text(found.state)),
         ("account", found.account),
+        *([("asked by", found.parent)] if found.parent else ()),
         ("bundle", found.bundle),
         ("input", found.input),
         ("steps", str(found.step_count)),

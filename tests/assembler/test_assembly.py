@@ -221,7 +221,15 @@ _SNIPPETS = st.sampled_from(
         *("\n", " ", "  ", "\t", "{", "}", "[", "]", ":", ",", "-", "'", '"', "#", "|", ">", "\\"),
         *("&a ", "*a", "!!str ", "<<: ", "---", "%YAML", "\0", "\ufeff", "é"),
         *("null", "true", "yes", "0", "-1", "1e999", "${{ parameters.board_url }}", "${{"),
-        *("fallbacks: [a/b]", "source: a.py", "approval: ask", "mcp:x", "../x", "documents"),
+        *(
+            "fallbacks: [a/b]",
+            "source: a.py",
+            "approval: ask",
+            "mcp:x",
+            "agent:x",
+            "../x",
+            "documents",
+        ),
         *_LINES,
     ]
 )

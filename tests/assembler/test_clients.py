@@ -19,7 +19,7 @@ from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from assembler.clients import connect_peers
-from assembler.ports import CatalogueAction, Document, Link, ModelWish, Peers, Refusal, Signature
+from assembler.ports import Document, KnownAction, Link, ModelWish, Peers, Refusal, Signature
 from assembler.problems import Code
 from chassis.channel import connect
 from chassis.config import ServiceConfig
@@ -145,8 +145,9 @@ async def test_the_catalogue_is_that_of_the_runtime(answering: Answering, peers:
     answering.answers["ListActions"] = runtime_pb2.ListActionsResponse(actions=[found])
 
     assert await peers.catalogue.actions() == [
-        CatalogueAction(
+        KnownAction(
             name="a",
+            program="catalogue:a",
             description="d",
             parameters_schema={"type": "object"},
             effect="write",

@@ -18,6 +18,7 @@ OTHER_FILES = {**FILES, "image.png": b"\x89PNG\xff", "empty.md": b" \n"}
 ELSEWHERE = {
     Code.BUDGET_TIGHT,
     Code.BUNDLE_TOO_LARGE,
+    Code.CALLS_TOO_DEEP,
     Code.PRICE_NOT_FOUND,
     Code.PROBLEMS_LEFT_OUT,
 }

@@ -53,6 +53,16 @@ def test_putting_again_keeps_place_and_time() -> None:
     ]
 
 
+def test_the_newest_of_an_agent_is_the_one_that_was_put_last() -> None:
+    store = _store()
+    for payload in (b"1", b"2", b"1"):
+        store.put(_bundle(payload), NOW)
+
+    assert store.newest("agents/a") == store.newest("agents/a", "1.0.0") == _bundle(b"1")
+    assert store.newest("agents/a", "2.0.0") is store.newest("agents/b") is None
+    assert store.agents() == ["agents/a"]
+
+
 def test_putting_again_takes_the_new_signature() -> None:
     store = _store()
     store.put(_bundle(b"1"), NOW)

@@ -20,6 +20,8 @@ from cli.home import Home
 from .conftest import FakeSystem, Invoke
 from .fakes import BUNDLE, RUN, InvalidManifest, make_events
 
+CALLER = "runs/11111111-2222-4333-8444-555555555555"
+
 
 def documents(output: str) -> list[dict[str, dict[str, object]]]:
     """Return the JSON documents of an output, one per line."""
@@ -219,6 +221,27 @@ def test_runs_lists_them(system: FakeSystem, invoke: Invoke) -> None:
     found = json.loads(invoke("runs", "--json").stdout)
 
     assert [run["name"] for run in found["runs"]] == [RUN]
+
+
+def test_runs_says_for_which_run_an_agent_answers(system: FakeSystem, invoke: Invoke) -> None:
+    system.runtime.run.account, system.runtime.run.parent = "agents/translator", CALLER
+
+    assert "translator for 11111111" in invoke("runs").stdout
+
+
+def test_show_names_the_run_that_asked(system: FakeSystem, invoke: Invoke) -> None:
+    system.runtime.run.parent = CALLER
+
+    assert CALLER in invoke("show", RUN).stdout
+
+
+def test_a_run_shows_which_run_answers_its_call(
+    system: FakeSystem, invoke: Invoke, manifest: Path
+) -> None:
+    sent = runtime_pb2.EffectSent(call_id="c1", run=CALLER)
+    system.runtime.events.insert(3, runtime_pb2.WatchRunResponse(sequence=4, sent=sent))
+
+    assert f"c1 is answered by {CALLER}" in invoke("run", str(manifest)).stdout
 
 
 def test_cancelling_a_run_that_ended_says_so(system: FakeSystem, invoke: Invoke) -> None:

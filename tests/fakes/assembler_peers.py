@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assembler.ports import (
-    CatalogueAction,
     Document,
+    KnownAction,
     Link,
     ModelWish,
     Peers,
@@ -20,8 +20,9 @@ from assembler.ports import (
 from assembler.problems import Code
 from chassis.errors import ServiceError
 
-SEARCH = CatalogueAction(
+SEARCH = KnownAction(
     name="knowledge.search",
+    program="catalogue:knowledge.search",
     description="Searches what the agent knows.",
     parameters_schema={
         "type": "object",
@@ -33,8 +34,9 @@ SEARCH = CatalogueAction(
     needs_credential=False,
     settings_schema={"type": "object", "additionalProperties": False},
 )
-POST = CatalogueAction(
+POST = KnownAction(
     name="board.post",
+    program="catalogue:board.post",
     description="Posts a short text to the board.",
     parameters_schema={
         "type": "object",
@@ -78,7 +80,7 @@ class Failing:
 class FakeCatalogue(Failing):
     """`Catalogue` with two actions."""
 
-    async def actions(self) -> Sequence[CatalogueAction]:
+    async def actions(self) -> Sequence[KnownAction]:
         """Return them."""
         self._maybe_fail()
         return [SEARCH, POST]

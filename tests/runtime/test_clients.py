@@ -37,6 +37,7 @@ PROMPT = Prompt(
     request_id=f"{RUN}/step/1",
     run=RUN,
     account="agents/market-brief",
+    callers=(),
     model=program().model,
     agent_acts=True,
     messages=(Message(Role.USER, "hello"), Message(Role.ASSISTANT, "", (CALL,))),

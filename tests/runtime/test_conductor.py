@@ -340,9 +340,7 @@ async def test_a_caller_that_leaves_while_a_run_is_stored_leaves_no_run_behind(
 
     stage = replace(world.stage(), store=LeavingStore(world.engine))
     conductor = Conductor(stage)
-    servicer = RuntimeService(
-        stage=stage, conductor=conductor, bundles=world.bundles, dice=random.Random(1)
-    )
+    servicer = RuntimeService(stage=stage, conductor=conductor, dice=random.Random(1))
     request = runtime_pb2.StartRunRequest(request_id="r", bundle=bundle_to_proto(world.seal()))
     call = asyncio.ensure_future(servicer.StartRun(request, cast("Any", None)))
     with suppress(asyncio.CancelledError):

@@ -287,8 +287,14 @@ def test_results_come_in_the_order_of_the_calls() -> None:
         apply(progress, ActionFinished("step-1-2", "knowledge.search", "{}", 0))
 
 
-def test_a_signature_survives_the_journal() -> None:
+def test_a_journal_from_before_agents_asked_each_other_is_read() -> None:
+    started = b'{"bundle":"bundles/1","input":"1","dry_run":false}'
+    sent = b'{"call_id":"step-1-1","idempotency_key":"key"}'
+    assert decode("started", started) == RunStarted("bundles/1", "1", dry_run=False)
+    assert decode("sent", sent) == EffectSent("step-1-1", "key")
 
+
+def test_a_signature_survives_the_journal() -> None:
     signed = replace(BILL, signature=FakeSigner().sign("keys/receipts", "receipt", b"1"))
     event = RunFinished(Outcome(State.SUCCEEDED, "done"), signed)
     assert decode(*encode(event)) == event

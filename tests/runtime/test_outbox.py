@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog.testing
 
 from runtime import performance
-from runtime.conductor import Conductor
 from runtime.facts import State
+from tests.runtime.crashes import Fuse, crash
 from tests.runtime.worlds import RUN, World
 
 
@@ -24,86 +21,11 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-class Crash(Exception):
-    """The process is gone."""
-
-
-class Fuse:
-    """Burns at one moment; from then on nothing gets through."""
-
-    def __init__(self, moments_left: int) -> None:
-        self._moments_left = moments_left
-
-    @property
-    def has_burnt(self) -> bool:
-        """Tell whether the process is gone."""
-        return self._moments_left <= 0
-
-    def moment(self) -> None:
-        """Pass, or crash."""
-        self._moments_left -= 1
-        if self.has_burnt:
-            raise Crash
-
-
-class Fused:
-    """A port or a store with a moment before and a moment after each of its calls."""
-
-    def __init__(self, target: object, fuse: Fuse) -> None:
-        self._target = target
-        self._fuse = fuse
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever the target has
-        member = getattr(self._target, name)
-        if inspect.isasyncgenfunction(member):
-            return self._around_stream(member)
-        if inspect.iscoroutinefunction(member):
-            return self._around_async(member)
-        return self._around(member) if callable(member) else member
-
-    def _around(self, member: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # passed through
-            self._fuse.moment()
-            result = member(*arguments, **named)
-            self._fuse.moment()
-            return result
-
-        return call
-
-    def _around_async(self, member: Callable[..., Any]) -> Callable[..., Any]:
-        async def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # passed through
-            self._fuse.moment()
-            result = await member(*arguments, **named)
-            self._fuse.moment()
-            return result
-
-        return call
-
-    def _around_stream(self, member: Callable[..., Any]) -> Callable[..., Any]:
-        async def call(*arguments: object) -> AsyncGenerator[Any, None]:
-            self._fuse.moment()
-            async for item in member(*arguments):
-                yield item
-                self._fuse.moment()
-
-        return call
-
-
-async def _crash(world: World, fuse: Fuse) -> None:
-    """Play until the fuse burns, or the run ends."""
-    conductor = Conductor(world.stage(lambda port, _: Fused(port, fuse)))
-    try:
-        await conductor.start()
-    except Crash:
-        return
-    await asyncio.gather(*conductor._tasks.values(), return_exceptions=True)
-
-
 async def _moments(folder: Path) -> int:
     """Return how many moments there are in a run without a crash."""
     world, fuse = World(folder), Fuse(10**9)
     world.create()
-    await _crash(world, fuse)
+    await crash(world, fuse)
     return 10**9 - fuse._moments_left
 
 
@@ -114,7 +36,7 @@ async def test_a_crash_at_any_moment_sends_one_post_and_leaves_one_result(tmp_pa
         world = World(tmp_path / str(moment))
         world.create()
         fuse = Fuse(moment)
-        await _crash(world, fuse)
+        await crash(world, fuse)
         assert fuse.has_burnt
         run = await world.play()
 
@@ -129,8 +51,8 @@ async def test_two_crashes_send_one_post(tmp_path: Path) -> None:
     for moment in range(1, last + 1, 5):
         world = World(tmp_path / str(moment))
         world.create()
-        await _crash(world, Fuse(moment))
-        await _crash(world, Fuse(17))
+        await crash(world, Fuse(moment))
+        await crash(world, Fuse(17))
         await world.play()
 
         assert len(world.board.arrivals) == 1, moment

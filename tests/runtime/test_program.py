@@ -27,7 +27,7 @@ from runtime.program import (
 )
 from tests.fakes.runtime_ports import FakeKnowledge, FakeSigner
 from tests.runtime.hosting import bundle_to_proto
-from tests.runtime.worlds import POST, SEARCH, payload, program, with_actions
+from tests.runtime.worlds import ASK, POST, SEARCH, payload, program, with_actions
 
 SIGNER = FakeSigner()
 CONNECTORS = catalogue(httpx.AsyncClient(), FakeKnowledge(), SIGNER)
@@ -131,3 +131,25 @@ def test_an_action_that_does_not_fit_the_catalogue_is_refused(
 ) -> None:
     with pytest.raises(BundleInvalid, match=problem):
         require_connectors(program(with_actions({**POST, **change})), CONNECTORS)
+
+
+def test_an_agent_fits_whatever_it_is() -> None:
+    require_connectors(program(with_actions(ASK)), CONNECTORS)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"program": "agent:"}, "no agent: in this runtime"),
+        ({"program": "agent:bundles/../x"}, "is not a bundle"),
+        ({"program": f"agent:runs/{64 * '0'}"}, "is not a bundle"),
+        ({"parameters_schema": {"type": "object"}}, "not that of an agent"),
+        ({"credential": "secrets/board-key"}, "takes no credential"),
+        ({"settings": {"url": "http://a"}}, "takes no credential and no settings"),
+    ],
+)
+def test_a_call_of_an_agent_that_is_no_such_call_is_refused(
+    change: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(BundleInvalid, match=problem):
+        require_connectors(program(with_actions({**ASK, **change})), CONNECTORS)

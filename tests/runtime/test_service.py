@@ -21,7 +21,8 @@ from runtime.service import INPUT_BYTES_MAX
 from tests.contracts.contract import bad_request, error_info
 from tests.grpc_fixtures import HostedFactory, StubAs
 from tests.runtime.hosting import OPEN_RUN, WAIT, bundle_to_proto, hosting
-from tests.runtime.worlds import RUN, World
+from tests.runtime.offices import agent, asking, delegates
+from tests.runtime.worlds import POST, RUN, World
 
 UNKNOWN_RUN = RUN.replace("0001", "9999")
 Run = runtime_pb2.Run
@@ -144,6 +145,24 @@ def test_cancelling_ends_a_run(grpc_stub: Stub, world: World) -> None:
     end = _watch(grpc_stub, run.name)[-1].finished
     assert end.state == Run.STATE_CANCELLED
     assert end.receipt.run == run.name
+
+
+def test_a_call_of_an_agent_can_be_followed_from_run_to_run(
+    grpc_stub: Stub, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.model, "answers", delegates)
+    clerk = world.seal(agent("clerk", POST))
+    boss = bundle_to_proto(world.seal(agent("boss", asking(clerk))))
+    asked = grpc_stub.StartRun(runtime_pb2.StartRunRequest(request_id="asks", bundle=boss)).run
+    events = _watch(grpc_stub, asked.name)
+    [sent] = [event.sent for event in events if event.HasField("sent")]
+    answering = grpc_stub.GetRun(runtime_pb2.GetRunRequest(name=sent.run)).run
+    started = _watch(grpc_stub, sent.run)[0].started
+
+    assert events[-1].finished.answer == 'I was told {"answer":"It is posted."}'
+    assert (answering.parent, [*answering.callers]) == (asked.name, ["agents/boss"])
+    assert (started.parent, [*started.callers]) == (asked.name, ["agents/boss"])
+    assert not asked.parent
 
 
 def test_the_assembler_may_list_actions(grpc_stub_as: StubAs) -> None:

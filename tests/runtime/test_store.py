@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
-from chassis.database import open_database, open_memory_database
+from chassis.database import open_memory_database
 from chassis.errors import RequestIdReused
 from runtime import store as store_module
+from runtime.database import open_run_database
 from runtime.errors import RunNotFound, RunsExceeded, RunUnfinished
 from runtime.facts import (
+    Caller,
     CancelRequested,
     EffectSent,
     Failure,
@@ -39,6 +42,14 @@ NEW = NewRun(
 )
 BILL = Receipt(RUN, "agents/a", (), 9, "", 0)
 SECOND = RUN.replace("0001", "0002")
+SENT = EffectSent("step-1-1", "call", SECOND)
+ANSWERING = replace(
+    NEW,
+    name=SECOND,
+    request_id="call",
+    callers=(Caller("agents/b", f"{RUN[:-1]}9"), Caller("agents/a", RUN)),
+    deadline=START + timedelta(seconds=9),
+)
 
 
 @pytest.fixture
@@ -85,6 +96,31 @@ def test_a_run_that_has_ended_makes_room(store: RunStore, monkeypatch: pytest.Mo
     store.append(RUN, RunFinished(Outcome(State.CANCELLED), BILL), START)
     store.create(replace(NEW, name=SECOND, request_id="second"), START)
     assert store.open_names() == [SECOND]
+
+
+def test_a_call_and_the_run_that_answers_it_are_one(store: RunStore) -> None:
+    store.create(NEW, START)
+    store.delegate(SENT, ANSWERING, START)
+    assert store.journal(RUN)[-1].event == SENT
+    assert store.get(SECOND).deadline == START + timedelta(seconds=9)
+
+
+def test_a_call_whose_request_id_is_taken_leaves_no_trace(store: RunStore) -> None:
+    store.create(NEW, START)
+    with pytest.raises(RequestIdReused):
+        store.delegate(SENT, replace(ANSWERING, request_id="first"), START)
+    assert len(store.journal(RUN)) == 1
+    assert store.open_names() == [RUN]
+
+
+def test_runs_that_others_wait_for_do_not_count(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "OPEN_RUNS_MAX", 2)
+    store.create(NEW, START)
+    store.delegate(SENT, ANSWERING, START)
+    third = RUN.replace("0001", "0003")
+    assert store.create(replace(NEW, name=third, request_id="third"), START).name == third
 
 
 @given(st.lists(st.sampled_from(["append", "cancel"]), max_size=10))
@@ -166,7 +202,21 @@ def test_a_journal_is_read_in_pages(store: RunStore) -> None:
 
 
 def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
-    before = RunStore(open_database(tmp_path / "runtime.db", TABLES)).create(NEW, START)
-    after = RunStore(open_database(tmp_path / "runtime.db", TABLES))
-    assert after.get(RUN) == before
+    first = RunStore(open_run_database(tmp_path / "runtime.db"))
+    before = first.create(NEW, START), first.delegate(SENT, ANSWERING, START)
+    after = RunStore(open_run_database(tmp_path / "runtime.db"))
+    assert (replace(after.get(RUN), state=State.PENDING), after.get(SECOND)) == before
     assert after.payload(RUN) == b"{}"
+
+
+def test_a_file_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
+    path = tmp_path / "runtime.db"
+    engine = open_run_database(path)
+    before = RunStore(engine).create(NEW, START)
+    with engine.begin() as connection:
+        for column in ("callers", "deadline"):
+            connection.execute(text(f"ALTER TABLE run DROP COLUMN {column}"))
+        connection.execute(text("PRAGMA user_version=1"))
+    after = RunStore(open_run_database(path))
+    assert after.get(RUN) == before
+    assert after.delegate(SENT, ANSWERING, START).callers == ANSWERING.callers

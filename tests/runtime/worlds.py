@@ -15,15 +15,15 @@ from typing import Any, cast
 import httpx
 
 from chassis.canonical import canonical_json
-from chassis.database import open_database
 from runtime.audience import Audience
 from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
+from runtime.database import open_run_database
 from runtime.facts import Event
-from runtime.performance import Stage
-from runtime.program import Program, SealedBundle, read_program
+from runtime.program import REQUEST_SCHEMA, Program, SealedBundle, read_program
 from runtime.service import RuntimeService
-from runtime.store import TABLES, NewRun, Run, RunStore
+from runtime.stage import Stage
+from runtime.store import NewRun, Run, RunStore
 from tests.fakes.board import FakeBoard
 from tests.fakes.runtime_ports import (
     FakeBundles,
@@ -69,6 +69,19 @@ POST: dict[str, Any] = {
     "limits": {"per_run": 1},
     "approval": "allow",
     "required": True,
+}
+# Asks an agent; of which bundle, a test says.
+ASK: dict[str, Any] = {
+    "name": "clerk.ask",
+    "program": f"agent:bundles/{64 * '0'}",
+    "description": "Answers.",
+    "parameters_schema": REQUEST_SCHEMA,
+    "effect": "write",
+    "credential": "",
+    "settings": {},
+    "limits": {"per_run": 0},
+    "approval": "allow",
+    "required": False,
 }
 PAYLOAD: dict[str, Any] = {
     "format": "actionvm.bundle/v1",
@@ -141,7 +154,7 @@ class World:
 
     def __post_init__(self) -> None:
         # Not in memory: there, all threads would share one connection.
-        self.engine = open_database(self.folder / "runtime.db", TABLES)
+        self.engine = open_run_database(self.folder / "runtime.db")
 
     @property
     def store(self) -> RunStore:
@@ -157,6 +170,7 @@ class World:
             store=cast("RunStore", wrap(self.store, "store")),
             audience=Audience(),
             clock=self.clock,
+            bundles=cast("FakeBundles", wrap(self.bundles, "bundles")),
             model=cast("FakeModel", wrap(self.model, "model")),
             knowledge=knowledge,
             meter=cast("FakeGasMeter", wrap(self.meter, "meter")),
@@ -180,7 +194,7 @@ class World:
             request_id="first",
             bundle=sealed.name,
             payload=sealed.payload,
-            account="agents/market-brief",
+            account=read_program(sealed.payload).account,
             input=json.dumps("What moved?"),
             dry_run=dry_run,
         )
@@ -190,9 +204,7 @@ class World:
         """Return a servicer with its conductor, which has not started."""
         stage = self.stage()
         conductor = Conductor(stage)
-        servicer = RuntimeService(
-            stage=stage, conductor=conductor, bundles=self.bundles, dice=random.Random(1)
-        )
+        servicer = RuntimeService(stage=stage, conductor=conductor, dice=random.Random(1))
         return servicer, conductor
 
     def events(self, run: str = RUN) -> list[Event]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from actionvm.gas.v1 import gas_pb2
 from actionvm.runtime.v1 import runtime_pb2
 
 from .board import SimulatedBoard
 from .world import World
+
+SUCCEEDED = runtime_pb2.Run.STATE_SUCCEEDED
 
 Journal = Sequence[runtime_pb2.WatchRunResponse]
 
@@ -49,6 +51,22 @@ def check_spending(budgets: gas_pb2.GetBudgetResponse, journals: Sequence[Journa
     for budget in budgets.budgets:
         assert budget.gas_spent == billed
         assert budget.gas_spent <= budget.gas_limit
+
+
+def check_calls(runs: Sequence[runtime_pb2.Run], journals: Mapping[str, Journal]) -> None:
+    """Require one run for each call of an agent, none besides, and its end before the result."""
+    called = Counter[str]()
+    for name, journal in journals.items():
+        results = {e.acted.call_id: e for e in journal if e.HasField("acted")}
+        for event in journal:
+            if event.HasField("sent") and event.sent.run:
+                called[event.sent.run] += 1
+                end, acted = journals[event.sent.run][-1], results[event.sent.call_id]
+                assert end.create_time.ToDatetime() <= acted.create_time.ToDatetime()
+                assert (end.finished.state == SUCCEEDED) != acted.acted.failed
+                assert journals[event.sent.run][0].started.parent == name
+
+    assert called == Counter(run.name for run in runs if run.parent)
 
 
 def check_posts(board: SimulatedBoard, journals: Sequence[Journal]) -> None:

@@ -93,6 +93,11 @@ class Operator:
             await _until_answered(attempt)
         return journal
 
+    async def runs(self) -> list[runtime_pb2.Run]:
+        """Return all runs, newest first."""
+        request = runtime_pb2.ListRunsRequest(page_size=1_000)
+        return [*(await _until_answered(lambda: self._runtime.ListRuns(request))).runs]
+
     async def cancel(self, run: str) -> None:
         """Ask a run to stop."""
         await _until_answered(

@@ -42,9 +42,9 @@ from runtime import clients as runtime_clients
 from runtime.audience import Audience
 from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
-from runtime.performance import Stage
 from runtime.service import RuntimeService
 from runtime.service import hosted as hosted_runtime
+from runtime.stage import Stage
 from tests.linker.shelves import make_shelf
 
 from .board import SimulatedBoard
@@ -116,6 +116,7 @@ class System:
                 store=runtime.store.RunStore(_database(process, runtime.store.TABLES)),
                 audience=Audience(),
                 clock=self.world,
+                bundles=runtime_clients.AssemblerClient(process.channel("assembler")),
                 model=runtime_clients.LinkerClient(process.channel("linker")),
                 knowledge=found,
                 meter=runtime_clients.GasClient(process.channel("gas")),
@@ -124,11 +125,8 @@ class System:
             )
             conductor = Conductor(stage)
             await conductor.start()
-            bundles = runtime_clients.AssemblerClient(process.channel("assembler"))
             yield hosted_runtime(
-                RuntimeService(
-                    stage=stage, conductor=conductor, bundles=bundles, dice=process.random
-                )
+                RuntimeService(stage=stage, conductor=conductor, dice=process.random)
             )
 
     @asynccontextmanager

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from actionvm.runtime.v1 import runtime_pb2
 from chassis.errors import ServiceError
@@ -41,15 +39,9 @@ spec:
   budget: {gas: 50000, per: day}
   limits: {steps: 8, timeout: 10m}
 """
+# What each action wants to be told.
+FIELDS = {"board.post": "text", "crier.ask": "request", "knowledge.search": "query"}
 FILES = {"week.md": "# Week\n\nEther rose by four percent.\n\nBitcoin was flat.\n"}
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Keep two hundred worlds from filling the log."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    yield
-    structlog.reset_defaults()
 
 
 def wilful(seed: int) -> Script:
@@ -59,12 +51,12 @@ def wilful(seed: int) -> Script:
     def answer(prompt: Prompt) -> Line | ServiceError:
         results = [m for m in prompt.conversation.messages if m.role is Role.ACTION]
         offered = [action.name for action in prompt.conversation.actions]
-        if not offered or (any("posted" in m.text for m in results) and dice.random() < 0.7):
+        has_done = any('"posted"' in m.text or '"answer"' in m.text for m in results)
+        if not offered or (has_done and dice.random() < 0.7):
             return Line(text=f"That was all, {dice.randrange(1000)} times.")
         action = dice.choice(offered)
         words = f"ether rose {dice.randrange(1000)}"
-        field = "text" if action == "board.post" else "query"
-        return Line(calls=(WrittenCall(action, json.dumps({field: words})),))
+        return Line(calls=(WrittenCall(action, json.dumps({FIELDS[action]: words})),))
 
     return answer
 

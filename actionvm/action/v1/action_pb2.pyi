@@ -368,7 +368,7 @@ class Bundle(_message.Message):
     """`bundles/{sha256}`. Required."""
     payload: _builtins.bytes
     """Canonical JSON (RFC 8785) of the agent with every reference resolved. Required. At most 1 MiB.
-    The same manifest, files and catalogue give the same bytes on any machine.
+    The same manifest, files, catalogue and agents give the same bytes on any machine.
     """
     @_builtins.property
     def digest(self) -> Global___Digest:

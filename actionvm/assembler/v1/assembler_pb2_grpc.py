@@ -108,8 +108,8 @@ class AssemblerServiceServicer:
     """
 
     def AssembleAgent(self, request, context):
-        """Assembles a manifest, with progress. The stream ends with the bundle. The same manifest, files
-        and catalogue give the same bundle, so the call may be repeated.
+        """Assembles a manifest, with progress. The stream ends with the bundle. The same manifest, files,
+        catalogue and agents that it asks give the same bundle, so the call may be repeated.
 
         - `INVALID_ARGUMENT` (reason `INVALID_MANIFEST`): the details carry every problem, as
         `google.rpc.BadRequest` and as `actionvm.action.v1.Problems`.

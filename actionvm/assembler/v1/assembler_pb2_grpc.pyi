@@ -43,8 +43,8 @@ class AssemblerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AssemblerServiceAsyncStub: ...
     AssembleAgent: _grpc.UnaryStreamMultiCallable[_assembler_pb2.AssembleAgentRequest, _assembler_pb2.AssembleAgentResponse]
-    """Assembles a manifest, with progress. The stream ends with the bundle. The same manifest, files
-    and catalogue give the same bundle, so the call may be repeated.
+    """Assembles a manifest, with progress. The stream ends with the bundle. The same manifest, files,
+    catalogue and agents that it asks give the same bundle, so the call may be repeated.
 
     - `INVALID_ARGUMENT` (reason `INVALID_MANIFEST`): the details carry every problem, as
       `google.rpc.BadRequest` and as `actionvm.action.v1.Problems`.
@@ -90,8 +90,8 @@ class AssemblerServiceAsyncStub(AssemblerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     AssembleAgent: _aio.UnaryStreamMultiCallable[_assembler_pb2.AssembleAgentRequest, _assembler_pb2.AssembleAgentResponse]  # type: ignore[assignment]
-    """Assembles a manifest, with progress. The stream ends with the bundle. The same manifest, files
-    and catalogue give the same bundle, so the call may be repeated.
+    """Assembles a manifest, with progress. The stream ends with the bundle. The same manifest, files,
+    catalogue and agents that it asks give the same bundle, so the call may be repeated.
 
     - `INVALID_ARGUMENT` (reason `INVALID_MANIFEST`): the details carry every problem, as
       `google.rpc.BadRequest` and as `actionvm.action.v1.Problems`.
@@ -140,8 +140,8 @@ class AssemblerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _assembler_pb2.AssembleAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_assembler_pb2.AssembleAgentResponse], _abc.AsyncIterator[_assembler_pb2.AssembleAgentResponse]]:
-        """Assembles a manifest, with progress. The stream ends with the bundle. The same manifest, files
-        and catalogue give the same bundle, so the call may be repeated.
+        """Assembles a manifest, with progress. The stream ends with the bundle. The same manifest, files,
+        catalogue and agents that it asks give the same bundle, so the call may be repeated.
 
         - `INVALID_ARGUMENT` (reason `INVALID_MANIFEST`): the details carry every problem, as
           `google.rpc.BadRequest` and as `actionvm.action.v1.Problems`.

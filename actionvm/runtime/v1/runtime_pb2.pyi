@@ -74,6 +74,8 @@ class Run(_message.Message):
     DRY_RUN_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`runs/{uuid}`. Output only."""
     bundle: _builtins.str
@@ -92,6 +94,8 @@ class Run(_message.Message):
     """Gas charged so far. Output only."""
     dry_run: _builtins.bool
     """Effects are described, not performed. Output only."""
+    parent: _builtins.str
+    """`runs/{uuid}` that waits for its answer; empty if somebody outside started it. Output only."""
     @_builtins.property
     def failure(self) -> Global___Failure:
         """Why it failed; absent otherwise. Output only."""
@@ -103,6 +107,10 @@ class Run(_message.Message):
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended; absent until then. Output only."""
+
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`agents/{name}` of the runs above it, outermost first; empty as `parent` is. Output only."""
 
     def __init__(
         self,
@@ -119,10 +127,12 @@ class Run(_message.Message):
         dry_run: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        parent: _builtins.str = ...,
+        callers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "answer", b"answer", "bundle", b"bundle", "create_time", b"create_time", "dry_run", b"dry_run", "end_time", b"end_time", "failure", b"failure", "gas", b"gas", "input", b"input", "name", b"name", "state", b"state", "step_count", b"step_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "answer", b"answer", "bundle", b"bundle", "callers", b"callers", "create_time", b"create_time", "dry_run", b"dry_run", "end_time", b"end_time", "failure", b"failure", "gas", b"gas", "input", b"input", "name", b"name", "parent", b"parent", "state", b"state", "step_count", b"step_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,7 +148,9 @@ class Failure(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Stable code in capitals: `STEPS_EXCEEDED`, `TIME_EXCEEDED`, `BUDGET_EXCEEDED`, `MODEL_FAILED`,
-    `KNOWLEDGE_FAILED`, `GAS_FAILED`, `ANSWER_MISSING`, or a connector's own. Output only.
+    `KNOWLEDGE_FAILED`, `GAS_FAILED`, `ANSWER_MISSING`, or that of an action: a connector's own, or
+    of another agent `CALLS_TOO_DEEP`, `AGENT_REPEATED`, `BUNDLE_NOT_FOUND`, `BUNDLE_INVALID`,
+    `CANCELLED` or how its run failed. Output only.
     """
     message: _builtins.str
     """The same in a sentence, with the way out. Output only."""
@@ -359,22 +371,32 @@ class RunStarted(_message.Message):
     BUNDLE_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
     bundle: _builtins.str
     """`bundles/{sha256}`. Output only."""
     input: _builtins.str
     """Input as JSON text. Output only."""
     dry_run: _builtins.bool
     """Effects are described, not performed. Output only."""
+    parent: _builtins.str
+    """`runs/{uuid}` that waits for its answer; empty if somebody outside started it. Output only."""
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`agents/{name}` of the runs above it, outermost first; empty as `parent` is. Output only."""
+
     def __init__(
         self,
         *,
         bundle: _builtins.str = ...,
         input: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
+        parent: _builtins.str = ...,
+        callers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "dry_run", b"dry_run", "input", b"input"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "callers", b"callers", "dry_run", b"dry_run", "input", b"input", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -513,19 +535,25 @@ class EffectSent(_message.Message):
 
     CALL_ID_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """Id of the call. Output only."""
     idempotency_key: _builtins.str
     """Key by which the service drops a duplicate. Output only."""
+    run: _builtins.str
+    """`runs/{uuid}` of the agent that is to answer; watch it to follow it. Empty for other actions.
+    Output only.
+    """
     def __init__(
         self,
         *,
         call_id: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        run: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "idempotency_key", b"idempotency_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "idempotency_key", b"idempotency_key", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

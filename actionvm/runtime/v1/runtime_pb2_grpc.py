@@ -154,6 +154,7 @@ class RuntimeServiceServicer:
         - `NOT_FOUND` (reason `BUNDLE_NOT_FOUND`): the assembler has no such bundle; assemble it.
         - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id started another run.
         - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
+        Those that other runs wait for do not count.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,8 +188,8 @@ class RuntimeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelRun(self, request, context):
-        """Asks a run to stop. An effect that is under way is brought to its end first. Cancelling a run
-        that has ended changes nothing.
+        """Asks a run to stop, and those that it waits for. An effect that is under way is brought to its
+        end first. Cancelling a run that has ended changes nothing.
 
         - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
         """

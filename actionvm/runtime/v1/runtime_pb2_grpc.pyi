@@ -49,6 +49,7 @@ class RuntimeServiceStub:
     - `NOT_FOUND` (reason `BUNDLE_NOT_FOUND`): the assembler has no such bundle; assemble it.
     - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id started another run.
     - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
+      Those that other runs wait for do not count.
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.GetRunRequest, _runtime_pb2.GetRunResponse]
     """Reads a run.
@@ -65,8 +66,8 @@ class RuntimeServiceStub:
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
     """
     CancelRun: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.CancelRunRequest, _runtime_pb2.CancelRunResponse]
-    """Asks a run to stop. An effect that is under way is brought to its end first. Cancelling a run
-    that has ended changes nothing.
+    """Asks a run to stop, and those that it waits for. An effect that is under way is brought to its
+    end first. Cancelling a run that has ended changes nothing.
 
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
     """
@@ -124,6 +125,7 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     - `NOT_FOUND` (reason `BUNDLE_NOT_FOUND`): the assembler has no such bundle; assemble it.
     - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id started another run.
     - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
+      Those that other runs wait for do not count.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_runtime_pb2.GetRunRequest, _runtime_pb2.GetRunResponse]  # type: ignore[assignment]
     """Reads a run.
@@ -140,8 +142,8 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_runtime_pb2.CancelRunRequest, _runtime_pb2.CancelRunResponse]  # type: ignore[assignment]
-    """Asks a run to stop. An effect that is under way is brought to its end first. Cancelling a run
-    that has ended changes nothing.
+    """Asks a run to stop, and those that it waits for. An effect that is under way is brought to its
+    end first. Cancelling a run that has ended changes nothing.
 
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
     """
@@ -202,6 +204,7 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         - `NOT_FOUND` (reason `BUNDLE_NOT_FOUND`): the assembler has no such bundle; assemble it.
         - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id started another run.
         - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
+          Those that other runs wait for do not count.
         """
 
     @_abc_1.abstractmethod
@@ -242,8 +245,8 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_pb2.CancelRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.CancelRunResponse, _abc.Awaitable[_runtime_pb2.CancelRunResponse]]:
-        """Asks a run to stop. An effect that is under way is brought to its end first. Cancelling a run
-        that has ended changes nothing.
+        """Asks a run to stop, and those that it waits for. An effect that is under way is brought to its
+        end first. Cancelling a run that has ended changes nothing.
 
         - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
         """

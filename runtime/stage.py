@@ -1,0 +1,37 @@
+"""What all runs of a runtime share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chassis.clock import Clock
+
+from .audience import Audience
+from .connectors import Connector
+from .ports import Bundles, GasMeter, Knowledge, Model, Signer
+from .program import Program, SealedBundle, open_bundle, require_connectors
+from .store import RunStore
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The store, the ports, and the connectors by the name of their action."""
+
+    store: RunStore
+    audience: Audience
+    clock: Clock
+    bundles: Bundles
+    model: Model
+    knowledge: Knowledge
+    meter: GasMeter
+    signer: Signer
+    connectors: Mapping[str, Connector]
+
+    async def open(self, sealed: SealedBundle) -> Program:
+        """Return the program of a bundle; raise `BundleInvalid` if it cannot be executed here."""
+        public_key = await self.signer.bundle_key()
+        program = await asyncio.to_thread(open_bundle, sealed, public_key)
+        require_connectors(program, self.connectors)
+        return program
