@@ -11,8 +11,9 @@ from linker.providers.template import ChatTemplate
 TEMPLATE = Path(__file__).parent.parent / "actionvm-tiny" / "template.jinja"
 
 END = "<|end|>"
+USER = "<|user|>"
 ASSISTANT = "<|assistant|>"
-CONTROLS = ("<|system|>", "<|user|>", ASSISTANT, "<|tool|>", END)
+CONTROLS = ("<|system|>", USER, ASSISTANT, "<|tool|>", END)
 # Longer texts that are one token, so that choosing to call is one decision. They are text to a
 # grammar, as control tokens are not.
 FRAMES = ('<tool_call>\n{"name": "', '", "arguments": {', "}}\n</tool_call>", "\\n")

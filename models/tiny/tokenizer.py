@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..babbler import byte_alphabet
-from .prompt import ASSISTANT, CONTROLS, END, FRAMES
+from .prompt import ASSISTANT, CONTROLS, END, FRAMES, USER
 
 _SPECIAL = re.compile("|".join(map(re.escape, sorted((*CONTROLS, *FRAMES), key=len, reverse=True))))
 # Letters, or what is neither a letter nor a digit nor white space; all else stands alone.
@@ -33,7 +33,8 @@ class Tokenizer:
         self._ids = {token: index for index, token in enumerate(self.tokens)}
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self._known: dict[str, list[int]] = {}
-        self.assistant, self.end = self._ids[ASSISTANT], self._ids[END]
+        self.user, self.assistant, self.end = (self._ids[mark] for mark in (USER, ASSISTANT, END))
+        self.plain = range(len(CONTROLS) + len(FRAMES), len(self.tokens))
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a rendered conversation."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import random
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +22,10 @@ from .tokenizer import Tokenizer, learn_tokenizer, read_tokenizer
 
 MERGES = 1_200
 TOKENIZER_DIALOGUES = 3_000
+# How much the first token of a turn counts: it decides whether to act, to ask or to decline.
+CHOICE_WEIGHT = 4.0
+# Each step has one exercise in saying tokens again, any of them: most are rare in the dialogues.
+EXERCISE_TURNS, EXERCISE_TOKENS_MAX = 6, 12
 # A batch is cut into rectangles of dialogues of like length, of at most so many tokens each.
 RECTANGLE_TOKENS = 4_096
 TOKENS_MAX = 2_048
@@ -107,11 +112,12 @@ class Trainer:
         for tokens, mask in rectangles:
             wanted = mask if ease == 0 else mask | (tokens != self.tokenizer.end)
             scores, targets = self._scores(tokens, wanted)
-            is_spoken = mask[:, 1:][wanted[:, 1:]]
             losses = F.cross_entropy(scores, targets, reduction="none") / spoken
-            said = losses[is_spoken].sum()
-            (said + PROMPT_WEIGHT * losses[~is_spoken].sum()).backward()
-            total += said.item()
+            is_spoken = mask[:, 1:][wanted[:, 1:]]
+            weights = torch.where(is_spoken, 1.0, PROMPT_WEIGHT)
+            weights[(tokens[:, :-1] == self.tokenizer.assistant)[wanted[:, 1:]]] = CHOICE_WEIGHT
+            (weights * losses).sum().backward()
+            total += losses[is_spoken].sum().item()
             self.tokens += int((tokens != self.tokenizer.end).sum())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimizer, _ in self.optimizers:
@@ -128,7 +134,7 @@ class Trainer:
     def _rectangles(self, seeds: Iterable[str], ease: float) -> list[tuple[Tensor, Tensor]]:
         """Return tokens and what to learn of them, padded to the longest of each rectangle."""
         texts = (training_text(make_dialogue(seed, ease=ease).conversation) for seed in seeds)
-        encoded = sorted((self.tokenizer.encode(text) for text in texts), key=len)
+        encoded = sorted([*map(self.tokenizer.encode, texts), self._exercise()], key=len)
         assert len(encoded[-1]) <= TOKENS_MAX, "the generator writes short dialogues"
         rows: list[list[int]] = []
         made = []
@@ -138,6 +144,15 @@ class Trainer:
                 rows = []
             rows.append(ids)
         return [*made, self._rectangle(rows)]
+
+    def _exercise(self) -> list[int]:
+        dice = random.Random(f"{self.plan.seed}/{self.step}/exercise")  # noqa: S311  # no secret
+        ids = self.tokenizer.encode("<|system|>Say it again.<|end|>")
+        for _ in range(EXERCISE_TURNS):
+            said = dice.choices(self.tokenizer.plain, k=dice.randint(2, EXERCISE_TOKENS_MAX))
+            for speaker in (self.tokenizer.user, self.tokenizer.assistant):
+                ids += [speaker, *said, self.tokenizer.end]
+        return ids
 
     def _rectangle(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
         width = max(map(len, rows))

@@ -238,12 +238,19 @@ FOREIGN = _words(
 OPENERS = cut("Hi.|Hello.|Hey.|Sorry.|Excuse me.|One thing.|Quick question.|Good day.|Dear team.")
 CLOSERS = cut("Thanks.|Thank you.|Please.|It is urgent.|Take your time.")
 
+# How many invented words are spliced: they have the tokens of real words in new places.
+SPLICED = 0.5
+_SPLICE = (NOUNS, CITIES, PEOPLE, SUBJECTS, COLOURS, STATES, ADJECTIVES, MONTHS)
+
 _STARTS = _words("b br d dr f g gr h j k kl l m n p pr r s st t tr v w z")
 _VOWELS = _words("a e i o u ai ei ou")
 _ENDS = _words("n r l s t k m nd rt x")
 
 
 def invent(dice: random.Random) -> str:
-    """Return a word that means nothing."""
+    """Return a word that means nothing: of syllables, or of halves of words that do."""
+    if dice.random() < SPLICED:
+        head, tail = (dice.choice(known(dice.choice(_SPLICE))).lower() for _ in range(2))
+        return head[: dice.randint(1, 4)] + tail[-dice.randint(2, 4) :]
     syllables = (dice.choice(_STARTS) + dice.choice(_VOWELS) for _ in range(dice.randint(1, 2)))
     return "".join(syllables) + dice.choice(_ENDS)
