@@ -14,6 +14,7 @@ from chassis.telemetry import Telemetry
 
 from .config import GasConfig
 from .database import open_ledger_database
+from .market.service import MarketplaceService
 from .price_file import read_prices
 from .service import GasService, hosted
 from .store import LedgerStore
@@ -27,7 +28,7 @@ async def open_service(config: GasConfig, _telemetry: Telemetry) -> AsyncIterato
     engine = open_ledger_database(config.data_dir / "gas.db", config.database_url)
     try:
         store = LedgerStore(engine, prices, clock=SystemClock(), dice=random.SystemRandom())
-        yield hosted(GasService(store, prices))
+        yield hosted(GasService(store, prices), MarketplaceService())
     finally:
         engine.dispose()
 

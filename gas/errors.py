@@ -120,3 +120,72 @@ class BudgetExceeded(ResourceExhausted):
     gas_available: int
     origin: str
     period: str
+
+
+@dataclass(eq=False)
+class PriceTableNotFound(NotFound):
+    """No table of this version was ever scheduled."""
+
+    reason = "PRICE_TABLE_NOT_FOUND"
+    message = "there is no price table {version}; ListPriceTables has all"
+
+    version: str
+
+
+@dataclass(eq=False)
+class DaoNotFound(NotFound):
+    """Nobody set the holdings of a DAO."""
+
+    reason = "DAO_NOT_FOUND"
+    message = "{dao} is unknown; set its holdings first"
+
+    dao: str
+
+
+@dataclass(eq=False)
+class RunNotFound(NotFound):
+    """A run has spent nothing and was never closed."""
+
+    reason = "RUN_NOT_FOUND"
+    message = "{run} is unknown to the ledger; it has spent nothing, and was never closed"
+
+    run: str
+
+
+@dataclass(eq=False)
+class RunOpen(FailedPrecondition):
+    """A run may still spend, so it cannot be billed."""
+
+    reason = "RUN_OPEN"
+    message = "{run} may still spend; close it first"
+
+    run: str
+
+
+@dataclass(eq=False)
+class RunCalled(FailedPrecondition):
+    """Another run called this one, and has it on its bill."""
+
+    reason = "RUN_CALLED"
+    message = "{run} was called by {outermost}; bill that one"
+
+    run: str
+    outermost: str
+
+
+@dataclass(eq=False)
+class WebhookNotFound(NotFound):
+    """Nobody made a webhook of this name, or it was deleted."""
+
+    reason = "WEBHOOK_NOT_FOUND"
+    message = "there is no {webhook}; ListWebhooks has all"
+
+    webhook: str
+
+
+@dataclass(eq=False)
+class WebhookKeyMissing(FailedPrecondition):
+    """Without a key, nobody could tell our events from forged ones."""
+
+    reason = "WEBHOOK_KEY_MISSING"
+    message = "events cannot be signed; start the service with GAS_WEBHOOK_KEY_FILE"

@@ -10,9 +10,10 @@ from itertools import islice
 import pytest
 
 from actionvm.action.v1.action_pb2 import Usage
+from actionvm.gas.v1 import budgets_pb2, gas_pb2_grpc, prices_pb2
 from actionvm.gas.v1 import gas_pb2 as pb
-from actionvm.gas.v1 import gas_pb2_grpc
 from chassis.server import Hosted
+from gas.market.service import MarketplaceService
 from gas.service import GasService, hosted
 from tests.contracts.contract import Call, make
 from tests.gas.ledgers import (
@@ -120,6 +121,11 @@ CALLS: list[Call] = [
     Call("ListEntries", pb.ListEntriesRequest(page_token="?"), reason="INVALID_FIELD"),
     # A stream that works does not end; it is in tests/gas/test_service.py.
     Call("WatchCharges", pb.WatchChargesRequest(after_sequence=99), reason="INVALID_FIELD"),
+    Call("QuoteRun", prices_pb2.QuoteRunRequest(), reason="NOT_IMPLEMENTED"),
+    Call("DeleteBudget", budgets_pb2.DeleteBudgetRequest(), reason="NOT_IMPLEMENTED"),
+    Call("SetTenant", budgets_pb2.SetTenantRequest(), reason="NOT_IMPLEMENTED"),
+    Call("ListTokenDrift", budgets_pb2.ListTokenDriftRequest(), reason="NOT_IMPLEMENTED"),
+    Call("ListPriceTables", prices_pb2.ListPriceTablesRequest(), reason="NOT_IMPLEMENTED"),
     Call("ListReports", pb.ListReportsRequest(), reason="NOT_IMPLEMENTED"),
 ]
 
@@ -128,7 +134,7 @@ CALLS: list[Call] = [
 def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(prepare().store, PRICES))
+        yield hosted(GasService(prepare().store, PRICES), MarketplaceService())
 
     return build
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from actionvm.gas.v1 import gas_pb2_grpc
 from chassis.fields import page_token
 from chassis.server import Hosted
+from gas.market.service import MarketplaceService
 from gas.service import CALLERS, DESCRIPTOR, GasService, hosted
 from tests.contracts.contract import error_info
 from tests.gas.ledgers import ACCOUNT, MODEL, PRICES, hold_names, open_ledger
@@ -70,7 +71,7 @@ def hosted_service(
 
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(open_ledger(path).store, PRICES))
+        yield hosted(GasService(open_ledger(path).store, PRICES), MarketplaceService())
 
     return build
 
