@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from . import ledger
 from .ledger import Budget, Origin, Period
+
+
+@dataclass(frozen=True)
+class Spend:
+    """Gas that a run holds, or gives back if it is negative, at the time of its hold."""
+
+    run: str
+    item: str
+    time: datetime
+    gas: int
 
 
 class Account:
@@ -42,11 +53,19 @@ class Account:
             self._sums[period] = (start, gas)
         return gas
 
-    def spend(self, hour: str, gas: int) -> None:
-        """Add gas, or take it away, in the hour in which its hold was made."""
+    def require_fit(self, spend: Spend, now: datetime) -> None:
+        """Refuse what a budget does not cover; only agents need one."""
+        budgets = self.budgets(now)
+        if budgets or not self.name.startswith("tenants/"):
+            ledger.require_fit(self.name, spend.gas, budgets)
+
+    def spend(self, spend: Spend) -> str:
+        """Add gas in the hour in which its hold was made; return that hour."""
+        hour, gas = ledger.period_start_text(Period.HOUR, spend.time), spend.gas
         spent = self.gas_by_hour.get(hour, 0) + gas
         assert spent >= 0, "what is given back was held before"
         self.gas_by_hour[hour] = spent
         for period, (start, known) in self._sums.items():
             if hour >= start:
                 self._sums[period] = (start, known + gas)
+        return hour

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
+from chassis.canonical import Json
 from chassis.errors import InvalidField, RequestIdReused
 
-from . import entries, ledger
-from .account import Account
+from . import entries, ledger, notices
+from .account import Account, Spend
+from .chain import DEFAULT_TENANT, Call, Caller
 from .entries import Entry, Kind, Tip
 from .errors import HoldNotFound, RunClosed
-from .ledger import Budget, Consumption, Hold, HoldState, Period, Reservation
+from .ledger import Budget, Consumption, Hold, HoldState, Reservation
+from .notices import Notice
 from .prices import PriceTable, Usage
 
 # Runs that are remembered; of others the database is asked.
@@ -34,6 +38,7 @@ class Run:
     account: str
     closed: bool = False
     line_count: int = 0
+    callers: tuple[Caller, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,10 @@ class Changes:
     limits: dict[str, None] = field(default_factory=dict)
     hours: dict[tuple[str, str], None] = field(default_factory=dict)
     consumptions: dict[tuple[str, str], None] = field(default_factory=dict)
+    calls: dict[tuple[str, str], None] = field(default_factory=dict)
+    tenants: dict[str, None] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
 
 
@@ -66,14 +74,20 @@ class Book:
     Open holds stay; they are in the order in which they expire. Others are there for their batch.
     """
 
-    def __init__(self, tip: Tip, *, prices: PriceTable, dice: random.Random) -> None:
+    def __init__(
+        self, tip: Tip, notice_count: int, *, prices: PriceTable, dice: random.Random
+    ) -> None:
         self.tip = tip
+        self.notice_count = notice_count
+        # Agents that are in a tenant of their own.
+        self.tenants: dict[str, str] = {}
         self.accounts: dict[str, Account] = {}
         self.runs: dict[str, Run] = {}
         self.open: dict[str, Hold] = {}
         self.holds: dict[str, Hold] = {}
         self.names: dict[str, str] = {}
         self.refunds: dict[str, Refund] = {}
+        self.calls: dict[tuple[str, str], Call] = {}
         self.consumptions: dict[tuple[str, str], Consumption] = {}
         self.changes = Changes()
         self._prices = prices
@@ -82,7 +96,7 @@ class Book:
     def begin(self) -> None:
         """Forget what only the last batch needed."""
         self.changes = Changes()
-        for batch in (self.holds, self.names, self.refunds):
+        for batch in (self.holds, self.names, self.refunds, self.calls):
             batch.clear()
         while len(self.runs) > RUNS_MAX:
             del self.runs[next(iter(self.runs))]
@@ -102,18 +116,24 @@ class Book:
         if known is not None:
             return ledger.repeat(self._hold(known), reservation)
         tariff = self._prices.tariff(reservation.item)
-        run = self._run(reservation.run, reservation.account)
-        if run.closed:
-            raise RunClosed(run.name)
+        runs = self._chain(reservation)
         gas = tariff.price(reservation.usages)
-        account = self.accounts[reservation.account]
-        ledger.require_fit(account.name, gas, account.budgets(now))
-        name = hold_name(now, self._dice)
-        hold = Hold(name, reservation, tariff, gas, now, now + ledger.HOLD_LIFE)
-        self._keep(run)
-        self.open[name] = hold
-        self.names[reservation.request_id] = name
-        self.changes.new_holds[name] = None
+        hold = Hold(
+            hold_name(now, self._dice),
+            reservation,
+            tariff,
+            gas,
+            now,
+            now + ledger.HOLD_LIFE,
+            tenants=tuple(self.tenants.get(run.account, DEFAULT_TENANT) for run in runs),
+        )
+        for account, spend in self._spends(hold, gas):
+            account.require_fit(spend, now)
+        for run in runs:
+            self._keep(run)
+        self.open[hold.name] = hold
+        self.names[reservation.request_id] = hold.name
+        self.changes.new_holds[hold.name] = None
         self._spend(hold, gas)
         return hold
 
@@ -134,14 +154,15 @@ class Book:
         self._charge(hold, ledger.expire(hold), now)
 
     def close(self, name: str, account: str, now: datetime) -> None:
-        """Release what a run holds, and refuse more of it."""
+        """Release what a run and those that it called hold, and refuse more of it."""
         run = self._run(name, account)
+        for hold in [*self.open.values(), *self.holds.values()]:
+            if hold.is_of(name) and not hold.is_final:
+                self._charge(hold, ledger.release(hold), now)
         if not run.closed:
             run.closed = True
             self._keep(run)
-        for hold in [*self.open.values(), *self.holds.values()]:
-            if hold.reservation.run == name and not hold.is_final:
-                self._charge(hold, ledger.release(hold), now)
+            self.notify(notices.RUN_CLOSED, account, {"run": name}, now)
 
     def refund(self, asked: Refund, now: datetime) -> Hold:
         """Return gas of a charge, once per request id."""
@@ -165,6 +186,18 @@ class Book:
         self.changes.limits[account.name] = None
         return next(found for found in account.budgets(now) if found.origin is budget.origin)
 
+    def assign(self, account: str, tenant: str) -> None:
+        """Put an agent into a tenant; what it holds stays with the one before."""
+        self.tenants[account] = tenant
+        self.changes.tenants[account] = None
+
+    def notify(self, kind: str, account: str, content: Json, now: datetime) -> None:
+        """Add an event that is no entry; it is on disk with what caused it."""
+        self.notice_count += 1
+        self.changes.notices.append(
+            Notice(self.notice_count, self.tip.sequence, kind, account, content, now)
+        )
+
     def _hold(self, name: str) -> Hold:
         hold = self.open.get(name) or self.holds.get(name)
         if hold is None:
@@ -177,6 +210,29 @@ class Book:
         if run.account != account:
             raise InvalidField("account", f"does not pay for {name}; {run.account} does")
         return run
+
+    def _chain(self, asked: Reservation) -> list[Run]:
+        """Return the runs that pay, outermost first; none may be closed, and each has its callers.
+
+        Which runs called another one is said once, by the first that reserves for it.
+        """
+        payers = (*asked.callers, Caller(asked.account, asked.run))
+        runs = []
+        for i, payer in enumerate(payers):
+            is_caller = i < len(asked.callers)
+            prefix = f"callers[{i}]." if is_caller else ""
+            run = self.runs.get(payer.run) or Run(
+                payer.run, payer.account, callers=asked.callers[:i]
+            )
+            if run.account != payer.account:
+                problem = f"does not pay for {run.name}; {run.account} does"
+                raise InvalidField(f"{prefix}account", problem)
+            if run.callers != asked.callers[:i]:
+                raise InvalidField("callers", f"are not those with which {run.name} began")
+            if run.closed:
+                raise RunClosed(run.name)
+            runs.append(run)
+        return runs
 
     def _keep(self, run: Run) -> None:
         self.runs[run.name] = run
@@ -199,8 +255,23 @@ class Book:
             object.__setattr__(after, "line", run.line_count)
         self._replace(before, after)
         if is_first or gas or used:
+            for key in _links(after):
+                self._bill(key, gas)
             self._enter(after, gas, usages=used, now=now, is_first=is_first)
         return after
+
+    def _bill(self, link: tuple[Caller, Caller], gas: int) -> None:
+        """Add what a run was charged to its line in the receipt of the one that called it."""
+        caller, called = link
+        key = (caller.run, called.run)
+        call = self.calls.get(key)
+        if call is None:
+            run = self.runs[caller.run]
+            run.line_count += 1
+            self._keep(run)
+            call = Call(caller.run, called.run, called.account, run.line_count)
+        self.calls[key] = replace(call, gas=call.gas + gas)
+        self.changes.calls[key] = None
 
     def _replace(self, before: Hold, after: Hold) -> None:
         self.open.pop(before.name, None)
@@ -210,10 +281,17 @@ class Book:
         self._spend(after, after.gas_spent - before.gas_spent)
 
     def _spend(self, hold: Hold, gas: int) -> None:
-        account = self.accounts[hold.reservation.account]
-        hour = ledger.period_start_text(Period.HOUR, hold.create_time)
-        account.spend(hour, gas)
-        self.changes.hours[account.name, hour] = None
+        for account, spend in self._spends(hold, gas):
+            hour = account.spend(spend)
+            self.changes.hours[account.name, hour] = None
+
+    def _spends(self, hold: Hold, gas: int) -> Iterator[tuple[Account, Spend]]:
+        """Yield whose budgets it counts in: those of all payers, and of each of their tenants."""
+        item, time = hold.reservation.item, hold.create_time
+        for payer in hold.payers:
+            yield self.accounts[payer.account], Spend(payer.run, item, time, gas)
+        for tenant in dict.fromkeys(hold.tenants):
+            yield self.accounts[tenant], Spend("", item, time, gas)
 
     def _enter(
         self,
@@ -226,15 +304,25 @@ class Book:
         cause: str = "",
         is_first: bool = False,
     ) -> None:
-        entry = entries.new_entry(
-            self.tip, hold, gas, usages=usages, kind=kind, cause=cause, now=now
-        )
-        self.tip = entry.tip
-        self.changes.entries.append(entry)
-        key = (entry.account, entry.item)
-        before = self.consumptions.get(key) or Consumption(*key)
-        self.consumptions[key] = ledger.consume(before, usages, gas, is_first=is_first)
-        self.changes.consumptions[key] = None
+        legs = [
+            entries.leg_of(self.calls[caller.run, called.run], caller.account)
+            for caller, called in _links(hold)
+        ]
+        legs.append(entries.last_leg(hold, usages))
+        # What is returned goes the way back.
+        for leg in legs if gas >= 0 else reversed(legs):
+            entry = entries.new_entry(self.tip, hold, leg, gas, kind=kind, cause=cause, now=now)
+            self.tip = entry.tip
+            self.changes.entries.append(entry)
+            key = (entry.account, entry.item)
+            before = self.consumptions.get(key) or Consumption(*key)
+            self.consumptions[key] = ledger.consume(before, leg.usages, gas, is_first=is_first)
+            self.changes.consumptions[key] = None
+
+
+def _links(hold: Hold) -> Iterator[tuple[Caller, Caller]]:
+    """Yield who called whom, outermost first."""
+    return pairwise(hold.payers) if hold.reservation.callers else iter(())
 
 
 def hold_name(now: datetime, dice: random.Random) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from sqlalchemy import Connection, Engine, create_engine, select, text, update
 from chassis.database import SchemaTooNew, open_database
 
 from .bulk import bulk_of
-from .entries import Entry, Tip, new_entry
+from .chain import DEFAULT_TENANT
+from .entries import Entry, Tip, last_leg, new_entry
 from .ledger import HOLD_LIFE, HoldState
 from .tables import ENTRY, HOLD, RUN, TABLES, VERSION, entry_values, hold_of
 
@@ -38,25 +40,54 @@ def open_postgres(url: str) -> Engine:
             problem = f"{engine.url.database} has schema {found}, this release knows {VERSION}"
             raise SchemaTooNew(problem)
         if found is None:
-            TABLES.create_all(connection)
-            values = {"version": VERSION}
-            connection.execute(text("INSERT INTO schema_version VALUES (:version)"), values)
+            connection.execute(text("INSERT INTO schema_version VALUES (0)"))
+        elif found < VERSION:
+            migrate(connection, found)
+        TABLES.create_all(connection)
+        connection.execute(text("UPDATE schema_version SET version = :new"), {"new": VERSION})
     return engine
 
 
 def migrate(connection: Connection, found: int) -> None:
-    """Bring a file of the first version, which had no entries and no expiry, to this one.
+    """Bring the tables of an earlier version to this one; new tables are made afterwards."""
+    assert found in {1, 2}, f"there is no version {found} to migrate from"
+    if found == 1:
+        _add_columns(connection, _COLUMNS_OF_2)
+    else:
+        _add_columns(connection, ("fence ADD COLUMN ledger_id TEXT NOT NULL DEFAULT ''",))
+    _add_columns(connection, _COLUMNS_OF_3)
+    if found == 1:
+        _enter_charges(connection)
+    # Everybody was in one tenant, which nobody knew.
+    connection.execute(text(_SPENDING_OF_TENANT), {"tenant": DEFAULT_TENANT})
 
-    Its charges become entries in the order of their holds, with the time of the hold: when they
-    were charged was not recorded.
-    """
-    assert found == 1, f"there is no version {found} to migrate from"
-    for column in (
-        "run ADD COLUMN line_count BIGINT NOT NULL DEFAULT 0",
-        "hold ADD COLUMN expire_time TEXT NOT NULL DEFAULT ''",
-        "hold ADD COLUMN refunded_gas BIGINT NOT NULL DEFAULT 0",
-    ):
+
+_SPENDING_OF_TENANT = (
+    "INSERT INTO spending (account, hour, gas) "
+    "SELECT :tenant, hour, SUM(gas) FROM spending GROUP BY hour"
+)
+_COLUMNS_OF_2 = (
+    "run ADD COLUMN line_count BIGINT NOT NULL DEFAULT 0",
+    "hold ADD COLUMN expire_time TEXT NOT NULL DEFAULT ''",
+    "hold ADD COLUMN refunded_gas BIGINT NOT NULL DEFAULT 0",
+)
+_COLUMNS_OF_3 = (
+    "run ADD COLUMN callers TEXT NOT NULL DEFAULT '[]'",
+    "hold ADD COLUMN callers TEXT NOT NULL DEFAULT '[]'",
+    "hold ADD COLUMN tenants TEXT NOT NULL DEFAULT '[]'",
+)
+
+
+def _add_columns(connection: Connection, columns: Sequence[str]) -> None:
+    for column in columns:
         connection.execute(text(f"ALTER TABLE {column}"))
+
+
+def _enter_charges(connection: Connection) -> None:
+    """Make entries of the charges of the first version, in the order of their holds.
+
+    They have the time of the hold: when they were charged was not recorded.
+    """
     TABLES.create_all(connection)
     lines = "(SELECT COALESCE(MAX(line), 0) FROM hold WHERE hold.run = run.name)"
     connection.execute(update(RUN).values(line_count=text(lines)))
@@ -66,7 +97,13 @@ def migrate(connection: Connection, found: int) -> None:
     for row in connection.execute(charged.order_by(HOLD.c.create_time, HOLD.c.name)):
         hold = hold_of(row)
         entries.append(
-            new_entry(tip, hold, hold.charged_gas, usages=hold.charged_usages, now=hold.create_time)
+            new_entry(
+                tip,
+                hold,
+                last_leg(hold, hold.charged_usages),
+                hold.charged_gas,
+                now=hold.create_time,
+            )
         )
         tip = entries[-1].tip
     bulk_of(connection.engine).insert(connection, ENTRY, [entry_values(entry) for entry in entries])

@@ -22,6 +22,7 @@ from functools import lru_cache
 from chassis.canonical import Json, canonical_json
 from chassis.errors import InvalidField, RequestIdReused
 
+from .chain import DEFAULT_TENANT, Caller
 from .errors import BudgetExceeded, BudgetMissing, HoldOpen, HoldReleased, HoldSettled
 from .prices import Tariff, Usage
 
@@ -113,6 +114,8 @@ class Reservation:
     run: str
     item: str
     usages: tuple[Usage, ...]
+    # Who called the agent, outermost first.
+    callers: tuple[Caller, ...] = ()
 
 
 class HoldState(Enum):
@@ -143,6 +146,19 @@ class Hold:
     charged_usages: tuple[Usage, ...] = ()
     charged_gas: int = 0
     refunded_gas: int = 0
+    # Where each of the payers was when it was made.
+    tenants: tuple[str, ...] = (DEFAULT_TENANT,)
+
+    @property
+    def payers(self) -> tuple[Caller, ...]:
+        """Return the runs that spend it: those of the callers, and then that of the agent."""
+        asked = self.reservation
+        return (*asked.callers, Caller(asked.account, asked.run))
+
+    def is_of(self, run: str) -> bool:
+        """Tell whether a run, or one that it called, spends it."""
+        asked = self.reservation
+        return asked.run == run or any(caller.run == run for caller in asked.callers)
 
     @property
     def is_final(self) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from .book import Book, Refund
+from .chain import Caller
 from .ledger import Budget, Hold, Reservation
 from .prices import Usage
 
@@ -40,6 +41,11 @@ class Operation(Generic[Result_co]):
         """Return the account that it spends from, or limits."""
         return ""
 
+    @property
+    def callers(self) -> tuple[Caller, ...]:
+        """Return the runs that called its own, outermost first."""
+        return ()
+
     def decide(self, book: Book, now: datetime) -> Result_co:
         """Change the book, and return what the caller is answered once that is on disk."""
         raise NotImplementedError
@@ -62,6 +68,10 @@ class Reserve(Operation[Hold]):
     @property
     def account(self) -> str:
         return self.reservation.account
+
+    @property
+    def callers(self) -> tuple[Caller, ...]:
+        return self.reservation.callers
 
     def decide(self, book: Book, now: datetime) -> Hold:
         return book.reserve(self.reservation, now)
@@ -142,3 +152,18 @@ class Limit(Operation[Budget]):
 
     def decide(self, book: Book, now: datetime) -> Budget:
         return book.set_budget(self.budget, now)
+
+
+@dataclass(frozen=True)
+class Assign(Operation[None]):
+    """Put an agent into a tenant."""
+
+    agent: str
+    tenant: str
+
+    @property
+    def account(self) -> str:
+        return self.agent
+
+    def decide(self, book: Book, _now: datetime) -> None:
+        book.assign(self.agent, self.tenant)

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from actionvm.action.v1 import action_pb2
-from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc, market_pb2_grpc
+from actionvm.gas.v1 import budgets_pb2, gas_pb2, gas_pb2_grpc, market_pb2_grpc
 from chassis import fields
 from chassis.errors import InvalidField, MethodDenied
 from chassis.identity import OPERATOR, current_caller
@@ -17,11 +17,13 @@ from chassis.unimplemented import refusing_the_rest
 
 from . import ledger, texts
 from .book import Refund
+from .chain import Caller, require_chain
 from .market.service import CALLERS as MARKET_CALLERS
 from .market.service import DESCRIPTOR as MARKET
 from .market.service import MarketplaceService
 from .messages.budgets import budget_from_proto, budget_to_proto
 from .messages.charges import (
+    callers_from_proto,
     charge_to_proto,
     consumption_to_proto,
     entry_to_proto,
@@ -29,7 +31,7 @@ from .messages.charges import (
     receipt_to_proto,
 )
 from .messages.usages import usages_from_proto
-from .operations import Close, Limit, Release, Reserve, Return, Settle
+from .operations import Assign, Close, Limit, Release, Reserve, Return, Settle
 from .prices import GAS_MAX, PriceTable
 from .store import LedgerStore
 from .writer import Writer
@@ -113,7 +115,9 @@ class GasService:
             run=texts.run(request.run),
             item=texts.item(request.item),
             usages=usages_from_proto(request.usages, size_min=1),
+            callers=callers_from_proto(request.callers),
         )
+        require_chain(reservation.callers, Caller(reservation.account, reservation.run))
         hold = await self._writer.apply(Reserve(reservation))
         return gas_pb2.ReserveGasResponse(hold=hold_to_proto(hold))
 
@@ -164,6 +168,13 @@ class GasService:
         return gas_pb2.GetBudgetResponse(
             budgets=map(budget_to_proto, budgets), gas_available=ledger.gas_available(budgets)
         )
+
+    async def SetTenant(
+        self, request: budgets_pb2.SetTenantRequest, context: Context
+    ) -> budgets_pb2.SetTenantResponse:
+        account = texts.account("account", request.account)
+        await self._writer.apply(Assign(account, texts.tenant(request.tenant)))
+        return budgets_pb2.SetTenantResponse()
 
     async def ListUsage(
         self, request: gas_pb2.ListUsageRequest, context: Context

@@ -22,12 +22,15 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from .chain import DEFAULT_TENANT, Call, Caller
 from .entries import Entry, Kind
 from .ledger import Consumption, Hold, HoldState, Reservation
+from .notices import Notice
 from .prices import Meter, Tariff, Usage
 
-# 2 brought the ledger of entries, expiry and refunds.
-VERSION = 2
+# 2 brought the ledger of entries, expiry and refunds; 3 brought callers, tenants, notices and
+# price tables.
+VERSION = 3
 
 Value: TypeAlias = str | int | bytes | None
 Values: TypeAlias = tuple[Value, ...]
@@ -66,7 +69,21 @@ RUN = Table(
     _text("account"),
     Column("closed", Boolean, nullable=False),
     _gas("line_count", "0"),
+    _text("callers", default="[]"),
 )
+# Lines of receipts: runs that a run called.
+CALL = Table(
+    "call",
+    TABLES,
+    _text("caller_run", key=True),
+    _text("run", key=True),
+    _text("account"),
+    _gas("line"),
+    _gas("gas"),
+    Index("ix_call_run", "run"),
+)
+# Agents that are not in the default tenant.
+TENANCY = Table("tenancy", TABLES, _text("account", key=True), _text("tenant"))
 HOLD = Table(
     "hold",
     TABLES,
@@ -86,6 +103,8 @@ HOLD = Table(
     _gas("charged_gas"),
     _text("expire_time", default=""),
     _gas("refunded_gas", "0"),
+    _text("callers", default="[]"),
+    _text("tenants", default="[]"),
     UniqueConstraint("request_id"),
     Index("ix_hold_run", "run"),
 )
@@ -127,8 +146,29 @@ ENTRY = Table(
 REFUND = Table(
     "refund", TABLES, _text("request_id", key=True), _text("hold"), _gas("gas"), _text("cause")
 )
+# What happened besides entries.
+NOTICE = Table(
+    "notice",
+    TABLES,
+    Column(
+        "number",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    _gas("after_sequence"),
+    _text("kind"),
+    _text("account"),
+    _text("content"),
+    _text("create_time"),
+)
 # One row: who opened the ledger last has its epoch, and nobody else writes.
-FENCE = Table("fence", TABLES, Column("epoch", BigInteger, primary_key=True, autoincrement=False))
+FENCE = Table(
+    "fence",
+    TABLES,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    _text("ledger_id", default=""),
+)
 
 
 def hold_values(hold: Hold) -> Values:
@@ -147,6 +187,9 @@ def hold_values(hold: Hold) -> Values:
         hold.gas,
         _time_text(hold.create_time),
         *hold_changes(hold),
+        callers_to_json(asked.callers),
+        # None is by far the most frequent, and means the default.
+        "[]" if hold.tenants == (DEFAULT_TENANT,) else json.dumps(hold.tenants),
     )
 
 
@@ -168,7 +211,14 @@ def hold_of(row: Row[tuple[Value, ...]]) -> Hold:
     usages = usages_from_json(row.usages)
     return Hold(
         name=row.name,
-        reservation=Reservation(row.request_id, row.account, row.run, row.item, usages),
+        reservation=Reservation(
+            row.request_id,
+            row.account,
+            row.run,
+            row.item,
+            usages,
+            callers_from_json(row.callers),
+        ),
         tariff=Tariff(row.price_version, tariff),
         gas=row.gas,
         create_time=datetime.fromisoformat(row.create_time),
@@ -178,6 +228,7 @@ def hold_of(row: Row[tuple[Value, ...]]) -> Hold:
         charged_usages=usages_from_json(row.charged_usages),
         charged_gas=row.charged_gas,
         refunded_gas=row.refunded_gas,
+        tenants=tuple(json.loads(row.tenants)) or (DEFAULT_TENANT,),
     )
 
 
@@ -234,6 +285,45 @@ def consumption_of(row: Row[tuple[Value, ...]]) -> Consumption:
     """Return what a row of `CONSUMPTION` says."""
     usages = usages_from_json(row.usages)
     return Consumption(row.account, row.item, usages, row.gas, row.charge_count)
+
+
+def call_of(row: Row[tuple[Value, ...]]) -> Call:
+    """Return what a row of `CALL` says."""
+    return Call(row.caller_run, row.run, row.account, row.line, row.gas)
+
+
+def notice_values(notice: Notice) -> Values:
+    """Return a row of `NOTICE`."""
+    return (
+        notice.number,
+        notice.after_sequence,
+        notice.kind,
+        notice.account,
+        json.dumps(notice.content),
+        _time_text(notice.time),
+    )
+
+
+def notice_of(row: Row[tuple[Value, ...]]) -> Notice:
+    """Return what a row of `NOTICE` says."""
+    return Notice(
+        row.number,
+        row.after_sequence,
+        row.kind,
+        row.account,
+        json.loads(row.content),
+        datetime.fromisoformat(row.create_time),
+    )
+
+
+def callers_to_json(callers: Sequence[Caller]) -> str:
+    """Return callers as they are stored: [[account, run], …]."""
+    return json.dumps([[caller.account, caller.run] for caller in callers]) if callers else "[]"
+
+
+def callers_from_json(text: str) -> tuple[Caller, ...]:
+    """Return what `callers_to_json` stored."""
+    return tuple(Caller(*caller) for caller in json.loads(text))
 
 
 def usages_to_json(usages: Sequence[Usage]) -> str:

@@ -10,6 +10,7 @@ from chassis.errors import InvalidField
 CAUSE_CHARACTERS_MAX = 256
 _UUID = "00000000-0000-4000-8000-000000000000"
 _ITEM = re.compile(r"[a-z]{1,16} [!-)+-~]{1,128}")
+_TENANT = re.compile(r"tenants/[a-z0-9-]{1,63}")
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
 
 
@@ -18,9 +19,14 @@ def account(field: str, value: str) -> str:
     return fields.require_match(field, value, fields.ACCOUNT_NAME, example="agents/market-brief")
 
 
-def run(value: str) -> str:
+def tenant(value: str) -> str:
+    """Return the name of a tenant."""
+    return fields.require_match("tenant", value, _TENANT, example="tenants/default")
+
+
+def run(value: str, *, field: str = "run") -> str:
     """Return the name of a run."""
-    return fields.require_match("run", value, fields.RUN_NAME, example=f"runs/{_UUID}")
+    return fields.require_match(field, value, fields.RUN_NAME, example=f"runs/{_UUID}")
 
 
 def hold(value: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar, cast
 
 from .entries import Entry
+from .notices import Event
 from .operations import Operation
 from .store import LedgerStore
 
@@ -16,6 +17,7 @@ BATCH_MAX = 1_024
 PAGE = 256
 
 Result = TypeVar("Result")
+Part = TypeVar("Part")
 
 
 class Writer:
@@ -39,15 +41,34 @@ class Writer:
 
     async def follow(self, after: int) -> AsyncGenerator[Entry, None]:
         """Yield entries after a sequence, without a gap, and then as they are written."""
+
+        def read(after: int) -> list[Entry]:
+            return self._store.entries(after=after, limit=PAGE)
+
+        async for entry in self._follow(read, lambda entry: entry.sequence, after):
+            yield entry
+
+    async def _follow(
+        self, read: Callable[[int], list[Part]], place: Callable[[Part], int], after: int
+    ) -> AsyncGenerator[Part, None]:
         while True:
             # Taken before reading, so that what is written meanwhile wakes us.
             written = self._written
-            entries = await asyncio.to_thread(self._store.entries, after=after, limit=PAGE)
-            for entry in entries:
-                yield entry
-                after = entry.sequence
-            if not entries:
+            parts = await asyncio.to_thread(read, after)
+            for part in parts:
+                yield part
+                after = place(part)
+            if not parts:
                 await written.wait()
+
+    async def follow_events(self, after: int) -> AsyncGenerator[Event, None]:
+        """Yield events after an offset, without a gap, and then as they are written."""
+
+        def read(after: int) -> list[Event]:
+            return self._store.events(after_offset=after, limit=PAGE)
+
+        async for event in self._follow(read, lambda event: event.offset, after):
+            yield event
 
     async def _write(self) -> None:
         while self._queue:

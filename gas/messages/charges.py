@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from actionvm.action.v1 import action_pb2
-from actionvm.gas.v1 import gas_pb2
+from actionvm.gas.v1 import budgets_pb2, gas_pb2
+from chassis import fields
 from chassis.canonical import sha256_hex
 
-from .. import ledger
+from .. import ledger, texts
+from ..chain import CALLERS_MAX, Caller
 from ..entries import Entry, Kind
 from .usages import timestamp_to_proto, usages_to_proto
 
@@ -16,6 +20,18 @@ _HOLD_STATES = {
     ledger.HoldState.RELEASED: gas_pb2.Hold.STATE_RELEASED,
     ledger.HoldState.EXPIRED: gas_pb2.Hold.STATE_EXPIRED,
 }
+
+
+def callers_from_proto(callers: Sequence[budgets_pb2.Caller]) -> tuple[Caller, ...]:
+    """Return who called an agent, or refuse them."""
+    fields.require_size("callers", callers, size_min=0, size_max=CALLERS_MAX)
+    return tuple(
+        Caller(
+            texts.account(f"callers[{i}].account", caller.account),
+            texts.run(caller.run, field=f"callers[{i}].run"),
+        )
+        for i, caller in enumerate(callers)
+    )
 
 
 def hold_to_proto(hold: ledger.Hold) -> gas_pb2.Hold:
@@ -31,6 +47,10 @@ def hold_to_proto(hold: ledger.Hold) -> gas_pb2.Hold:
         create_time=timestamp_to_proto(hold.create_time),
         expire_time=timestamp_to_proto(hold.expire_time),
         refunded_gas=hold.refunded_gas,
+        callers=(
+            budgets_pb2.Caller(account=caller.account, run=caller.run)
+            for caller in hold.reservation.callers
+        ),
     )
 
 

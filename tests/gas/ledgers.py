@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from chassis.database import open_memory_database
 from chassis.errors import ServiceError
 from gas.book import Refund, hold_name
+from gas.chain import Caller
 from gas.database import open_ledger_database
 from gas.ledger import Budget, Consumption, Hold, Origin, Period, Receipt, Reservation
 from gas.operations import Close, Limit, Operation, Release, Reserve, Return, Settle
@@ -126,6 +127,8 @@ def open_ledger(
 def hold_names(seed: int) -> Iterator[str]:
     """Yield what a ledger with these dice names its holds while its clock stands still."""
     dice = random.Random(seed)
+    # The first throw is for the ledger itself.
+    dice.getrandbits(128)
     while True:
         yield hold_name(HandSetClock().now(), dice)
 
@@ -141,10 +144,16 @@ def tokens(amount: int) -> tuple[Usage, ...]:
 
 
 def reservation(
-    request_id: str, gas: int = 10, *, account: str = ACCOUNT, run: str = "", item: str = MODEL
+    request_id: str,
+    gas: int = 10,
+    *,
+    account: str = ACCOUNT,
+    run: str = "",
+    item: str = MODEL,
+    callers: Sequence[Caller] = (),
 ) -> Reservation:
     """Return a request to hold this much gas for a generation."""
-    return Reservation(request_id, account, run or run_name(1), item, tokens(gas))
+    return Reservation(request_id, account, run or run_name(1), item, tokens(gas), tuple(callers))
 
 
 def budget(

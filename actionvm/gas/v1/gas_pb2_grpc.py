@@ -282,7 +282,7 @@ class GasServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetTenant(self, request, context):
-        """Puts an agent into a tenant from now on. Answers `UNIMPLEMENTED` so far.
+        """Puts an agent into a tenant from now on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -116,7 +116,7 @@ class GasServiceStub:
     - `NOT_FOUND` (reason `ACCOUNT_NOT_FOUND`): nothing was ever spent or budgeted here.
     """
     SetTenant: _grpc.UnaryUnaryMultiCallable[_budgets_pb2.SetTenantRequest, _budgets_pb2.SetTenantResponse]
-    """Puts an agent into a tenant from now on. Answers `UNIMPLEMENTED` so far."""
+    """Puts an agent into a tenant from now on."""
     ListUsage: _grpc.UnaryUnaryMultiCallable[_gas_pb2.ListUsageRequest, _gas_pb2.ListUsageResponse]
     """Sums what accounts consumed."""
     ListTokenDrift: _grpc.UnaryUnaryMultiCallable[_budgets_pb2.ListTokenDriftRequest, _budgets_pb2.ListTokenDriftResponse]
@@ -241,7 +241,7 @@ class GasServiceAsyncStub(GasServiceStub):
     - `NOT_FOUND` (reason `ACCOUNT_NOT_FOUND`): nothing was ever spent or budgeted here.
     """
     SetTenant: _aio.UnaryUnaryMultiCallable[_budgets_pb2.SetTenantRequest, _budgets_pb2.SetTenantResponse]  # type: ignore[assignment]
-    """Puts an agent into a tenant from now on. Answers `UNIMPLEMENTED` so far."""
+    """Puts an agent into a tenant from now on."""
     ListUsage: _aio.UnaryUnaryMultiCallable[_gas_pb2.ListUsageRequest, _gas_pb2.ListUsageResponse]  # type: ignore[assignment]
     """Sums what accounts consumed."""
     ListTokenDrift: _aio.UnaryUnaryMultiCallable[_budgets_pb2.ListTokenDriftRequest, _budgets_pb2.ListTokenDriftResponse]  # type: ignore[assignment]
@@ -429,7 +429,7 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _budgets_pb2.SetTenantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_budgets_pb2.SetTenantResponse, _abc.Awaitable[_budgets_pb2.SetTenantResponse]]:
-        """Puts an agent into a tenant from now on. Answers `UNIMPLEMENTED` so far."""
+        """Puts an agent into a tenant from now on."""
 
     @_abc_1.abstractmethod
     def ListUsage(
