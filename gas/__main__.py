@@ -28,7 +28,7 @@ async def open_service(config: GasConfig, _telemetry: Telemetry) -> AsyncIterato
     engine = open_ledger_database(config.data_dir / "gas.db", config.database_url)
     try:
         store = LedgerStore(engine, prices, clock=SystemClock(), dice=random.SystemRandom())
-        yield hosted(GasService(store, prices), MarketplaceService())
+        yield hosted(GasService(store), MarketplaceService())
     finally:
         engine.dispose()
 

@@ -16,13 +16,14 @@ from itertools import pairwise
 from chassis.canonical import Json
 from chassis.errors import InvalidField, RequestIdReused
 
-from . import entries, ledger, notices
+from . import entries, ledger, notices, price_schedule
 from .account import Account, Spend
 from .chain import DEFAULT_TENANT, Call, Caller
 from .entries import Entry, Kind, Tip
 from .errors import HoldNotFound, RunClosed
 from .ledger import Budget, Consumption, Hold, HoldState, Reservation
 from .notices import Notice
+from .price_schedule import Scheduled, Update
 from .prices import PriceTable, Usage
 
 # Runs that are remembered; of others the database is asked.
@@ -63,6 +64,7 @@ class Changes:
     consumptions: dict[tuple[str, str], None] = field(default_factory=dict)
     calls: dict[tuple[str, str], None] = field(default_factory=dict)
     tenants: dict[str, None] = field(default_factory=dict)
+    tables: list[tuple[Scheduled, PriceTable]] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
@@ -75,9 +77,13 @@ class Book:
     """
 
     def __init__(
-        self, tip: Tip, notice_count: int, *, prices: PriceTable, dice: random.Random
+        self, tip: Tip, notice_count: int, schedule: Sequence[Scheduled], dice: random.Random
     ) -> None:
         self.tip = tip
+        # Price tables from the one in force on, and the one that is in force for this batch.
+        self.schedule = list(schedule)
+        self.prices = PriceTable({})
+        self.published: dict[str, Scheduled] = {}
         self.notice_count = notice_count
         # Agents that are in a tenant of their own.
         self.tenants: dict[str, str] = {}
@@ -90,13 +96,12 @@ class Book:
         self.calls: dict[tuple[str, str], Call] = {}
         self.consumptions: dict[tuple[str, str], Consumption] = {}
         self.changes = Changes()
-        self._prices = prices
         self._dice = dice
 
     def begin(self) -> None:
         """Forget what only the last batch needed."""
         self.changes = Changes()
-        for batch in (self.holds, self.names, self.refunds, self.calls):
+        for batch in (self.holds, self.names, self.refunds, self.calls, self.published):
             batch.clear()
         while len(self.runs) > RUNS_MAX:
             del self.runs[next(iter(self.runs))]
@@ -115,7 +120,7 @@ class Book:
         known = self.names.get(reservation.request_id)
         if known is not None:
             return ledger.repeat(self._hold(known), reservation)
-        tariff = self._prices.tariff(reservation.item)
+        tariff = self.prices.tariff(reservation.item)
         runs = self._chain(reservation)
         gas = tariff.price(reservation.usages)
         hold = Hold(
@@ -185,6 +190,33 @@ class Book:
         account.limits[budget.origin] = (budget.period, budget.gas_limit)
         self.changes.limits[account.name] = None
         return next(found for found in account.budgets(now) if found.origin is budget.origin)
+
+    def publish(self, asked: Update, now: datetime) -> Scheduled:
+        """Schedule a price table, once per request id."""
+        known = self.published.get(asked.request_id)
+        if known is not None:
+            if known.request_sha256 != asked.sha256:
+                raise RequestIdReused(asked.request_id)
+            return known
+        time = asked.effective_time or now
+        if time < now:
+            raise InvalidField("effective_time", "has passed; leave it out for now")
+        table = asked.table if asked.has_rate else replace(asked.table, rate=self.prices.rate)
+        scheduled = Scheduled(
+            number=max(one.number for one in self.schedule) + 1,
+            version=table.version,
+            effective_time=time,
+            create_time=now,
+            price_count=len(table.prices),
+            request_id=asked.request_id,
+            request_sha256=asked.sha256,
+        )
+        self.schedule.append(scheduled)
+        self.published[asked.request_id] = scheduled
+        self.changes.tables.append((scheduled, table))
+        if price_schedule.in_force(self.schedule, now) is scheduled:
+            self.prices = table
+        return scheduled
 
     def assign(self, account: str, tenant: str) -> None:
         """Put an agent into a tenant; what it holds stays with the one before."""

@@ -14,8 +14,8 @@ from .bulk import Bulk
 from .chain import DEFAULT_TENANT
 from .entries import Tip
 from .ledger import Hold, HoldState, Origin, Period
-from .operations import Operation, Return
-from .prices import PriceTable
+from .operations import Operation, Publish, Return
+from .price_archive import PriceArchive, scheduled_of, write_price_table
 from .tables import (
     BUDGET,
     CALL,
@@ -24,6 +24,7 @@ from .tables import (
     HOLD,
     HOLD_CHANGES,
     NOTICE,
+    PRICE_SCHEDULE,
     REFUND,
     RUN,
     SPENDING,
@@ -43,12 +44,12 @@ from .tables import (
 )
 
 
-def read_book(connection: Connection, *, prices: PriceTable, dice: random.Random) -> Book:
+def read_book(connection: Connection, archive: PriceArchive, dice: random.Random) -> Book:
     """Return what decisions need of everything: the end of the ledger, and the open holds."""
     last = select(ENTRY.c.sequence, ENTRY.c.chain_hash).order_by(ENTRY.c.sequence.desc())
     found = connection.execute(last.limit(1)).first()
     tip = Tip(found.sequence, found.chain_hash) if found else Tip()
-    book = Book(tip, notice_count(connection), prices=prices, dice=dice)
+    book = Book(tip, notice_count(connection), archive.schedule(connection), dice)
     is_open = select(HOLD).where(HOLD.c.state == HoldState.OPEN.value)
     for hold in _holds(connection, is_open.order_by(HOLD.c.expire_time, HOLD.c.name)):
         book.open[hold.name] = hold
@@ -73,6 +74,7 @@ def read_ahead(
     ]
     touched += [book.open[asked.hold] for asked in operations if asked.hold in book.open]
     _read_refunds(connection, book, operations)
+    _read_published(connection, book, operations)
     payers = {payer for hold in touched for payer in hold.payers}
     payers |= {caller for asked in operations for caller in asked.callers}
     runs = {asked.run for asked in operations} | {payer.run for payer in payers}
@@ -137,6 +139,8 @@ def write_changes(connection: Connection, book: Book, bulk: Bulk) -> None:
     bulk.upsert(connection, CALL, calls)
     tenancies: list[Values] = [(agent, book.tenants[agent]) for agent in changes.tenants]
     bulk.upsert(connection, TENANCY, tenancies)
+    for scheduled, table in changes.tables:
+        write_price_table(connection, scheduled, table)
     bulk.insert(connection, NOTICE, [notice_values(notice) for notice in changes.notices])
 
 
@@ -178,6 +182,16 @@ def _read_refunds(
     if wanted:
         for row in connection.execute(select(REFUND).where(REFUND.c.request_id.in_(wanted))):
             book.refunds[row.request_id] = Refund(row.request_id, row.hold, row.gas, row.cause)
+
+
+def _read_published(
+    connection: Connection, book: Book, operations: Sequence[Operation[object]]
+) -> None:
+    wanted = [asked.update.request_id for asked in operations if isinstance(asked, Publish)]
+    if wanted:
+        query = select(PRICE_SCHEDULE).where(PRICE_SCHEDULE.c.request_id.in_(wanted))
+        for row in connection.execute(query):
+            book.published[row.request_id] = scheduled_of(row)
 
 
 def _read_runs(connection: Connection, book: Book, names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from .book import Book, Refund
 from .chain import Caller
 from .ledger import Budget, Hold, Reservation
+from .price_schedule import Scheduled, Update
 from .prices import Usage
 
 # Covariant: who takes any operation takes one with any result.
@@ -167,3 +168,13 @@ class Assign(Operation[None]):
 
     def decide(self, book: Book, _now: datetime) -> None:
         book.assign(self.agent, self.tenant)
+
+
+@dataclass(frozen=True)
+class Publish(Operation[Scheduled]):
+    """Schedule a price table."""
+
+    update: Update
+
+    def decide(self, book: Book, now: datetime) -> Scheduled:
+        return book.publish(self.update, now)

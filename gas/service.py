@@ -7,8 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from actionvm.action.v1 import action_pb2
-from actionvm.gas.v1 import budgets_pb2, gas_pb2, gas_pb2_grpc, market_pb2_grpc
+from actionvm.gas.v1 import (
+    budgets_pb2,
+    gas_pb2,
+    gas_pb2_grpc,
+    market_pb2_grpc,
+    prices_pb2,
+)
 from chassis import fields
 from chassis.errors import InvalidField, MethodDenied
 from chassis.identity import OPERATOR, current_caller
@@ -30,9 +35,15 @@ from .messages.charges import (
     hold_to_proto,
     receipt_to_proto,
 )
-from .messages.usages import usages_from_proto
-from .operations import Assign, Close, Limit, Release, Reserve, Return, Settle
-from .prices import GAS_MAX, PriceTable
+from .messages.prices import (
+    cost_to_proto,
+    listed_to_proto,
+    price_table_to_proto,
+    update_from_proto,
+)
+from .messages.usages import time_from_proto, timestamp_to_proto, usages_from_proto
+from .operations import Assign, Close, Limit, Publish, Release, Reserve, Return, Settle
+from .prices import GAS_MAX
 from .store import LedgerStore
 from .writer import Writer
 
@@ -92,19 +103,21 @@ def hosted(servicer: GasService, market: MarketplaceService) -> Hosted:
 
 @refusing_the_rest(DESCRIPTOR)
 class GasService:
-    """Answers from one price table and one ledger."""
+    """Answers from one ledger and its price tables."""
 
-    def __init__(self, store: LedgerStore, prices: PriceTable) -> None:
+    def __init__(self, store: LedgerStore) -> None:
         self._store = store
         self._writer = Writer(store)
-        self._prices = prices
 
     async def QuoteGas(
         self, request: gas_pb2.QuoteGasRequest, context: Context
     ) -> gas_pb2.QuoteGasResponse:
         usages = usages_from_proto(request.usages, size_min=1)
-        gas = self._prices.quote(texts.item(request.item), usages)
-        return gas_pb2.QuoteGasResponse(gas=gas, price_version=self._prices.version)
+        item = texts.item(request.item)
+        _, table = await asyncio.to_thread(self._store.prices.at)
+        gas = table.quote(item, usages)
+        cost = cost_to_proto(gas, table.rate)
+        return gas_pb2.QuoteGasResponse(gas=gas, price_version=table.version, cost=cost)
 
     async def ReserveGas(
         self, request: gas_pb2.ReserveGasRequest, context: Context
@@ -196,15 +209,34 @@ class GasService:
     async def GetPriceTable(
         self, request: gas_pb2.GetPriceTableRequest, context: Context
     ) -> gas_pb2.GetPriceTableResponse:
-        prices = (
-            gas_pb2.Price(
-                item=price.item,
-                meter=action_pb2.Usage.Meter.Value(price.meter.value),
-                gas_per_thousand=price.gas_per_thousand,
-            )
-            for price in self._prices.prices
+        archive = self._store.prices
+        if request.version:
+            if request.HasField("time"):
+                raise InvalidField("time", "goes without a version; leave one of them out")
+            version = texts.price_version(request.version)
+            return price_table_to_proto(*await asyncio.to_thread(archive.find, version))
+        time = time_from_proto("time", request.time) if request.HasField("time") else None
+        return price_table_to_proto(*await asyncio.to_thread(archive.at, time))
+
+    async def ListPriceTables(
+        self, request: prices_pb2.ListPriceTablesRequest, context: Context
+    ) -> prices_pb2.ListPriceTablesResponse:
+        limit = fields.page_limit(request.page_size)
+        before = texts.sequence(request.page_token) or None
+        rows = await asyncio.to_thread(self._store.prices.page, before=before, limit=limit + 1)
+        page = rows[:limit]
+        token = fields.page_token(str(page[-1].scheduled.number)) if len(rows) > limit else ""
+        return prices_pb2.ListPriceTablesResponse(
+            tables=map(listed_to_proto, page), next_page_token=token
         )
-        return gas_pb2.GetPriceTableResponse(version=self._prices.version, prices=prices)
+
+    async def UpdatePriceTable(
+        self, request: gas_pb2.UpdatePriceTableRequest, context: Context
+    ) -> gas_pb2.UpdatePriceTableResponse:
+        scheduled = await self._writer.apply(Publish(update_from_proto(request)))
+        return gas_pb2.UpdatePriceTableResponse(
+            version=scheduled.version, effective_time=timestamp_to_proto(scheduled.effective_time)
+        )
 
     async def RefundGas(
         self, request: gas_pb2.RefundGasRequest, context: Context

@@ -23,6 +23,8 @@ from .errors import AccountNotFound, LedgerFenced, LedgerUnavailable
 from .ledger import Budget, Charge, Consumption, Receipt
 from .notices import Event, merge
 from .operations import Operation
+from .price_archive import PriceArchive, keep_file
+from .price_schedule import in_force
 from .prices import PriceTable
 from .tables import (
     CALL,
@@ -45,6 +47,8 @@ Outcome: TypeAlias = object | ServiceError
 class LedgerStore:
     """Holds, charges, budgets and entries. Opening it fences whoever had the ledger open before.
 
+    The price table of the file comes into force if it is not the one of the last opening.
+
     One caller at a time may apply; anybody may read, and sees what was applied.
     """
 
@@ -53,12 +57,13 @@ class LedgerStore:
     ) -> None:
         self._engine = engine
         self._bulk = bulk_of(engine)
-        self._prices = prices
         self._clock = clock
         self._dice = dice
         self._book: Book | None = None
         with engine.begin() as connection:
             self._epoch, self.ledger_id = _claim(connection, dice)
+            keep_file(connection, prices, clock.now())
+        self.prices = PriceArchive(engine, clock)
 
     def apply(self, operations: Sequence[Operation[object]]) -> list[Outcome]:
         """Decide operations in their order and write what they change, all of it or nothing.
@@ -71,9 +76,11 @@ class LedgerStore:
             with self._engine.begin() as connection:
                 self._require_epoch(connection)
                 if book is None:
-                    book = read_book(connection, prices=self._prices, dice=self._dice)
+                    book = read_book(connection, self.prices, self._dice)
                 now = self._clock.now()
                 strangers = read_ahead(connection, book, operations, now)
+                current = in_force(book.schedule, now).version
+                book.prices = self.prices.table(connection, current)
                 for hold in book.expired(now):
                     book.expire(hold, now)
                 outcomes = [_decide(operation, book, now) for operation in operations]

@@ -162,6 +162,20 @@ NOTICE = Table(
     _text("content"),
     _text("create_time"),
 )
+# Tables by what is in them, and when each comes into force.
+PRICE_TABLE = Table("price_table", TABLES, _text("version", key=True), _text("content"))
+PRICE_SCHEDULE = Table(
+    "price_schedule",
+    TABLES,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    _text("version"),
+    _text("effective_time"),
+    _text("create_time"),
+    _gas("price_count"),
+    _text("request_id"),
+    _text("request_sha256"),
+    UniqueConstraint("request_id"),
+)
 # One row: who opened the ledger last has its epoch, and nobody else writes.
 FENCE = Table(
     "fence",

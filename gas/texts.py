@@ -11,6 +11,7 @@ CAUSE_CHARACTERS_MAX = 256
 _UUID = "00000000-0000-4000-8000-000000000000"
 _ITEM = re.compile(r"[a-z]{1,16} [!-)+-~]{1,128}")
 _TENANT = re.compile(r"tenants/[a-z0-9-]{1,63}")
+_PRICE_VERSION = re.compile(r"[0-9a-f]{12}")
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
 
 
@@ -45,6 +46,11 @@ def cause(value: str) -> str:
     if not value.isprintable():
         raise InvalidField("cause", "has characters that cannot be printed")
     return value
+
+
+def price_version(value: str) -> str:
+    """Return the version of a price table."""
+    return fields.require_match("version", value, _PRICE_VERSION, example="b702f63637b4")
 
 
 def sequence(page_token: str) -> int:

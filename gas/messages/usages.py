@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -16,6 +16,8 @@ from ..prices import Meter, Usage
 USAGES_MAX = 16
 # Receipts are canonical JSON, where a larger integer has no exact value.
 AMOUNT_MAX = 2**53 - 1
+# The end of the year 9999.
+SECONDS_MAX = 253_402_300_799
 
 
 def usages_from_proto(usages: Sequence[action_pb2.Usage], *, size_min: int) -> tuple[Usage, ...]:
@@ -31,13 +33,13 @@ def usages_from_proto(usages: Sequence[action_pb2.Usage], *, size_min: int) -> t
 
 def usage_from_proto(field: str, usage: action_pb2.Usage) -> Usage:
     """Return what one meter counted."""
-    if usage.meter not in _METERS:
+    if usage.meter not in METERS:
         raise InvalidField(f"{field}.meter", "is required, such as METER_INPUT_TOKENS")
     fields.require_range(f"{field}.amount", usage.amount, least=0, most=AMOUNT_MAX)
-    return Usage(_METERS[usage.meter], usage.amount)
+    return Usage(METERS[usage.meter], usage.amount)
 
 
-_METERS = {action_pb2.Usage.Meter.Value(meter.value): meter for meter in Meter}
+METERS = {action_pb2.Usage.Meter.Value(meter.value): meter for meter in Meter}
 
 
 def usages_to_proto(usages: Sequence[Usage]) -> list[action_pb2.Usage]:
@@ -46,6 +48,13 @@ def usages_to_proto(usages: Sequence[Usage]) -> list[action_pb2.Usage]:
         action_pb2.Usage(meter=action_pb2.Usage.Meter.Value(u.meter.value), amount=u.amount)
         for u in usages
     ]
+
+
+def time_from_proto(field: str, timestamp: Timestamp) -> datetime:
+    """Return a time from 1970 on, in UTC, or refuse it."""
+    if not 0 <= timestamp.seconds <= SECONDS_MAX or not 0 <= timestamp.nanos < 10**9:
+        raise InvalidField(field, "must be a time from 1970 to 9999")
+    return timestamp.ToDatetime(tzinfo=UTC)
 
 
 def timestamp_to_proto(time: datetime) -> Timestamp:

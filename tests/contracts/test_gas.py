@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import islice
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from actionvm.action.v1.action_pb2 import Usage
 from actionvm.gas.v1 import budgets_pb2, gas_pb2_grpc, prices_pb2
@@ -19,7 +20,6 @@ from tests.contracts.contract import Call, make
 from tests.gas.ledgers import (
     ACCOUNT,
     MODEL,
-    PRICES,
     Ledger,
     budget,
     hold_names,
@@ -70,6 +70,13 @@ def limit(origin: pb.Budget.Origin.ValueType) -> pb.SetBudgetRequest:
     )
 
 
+def price_update(request_id: str, *, effective_time: Timestamp) -> pb.UpdatePriceTableRequest:
+    price = pb.Price(item="model *", meter=Usage.METER_IMAGES, gas_per_thousand=1)
+    return pb.UpdatePriceTableRequest(
+        request_id=request_id, prices=[price], effective_time=effective_time
+    )
+
+
 # Each call stands alone: they may run in any order, and on several machines.
 CALLS: list[Call] = [
     Call("QuoteGas", pb.QuoteGasRequest(item=MODEL, usages=USAGES), "assembler"),
@@ -111,7 +118,16 @@ CALLS: list[Call] = [
     Call("ListUsage", pb.ListUsageRequest()),
     Call("ListUsage", pb.ListUsageRequest(page_size=-1), reason="INVALID_FIELD"),
     Call("GetPriceTable", pb.GetPriceTableRequest()),
-    Call("UpdatePriceTable", pb.UpdatePriceTableRequest(), reason="NOT_IMPLEMENTED"),
+    Call("GetPriceTable", pb.GetPriceTableRequest(version=64 * "0"), reason="INVALID_FIELD"),
+    Call(
+        "GetPriceTable", pb.GetPriceTableRequest(version=12 * "0"), reason="PRICE_TABLE_NOT_FOUND"
+    ),
+    # In the year 2286, so that no other call meets its prices.
+    Call("UpdatePriceTable", price_update("p0", effective_time=Timestamp(seconds=10**10))),
+    Call(
+        "UpdatePriceTable", price_update("p1", effective_time=Timestamp()), reason="INVALID_FIELD"
+    ),
+    Call("UpdatePriceTable", pb.UpdatePriceTableRequest(), reason="INVALID_FIELD"),
     Call("RefundGas", refund("f0", SETTLED)),
     Call("RefundGas", refund("f1", UNKNOWN), reason="HOLD_NOT_FOUND"),
     Call("RefundGas", refund("f2", LEFT_OPEN), reason="HOLD_OPEN"),
@@ -126,7 +142,10 @@ CALLS: list[Call] = [
     Call("SetTenant", budgets_pb2.SetTenantRequest(account=ACCOUNT, tenant="tenants/new")),
     Call("SetTenant", budgets_pb2.SetTenantRequest(account=ACCOUNT), reason="INVALID_FIELD"),
     Call("ListTokenDrift", budgets_pb2.ListTokenDriftRequest(), reason="NOT_IMPLEMENTED"),
-    Call("ListPriceTables", prices_pb2.ListPriceTablesRequest(), reason="NOT_IMPLEMENTED"),
+    Call("ListPriceTables", prices_pb2.ListPriceTablesRequest()),
+    Call(
+        "ListPriceTables", prices_pb2.ListPriceTablesRequest(page_size=-1), reason="INVALID_FIELD"
+    ),
     Call("ListReports", pb.ListReportsRequest(), reason="NOT_IMPLEMENTED"),
 ]
 
@@ -135,7 +154,7 @@ CALLS: list[Call] = [
 def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(prepare().store, PRICES), MarketplaceService())
+        yield hosted(GasService(prepare().store), MarketplaceService())
 
     return build
 

@@ -13,7 +13,7 @@ from chassis.server import Hosted
 from gas.market.service import MarketplaceService
 from gas.service import GasService, hosted
 from tests.contracts.contract import Call, make
-from tests.gas.ledgers import PRICES, open_ledger
+from tests.gas.ledgers import open_ledger
 from tests.grpc_fixtures import StubAs
 
 LATER = "NOT_IMPLEMENTED"
@@ -39,7 +39,7 @@ CALLS: list[Call] = [
 def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(open_ledger().store, PRICES), MarketplaceService())
+        yield hosted(GasService(open_ledger().store), MarketplaceService())
 
     return build
 

@@ -13,7 +13,7 @@ from chassis.server import Hosted
 from gas.market.service import MarketplaceService
 from gas.service import GasService, hosted
 from tests.gas.calls import SEEDS, Stub, limit
-from tests.gas.ledgers import PRICES, open_ledger
+from tests.gas.ledgers import open_ledger
 from tests.grpc_fixtures import StubAs
 
 
@@ -26,7 +26,7 @@ def hosted_service(
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
         store = await asyncio.to_thread(open_ledger, path)
-        yield hosted(GasService(store.store, PRICES), MarketplaceService())
+        yield hosted(GasService(store.store), MarketplaceService())
 
     return build
 

@@ -24,7 +24,7 @@ from chassis.server import Hosted
 from gas.market.service import MarketplaceService
 from gas.service import CALLERS, DESCRIPTOR, GasService, hosted
 from tests.contracts.contract import error_info
-from tests.gas.ledgers import ACCOUNT, MODEL, PRICES, hold_names, open_ledger
+from tests.gas.ledgers import ACCOUNT, MODEL, hold_names, open_ledger
 from tests.grpc_fixtures import StubAs
 
 Stub: TypeAlias = gas_pb2_grpc.GasServiceStub
@@ -71,7 +71,7 @@ def hosted_service(
 
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(open_ledger(path).store, PRICES), MarketplaceService())
+        yield hosted(GasService(open_ledger(path).store), MarketplaceService())
 
     return build
 

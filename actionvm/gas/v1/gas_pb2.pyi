@@ -36,6 +36,7 @@ class Price(_message.Message):
     GAS_PER_THOUSAND_FIELD_NUMBER: _builtins.int
     SOURCE_URL_FIELD_NUMBER: _builtins.int
     SOURCE_DATE_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_ABOVE_FIELD_NUMBER: _builtins.int
     item: _builtins.str
     """What is priced, such as `model local/babbler` or `action board.post`: a kind of 1 to 16
     letters `a-z`, a space, and a name of 1 to 128 visible ASCII characters without `*`. In a price
@@ -49,6 +50,8 @@ class Price(_message.Message):
     """Where the price was published, an `https` URL; empty for our own. At most 512 characters."""
     source_date: _builtins.str
     """When it was read there, such as `2026-11-22`; required with `source_url`."""
+    input_tokens_above: _builtins.int
+    """For calls that read more tokens than this, cached or not; no lower than the price below."""
     def __init__(
         self,
         *,
@@ -57,10 +60,11 @@ class Price(_message.Message):
         gas_per_thousand: _builtins.int = ...,
         source_url: _builtins.str = ...,
         source_date: _builtins.str = ...,
+        input_tokens_above: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gas_per_thousand", b"gas_per_thousand", "item", b"item", "meter", b"meter", "source_date", b"source_date", "source_url", b"source_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gas_per_thousand", b"gas_per_thousand", "input_tokens_above", b"input_tokens_above", "item", b"item", "meter", b"meter", "source_date", b"source_date", "source_url", b"source_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

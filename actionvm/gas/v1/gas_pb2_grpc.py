@@ -180,7 +180,7 @@ class GasServiceServicer:
     """
 
     def QuoteGas(self, request, context):
-        """Prices a worst case without holding anything.
+        """Prices a worst case without holding anything, at the frequency that costs most.
 
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
         - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
@@ -313,7 +313,7 @@ class GasServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPriceTables(self, request, context):
-        """Lists the price tables that were, are and will be in force. Answers `UNIMPLEMENTED` so far.
+        """Lists the price tables that were, are and will be in force.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -322,8 +322,7 @@ class GasServiceServicer:
     def UpdatePriceTable(self, request, context):
         """Schedules a price table. At any time the one with the latest effective time counts, and of
         equal ones the last that was scheduled: so the present table, scheduled again for the same
-        time, takes another one back. Holds keep the prices at which they were made. Answers
-        `UNIMPLEMENTED` so far.
+        time, takes another one back. Holds keep the prices at which they were made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

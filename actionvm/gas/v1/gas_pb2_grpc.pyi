@@ -55,7 +55,7 @@ class GasServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GasServiceAsyncStub: ...
     QuoteGas: _grpc.UnaryUnaryMultiCallable[_gas_pb2.QuoteGasRequest, _gas_pb2.QuoteGasResponse]
-    """Prices a worst case without holding anything.
+    """Prices a worst case without holding anything, at the frequency that costs most.
 
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
@@ -129,12 +129,11 @@ class GasServiceStub:
     - `NOT_FOUND` (reason `PRICE_TABLE_NOT_FOUND`): no table has this version.
     """
     ListPriceTables: _grpc.UnaryUnaryMultiCallable[_prices_pb2.ListPriceTablesRequest, _prices_pb2.ListPriceTablesResponse]
-    """Lists the price tables that were, are and will be in force. Answers `UNIMPLEMENTED` so far."""
+    """Lists the price tables that were, are and will be in force."""
     UpdatePriceTable: _grpc.UnaryUnaryMultiCallable[_gas_pb2.UpdatePriceTableRequest, _gas_pb2.UpdatePriceTableResponse]
     """Schedules a price table. At any time the one with the latest effective time counts, and of
     equal ones the last that was scheduled: so the present table, scheduled again for the same
-    time, takes another one back. Holds keep the prices at which they were made. Answers
-    `UNIMPLEMENTED` so far.
+    time, takes another one back. Holds keep the prices at which they were made.
     """
     RefundGas: _grpc.UnaryUnaryMultiCallable[_gas_pb2.RefundGasRequest, _gas_pb2.RefundGasResponse]
     """Returns gas of a charge by a reversing entry; it can be spent again in the period of its hold.
@@ -180,7 +179,7 @@ class GasServiceAsyncStub(GasServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     QuoteGas: _aio.UnaryUnaryMultiCallable[_gas_pb2.QuoteGasRequest, _gas_pb2.QuoteGasResponse]  # type: ignore[assignment]
-    """Prices a worst case without holding anything.
+    """Prices a worst case without holding anything, at the frequency that costs most.
 
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
@@ -254,12 +253,11 @@ class GasServiceAsyncStub(GasServiceStub):
     - `NOT_FOUND` (reason `PRICE_TABLE_NOT_FOUND`): no table has this version.
     """
     ListPriceTables: _aio.UnaryUnaryMultiCallable[_prices_pb2.ListPriceTablesRequest, _prices_pb2.ListPriceTablesResponse]  # type: ignore[assignment]
-    """Lists the price tables that were, are and will be in force. Answers `UNIMPLEMENTED` so far."""
+    """Lists the price tables that were, are and will be in force."""
     UpdatePriceTable: _aio.UnaryUnaryMultiCallable[_gas_pb2.UpdatePriceTableRequest, _gas_pb2.UpdatePriceTableResponse]  # type: ignore[assignment]
     """Schedules a price table. At any time the one with the latest effective time counts, and of
     equal ones the last that was scheduled: so the present table, scheduled again for the same
-    time, takes another one back. Holds keep the prices at which they were made. Answers
-    `UNIMPLEMENTED` so far.
+    time, takes another one back. Holds keep the prices at which they were made.
     """
     RefundGas: _aio.UnaryUnaryMultiCallable[_gas_pb2.RefundGasRequest, _gas_pb2.RefundGasResponse]  # type: ignore[assignment]
     """Returns gas of a charge by a reversing entry; it can be spent again in the period of its hold.
@@ -308,7 +306,7 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.QuoteGasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.QuoteGasResponse, _abc.Awaitable[_gas_pb2.QuoteGasResponse]]:
-        """Prices a worst case without holding anything.
+        """Prices a worst case without holding anything, at the frequency that costs most.
 
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
         - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
@@ -466,7 +464,7 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prices_pb2.ListPriceTablesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prices_pb2.ListPriceTablesResponse, _abc.Awaitable[_prices_pb2.ListPriceTablesResponse]]:
-        """Lists the price tables that were, are and will be in force. Answers `UNIMPLEMENTED` so far."""
+        """Lists the price tables that were, are and will be in force."""
 
     @_abc_1.abstractmethod
     def UpdatePriceTable(
@@ -476,8 +474,7 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_gas_pb2.UpdatePriceTableResponse, _abc.Awaitable[_gas_pb2.UpdatePriceTableResponse]]:
         """Schedules a price table. At any time the one with the latest effective time counts, and of
         equal ones the last that was scheduled: so the present table, scheduled again for the same
-        time, takes another one back. Holds keep the prices at which they were made. Answers
-        `UNIMPLEMENTED` so far.
+        time, takes another one back. Holds keep the prices at which they were made.
         """
 
     @_abc_1.abstractmethod
