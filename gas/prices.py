@@ -213,19 +213,18 @@ class PriceTable:
     @cached_property
     def content(self) -> bytes:
         """Return canonical JSON from which `table_from_content` makes the same table."""
-        prices: list[Json] = []
-        for line in self.prices:
-            source = line.source or Source("", "")
-            prices.append(
-                [
-                    line.item,
-                    line.meter.value,
-                    line.gas_per_thousand,
-                    line.input_tokens_above,
-                    source.url,
-                    source.date,
-                ]
-            )
+        sources = sorted({(source.url, source.date) for source in self.sources.values()})
+        places = {source: place for place, source in enumerate(sources)}
+        prices: list[Json] = [
+            [
+                line.item,
+                line.meter.value,
+                line.gas_per_thousand,
+                line.input_tokens_above,
+                places[line.source.url, line.source.date] if line.source else None,
+            ]
+            for line in self.prices
+        ]
         weights: list[Json] = [
             [
                 item,
@@ -236,7 +235,10 @@ class PriceTable:
             for item, weight in sorted(self.weights.items())
         ]
         rate: list[Json] = [self.rate.micros_per_thousand_gas, self.rate.currency]
-        return canonical_json({"prices": prices, "rate": rate, "weights": weights})
+        listed: list[Json] = [list(source) for source in sources]
+        return canonical_json(
+            {"prices": prices, "rate": rate, "sources": listed, "weights": weights}
+        )
 
     @cached_property
     def version(self) -> str:
@@ -264,9 +266,10 @@ def table_of(
 def table_from_content(content: str) -> PriceTable:
     """Return the table whose `content` this is."""
     parts = json.loads(content)
+    sources = [Source(*source) for source in parts["sources"]]
     prices = (
-        Price(item, Meter(meter), gas, above, Source(url, date) if url else None)
-        for item, meter, gas, above, url, date in parts["prices"]
+        Price(item, Meter(meter), gas, above, None if place is None else sources[place])
+        for item, meter, gas, above, place in parts["prices"]
     )
     weights = (
         Weight(item, complexity, time, tuple((least, weight) for least, weight in frequencies))

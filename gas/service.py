@@ -233,7 +233,9 @@ class GasService:
     async def UpdatePriceTable(
         self, request: gas_pb2.UpdatePriceTableRequest, context: Context
     ) -> gas_pb2.UpdatePriceTableResponse:
-        scheduled = await self._writer.apply(Publish(update_from_proto(request)))
+        # A large one takes longer than others may wait.
+        update = await asyncio.to_thread(update_from_proto, request)
+        scheduled = await self._writer.apply(Publish(update))
         return gas_pb2.UpdatePriceTableResponse(
             version=scheduled.version, effective_time=timestamp_to_proto(scheduled.effective_time)
         )

@@ -11,6 +11,7 @@ from chassis.errors import InvalidField
 
 from .. import price_rules
 from ..price_archive import Listed
+from ..price_file import PriceFileInvalid, parse_prices
 from ..price_schedule import Scheduled, Update
 from ..prices import DEFAULT_RATE, Price, PriceTable, Rate, Source, Weight, table_of
 from .usages import METERS, time_from_proto, timestamp_to_proto
@@ -19,20 +20,30 @@ from .usages import METERS, time_from_proto, timestamp_to_proto
 def update_from_proto(request: gas_pb2.UpdatePriceTableRequest) -> Update:
     """Return a table to schedule, or refuse it."""
     request_id = fields.require_request_id(request.request_id)
+    time = None
+    if request.HasField("effective_time"):
+        time = time_from_proto("effective_time", request.effective_time)
+    if not request.content:
+        return Update(request_id, _table_from_proto(request), request.HasField("rate"), time)
+    if request.prices or request.weights or request.HasField("rate"):
+        raise InvalidField("content", "goes without prices, rate and weights")
+    try:
+        return Update(request_id, parse_prices(request.content), has_rate=True, effective_time=time)
+    except PriceFileInvalid as error:
+        raise InvalidField("content", str(error).strip()) from error
+
+
+def _table_from_proto(request: gas_pb2.UpdatePriceTableRequest) -> PriceTable:
     fields.require_size("prices", request.prices, size_max=price_rules.PRICES_MAX)
     fields.require_size("weights", request.weights, size_min=0, size_max=price_rules.WEIGHTS_MAX)
-    has_rate = request.HasField("rate")
-    rate = _rate_from_proto(request.rate) if has_rate else DEFAULT_RATE
+    rate = _rate_from_proto(request.rate) if request.HasField("rate") else DEFAULT_RATE
     prices = _prices_from_proto(request.prices)
     table = table_of(prices, rate=rate, weights=_weights_from_proto(request.weights))
     item, problem = price_rules.tier_problem(table)
     if problem:
         line = next(i for i, price in enumerate(prices) if price.item == item)
         raise InvalidField(f"prices[{line}]", problem)
-    time = None
-    if request.HasField("effective_time"):
-        time = time_from_proto("effective_time", request.effective_time)
-    return Update(request_id, table, has_rate, time)
+    return table
 
 
 def _prices_from_proto(lines: Sequence[gas_pb2.Price]) -> list[Price]:

@@ -192,7 +192,6 @@ class GasServiceServicer:
 
     def QuoteRun(self, request, context):
         """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`.
-        Answers `UNIMPLEMENTED` so far.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

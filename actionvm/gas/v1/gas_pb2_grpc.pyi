@@ -62,9 +62,7 @@ class GasServiceStub:
       budget.
     """
     QuoteRun: _grpc.UnaryUnaryMultiCallable[_prices_pb2.QuoteRunRequest, _prices_pb2.QuoteRunResponse]
-    """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`.
-    Answers `UNIMPLEMENTED` so far.
-    """
+    """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`."""
     ReserveGas: _grpc.UnaryUnaryMultiCallable[_gas_pb2.ReserveGasRequest, _gas_pb2.ReserveGasResponse]
     """Holds gas for the worst case of one call, at the prices of now, which its charge keeps.
 
@@ -186,9 +184,7 @@ class GasServiceAsyncStub(GasServiceStub):
       budget.
     """
     QuoteRun: _aio.UnaryUnaryMultiCallable[_prices_pb2.QuoteRunRequest, _prices_pb2.QuoteRunResponse]  # type: ignore[assignment]
-    """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`.
-    Answers `UNIMPLEMENTED` so far.
-    """
+    """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`."""
     ReserveGas: _aio.UnaryUnaryMultiCallable[_gas_pb2.ReserveGasRequest, _gas_pb2.ReserveGasResponse]  # type: ignore[assignment]
     """Holds gas for the worst case of one call, at the prices of now, which its charge keeps.
 
@@ -319,9 +315,7 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prices_pb2.QuoteRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prices_pb2.QuoteRunResponse, _abc.Awaitable[_prices_pb2.QuoteRunResponse]]:
-        """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`.
-        Answers `UNIMPLEMENTED` so far.
-        """
+        """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`."""
 
     @_abc_1.abstractmethod
     def ReserveGas(
