@@ -17,6 +17,7 @@ from chassis.canonical import Json
 from .entries import Entry
 
 RUN_CLOSED = "run-closed"
+BUDGET_WARNING = "budget-warning"
 
 
 @dataclass(frozen=True)

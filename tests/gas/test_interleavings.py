@@ -12,8 +12,9 @@ import pytest
 from chassis.errors import ServiceError
 from gas.book import Refund
 from gas.entries import Tip, first_break
-from gas.ledger import Hold, Period
-from gas.operations import Close, Operation, Release, Reserve, Return, Settle
+from gas.ledger import Hold
+from gas.operations import Close, Held, Operation, Release, Reserve, Return, Settle
+from gas.windows import Period
 from tests.gas.ledgers import (
     HandSetClock,
     Ledger,
@@ -72,8 +73,10 @@ def _interleave(seed: int, *, steps: int) -> None:
         batch = [_operation(dice, model, step + n) for n in range(dice.randint(1, BATCH_MAX))]
         step += len(batch)
         for outcome in store.store.apply(batch):
-            assert outcome is None or isinstance(outcome, Hold | ServiceError), outcome
-            if isinstance(outcome, Hold):
+            assert outcome is None or isinstance(outcome, Held | Hold | ServiceError), outcome
+            if isinstance(outcome, Held):
+                model.learn(outcome.hold)
+            elif isinstance(outcome, Hold):
                 model.learn(outcome)
         _look_again(store, model)
         clock.advance(timedelta(minutes=dice.choice([0, 0, 1, 20])))

@@ -16,9 +16,10 @@ from gas import entries
 from gas.book import Book
 from gas.database import open_ledger_database
 from gas.errors import BudgetExceeded, LedgerFenced
-from gas.ledger import HoldState, Period
+from gas.ledger import HoldState
 from gas.operations import Operation, Reserve
 from gas.prices import Meter, PriceTable
+from gas.windows import Period
 from tests.gas.ledgers import (
     ACCOUNT,
     MODEL,

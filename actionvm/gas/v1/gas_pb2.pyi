@@ -264,17 +264,20 @@ class Budget(_message.Message):
     only.
     """
     run: _builtins.str
-    """`runs/{uuid}`: counts only what this run of the agent spends; empty for all."""
+    """`runs/{uuid}`: counts only what this run of the agent spends, and is lifted when it is closed;
+    empty for all.
+    """
     item: _builtins.str
     """Counts only what is spent for this item, such as `model openai/*`; empty for all."""
     time_zone: _builtins.str
-    """IANA time zone of the period, such as `Europe/Berlin`; empty means UTC."""
+    """IANA time zone of an hour, a day or a month, such as `Europe/Berlin`; empty means UTC."""
     soft: _builtins.bool
     """Warns at 50, 80 and 100 %, and refuses nothing."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
-        """Length of a sliding window. Required for `PERIOD_SLIDING`, else refused. A minute to 366 days.
-        It moves in steps of a sixtieth, and all of the step in which it begins counts.
+        """Length of a sliding window, in whole seconds. Required for `PERIOD_SLIDING`, else refused. A
+        minute to 366 days. It moves in steps of a sixtieth, and all of the step in which it begins
+        counts. What was spent before it was set counts as spent at the end of its quarter of an hour.
         """
 
     def __init__(
@@ -663,7 +666,9 @@ class SetBudgetRequest(_message.Message):
     BUDGET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def budget(self) -> Global___Budget:
-        """The limit; it replaces the one of the same account, origin and id. Required."""
+        """The limit; it replaces the one of the same account, origin and id. Required. An account has at
+        most 1,000.
+        """
 
     def __init__(
         self,

@@ -204,7 +204,7 @@ class GasServiceServicer:
         callers do.
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
         - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
-        budget; set one.
+        hard budget that counts this run and item; set one.
         - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run, or that of a caller, has its final
         receipt.
         - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
@@ -264,8 +264,7 @@ class GasServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteBudget(self, request, context):
-        """Lifts a limit; who may set it may lift it. Lifting it twice is not an error. Answers
-        `UNIMPLEMENTED` so far.
+        """Lifts a limit; who may set it may lift it. Lifting it twice is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

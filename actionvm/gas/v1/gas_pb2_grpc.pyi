@@ -70,7 +70,7 @@ class GasServiceStub:
       callers do.
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
     - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
-      budget; set one.
+      hard budget that counts this run and item; set one.
     - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run, or that of a caller, has its final
       receipt.
     - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
@@ -105,9 +105,7 @@ class GasServiceStub:
     `ORIGIN_OPERATOR`. A new budget counts what was spent since its window began.
     """
     DeleteBudget: _grpc.UnaryUnaryMultiCallable[_budgets_pb2.DeleteBudgetRequest, _budgets_pb2.DeleteBudgetResponse]
-    """Lifts a limit; who may set it may lift it. Lifting it twice is not an error. Answers
-    `UNIMPLEMENTED` so far.
-    """
+    """Lifts a limit; who may set it may lift it. Lifting it twice is not an error."""
     GetBudget: _grpc.UnaryUnaryMultiCallable[_gas_pb2.GetBudgetRequest, _gas_pb2.GetBudgetResponse]
     """Reads the budgets of an account and what is left of them.
 
@@ -192,7 +190,7 @@ class GasServiceAsyncStub(GasServiceStub):
       callers do.
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
     - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
-      budget; set one.
+      hard budget that counts this run and item; set one.
     - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run, or that of a caller, has its final
       receipt.
     - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
@@ -227,9 +225,7 @@ class GasServiceAsyncStub(GasServiceStub):
     `ORIGIN_OPERATOR`. A new budget counts what was spent since its window began.
     """
     DeleteBudget: _aio.UnaryUnaryMultiCallable[_budgets_pb2.DeleteBudgetRequest, _budgets_pb2.DeleteBudgetResponse]  # type: ignore[assignment]
-    """Lifts a limit; who may set it may lift it. Lifting it twice is not an error. Answers
-    `UNIMPLEMENTED` so far.
-    """
+    """Lifts a limit; who may set it may lift it. Lifting it twice is not an error."""
     GetBudget: _aio.UnaryUnaryMultiCallable[_gas_pb2.GetBudgetRequest, _gas_pb2.GetBudgetResponse]  # type: ignore[assignment]
     """Reads the budgets of an account and what is left of them.
 
@@ -329,7 +325,7 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
           callers do.
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
         - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
-          budget; set one.
+          hard budget that counts this run and item; set one.
         - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run, or that of a caller, has its final
           receipt.
         - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
@@ -400,9 +396,7 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _budgets_pb2.DeleteBudgetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_budgets_pb2.DeleteBudgetResponse, _abc.Awaitable[_budgets_pb2.DeleteBudgetResponse]]:
-        """Lifts a limit; who may set it may lift it. Lifting it twice is not an error. Answers
-        `UNIMPLEMENTED` so far.
-        """
+        """Lifts a limit; who may set it may lift it. Lifting it twice is not an error."""
 
     @_abc_1.abstractmethod
     def GetBudget(
