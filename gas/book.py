@@ -16,15 +16,17 @@ from itertools import pairwise
 from chassis.canonical import Json
 from chassis.errors import InvalidField, RequestIdReused
 
-from . import entries, ledger, notices, price_schedule
-from .account import Account, Spend
+from . import entries, ledger, notices
+from .accounts import Accounts
+from .budgets import BudgetWarning
 from .chain import DEFAULT_TENANT, Call, Caller
 from .entries import Entry, Kind, Tip
 from .errors import HoldNotFound, RunClosed
-from .ledger import Budget, Consumption, Hold, HoldState, Reservation
+from .ledger import Hold, HoldState, Reservation
 from .notices import Notice
-from .price_schedule import Scheduled, Update
-from .prices import PriceTable, Usage
+from .price_schedule import PriceBook
+from .prices import Usage
+from .sums import Sums, TokenCount
 
 # Runs that are remembered; of others the database is asked.
 RUNS_MAX = 10_000
@@ -59,12 +61,8 @@ class Changes:
     new_holds: dict[str, None] = field(default_factory=dict)
     holds: dict[str, None] = field(default_factory=dict)
     runs: dict[str, None] = field(default_factory=dict)
-    limits: dict[str, None] = field(default_factory=dict)
-    hours: dict[tuple[str, str], None] = field(default_factory=dict)
-    consumptions: dict[tuple[str, str], None] = field(default_factory=dict)
     calls: dict[tuple[str, str], None] = field(default_factory=dict)
     tenants: dict[str, None] = field(default_factory=dict)
-    tables: list[tuple[Scheduled, PriceTable]] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
@@ -77,31 +75,30 @@ class Book:
     """
 
     def __init__(
-        self, tip: Tip, notice_count: int, schedule: Sequence[Scheduled], dice: random.Random
+        self, tip: Tip, notice_count: int, prices: PriceBook, sums: Sums, dice: random.Random
     ) -> None:
         self.tip = tip
-        # Price tables from the one in force on, and the one that is in force for this batch.
-        self.schedule = list(schedule)
-        self.prices = PriceTable({})
-        self.published: dict[str, Scheduled] = {}
         self.notice_count = notice_count
+        self.prices = prices
+        self.sums = sums
         # Agents that are in a tenant of their own.
         self.tenants: dict[str, str] = {}
-        self.accounts: dict[str, Account] = {}
+        self.accounts = Accounts()
         self.runs: dict[str, Run] = {}
         self.open: dict[str, Hold] = {}
         self.holds: dict[str, Hold] = {}
         self.names: dict[str, str] = {}
         self.refunds: dict[str, Refund] = {}
         self.calls: dict[tuple[str, str], Call] = {}
-        self.consumptions: dict[tuple[str, str], Consumption] = {}
         self.changes = Changes()
         self._dice = dice
 
-    def begin(self) -> None:
+    def begin(self, now: datetime) -> None:
         """Forget what only the last batch needed."""
         self.changes = Changes()
-        for batch in (self.holds, self.names, self.refunds, self.calls, self.published):
+        self.prices.begin()
+        self.sums.begin(now)
+        for batch in (self.holds, self.names, self.refunds, self.calls):
             batch.clear()
         while len(self.runs) > RUNS_MAX:
             del self.runs[next(iter(self.runs))]
@@ -120,7 +117,8 @@ class Book:
         known = self.names.get(reservation.request_id)
         if known is not None:
             return ledger.repeat(self._hold(known), reservation)
-        tariff = self.prices.tariff(reservation.item)
+        call_count = self.sums.call_count(reservation.account, reservation.item)
+        tariff = self.prices.table.tariff(reservation.item, call_count=call_count)
         runs = self._chain(reservation)
         gas = tariff.price(reservation.usages)
         hold = Hold(
@@ -132,22 +130,37 @@ class Book:
             now + ledger.HOLD_LIFE,
             tenants=tuple(self.tenants.get(run.account, DEFAULT_TENANT) for run in runs),
         )
-        for account, spend in self._spends(hold, gas):
-            account.require_fit(spend, now)
+        spends = self.accounts.spends(hold, gas)
+        self.accounts.require_fit(spends, now)
         for run in runs:
             self._keep(run)
         self.open[hold.name] = hold
         self.names[reservation.request_id] = hold.name
         self.changes.new_holds[hold.name] = None
-        self._spend(hold, gas)
+        self.accounts.spend(spends)
+        for warning in self.accounts.warn(spends, now):
+            self.notify(notices.BUDGET_WARNING, warning.account, warning.content, now)
         return hold
 
-    def settle(self, name: str, usages: Sequence[Usage], now: datetime, *, keep_open: bool) -> Hold:
-        """Charge a hold."""
+    def warnings(self, hold: Hold, now: datetime) -> tuple[BudgetWarning, ...]:
+        """Return what to say about the budgets in which a hold counts."""
+        return self.accounts.warnings(self.accounts.spends(hold, 0), now)
+
+    def settle(
+        self,
+        name: str,
+        usages: Sequence[Usage],
+        now: datetime,
+        *,
+        keep_open: bool,
+        token_counts: Sequence[TokenCount] = (),
+    ) -> Hold:
+        """Charge a hold; the counts are those of the settlement that ends it."""
         before = self._hold(name)
-        return self._charge(
-            before, ledger.settle(before, usages, now=now, keep_open=keep_open), now
-        )
+        after = ledger.settle(before, usages, now=now, keep_open=keep_open)
+        if after is not before and after.is_final:
+            self.sums.compare(after.reservation.item, token_counts)
+        return self._charge(before, after, now)
 
     def release(self, name: str, now: datetime) -> Hold:
         """Give a hold back."""
@@ -167,6 +180,7 @@ class Book:
         if not run.closed:
             run.closed = True
             self._keep(run)
+            self.accounts.close_run(account, name)
             self.notify(notices.RUN_CLOSED, account, {"run": name}, now)
 
     def refund(self, asked: Refund, now: datetime) -> Hold:
@@ -183,40 +197,6 @@ class Book:
         self._replace(before, after)
         self._enter(after, -asked.gas, kind=Kind.REFUND, cause=asked.cause, now=now)
         return after
-
-    def set_budget(self, budget: Budget, now: datetime) -> Budget:
-        """Replace the budget of an account and origin; return it with what is spent of it."""
-        account = self.accounts[budget.account]
-        account.limits[budget.origin] = (budget.period, budget.gas_limit)
-        self.changes.limits[account.name] = None
-        return next(found for found in account.budgets(now) if found.origin is budget.origin)
-
-    def publish(self, asked: Update, now: datetime) -> Scheduled:
-        """Schedule a price table, once per request id."""
-        known = self.published.get(asked.request_id)
-        if known is not None:
-            if known.request_sha256 != asked.sha256:
-                raise RequestIdReused(asked.request_id)
-            return known
-        time = asked.effective_time or now
-        if time < now:
-            raise InvalidField("effective_time", "has passed; leave it out for now")
-        table = asked.table if asked.has_rate else replace(asked.table, rate=self.prices.rate)
-        scheduled = Scheduled(
-            number=max(one.number for one in self.schedule) + 1,
-            version=table.version,
-            effective_time=time,
-            create_time=now,
-            price_count=len(table.prices),
-            request_id=asked.request_id,
-            request_sha256=asked.sha256,
-        )
-        self.schedule.append(scheduled)
-        self.published[asked.request_id] = scheduled
-        self.changes.tables.append((scheduled, table))
-        if price_schedule.in_force(self.schedule, now) is scheduled:
-            self.prices = table
-        return scheduled
 
     def assign(self, account: str, tenant: str) -> None:
         """Put an agent into a tenant; what it holds stays with the one before."""
@@ -310,20 +290,8 @@ class Book:
         # At the end of the open holds, where the last to expire belongs.
         (self.open if after.state is HoldState.OPEN else self.holds)[after.name] = after
         self.changes.holds[after.name] = None
-        self._spend(after, after.gas_spent - before.gas_spent)
-
-    def _spend(self, hold: Hold, gas: int) -> None:
-        for account, spend in self._spends(hold, gas):
-            hour = account.spend(spend)
-            self.changes.hours[account.name, hour] = None
-
-    def _spends(self, hold: Hold, gas: int) -> Iterator[tuple[Account, Spend]]:
-        """Yield whose budgets it counts in: those of all payers, and of each of their tenants."""
-        item, time = hold.reservation.item, hold.create_time
-        for payer in hold.payers:
-            yield self.accounts[payer.account], Spend(payer.run, item, time, gas)
-        for tenant in dict.fromkeys(hold.tenants):
-            yield self.accounts[tenant], Spend("", item, time, gas)
+        gas = after.gas_spent - before.gas_spent
+        self.accounts.spend(self.accounts.spends(after, gas))
 
     def _enter(
         self,
@@ -341,15 +309,13 @@ class Book:
             for caller, called in _links(hold)
         ]
         legs.append(entries.last_leg(hold, usages))
+        way = list(zip(legs, hold.tenants, strict=True))
         # What is returned goes the way back.
-        for leg in legs if gas >= 0 else reversed(legs):
+        for leg, tenant in way if gas >= 0 else reversed(way):
             entry = entries.new_entry(self.tip, hold, leg, gas, kind=kind, cause=cause, now=now)
             self.tip = entry.tip
             self.changes.entries.append(entry)
-            key = (entry.account, entry.item)
-            before = self.consumptions.get(key) or Consumption(*key)
-            self.consumptions[key] = ledger.consume(before, leg.usages, gas, is_first=is_first)
-            self.changes.consumptions[key] = None
+            self.sums.count(entry, gas, leg.usages, tenant=tenant, is_first=is_first)
 
 
 def _links(hold: Hold) -> Iterator[tuple[Caller, Caller]]:

@@ -8,18 +8,19 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Select, func, select
 
-from .account import Account
 from .book import Book, Refund, Run
+from .budget_rows import past_of, read_accounts, write_accounts
 from .bulk import Bulk
 from .chain import DEFAULT_TENANT
 from .entries import Tip
-from .ledger import Hold, HoldState, Origin, Period
-from .operations import Operation, Publish, Return
+from .ledger import Hold, HoldState
+from .operations import Assign, Operation, Publish, Return
 from .price_archive import PriceArchive, scheduled_of, write_price_table
+from .price_schedule import PriceBook
+from .sum_rows import read_drifts, read_sums, write_sums
+from .sums import Sums
 from .tables import (
-    BUDGET,
     CALL,
-    CONSUMPTION,
     ENTRY,
     HOLD,
     HOLD_CHANGES,
@@ -27,15 +28,12 @@ from .tables import (
     PRICE_SCHEDULE,
     REFUND,
     RUN,
-    SPENDING,
     TENANCY,
     Value,
     Values,
     call_of,
     callers_from_json,
     callers_to_json,
-    consumption_of,
-    consumption_values,
     entry_values,
     hold_changes,
     hold_of,
@@ -49,7 +47,8 @@ def read_book(connection: Connection, archive: PriceArchive, dice: random.Random
     last = select(ENTRY.c.sequence, ENTRY.c.chain_hash).order_by(ENTRY.c.sequence.desc())
     found = connection.execute(last.limit(1)).first()
     tip = Tip(found.sequence, found.chain_hash) if found else Tip()
-    book = Book(tip, notice_count(connection), archive.schedule(connection), dice)
+    prices = PriceBook(archive.schedule(connection))
+    book = Book(tip, notice_count(connection), prices, Sums(read_drifts(connection)), dice)
     is_open = select(HOLD).where(HOLD.c.state == HoldState.OPEN.value)
     for hold in _holds(connection, is_open.order_by(HOLD.c.expire_time, HOLD.c.name)):
         book.open[hold.name] = hold
@@ -63,7 +62,8 @@ def read_ahead(
     now: datetime,
 ) -> list[str]:
     """Bring into the book what operations name; return the agents that were not there."""
-    book.begin()
+    book.begin(now)
+    book.accounts.begin(past_of(connection))
     _read_holds(connection, book, operations)
     closing = {asked.run for asked in operations if asked.run and not asked.request_id}
     touched = [*book.holds.values(), *book.expired(now)]
@@ -87,14 +87,13 @@ def read_ahead(
         query = select(TENANCY).where(TENANCY.c.account.in_(strangers))
         book.tenants |= {row.account: row.tenant for row in connection.execute(query)}
     tenants |= {book.tenants.get(account, DEFAULT_TENANT) for account in accounts}
+    tenants |= {asked.tenant for asked in operations if isinstance(asked, Assign)}
     # Tenants are few, so they stay.
     missing = sorted({*strangers, *tenants} - book.accounts.keys())
     if missing:
         book.accounts |= read_accounts(connection, missing)
     if strangers:
-        query = select(CONSUMPTION).where(CONSUMPTION.c.account.in_(strangers))
-        for row in connection.execute(query):
-            book.consumptions[row.account, row.item] = consumption_of(row)
+        read_sums(connection, book.sums, strangers)
     return strangers
 
 
@@ -102,17 +101,9 @@ def write_changes(connection: Connection, book: Book, bulk: Bulk) -> None:
     """Write what a batch has changed."""
     changes = book.changes
     holds = {**book.holds, **book.open}
-    limits: list[Values] = [
-        (name, origin.value, period.value, gas_limit)
-        for name in changes.limits
-        for origin, (period, gas_limit) in book.accounts[name].limits.items()
-    ]
     runs: list[Values] = [
         (run.name, run.account, run.closed, run.line_count, callers_to_json(run.callers))
         for run in map(book.runs.__getitem__, changes.runs)
-    ]
-    hours: list[Values] = [
-        (account, hour, book.accounts[account].gas_by_hour[hour]) for account, hour in changes.hours
     ]
     added = [hold_values(holds[name]) for name in changes.new_holds]
     changed: list[Values] = [
@@ -120,13 +111,11 @@ def write_changes(connection: Connection, book: Book, bulk: Bulk) -> None:
         for name in changes.holds
         if name not in changes.new_holds
     ]
-    bulk.upsert(connection, BUDGET, limits)
+    write_accounts(connection, book.accounts, bulk)
     bulk.upsert(connection, RUN, runs)
-    bulk.upsert(connection, SPENDING, hours)
     bulk.insert(connection, HOLD, added)
     bulk.update(connection, HOLD, HOLD_CHANGES, changed)
-    consumptions = map(book.consumptions.__getitem__, changes.consumptions)
-    bulk.upsert(connection, CONSUMPTION, [consumption_values(one) for one in consumptions])
+    write_sums(connection, book.sums, bulk)
     bulk.insert(connection, ENTRY, [entry_values(entry) for entry in changes.entries])
     refunds: list[Values] = [
         (refund.request_id, refund.hold, refund.gas, refund.cause) for refund in changes.refunds
@@ -139,7 +128,7 @@ def write_changes(connection: Connection, book: Book, bulk: Bulk) -> None:
     bulk.upsert(connection, CALL, calls)
     tenancies: list[Values] = [(agent, book.tenants[agent]) for agent in changes.tenants]
     bulk.upsert(connection, TENANCY, tenancies)
-    for scheduled, table in changes.tables:
+    for scheduled, table in book.prices.added:
         write_price_table(connection, scheduled, table)
     bulk.insert(connection, NOTICE, [notice_values(notice) for notice in changes.notices])
 
@@ -191,7 +180,7 @@ def _read_published(
     if wanted:
         query = select(PRICE_SCHEDULE).where(PRICE_SCHEDULE.c.request_id.in_(wanted))
         for row in connection.execute(query):
-            book.published[row.request_id] = scheduled_of(row)
+            book.prices.known[row.request_id] = scheduled_of(row)
 
 
 def _read_runs(connection: Connection, book: Book, names: Sequence[str]) -> None:
@@ -206,14 +195,3 @@ def _read_calls(connection: Connection, book: Book, holds: Sequence[Hold]) -> No
     if called:
         for row in connection.execute(select(CALL).where(CALL.c.run.in_(sorted(called)))):
             book.calls[row.caller_run, row.run] = call_of(row)
-
-
-def read_accounts(connection: Connection, names: Sequence[str]) -> dict[str, Account]:
-    """Return accounts with what is limited and spent, also of unknown ones."""
-    limits: dict[str, dict[Origin, tuple[Period, int]]] = {name: {} for name in names}
-    hours: dict[str, dict[str, int]] = {name: {} for name in names}
-    for row in connection.execute(select(BUDGET).where(BUDGET.c.account.in_(names))):
-        limits[row.account][Origin(row.origin)] = (Period(row.period), row.gas_limit)
-    for row in connection.execute(select(SPENDING).where(SPENDING.c.account.in_(names))):
-        hours[row.account][row.hour] = row.gas
-    return {name: Account(name, limits[name], hours[name]) for name in names}

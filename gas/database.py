@@ -10,11 +10,12 @@ from sqlalchemy import Connection, Engine, create_engine, select, text, update
 
 from chassis.database import SchemaTooNew, open_database
 
+from .budget_rows import migrate_budgets
 from .bulk import bulk_of
-from .chain import DEFAULT_TENANT
 from .entries import Entry, Tip, last_leg, new_entry
 from .ledger import HOLD_LIFE, HoldState
-from .tables import ENTRY, HOLD, RUN, TABLES, VERSION, entry_values, hold_of
+from .market.tables import ALL_TABLES
+from .tables import ENTRY, HOLD, RUN, VERSION, entry_values, hold_of
 
 # Two processes that start at once must not both make the tables. Any number, but always the same.
 _SCHEMA_LOCK = 7_405
@@ -24,7 +25,7 @@ def open_ledger_database(path: Path, url: str) -> Engine:
     """Open the PostgreSQL database of a URL, or a file if there is none."""
     if url:
         return open_postgres(url)
-    return open_database(path, TABLES, version=VERSION, migrate=migrate)
+    return open_database(path, ALL_TABLES, version=VERSION, migrate=migrate)
 
 
 def open_postgres(url: str) -> Engine:
@@ -43,7 +44,7 @@ def open_postgres(url: str) -> Engine:
             connection.execute(text("INSERT INTO schema_version VALUES (0)"))
         elif found < VERSION:
             migrate(connection, found)
-        TABLES.create_all(connection)
+        ALL_TABLES.create_all(connection)
         connection.execute(text("UPDATE schema_version SET version = :new"), {"new": VERSION})
     return engine
 
@@ -58,14 +59,9 @@ def migrate(connection: Connection, found: int) -> None:
     _add_columns(connection, _COLUMNS_OF_3)
     if found == 1:
         _enter_charges(connection)
-    # Everybody was in one tenant, which nobody knew.
-    connection.execute(text(_SPENDING_OF_TENANT), {"tenant": DEFAULT_TENANT})
+    migrate_budgets(connection)
 
 
-_SPENDING_OF_TENANT = (
-    "INSERT INTO spending (account, hour, gas) "
-    "SELECT :tenant, hour, SUM(gas) FROM spending GROUP BY hour"
-)
 _COLUMNS_OF_2 = (
     "run ADD COLUMN line_count BIGINT NOT NULL DEFAULT 0",
     "hold ADD COLUMN expire_time TEXT NOT NULL DEFAULT ''",
@@ -88,7 +84,7 @@ def _enter_charges(connection: Connection) -> None:
 
     They have the time of the hold: when they were charged was not recorded.
     """
-    TABLES.create_all(connection)
+    ALL_TABLES.create_all(connection)
     lines = "(SELECT COALESCE(MAX(line), 0) FROM hold WHERE hold.run = run.name)"
     connection.execute(update(RUN).values(line_count=text(lines)))
     _date_expiry(connection)

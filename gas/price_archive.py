@@ -74,11 +74,14 @@ class PriceArchive:
         return [scheduled_of(row) for row in connection.execute(query)]
 
     def table(self, connection: Connection, version: str) -> PriceTable:
-        """Return a table that was scheduled."""
+        """Return a table that was scheduled, or raise `PriceTableNotFound`."""
         found = self._tables.get(version)
         if found is None:
             query = select(PRICE_TABLE.c.content).where(PRICE_TABLE.c.version == version)
-            found = table_from_content(connection.execute(query).scalar_one())
+            content = connection.execute(query).scalar()
+            if content is None:
+                raise PriceTableNotFound(version)
+            found = table_from_content(content)
             if len(self._tables) >= CACHE_MAX:
                 self._tables.clear()
             self._tables[version] = found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from chassis.canonical import canonical_json, sha256_hex
+from chassis.errors import InvalidField, RequestIdReused
 
 from .prices import PriceTable
 
@@ -50,6 +51,50 @@ class Update:
         """Return a digest of all that is asked for."""
         time = self.effective_time.isoformat() if self.effective_time else ""
         return sha256_hex(canonical_json([self.table.version, self.has_rate, time]))
+
+
+class PriceBook:
+    """The prices of the one who writes the ledger: those in force, and what is scheduled."""
+
+    def __init__(self, schedule: Sequence[Scheduled]) -> None:
+        # From the table in force on.
+        self.schedule = list(schedule)
+        self.table = PriceTable({})
+        # What requests of a batch scheduled before, by request id.
+        self.known: dict[str, Scheduled] = {}
+        self.added: list[tuple[Scheduled, PriceTable]] = []
+
+    def begin(self) -> None:
+        """Forget what only the last batch needed."""
+        self.known.clear()
+        self.added.clear()
+
+    def publish(self, asked: Update, now: datetime) -> Scheduled:
+        """Schedule a price table, once per request id."""
+        known = self.known.get(asked.request_id)
+        if known is not None:
+            if known.request_sha256 != asked.sha256:
+                raise RequestIdReused(asked.request_id)
+            return known
+        time = asked.effective_time or now
+        if time < now:
+            raise InvalidField("effective_time", "has passed; leave it out for now")
+        table = asked.table if asked.has_rate else replace(asked.table, rate=self.table.rate)
+        scheduled = Scheduled(
+            number=max(one.number for one in self.schedule) + 1,
+            version=table.version,
+            effective_time=time,
+            create_time=now,
+            price_count=len(table.prices),
+            request_id=asked.request_id,
+            request_sha256=asked.sha256,
+        )
+        self.schedule.append(scheduled)
+        self.known[asked.request_id] = scheduled
+        self.added.append((scheduled, table))
+        if in_force(self.schedule, now) is scheduled:
+            self.table = table
+        return scheduled
 
 
 def in_force(schedule: Sequence[Scheduled], time: datetime) -> Scheduled:

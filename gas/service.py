@@ -22,11 +22,14 @@ from chassis.unimplemented import refusing_the_rest
 
 from . import ledger, texts
 from .book import Refund
+from .budgets import Origin
 from .chain import Caller, require_chain
+from .market.outbox import Outbox
 from .market.service import CALLERS as MARKET_CALLERS
 from .market.service import DESCRIPTOR as MARKET
 from .market.service import MarketplaceService
-from .messages.budgets import budget_from_proto, budget_to_proto
+from .market.store import MarketStore
+from .messages.budgets import budget_from_proto, budget_to_proto, warning_to_proto
 from .messages.charges import (
     callers_from_proto,
     charge_to_proto,
@@ -35,16 +38,26 @@ from .messages.charges import (
     hold_to_proto,
     receipt_to_proto,
 )
+from .messages.events import report_key, report_to_proto, state_from_proto, webhook_name
 from .messages.prices import (
     cost_to_proto,
     listed_to_proto,
     price_table_to_proto,
     update_from_proto,
 )
+from .messages.quotes import plan_from_proto, quote_to_proto
+from .messages.reports import (
+    drift_to_proto,
+    query_from_proto,
+    token_counts_from_proto,
+    usage_sum_to_proto,
+)
 from .messages.usages import time_from_proto, timestamp_to_proto, usages_from_proto
-from .operations import Assign, Close, Limit, Publish, Release, Reserve, Return, Settle
+from .operations import Assign, Close, Lift, Limit, Publish, Release, Reserve, Return, Settle
 from .prices import GAS_MAX
+from .quote import quote
 from .store import LedgerStore
+from .usage_report import UsageQuery
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -81,11 +94,11 @@ CALLERS = {
     "ListReports": _OPERATOR,
 }
 # An agent's manifest must not raise what an operator allows, nor the other way round.
-BUDGET_SETTERS = {ledger.Origin.MANIFEST: "runtime", ledger.Origin.OPERATOR: OPERATOR}
+BUDGET_SETTERS = {Origin.MANIFEST.value: "runtime", Origin.OPERATOR.value: OPERATOR}
 
 
-def hosted(servicer: GasService, market: MarketplaceService) -> Hosted:
-    """Return both contracts with their authorisation table."""
+def hosted(servicer: GasService, outbox: Outbox | None = None) -> Hosted:
+    """Return both contracts with their authorisation table; without an outbox nothing is sent."""
 
     def add_to(server: aio.Server) -> None:
         gas_pb2_grpc.add_GasServiceServicer_to_server(
@@ -93,7 +106,7 @@ def hosted(servicer: GasService, market: MarketplaceService) -> Hosted:
             server,
         )
         market_pb2_grpc.add_MarketplaceServiceServicer_to_server(
-            market,  # type: ignore[arg-type]  # as above
+            servicer.marketplace(outbox),  # type: ignore[arg-type]  # as above
             server,
         )
 
@@ -108,6 +121,16 @@ class GasService:
     def __init__(self, store: LedgerStore) -> None:
         self._store = store
         self._writer = Writer(store)
+        self._market = MarketStore(store)
+
+    @property
+    def writer(self) -> Writer:
+        """Return the one who writes the ledger, for an outbox."""
+        return self._writer
+
+    def marketplace(self, outbox: Outbox | None) -> MarketplaceService:
+        """Return the other contract of the process, on the same ledger."""
+        return MarketplaceService(self._writer, self._market, outbox)
 
     async def QuoteGas(
         self, request: gas_pb2.QuoteGasRequest, context: Context
@@ -118,6 +141,16 @@ class GasService:
         gas = table.quote(item, usages)
         cost = cost_to_proto(gas, table.rate)
         return gas_pb2.QuoteGasResponse(gas=gas, price_version=table.version, cost=cost)
+
+    async def QuoteRun(
+        self, request: prices_pb2.QuoteRunRequest, context: Context
+    ) -> prices_pb2.QuoteRunResponse:
+        account = texts.account("account", request.account)
+        plan = plan_from_proto(request.calls)
+        items = [call.item for call in plan]
+        _, table = await asyncio.to_thread(self._store.prices.at)
+        history = await asyncio.to_thread(self._store.history, account, items)
+        return quote_to_proto(quote(table, plan, history), table)
 
     async def ReserveGas(
         self, request: gas_pb2.ReserveGasRequest, context: Context
@@ -131,16 +164,23 @@ class GasService:
             callers=callers_from_proto(request.callers),
         )
         require_chain(reservation.callers, Caller(reservation.account, reservation.run))
-        hold = await self._writer.apply(Reserve(reservation))
-        return gas_pb2.ReserveGasResponse(hold=hold_to_proto(hold))
+        held = await self._writer.apply(Reserve(reservation))
+        warnings = map(warning_to_proto, held.warnings)
+        return gas_pb2.ReserveGasResponse(hold=hold_to_proto(held.hold), warnings=warnings)
 
     async def SettleGas(
         self, request: gas_pb2.SettleGasRequest, context: Context
     ) -> gas_pb2.SettleGasResponse:
         usages = usages_from_proto(request.usages, size_min=0)
-        settlement = Settle(texts.hold(request.hold), usages, keep_open=request.keep_open)
-        hold = await self._writer.apply(settlement)
-        return gas_pb2.SettleGasResponse(hold=hold_to_proto(hold))
+        settlement = Settle(
+            texts.hold(request.hold),
+            usages,
+            keep_open=request.keep_open,
+            token_counts=token_counts_from_proto(request.token_counts),
+        )
+        held = await self._writer.apply(settlement)
+        warnings = map(warning_to_proto, held.warnings)
+        return gas_pb2.SettleGasResponse(hold=hold_to_proto(held.hold), warnings=warnings)
 
     async def ReleaseGas(
         self, request: gas_pb2.ReleaseGasRequest, context: Context
@@ -169,17 +209,28 @@ class GasService:
         if not request.HasField("budget"):
             raise InvalidField("budget", "is required")
         budget = budget_from_proto(request.budget)
-        _require_setter(budget.origin, current_caller())
+        _require_setter(budget.origin.value, "SetBudget")
         budget = await self._writer.apply(Limit(budget))
         return gas_pb2.SetBudgetResponse(budget=budget_to_proto(budget))
+
+    async def DeleteBudget(
+        self, request: budgets_pb2.DeleteBudgetRequest, context: Context
+    ) -> budgets_pb2.DeleteBudgetResponse:
+        account, origin, id_ = texts.budget(request.name)
+        _require_setter(origin, "DeleteBudget")
+        await self._writer.apply(Lift((account, origin, id_)))
+        return budgets_pb2.DeleteBudgetResponse()
 
     async def GetBudget(
         self, request: gas_pb2.GetBudgetRequest, context: Context
     ) -> gas_pb2.GetBudgetResponse:
-        account = texts.account("account", request.account)
-        budgets = await asyncio.to_thread(self._store.budgets, account)
+        account = texts.payer("account", request.account)
+        standing = await asyncio.to_thread(self._store.standing, account)
         return gas_pb2.GetBudgetResponse(
-            budgets=map(budget_to_proto, budgets), gas_available=ledger.gas_available(budgets)
+            budgets=map(budget_to_proto, standing.budgets),
+            gas_available=standing.gas_available,
+            warnings=map(warning_to_proto, standing.warnings),
+            tenant=standing.tenant,
         )
 
     async def SetTenant(
@@ -194,6 +245,9 @@ class GasService:
     ) -> gas_pb2.ListUsageResponse:
         account = texts.account("account", request.account) if request.account else ""
         limit = fields.page_limit(request.page_size)
+        if request.HasField("query"):
+            query = query_from_proto(request.query, account=account)
+            return await self._sum_usage(query, request.page_token, limit)
         start = fields.page_start(request.page_token, parts=2)
         after = (start[0], start[1]) if start else None
         # One more than the page tells whether there is another.
@@ -204,6 +258,30 @@ class GasService:
         token = fields.page_token(page[-1].account, page[-1].item) if len(rows) > limit else ""
         return gas_pb2.ListUsageResponse(
             rows=map(consumption_to_proto, page), next_page_token=token
+        )
+
+    async def _sum_usage(
+        self, query: UsageQuery, page_token: str, limit: int
+    ) -> gas_pb2.ListUsageResponse:
+        start = fields.page_start(page_token, parts=4)
+        after = (start[0], start[1], start[2], start[3]) if start else None
+        rows = await asyncio.to_thread(self._store.usage, query, after, limit + 1)
+        page = rows[:limit]
+        token = fields.page_token(*page[-1].place) if len(rows) > limit else ""
+        return gas_pb2.ListUsageResponse(rows=map(usage_sum_to_proto, page), next_page_token=token)
+
+    async def ListTokenDrift(
+        self, request: budgets_pb2.ListTokenDriftRequest, context: Context
+    ) -> budgets_pb2.ListTokenDriftResponse:
+        item = texts.item(request.item) if request.item else ""
+        limit = fields.page_limit(request.page_size)
+        start = texts.sequence(request.page_token)
+        drifts = await asyncio.to_thread(self._store.drifts, item)
+        page = drifts[start : start + limit]
+        end = start + len(page)
+        token = fields.page_token(str(end)) if end < len(drifts) else ""
+        return budgets_pb2.ListTokenDriftResponse(
+            drifts=map(drift_to_proto, page), next_page_token=token
         )
 
     async def GetPriceTable(
@@ -279,7 +357,27 @@ class GasService:
                     charge=charge_to_proto(entry),
                 )
 
+    async def ListReports(
+        self, request: gas_pb2.ListReportsRequest, context: Context
+    ) -> gas_pb2.ListReportsResponse:
+        webhook = request.webhook and webhook_name("webhook", request.webhook)
+        limit = fields.page_limit(request.page_size)
+        found = await asyncio.to_thread(
+            self._market.deliveries,
+            webhook=webhook,
+            state=state_from_proto(request.state),
+            after=report_key(request.page_token),
+            limit=limit + 1,
+        )
+        page = found[:limit]
+        last = page[-1][0] if len(found) > limit else None
+        return gas_pb2.ListReportsResponse(
+            reports=(report_to_proto(self._store.ledger_id, *delivery) for delivery in page),
+            next_page_token=fields.page_token(str(last.offset), last.webhook) if last else "",
+        )
 
-def _require_setter(origin: ledger.Origin, caller: str) -> None:
+
+def _require_setter(origin: str, method: str) -> None:
+    caller = current_caller()
     if BUDGET_SETTERS[origin] != caller:
-        raise MethodDenied(caller, f"SetBudget with origin {origin.value}")
+        raise MethodDenied(caller, f"{method} with origin {origin}")

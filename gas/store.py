@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TypeAlias
 
@@ -16,30 +17,34 @@ from chassis.database import reading
 from chassis.errors import ServiceError
 
 from .book import Book
-from .book_rows import notice_count, read_accounts, read_ahead, read_book, write_changes
+from .book_rows import notice_count, read_ahead, read_book, write_changes
+from .budget_rows import read_standing
+from .budgets import Standing
 from .bulk import bulk_of
 from .entries import Entry
-from .errors import AccountNotFound, LedgerFenced, LedgerUnavailable
-from .ledger import Budget, Charge, Consumption, Receipt
+from .errors import LedgerFenced, LedgerUnavailable, PriceTableNotFound
+from .ledger import Charge, Consumption, Receipt
 from .notices import Event, merge
-from .operations import Operation
+from .operations import Operation, TableOperation
 from .price_archive import PriceArchive, keep_file
 from .price_schedule import in_force
-from .prices import PriceTable
+from .prices import PriceTable, Rate
+from .sum_rows import CONSUMPTION, consumption_of, read_drifts, read_slices
+from .sums import TokenDrift
 from .tables import (
     CALL,
-    CONSUMPTION,
     ENTRY,
     FENCE,
     HOLD,
     NOTICE,
     RUN,
     call_of,
-    consumption_of,
     entry_of,
     notice_of,
     usages_from_json,
 )
+from .usage_report import Place, UsageQuery, UsageSum, sum_usage
+from .windows import QUARTER_SECONDS, quarter
 
 Outcome: TypeAlias = object | ServiceError
 
@@ -79,21 +84,25 @@ class LedgerStore:
                     book = read_book(connection, self.prices, self._dice)
                 now = self._clock.now()
                 strangers = read_ahead(connection, book, operations, now)
-                current = in_force(book.schedule, now).version
-                book.prices = self.prices.table(connection, current)
+                current = in_force(book.prices.schedule, now).version
+                book.prices.table = self.prices.table(connection, current)
                 for hold in book.expired(now):
                     book.expire(hold, now)
-                outcomes = [_decide(operation, book, now) for operation in operations]
+                outcomes = [_decide(asked, connection, book, now) for asked in operations]
                 write_changes(connection, book, self._bulk)
         except (OperationalError, InterfaceError) as error:
             raise LedgerUnavailable from error
         for name in strangers:
-            if not book.accounts[name].limits:
+            if not book.accounts[name]:
                 del book.accounts[name]
                 book.tenants.pop(name, None)
         # Only now: a book that may not be what is on disk is read again.
         self._book = book
         return outcomes
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Open a transaction that reads, for who has tables beside those of the ledger."""
+        return reading(self._engine)
 
     def receipt(self, run: str) -> Receipt:
         """Return the bill of a run as it stands; that of an unknown run is empty."""
@@ -112,13 +121,10 @@ class LedgerStore:
             charges[call.line] = Charge(call.item, (), call.gas, "")
         return Receipt(run, account or "", tuple(charges[line] for line in sorted(charges)))
 
-    def budgets(self, account: str) -> list[Budget]:
-        """Return the budgets of an account by origin, or raise `AccountNotFound`."""
+    def standing(self, account: str) -> Standing:
+        """Return the budgets of an account, or raise `AccountNotFound`."""
         with reading(self._engine) as connection:
-            found = read_accounts(connection, [account])[account]
-        if not found.limits:
-            raise AccountNotFound(account)
-        return found.budgets(self._clock.now())
+            return read_standing(connection, account, self._clock.now())
 
     def consumptions(
         self, *, account: str, after: tuple[str, str] | None, limit: int
@@ -132,6 +138,31 @@ class LedgerStore:
             query = query.where(tuple_(CONSUMPTION.c.account, CONSUMPTION.c.item) > after)
         with reading(self._engine) as connection:
             return [consumption_of(row) for row in connection.execute(query)]
+
+    def history(self, account: str, items: Sequence[str]) -> dict[str, Consumption]:
+        """Return what an account consumed of some items so far, by item."""
+        query = select(CONSUMPTION).where(
+            CONSUMPTION.c.account == account, CONSUMPTION.c.item.in_(items)
+        )
+        with reading(self._engine) as connection:
+            found = [consumption_of(row) for row in connection.execute(query)]
+        return {consumption.item: consumption for consumption in found}
+
+    def usage(self, query: UsageQuery, after: Place | None, limit: int) -> list[UsageSum]:
+        """Return sums after a place, in order."""
+        end = query.end or quarter(self._clock.now()) + QUARTER_SECONDS
+        accounts = [query.account] if query.account else None
+        with reading(self._engine) as connection:
+            found = read_slices(
+                connection, start=query.start, end=end, accounts=accounts, tenant=query.tenant
+            )
+            sums = sum_usage(query, found, lambda version: self._rate(connection, version))
+        return [one for one in sums if after is None or one.place > after][:limit]
+
+    def drifts(self, item: str) -> list[TokenDrift]:
+        """Return how counters compare with providers, by item, meter and counter."""
+        with reading(self._engine) as connection:
+            return [drift for drift in read_drifts(connection) if item in {"", drift.item}]
 
     def entries(self, *, account: str = "", after: int, limit: int) -> list[Entry]:
         """Return entries after a sequence, in order; an empty account means all."""
@@ -165,6 +196,13 @@ class LedgerStore:
         with reading(self._engine) as connection:
             return connection.execute(select(func.max(ENTRY.c.sequence))).scalar() or 0
 
+    def _rate(self, connection: Connection, version: str) -> Rate | None:
+        try:
+            return self.prices.table(connection, version).rate
+        except PriceTableNotFound:
+            # Held before price tables were kept.
+            return None
+
     def _require_epoch(self, connection: Connection) -> None:
         # The lock makes another process wait here until this batch is on disk.
         epoch = connection.execute(select(FENCE.c.epoch).with_for_update()).scalar_one()
@@ -172,8 +210,13 @@ class LedgerStore:
             raise LedgerFenced
 
 
-def _decide(operation: Operation[object], book: Book, now: datetime) -> Outcome:
+def _decide(
+    operation: Operation[object], connection: Connection, book: Book, now: datetime
+) -> Outcome:
     try:
+        if isinstance(operation, TableOperation):
+            outcome: Outcome = operation.decide_in(connection, book, now)
+            return outcome
         return operation.decide(book, now)
     except ServiceError as error:
         return error

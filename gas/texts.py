@@ -24,9 +24,9 @@ def account(field: str, value: str) -> str:
     return fields.require_match(field, value, fields.ACCOUNT_NAME, example="agents/market-brief")
 
 
-def tenant(value: str) -> str:
+def tenant(value: str, *, field: str = "tenant") -> str:
     """Return the name of a tenant."""
-    return fields.require_match("tenant", value, _TENANT, example="tenants/default")
+    return fields.require_match(field, value, _TENANT, example="tenants/default")
 
 
 def payer(field: str, value: str) -> str:

@@ -45,30 +45,31 @@ class Writer:
         def read(after: int) -> list[Entry]:
             return self._store.entries(after=after, limit=PAGE)
 
-        async for entry in self._follow(read, lambda entry: entry.sequence, after):
-            yield entry
+        async for page in self._follow(read, lambda entry: entry.sequence, after):
+            for entry in page:
+                yield entry
 
-    async def _follow(
-        self, read: Callable[[int], list[Part]], place: Callable[[Part], int], after: int
-    ) -> AsyncGenerator[Part, None]:
-        while True:
-            # Taken before reading, so that what is written meanwhile wakes us.
-            written = self._written
-            parts = await asyncio.to_thread(read, after)
-            for part in parts:
-                yield part
-                after = place(part)
-            if not parts:
-                await written.wait()
-
-    async def follow_events(self, after: int) -> AsyncGenerator[Event, None]:
-        """Yield events after an offset, without a gap, and then as they are written."""
+    async def follow_events(self, after: int) -> AsyncGenerator[list[Event], None]:
+        """Yield pages of events after an offset, without a gap, and then as they are written."""
 
         def read(after: int) -> list[Event]:
             return self._store.events(after_offset=after, limit=PAGE)
 
-        async for event in self._follow(read, lambda event: event.offset, after):
-            yield event
+        async for page in self._follow(read, lambda event: event.offset, after):
+            yield page
+
+    async def _follow(
+        self, read: Callable[[int], list[Part]], place: Callable[[Part], int], after: int
+    ) -> AsyncGenerator[list[Part], None]:
+        while True:
+            # Taken before reading, so that what is written meanwhile wakes us.
+            written = self._written
+            page = await asyncio.to_thread(read, after)
+            if page:
+                yield page
+                after = place(page[-1])
+            else:
+                await written.wait()
 
     async def _write(self) -> None:
         while self._queue:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from ..budgets import BudgetWarning
 from ..entries import Entry
-from ..notices import RUN_CLOSED, Event
+from ..notices import BUDGET_WARNING, RUN_CLOSED, Event
 from .fees import Bill
 
-ENTRY, BILL, BUDGET_WARNING = "entry", "bill", "budget-warning"
+ENTRY, BILL = "entry", "bill"
 KINDS = (ENTRY, RUN_CLOSED, BILL, BUDGET_WARNING)
 
 
@@ -52,18 +53,7 @@ class ClosedRun:
     receipt_sha256: str
 
 
-@dataclass(frozen=True)
-class Warned:
-    """So many percent of a budget were reached."""
-
-    budget: str
-    percent: int
-    gas_spent: int
-    gas_limit: int
-    soft: bool
-
-
-Detail: TypeAlias = Entry | ClosedRun | Bill | Warned
+Detail: TypeAlias = Entry | ClosedRun | Bill | BudgetWarning
 
 
 @dataclass(frozen=True)

@@ -94,26 +94,30 @@ class MakeBill(TableOperation[Bill]):
 
 @dataclass(frozen=True)
 class AddWebhook(TableOperation[Webhook]):
-    """Send events from now on; its name stands for the request that made it."""
+    """Send events from now on; its name stands for the request that made it.
 
-    request_id: str
+    An empty `subject` stands for all accounts. The request id is no property of the operation,
+    because no hold has it.
+    """
+
+    asked_as: str
     name: str
     url: str
     event_types: tuple[str, ...]
-    account: str
+    subject: str
 
     def decide_in(self, connection: Connection, book: Book, now: datetime) -> Webhook:
         rows = WebhookRows(connection)
         known = rows.find(self.name)
         if known is not None:
-            asked = (self.url, self.event_types, self.account)
+            asked = (self.url, self.event_types, self.subject)
             if asked != (known.url, known.event_types, known.account):
-                raise RequestIdReused(self.request_id)
+                raise RequestIdReused(self.asked_as)
             return known
         if len(rows.page(after="", limit=WEBHOOKS_MAX)) == WEBHOOKS_MAX:
             raise WebhooksExhausted(WEBHOOKS_MAX)
         offset = book.tip.sequence + book.notice_count
-        webhook = Webhook(self.name, self.url, self.event_types, self.account, now, offset)
+        webhook = Webhook(self.name, self.url, self.event_types, self.subject, now, offset)
         rows.put(webhook)
         return webhook
 

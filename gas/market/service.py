@@ -18,6 +18,7 @@ from ..errors import WebhookKeyMissing
 from ..messages.events import (
     event_to_proto,
     webhook_from_proto,
+    webhook_key,
     webhook_name,
     webhook_to_proto,
 )
@@ -157,8 +158,7 @@ class MarketplaceService:
         self, request: market_pb2.ListWebhooksRequest, context: Context
     ) -> market_pb2.ListWebhooksResponse:
         limit = fields.page_limit(request.page_size)
-        start = fields.page_start(request.page_token)
-        after = start[0] if start else ""
+        after = webhook_key(request.page_token)
         # One more than the page tells whether there is another.
         found = await asyncio.to_thread(self._store.webhooks, after=after, limit=limit + 1)
         page = found[:limit]

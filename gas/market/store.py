@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from chassis.canonical import sha256_hex
 
+from ..budgets import BudgetWarning
 from ..entries import Entry
 from ..notices import RUN_CLOSED, Event
 from ..store import LedgerStore
-from .events import BILL, ClosedRun, Detail, Fact, Warned, event_id, happening_of
+from .events import BILL, ClosedRun, Detail, Fact, event_id, happening_of
 from .fees import Dao, FeeSchedule, Payout, RunPrice, price_run
 from .rows import FeeRows
 from .webhook_rows import WebhookRows
@@ -120,7 +121,7 @@ class MarketStore:
                 bill = FeeRows(connection).bill(str(content["run"]))
             assert bill is not None, "a bill is written with its notice"
             return bill
-        return Warned(**content)
+        return BudgetWarning(account=event.what.account, **content)
 
     def _entry(self, delivery: Delivery) -> Entry | None:
         kind, _, number = delivery.source.partition("/")

@@ -7,7 +7,7 @@ import re
 
 from google.protobuf.json_format import MessageToDict
 
-from actionvm.gas.v1 import budgets_pb2, delivery_pb2, gas_pb2, market_pb2
+from actionvm.gas.v1 import delivery_pb2, gas_pb2, market_pb2
 from chassis import fields
 from chassis.errors import InvalidField
 
@@ -22,6 +22,7 @@ from ..market.webhooks import (
     Progress,
     require_url,
 )
+from .budgets import warning_to_proto
 from .charges import charge_to_proto, entry_to_proto
 from .fees import bill_to_proto
 from .usages import timestamp_to_proto
@@ -31,6 +32,7 @@ SOURCE = "actionvm/gas"
 # As many as the largest offset has, so that offsets sort like texts, as CloudEvents asks for.
 SEQUENCE_DIGITS = 19
 _WEBHOOK = re.compile(f"webhooks/{fields.UUID}")
+_OFFSET = re.compile(r"[0-9]{1,18}")
 _STATES = {
     DeliveryState.PENDING: delivery_pb2.Delivery.STATE_PENDING,
     DeliveryState.DELIVERED: delivery_pb2.Delivery.STATE_DELIVERED,
@@ -60,15 +62,7 @@ def event_to_proto(fact: Fact) -> market_pb2.Event:
             )
         )
     else:
-        event.budget_warning.CopyFrom(
-            budgets_pb2.BudgetWarning(
-                budget=detail.budget,
-                percent=detail.percent,
-                gas_spent=detail.gas_spent,
-                gas_limit=detail.gas_limit,
-                soft=detail.soft,
-            )
-        )
+        event.budget_warning.CopyFrom(warning_to_proto(detail))
     return event
 
 
@@ -134,6 +128,22 @@ def state_from_proto(state: int) -> DeliveryState | None:
         if value == state:
             return known
     raise InvalidField("state", "is no state of a delivery")
+
+
+def report_key(page_token: str) -> tuple[int, str] | None:
+    """Return offset and webhook that a page of reports starts after."""
+    start = fields.page_start(page_token, parts=2)
+    if start is None:
+        return None
+    if not _OFFSET.fullmatch(start[0]):
+        raise InvalidField("page_token", "was not made by this service")
+    return int(start[0]), webhook_name("page_token", start[1])
+
+
+def webhook_key(page_token: str) -> str:
+    """Return the webhook that a page of webhooks starts after."""
+    start = fields.page_start(page_token)
+    return webhook_name("page_token", start[0]) if start else ""
 
 
 def report_to_proto(ledger_id: str, delivery: Delivery, entry: Entry | None) -> gas_pb2.Report:

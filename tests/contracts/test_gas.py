@@ -14,7 +14,6 @@ from actionvm.action.v1.action_pb2 import Usage
 from actionvm.gas.v1 import budgets_pb2, gas_pb2_grpc, prices_pb2
 from actionvm.gas.v1 import gas_pb2 as pb
 from chassis.server import Hosted
-from gas.market.service import MarketplaceService
 from gas.service import GasService, hosted
 from tests.contracts.contract import Call, make
 from tests.gas.ledgers import (
@@ -70,6 +69,12 @@ def limit(origin: pb.Budget.Origin.ValueType) -> pb.SetBudgetRequest:
     )
 
 
+def plan(item: str) -> prices_pb2.QuoteRunRequest:
+    usage = prices_pb2.UsageRange(meter=Usage.METER_INPUT_TOKENS, most=5)
+    call = prices_pb2.PlannedCall(item=item, count_most=2, usages=[usage])
+    return prices_pb2.QuoteRunRequest(account=ACCOUNT, calls=[call])
+
+
 def price_update(request_id: str, *, effective_time: Timestamp) -> pb.UpdatePriceTableRequest:
     price = pb.Price(item="model *", meter=Usage.METER_IMAGES, gas_per_thousand=1)
     return pb.UpdatePriceTableRequest(
@@ -116,6 +121,7 @@ CALLS: list[Call] = [
     Call("GetBudget", pb.GetBudgetRequest(account=ACCOUNT)),
     Call("GetBudget", pb.GetBudgetRequest(account="agents/x"), reason="ACCOUNT_NOT_FOUND"),
     Call("ListUsage", pb.ListUsageRequest()),
+    Call("ListUsage", pb.ListUsageRequest(query=budgets_pb2.UsageQuery())),
     Call("ListUsage", pb.ListUsageRequest(page_size=-1), reason="INVALID_FIELD"),
     Call("GetPriceTable", pb.GetPriceTableRequest()),
     Call("GetPriceTable", pb.GetPriceTableRequest(version=64 * "0"), reason="INVALID_FIELD"),
@@ -137,16 +143,21 @@ CALLS: list[Call] = [
     Call("ListEntries", pb.ListEntriesRequest(page_token="?"), reason="INVALID_FIELD"),
     # A stream that works does not end; it is in tests/gas/test_service.py.
     Call("WatchCharges", pb.WatchChargesRequest(after_sequence=99), reason="INVALID_FIELD"),
-    Call("QuoteRun", prices_pb2.QuoteRunRequest(), reason="NOT_IMPLEMENTED"),
-    Call("DeleteBudget", budgets_pb2.DeleteBudgetRequest(), reason="NOT_IMPLEMENTED"),
+    Call("QuoteRun", plan(MODEL)),
+    Call("QuoteRun", plan("model x/y"), reason="PRICE_NOT_FOUND"),
+    Call("QuoteRun", prices_pb2.QuoteRunRequest(account=ACCOUNT), reason="INVALID_FIELD"),
+    Call("DeleteBudget", budgets_pb2.DeleteBudgetRequest(name=f"{ACCOUNT}/budgets/operator.none")),
+    Call("DeleteBudget", budgets_pb2.DeleteBudgetRequest(), reason="INVALID_FIELD"),
     Call("SetTenant", budgets_pb2.SetTenantRequest(account=ACCOUNT, tenant="tenants/new")),
     Call("SetTenant", budgets_pb2.SetTenantRequest(account=ACCOUNT), reason="INVALID_FIELD"),
-    Call("ListTokenDrift", budgets_pb2.ListTokenDriftRequest(), reason="NOT_IMPLEMENTED"),
+    Call("ListTokenDrift", budgets_pb2.ListTokenDriftRequest()),
+    Call("ListTokenDrift", budgets_pb2.ListTokenDriftRequest(item="?"), reason="INVALID_FIELD"),
     Call("ListPriceTables", prices_pb2.ListPriceTablesRequest()),
     Call(
         "ListPriceTables", prices_pb2.ListPriceTablesRequest(page_size=-1), reason="INVALID_FIELD"
     ),
-    Call("ListReports", pb.ListReportsRequest(), reason="NOT_IMPLEMENTED"),
+    Call("ListReports", pb.ListReportsRequest()),
+    Call("ListReports", pb.ListReportsRequest(page_size=-1), reason="INVALID_FIELD"),
 ]
 
 
@@ -154,7 +165,7 @@ CALLS: list[Call] = [
 def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(prepare().store), MarketplaceService())
+        yield hosted(GasService(prepare().store))
 
     return build
 

@@ -10,7 +10,6 @@ import pytest
 from actionvm.gas.v1 import market_pb2 as pb
 from actionvm.gas.v1 import market_pb2_grpc
 from chassis.server import Hosted
-from gas.market.service import MarketplaceService
 from gas.service import GasService, hosted
 from tests.contracts.contract import Call, make
 from tests.gas.ledgers import open_ledger
@@ -39,7 +38,7 @@ CALLS: list[Call] = [
 def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(open_ledger().store), MarketplaceService())
+        yield hosted(GasService(open_ledger().store))
 
     return build
 

@@ -10,7 +10,6 @@ import pytest
 
 from actionvm.gas.v1 import gas_pb2 as pb
 from chassis.server import Hosted
-from gas.market.service import MarketplaceService
 from gas.service import GasService, hosted
 from tests.gas.calls import SEEDS, Stub, limit
 from tests.gas.ledgers import open_ledger
@@ -26,7 +25,7 @@ def hosted_service(
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
         store = await asyncio.to_thread(open_ledger, path)
-        yield hosted(GasService(store.store), MarketplaceService())
+        yield hosted(GasService(store.store))
 
     return build
 

@@ -15,13 +15,15 @@ from sqlalchemy import Engine
 from chassis.database import open_memory_database
 from chassis.errors import ServiceError
 from gas.book import Refund, hold_name
+from gas.budgets import Budget, Origin
 from gas.chain import Caller
 from gas.database import open_ledger_database
-from gas.ledger import Budget, Consumption, Hold, Origin, Period, Receipt, Reservation
+from gas.ledger import Consumption, Hold, Receipt, Reservation
 from gas.operations import Close, Limit, Operation, Release, Reserve, Return, Settle
 from gas.prices import Meter, PriceTable, Usage
 from gas.store import LedgerStore
 from gas.tables import TABLES
+from gas.windows import Period
 
 MODEL = "model local/babbler"
 ACTION = "action board.post"
@@ -69,11 +71,11 @@ class Ledger:
 
     def reserve(self, reservation: Reservation) -> Hold:
         """Hold gas."""
-        return self.apply(Reserve(reservation))
+        return self.apply(Reserve(reservation)).hold
 
     def settle(self, name: str, usages: Sequence[Usage], *, keep_open: bool = False) -> Hold:
         """Charge a hold."""
-        return self.apply(Settle(name, tuple(usages), keep_open=keep_open))
+        return self.apply(Settle(name, tuple(usages), keep_open=keep_open)).hold
 
     def release(self, name: str) -> Hold:
         """Give a hold back."""
@@ -98,7 +100,7 @@ class Ledger:
 
     def budgets(self, account: str) -> list[Budget]:
         """Return the limits of an account."""
-        return self.store.budgets(account)
+        return list(self.store.standing(account).budgets)
 
     def consumptions(
         self, *, account: str, after: tuple[str, str] | None, limit: int

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from actionvm.gas.v1 import gas_pb2_grpc
 from chassis.fields import page_token
 from chassis.server import Hosted
-from gas.market.service import MarketplaceService
 from gas.service import CALLERS, DESCRIPTOR, GasService, hosted
 from tests.contracts.contract import error_info
 from tests.gas.ledgers import ACCOUNT, MODEL, hold_names, open_ledger
@@ -71,7 +70,7 @@ def hosted_service(
 
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(open_ledger(path).store), MarketplaceService())
+        yield hosted(GasService(open_ledger(path).store))
 
     return build
 

@@ -23,7 +23,6 @@ from assembler.service import AssemblerService
 from assembler.service import hosted as hosted_assembler
 from chassis.database import open_memory_database
 from chassis.server import Hosted
-from gas.market.service import MarketplaceService
 from gas.price_file import read_prices
 from gas.service import GasService
 from gas.service import hosted as hosted_gas
@@ -78,7 +77,7 @@ class System:
         prices = read_prices(PRICES)
         engine = _database(process, gas.tables.TABLES)
         store = gas.store.LedgerStore(engine, prices, clock=self.world, dice=process.random)
-        yield hosted_gas(GasService(store), MarketplaceService())
+        yield hosted_gas(GasService(store))
 
     @asynccontextmanager
     async def keymanager(self, process: Process) -> AsyncIterator[Hosted]:

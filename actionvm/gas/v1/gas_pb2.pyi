@@ -467,7 +467,7 @@ class SettleGasRequest(_message.Message):
 
     @_builtins.property
     def token_counts(self) -> _containers.RepeatedCompositeFieldContainer[_budgets_pb2.TokenCount]:
-        """Who counted what, for `ListTokenDrift`; it changes no charge. At most 16."""
+        """Who counted what, for `ListTokenDrift`; taken from the last settlement. At most 16."""
 
     def __init__(
         self,
@@ -787,9 +787,7 @@ class ListUsageRequest(_message.Message):
     """`next_page_token` of the page before; empty for the first."""
     @_builtins.property
     def query(self) -> _budgets_pb2.UsageQuery:
-        """Which usage counts, and how it is summed; absent for everything by account and item. Answers
-        `UNIMPLEMENTED` so far.
-        """
+        """Which usage counts, and how it is summed; absent for everything by account and item."""
 
     def __init__(
         self,
@@ -836,16 +834,16 @@ class UsageRow(_message.Message):
     tenant: _builtins.str
     """`tenants/{name}` at the time; empty if not summed by tenant. Output only."""
     day: _builtins.str
-    """Day in the time zone of the query, such as `2026-11-22`; empty if not summed by day. Output
-    only.
-    """
+    """Day in the time zone of the query, `2026-11-22`; empty if not summed by day. Output only."""
     @_builtins.property
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
         """Sums per meter; they stop at 2^63 - 1. Output only."""
 
     @_builtins.property
     def cost(self) -> _prices_pb2.Money:
-        """What the gas is in money, at the rates at which it was charged. Output only."""
+        """What the gas is in money, at the rates of its charges; absent without a query, or if they
+        differ in currency. Output only.
+        """
 
     def __init__(
         self,

@@ -294,8 +294,7 @@ class GasServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTokenDrift(self, request, context):
-        """Compares what counted tokens: the provider, a local tokenizer, an upper bound. Answers
-        `UNIMPLEMENTED` so far.
+        """Compares what counted tokens: the provider, a local tokenizer, an upper bound.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -356,7 +355,7 @@ class GasServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListReports(self, request, context):
-        """Lists which events were delivered to webhooks. Answers `UNIMPLEMENTED` so far.
+        """Lists which events were delivered to webhooks, and which are to be.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

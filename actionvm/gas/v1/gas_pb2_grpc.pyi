@@ -116,9 +116,7 @@ class GasServiceStub:
     ListUsage: _grpc.UnaryUnaryMultiCallable[_gas_pb2.ListUsageRequest, _gas_pb2.ListUsageResponse]
     """Sums what accounts consumed."""
     ListTokenDrift: _grpc.UnaryUnaryMultiCallable[_budgets_pb2.ListTokenDriftRequest, _budgets_pb2.ListTokenDriftResponse]
-    """Compares what counted tokens: the provider, a local tokenizer, an upper bound. Answers
-    `UNIMPLEMENTED` so far.
-    """
+    """Compares what counted tokens: the provider, a local tokenizer, an upper bound."""
     GetPriceTable: _grpc.UnaryUnaryMultiCallable[_gas_pb2.GetPriceTableRequest, _gas_pb2.GetPriceTableResponse]
     """Reads a price table: the one in force, or that of a version or of a time.
 
@@ -148,7 +146,7 @@ class GasServiceStub:
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_sequence` is beyond the last entry.
     """
     ListReports: _grpc.UnaryUnaryMultiCallable[_gas_pb2.ListReportsRequest, _gas_pb2.ListReportsResponse]
-    """Lists which events were delivered to webhooks. Answers `UNIMPLEMENTED` so far."""
+    """Lists which events were delivered to webhooks, and which are to be."""
 
 @_typing.type_check_only
 class GasServiceAsyncStub(GasServiceStub):
@@ -236,9 +234,7 @@ class GasServiceAsyncStub(GasServiceStub):
     ListUsage: _aio.UnaryUnaryMultiCallable[_gas_pb2.ListUsageRequest, _gas_pb2.ListUsageResponse]  # type: ignore[assignment]
     """Sums what accounts consumed."""
     ListTokenDrift: _aio.UnaryUnaryMultiCallable[_budgets_pb2.ListTokenDriftRequest, _budgets_pb2.ListTokenDriftResponse]  # type: ignore[assignment]
-    """Compares what counted tokens: the provider, a local tokenizer, an upper bound. Answers
-    `UNIMPLEMENTED` so far.
-    """
+    """Compares what counted tokens: the provider, a local tokenizer, an upper bound."""
     GetPriceTable: _aio.UnaryUnaryMultiCallable[_gas_pb2.GetPriceTableRequest, _gas_pb2.GetPriceTableResponse]  # type: ignore[assignment]
     """Reads a price table: the one in force, or that of a version or of a time.
 
@@ -268,7 +264,7 @@ class GasServiceAsyncStub(GasServiceStub):
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_sequence` is beyond the last entry.
     """
     ListReports: _aio.UnaryUnaryMultiCallable[_gas_pb2.ListReportsRequest, _gas_pb2.ListReportsResponse]  # type: ignore[assignment]
-    """Lists which events were delivered to webhooks. Answers `UNIMPLEMENTED` so far."""
+    """Lists which events were delivered to webhooks, and which are to be."""
 
 class GasServiceServicer(metaclass=_abc_1.ABCMeta):
     """Counts and prices what agents consume, and stops it before it exceeds a budget.
@@ -431,9 +427,7 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _budgets_pb2.ListTokenDriftRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_budgets_pb2.ListTokenDriftResponse, _abc.Awaitable[_budgets_pb2.ListTokenDriftResponse]]:
-        """Compares what counted tokens: the provider, a local tokenizer, an upper bound. Answers
-        `UNIMPLEMENTED` so far.
-        """
+        """Compares what counted tokens: the provider, a local tokenizer, an upper bound."""
 
     @_abc_1.abstractmethod
     def GetPriceTable(
@@ -505,6 +499,6 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.ListReportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.ListReportsResponse, _abc.Awaitable[_gas_pb2.ListReportsResponse]]:
-        """Lists which events were delivered to webhooks. Answers `UNIMPLEMENTED` so far."""
+        """Lists which events were delivered to webhooks, and which are to be."""
 
 def add_GasServiceServicer_to_server(servicer: GasServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -362,7 +362,7 @@ class GetDaoResponse(_message.Message):
 
     @_builtins.property
     def payouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Payout]:
-        """Sums over all bills, by holder. Output only."""
+        """Sums over all bills, by holder, in micros; they stop at 2^63 - 1. Output only."""
 
     def __init__(
         self,
@@ -399,7 +399,7 @@ class RunPrice(_message.Message):
     DAO_VERSION_FIELD_NUMBER: _builtins.int
     RATE_FIELD_NUMBER: _builtins.int
     gas: _builtins.int
-    """Gas that it spent. Output only."""
+    """Gas that it spent, less refunds. Output only."""
     actionvm_micros: _builtins.int
     """Gas in money, and ActionVM's service cost. Output only."""
     service_cost_micros: _builtins.int
@@ -422,11 +422,13 @@ class RunPrice(_message.Message):
     """Version of the holdings. Output only."""
     @_builtins.property
     def payouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Payout]:
-        """Who gets how much of it, by holder; the sum is `creator_micros`. Output only."""
+        """Who gets how much of it, by holder, without those who get nothing; the sum is
+        `creator_micros`. Output only.
+        """
 
     @_builtins.property
     def schedule(self) -> Global___FeeSchedule:
-        """Version of the fee schedule, and its account, which is empty for the default. Output only."""
+        """The fees of then; their account is empty if they were the default. Output only."""
 
     @_builtins.property
     def rate(self) -> _prices_pb2.Rate:
@@ -653,7 +655,7 @@ Global___SubscribeUsageResponse: _TypeAlias = SubscribeUsageResponse  # noqa: Y0
 @_typing.final
 class Event(_message.Message):
     """Something that happened to an account. As a CloudEvent, `source` is `actionvm/gas`, `subject` the
-    account, `type` as below, `sequence` the offset, and `data` the JSON of the payload.
+    account, `type` as below, `sequence` the offset in 19 digits, and `data` the JSON of the payload.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -762,8 +764,8 @@ class Webhook(_message.Message):
     name: _builtins.str
     """`webhooks/{id}`. Output only."""
     url: _builtins.str
-    """Where to. Required. `https`, or `http` to this machine. At most 2,048 characters, without user
-    and password.
+    """Where to. Required. `https`, or `http` to this machine. At most 2,048 visible ASCII characters,
+    without user, password and fragment.
     """
     account: _builtins.str
     """`agents/{name}`; empty for all."""

@@ -123,7 +123,7 @@ class MarketplaceServiceServicer:
     """
 
     def SetFeeSchedule(self, request, context):
-        """Sets what an agent costs besides its gas. Answers `UNIMPLEMENTED` so far.
+        """Sets what an agent costs besides its gas.
 
         - `NOT_FOUND` (reason `DAO_NOT_FOUND`): set the DAO first.
         """
@@ -132,23 +132,21 @@ class MarketplaceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetFeeSchedule(self, request, context):
-        """Reads what an agent costs besides its gas; the default if nothing was set for it. Answers
-        `UNIMPLEMENTED` so far.
+        """Reads what an agent costs besides its gas; the default if nothing was set for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetDao(self, request, context):
-        """Sets who holds how much of a DAO; bills that were made stay as they are. Answers
-        `UNIMPLEMENTED` so far.
+        """Sets who holds how much of a DAO; bills that were made stay as they are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDao(self, request, context):
-        """Reads who holds how much, and what was paid out so far. Answers `UNIMPLEMENTED` so far.
+        """Reads who holds how much, and what was paid out so far.
 
         - `NOT_FOUND` (reason `DAO_NOT_FOUND`): no such DAO.
         """
@@ -157,8 +155,7 @@ class MarketplaceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PriceRun(self, request, context):
-        """Prices an amount of gas for the user of an agent; nothing is kept. Answers `UNIMPLEMENTED` so
-        far.
+        """Prices an amount of gas for the user of an agent; nothing is kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,8 +163,8 @@ class MarketplaceServiceServicer:
 
     def BillRun(self, request, context):
         """Bills a closed run at the fees of now, once: its first bill stands, also if the token differs.
-        Only a run that a user started is billed; it has what it spent through others. Answers
-        `UNIMPLEMENTED` so far.
+        Only a run that a user started is billed; it has what it spent through others, less what was
+        refunded before.
 
         - `NOT_FOUND` (reason `RUN_NOT_FOUND`): the run has spent nothing, or was never closed.
         - `FAILED_PRECONDITION` (reason `RUN_OPEN`): close it first.
@@ -179,8 +176,7 @@ class MarketplaceServiceServicer:
 
     def SubscribeUsage(self, request, context):
         """Streams events from an offset on, and goes on as they happen. It has every event once, in
-        order, also for those who read slowly; it ends when the caller cancels. Answers
-        `UNIMPLEMENTED` so far.
+        order, also for those who read slowly; it ends when the caller cancels.
 
         - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_offset` is beyond the last event.
         """
@@ -192,32 +188,35 @@ class MarketplaceServiceServicer:
         """Sends events to a URL from now on: CloudEvents 1.0 in structured JSON, one `POST` each, in
         order for each account, at least once; a receiver drops what has an `id` that it knows.
         `webhook-id`, `webhook-timestamp` and `webhook-signature` are those of Standard Webhooks 1.0.
-        A failed one is tried again after 1 s, 2 s, 4 s … up to an hour. Answers `UNIMPLEMENTED` so
-        far.
+        A failed one is tried again after 1 s, 2 s, 4 s … and up to a tenth more, or when its
+        `Retry-After` says, within an hour. It succeeded if the receiver answers with 200 to 299 within
+        15 s; redirects are not followed. Until it succeeded or is dead, later events of its account
+        wait, and no others.
 
         - `FAILED_PRECONDITION` (reason `WEBHOOK_KEY_MISSING`): start the service with
         `GAS_WEBHOOK_KEY_FILE`.
+        - `RESOURCE_EXHAUSTED` (reason `WEBHOOKS_EXHAUSTED`): there are 100; delete one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListWebhooks(self, request, context):
-        """Lists webhooks. Answers `UNIMPLEMENTED` so far.
+        """Lists webhooks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteWebhook(self, request, context):
-        """Stops sending. Deleting twice is not an error. Answers `UNIMPLEMENTED` so far.
+        """Stops sending. Deleting twice is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplayWebhook(self, request, context):
-        """Sends events again from an offset on, also those that are dead. Answers `UNIMPLEMENTED` so far.
+        """Sends events again from an offset on, also those that are dead.
 
         - `NOT_FOUND` (reason `WEBHOOK_NOT_FOUND`): no such webhook.
         - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_offset` is beyond the last event.

@@ -48,31 +48,25 @@ class MarketplaceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MarketplaceServiceAsyncStub: ...
     SetFeeSchedule: _grpc.UnaryUnaryMultiCallable[_market_pb2.SetFeeScheduleRequest, _market_pb2.SetFeeScheduleResponse]
-    """Sets what an agent costs besides its gas. Answers `UNIMPLEMENTED` so far.
+    """Sets what an agent costs besides its gas.
 
     - `NOT_FOUND` (reason `DAO_NOT_FOUND`): set the DAO first.
     """
     GetFeeSchedule: _grpc.UnaryUnaryMultiCallable[_market_pb2.GetFeeScheduleRequest, _market_pb2.GetFeeScheduleResponse]
-    """Reads what an agent costs besides its gas; the default if nothing was set for it. Answers
-    `UNIMPLEMENTED` so far.
-    """
+    """Reads what an agent costs besides its gas; the default if nothing was set for it."""
     SetDao: _grpc.UnaryUnaryMultiCallable[_market_pb2.SetDaoRequest, _market_pb2.SetDaoResponse]
-    """Sets who holds how much of a DAO; bills that were made stay as they are. Answers
-    `UNIMPLEMENTED` so far.
-    """
+    """Sets who holds how much of a DAO; bills that were made stay as they are."""
     GetDao: _grpc.UnaryUnaryMultiCallable[_market_pb2.GetDaoRequest, _market_pb2.GetDaoResponse]
-    """Reads who holds how much, and what was paid out so far. Answers `UNIMPLEMENTED` so far.
+    """Reads who holds how much, and what was paid out so far.
 
     - `NOT_FOUND` (reason `DAO_NOT_FOUND`): no such DAO.
     """
     PriceRun: _grpc.UnaryUnaryMultiCallable[_market_pb2.PriceRunRequest, _market_pb2.PriceRunResponse]
-    """Prices an amount of gas for the user of an agent; nothing is kept. Answers `UNIMPLEMENTED` so
-    far.
-    """
+    """Prices an amount of gas for the user of an agent; nothing is kept."""
     BillRun: _grpc.UnaryUnaryMultiCallable[_market_pb2.BillRunRequest, _market_pb2.BillRunResponse]
     """Bills a closed run at the fees of now, once: its first bill stands, also if the token differs.
-    Only a run that a user started is billed; it has what it spent through others. Answers
-    `UNIMPLEMENTED` so far.
+    Only a run that a user started is billed; it has what it spent through others, less what was
+    refunded before.
 
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): the run has spent nothing, or was never closed.
     - `FAILED_PRECONDITION` (reason `RUN_OPEN`): close it first.
@@ -80,8 +74,7 @@ class MarketplaceServiceStub:
     """
     SubscribeUsage: _grpc.UnaryStreamMultiCallable[_market_pb2.SubscribeUsageRequest, _market_pb2.SubscribeUsageResponse]
     """Streams events from an offset on, and goes on as they happen. It has every event once, in
-    order, also for those who read slowly; it ends when the caller cancels. Answers
-    `UNIMPLEMENTED` so far.
+    order, also for those who read slowly; it ends when the caller cancels.
 
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_offset` is beyond the last event.
     """
@@ -89,18 +82,21 @@ class MarketplaceServiceStub:
     """Sends events to a URL from now on: CloudEvents 1.0 in structured JSON, one `POST` each, in
     order for each account, at least once; a receiver drops what has an `id` that it knows.
     `webhook-id`, `webhook-timestamp` and `webhook-signature` are those of Standard Webhooks 1.0.
-    A failed one is tried again after 1 s, 2 s, 4 s … up to an hour. Answers `UNIMPLEMENTED` so
-    far.
+    A failed one is tried again after 1 s, 2 s, 4 s … and up to a tenth more, or when its
+    `Retry-After` says, within an hour. It succeeded if the receiver answers with 200 to 299 within
+    15 s; redirects are not followed. Until it succeeded or is dead, later events of its account
+    wait, and no others.
 
     - `FAILED_PRECONDITION` (reason `WEBHOOK_KEY_MISSING`): start the service with
       `GAS_WEBHOOK_KEY_FILE`.
+    - `RESOURCE_EXHAUSTED` (reason `WEBHOOKS_EXHAUSTED`): there are 100; delete one.
     """
     ListWebhooks: _grpc.UnaryUnaryMultiCallable[_market_pb2.ListWebhooksRequest, _market_pb2.ListWebhooksResponse]
-    """Lists webhooks. Answers `UNIMPLEMENTED` so far."""
+    """Lists webhooks."""
     DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_market_pb2.DeleteWebhookRequest, _market_pb2.DeleteWebhookResponse]
-    """Stops sending. Deleting twice is not an error. Answers `UNIMPLEMENTED` so far."""
+    """Stops sending. Deleting twice is not an error."""
     ReplayWebhook: _grpc.UnaryUnaryMultiCallable[_market_pb2.ReplayWebhookRequest, _market_pb2.ReplayWebhookResponse]
-    """Sends events again from an offset on, also those that are dead. Answers `UNIMPLEMENTED` so far.
+    """Sends events again from an offset on, also those that are dead.
 
     - `NOT_FOUND` (reason `WEBHOOK_NOT_FOUND`): no such webhook.
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_offset` is beyond the last event.
@@ -126,31 +122,25 @@ class MarketplaceServiceAsyncStub(MarketplaceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetFeeSchedule: _aio.UnaryUnaryMultiCallable[_market_pb2.SetFeeScheduleRequest, _market_pb2.SetFeeScheduleResponse]  # type: ignore[assignment]
-    """Sets what an agent costs besides its gas. Answers `UNIMPLEMENTED` so far.
+    """Sets what an agent costs besides its gas.
 
     - `NOT_FOUND` (reason `DAO_NOT_FOUND`): set the DAO first.
     """
     GetFeeSchedule: _aio.UnaryUnaryMultiCallable[_market_pb2.GetFeeScheduleRequest, _market_pb2.GetFeeScheduleResponse]  # type: ignore[assignment]
-    """Reads what an agent costs besides its gas; the default if nothing was set for it. Answers
-    `UNIMPLEMENTED` so far.
-    """
+    """Reads what an agent costs besides its gas; the default if nothing was set for it."""
     SetDao: _aio.UnaryUnaryMultiCallable[_market_pb2.SetDaoRequest, _market_pb2.SetDaoResponse]  # type: ignore[assignment]
-    """Sets who holds how much of a DAO; bills that were made stay as they are. Answers
-    `UNIMPLEMENTED` so far.
-    """
+    """Sets who holds how much of a DAO; bills that were made stay as they are."""
     GetDao: _aio.UnaryUnaryMultiCallable[_market_pb2.GetDaoRequest, _market_pb2.GetDaoResponse]  # type: ignore[assignment]
-    """Reads who holds how much, and what was paid out so far. Answers `UNIMPLEMENTED` so far.
+    """Reads who holds how much, and what was paid out so far.
 
     - `NOT_FOUND` (reason `DAO_NOT_FOUND`): no such DAO.
     """
     PriceRun: _aio.UnaryUnaryMultiCallable[_market_pb2.PriceRunRequest, _market_pb2.PriceRunResponse]  # type: ignore[assignment]
-    """Prices an amount of gas for the user of an agent; nothing is kept. Answers `UNIMPLEMENTED` so
-    far.
-    """
+    """Prices an amount of gas for the user of an agent; nothing is kept."""
     BillRun: _aio.UnaryUnaryMultiCallable[_market_pb2.BillRunRequest, _market_pb2.BillRunResponse]  # type: ignore[assignment]
     """Bills a closed run at the fees of now, once: its first bill stands, also if the token differs.
-    Only a run that a user started is billed; it has what it spent through others. Answers
-    `UNIMPLEMENTED` so far.
+    Only a run that a user started is billed; it has what it spent through others, less what was
+    refunded before.
 
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): the run has spent nothing, or was never closed.
     - `FAILED_PRECONDITION` (reason `RUN_OPEN`): close it first.
@@ -158,8 +148,7 @@ class MarketplaceServiceAsyncStub(MarketplaceServiceStub):
     """
     SubscribeUsage: _aio.UnaryStreamMultiCallable[_market_pb2.SubscribeUsageRequest, _market_pb2.SubscribeUsageResponse]  # type: ignore[assignment]
     """Streams events from an offset on, and goes on as they happen. It has every event once, in
-    order, also for those who read slowly; it ends when the caller cancels. Answers
-    `UNIMPLEMENTED` so far.
+    order, also for those who read slowly; it ends when the caller cancels.
 
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_offset` is beyond the last event.
     """
@@ -167,18 +156,21 @@ class MarketplaceServiceAsyncStub(MarketplaceServiceStub):
     """Sends events to a URL from now on: CloudEvents 1.0 in structured JSON, one `POST` each, in
     order for each account, at least once; a receiver drops what has an `id` that it knows.
     `webhook-id`, `webhook-timestamp` and `webhook-signature` are those of Standard Webhooks 1.0.
-    A failed one is tried again after 1 s, 2 s, 4 s … up to an hour. Answers `UNIMPLEMENTED` so
-    far.
+    A failed one is tried again after 1 s, 2 s, 4 s … and up to a tenth more, or when its
+    `Retry-After` says, within an hour. It succeeded if the receiver answers with 200 to 299 within
+    15 s; redirects are not followed. Until it succeeded or is dead, later events of its account
+    wait, and no others.
 
     - `FAILED_PRECONDITION` (reason `WEBHOOK_KEY_MISSING`): start the service with
       `GAS_WEBHOOK_KEY_FILE`.
+    - `RESOURCE_EXHAUSTED` (reason `WEBHOOKS_EXHAUSTED`): there are 100; delete one.
     """
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_market_pb2.ListWebhooksRequest, _market_pb2.ListWebhooksResponse]  # type: ignore[assignment]
-    """Lists webhooks. Answers `UNIMPLEMENTED` so far."""
+    """Lists webhooks."""
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_market_pb2.DeleteWebhookRequest, _market_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
-    """Stops sending. Deleting twice is not an error. Answers `UNIMPLEMENTED` so far."""
+    """Stops sending. Deleting twice is not an error."""
     ReplayWebhook: _aio.UnaryUnaryMultiCallable[_market_pb2.ReplayWebhookRequest, _market_pb2.ReplayWebhookResponse]  # type: ignore[assignment]
-    """Sends events again from an offset on, also those that are dead. Answers `UNIMPLEMENTED` so far.
+    """Sends events again from an offset on, also those that are dead.
 
     - `NOT_FOUND` (reason `WEBHOOK_NOT_FOUND`): no such webhook.
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_offset` is beyond the last event.
@@ -207,7 +199,7 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_pb2.SetFeeScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_pb2.SetFeeScheduleResponse, _abc.Awaitable[_market_pb2.SetFeeScheduleResponse]]:
-        """Sets what an agent costs besides its gas. Answers `UNIMPLEMENTED` so far.
+        """Sets what an agent costs besides its gas.
 
         - `NOT_FOUND` (reason `DAO_NOT_FOUND`): set the DAO first.
         """
@@ -218,9 +210,7 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_pb2.GetFeeScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_pb2.GetFeeScheduleResponse, _abc.Awaitable[_market_pb2.GetFeeScheduleResponse]]:
-        """Reads what an agent costs besides its gas; the default if nothing was set for it. Answers
-        `UNIMPLEMENTED` so far.
-        """
+        """Reads what an agent costs besides its gas; the default if nothing was set for it."""
 
     @_abc_1.abstractmethod
     def SetDao(
@@ -228,9 +218,7 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_pb2.SetDaoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_pb2.SetDaoResponse, _abc.Awaitable[_market_pb2.SetDaoResponse]]:
-        """Sets who holds how much of a DAO; bills that were made stay as they are. Answers
-        `UNIMPLEMENTED` so far.
-        """
+        """Sets who holds how much of a DAO; bills that were made stay as they are."""
 
     @_abc_1.abstractmethod
     def GetDao(
@@ -238,7 +226,7 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_pb2.GetDaoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_pb2.GetDaoResponse, _abc.Awaitable[_market_pb2.GetDaoResponse]]:
-        """Reads who holds how much, and what was paid out so far. Answers `UNIMPLEMENTED` so far.
+        """Reads who holds how much, and what was paid out so far.
 
         - `NOT_FOUND` (reason `DAO_NOT_FOUND`): no such DAO.
         """
@@ -249,9 +237,7 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_pb2.PriceRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_pb2.PriceRunResponse, _abc.Awaitable[_market_pb2.PriceRunResponse]]:
-        """Prices an amount of gas for the user of an agent; nothing is kept. Answers `UNIMPLEMENTED` so
-        far.
-        """
+        """Prices an amount of gas for the user of an agent; nothing is kept."""
 
     @_abc_1.abstractmethod
     def BillRun(
@@ -260,8 +246,8 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_market_pb2.BillRunResponse, _abc.Awaitable[_market_pb2.BillRunResponse]]:
         """Bills a closed run at the fees of now, once: its first bill stands, also if the token differs.
-        Only a run that a user started is billed; it has what it spent through others. Answers
-        `UNIMPLEMENTED` so far.
+        Only a run that a user started is billed; it has what it spent through others, less what was
+        refunded before.
 
         - `NOT_FOUND` (reason `RUN_NOT_FOUND`): the run has spent nothing, or was never closed.
         - `FAILED_PRECONDITION` (reason `RUN_OPEN`): close it first.
@@ -275,8 +261,7 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_pb2.SubscribeUsageResponse], _abc.AsyncIterator[_market_pb2.SubscribeUsageResponse]]:
         """Streams events from an offset on, and goes on as they happen. It has every event once, in
-        order, also for those who read slowly; it ends when the caller cancels. Answers
-        `UNIMPLEMENTED` so far.
+        order, also for those who read slowly; it ends when the caller cancels.
 
         - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_offset` is beyond the last event.
         """
@@ -290,11 +275,14 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sends events to a URL from now on: CloudEvents 1.0 in structured JSON, one `POST` each, in
         order for each account, at least once; a receiver drops what has an `id` that it knows.
         `webhook-id`, `webhook-timestamp` and `webhook-signature` are those of Standard Webhooks 1.0.
-        A failed one is tried again after 1 s, 2 s, 4 s … up to an hour. Answers `UNIMPLEMENTED` so
-        far.
+        A failed one is tried again after 1 s, 2 s, 4 s … and up to a tenth more, or when its
+        `Retry-After` says, within an hour. It succeeded if the receiver answers with 200 to 299 within
+        15 s; redirects are not followed. Until it succeeded or is dead, later events of its account
+        wait, and no others.
 
         - `FAILED_PRECONDITION` (reason `WEBHOOK_KEY_MISSING`): start the service with
           `GAS_WEBHOOK_KEY_FILE`.
+        - `RESOURCE_EXHAUSTED` (reason `WEBHOOKS_EXHAUSTED`): there are 100; delete one.
         """
 
     @_abc_1.abstractmethod
@@ -303,7 +291,7 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_pb2.ListWebhooksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_pb2.ListWebhooksResponse, _abc.Awaitable[_market_pb2.ListWebhooksResponse]]:
-        """Lists webhooks. Answers `UNIMPLEMENTED` so far."""
+        """Lists webhooks."""
 
     @_abc_1.abstractmethod
     def DeleteWebhook(
@@ -311,7 +299,7 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_pb2.DeleteWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_pb2.DeleteWebhookResponse, _abc.Awaitable[_market_pb2.DeleteWebhookResponse]]:
-        """Stops sending. Deleting twice is not an error. Answers `UNIMPLEMENTED` so far."""
+        """Stops sending. Deleting twice is not an error."""
 
     @_abc_1.abstractmethod
     def ReplayWebhook(
@@ -319,7 +307,7 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_pb2.ReplayWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_pb2.ReplayWebhookResponse, _abc.Awaitable[_market_pb2.ReplayWebhookResponse]]:
-        """Sends events again from an offset on, also those that are dead. Answers `UNIMPLEMENTED` so far.
+        """Sends events again from an offset on, also those that are dead.
 
         - `NOT_FOUND` (reason `WEBHOOK_NOT_FOUND`): no such webhook.
         - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_offset` is beyond the last event.
