@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ Result = TypeVar("Result")
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON: one document, or one per line as it happens.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Fill in a parameter of a template."),
@@ -120,3 +122,12 @@ def ask(context: typer.Context, work: Callable[[Client], Awaitable[Result]]) -> 
             return await work(client)
 
     return asyncio.run(connected())
+
+
+def confirm(question: str, *, refusal: str) -> None:
+    """Go on only if a person at the terminal says yes."""
+    if sys.stdin.isatty() and typer.confirm(question):
+        return
+    raise CommandError(
+        refusal, reason="NOT_CONFIRMED", field="--yes", fix="answer with y, or pass --yes"
+    )

@@ -83,7 +83,7 @@ def read_order(
 ) -> Order:
     """Read everything that a run needs from files and options."""
     return Order(
-        program=_read_program(program),
+        program=read_program(program),
         parameters=parse_settings(settings),
         input_json=parse_input(input_text),
         dry_run=dry_run,
@@ -258,7 +258,7 @@ class _Look:
         return typer.Exit(ExitCode.INTERRUPTED)
 
 
-def _read_program(program: str) -> Source | action_pb2.Bundle | str:
+def read_program(program: str) -> Source | action_pb2.Bundle | str:
     """Return what a word names: the digest of a bundle, a bundle file, or a manifest."""
     digest = program.removeprefix("bundles/")
     if SHA256.fullmatch(digest):

@@ -14,7 +14,7 @@ import typer
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 
 from ..client import Client, all_pages
-from ..command import AsJson, Command, ask, group
+from ..command import AsJson, Command, Yes, ask, confirm, group
 from ..errors import CommandError
 from ..manifest import read_limited
 from ..output import console, print_json, table, to_json
@@ -48,7 +48,6 @@ ValueFile = Annotated[
 Generate = Annotated[
     bool, typer.Option("--generate", help="Make a random signing key that nobody ever sees.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @app.command("put", cls=Command)
@@ -139,7 +138,7 @@ def shred(context: typer.Context, name: Name, *, yes: Yes = False, as_json: AsJs
     """
     full_name = secret_name(name)
     if not yes:
-        _confirm(full_name)
+        confirm(f"Destroy {full_name} for good?", refusal=f"{full_name} was not destroyed")
     request = pb.ShredSecretRequest(name=full_name)
 
     async def destroy(client: Client) -> None:
@@ -207,14 +206,3 @@ def _decode_seed(value: bytes) -> bytes:
         return bytes.fromhex(text.decode()) if len(text) == SEED_HEX_LENGTH else value
     except ValueError:
         return value
-
-
-def _confirm(name: str) -> None:
-    if sys.stdin.isatty() and typer.confirm(f"Destroy {name} for good?"):
-        return
-    raise CommandError(
-        f"{name} was not destroyed",
-        reason="NOT_CONFIRMED",
-        field="--yes",
-        fix="answer with y, or pass --yes",
-    )
