@@ -139,6 +139,7 @@ class Tally:
         # The steps in which percentages were told.
         self.warned = dict(warned or {})
         self._window = budget.window
+        self._first_ever = self._window.first_step(since)
         self._now: datetime | None = None
         self._first = 0
         self._sum: int | None = None
@@ -160,10 +161,11 @@ class Tally:
     def add(self, held_at: datetime, gas: int) -> int | None:
         """Add gas of a hold that was made at a time; return the step that changed, if one did.
 
-        Gas that is given back to a step that is forgotten is forgotten too.
+        Nothing is given back to a step that is forgotten, or from before the budget was set: with a
+        clock that was set back, a hold that never counted would make room for another.
         """
         step = self._window.step(self._placed(held_at))
-        if gas < 0 and step not in self.gas_by_step:
+        if gas < 0 and (step < self._first_ever or step not in self.gas_by_step):
             return None
         before = self.gas_by_step.get(step, 0)
         # With a clock that was set back, what is given back may have counted in another step.
