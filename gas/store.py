@@ -44,7 +44,6 @@ from .tables import (
     usages_from_json,
 )
 from .usage_report import Place, UsageQuery, UsageSum, sum_usage
-from .windows import QUARTER_SECONDS, quarter
 
 Outcome: TypeAlias = object | ServiceError
 
@@ -150,11 +149,14 @@ class LedgerStore:
 
     def usage(self, query: UsageQuery, after: Place | None, limit: int) -> list[UsageSum]:
         """Return sums after a place, in order."""
-        end = query.end or quarter(self._clock.now()) + QUARTER_SECONDS
         accounts = [query.account] if query.account else None
         with reading(self._engine) as connection:
             found = read_slices(
-                connection, start=query.start, end=end, accounts=accounts, tenant=query.tenant
+                connection,
+                start=query.start,
+                end=query.end,
+                accounts=accounts,
+                tenant=query.tenant,
             )
             sums = sum_usage(query, found, lambda version: self._rate(connection, version))
         return [one for one in sums if after is None or one.place > after][:limit]

@@ -26,6 +26,9 @@ class Dimension(Enum):
     TENANT = "DIMENSION_TENANT"
 
 
+# Later than the last quarter of the year 9999.
+EVER_AFTER = 2**38
+
 # Account, item, tenant and day; empty where it is not summed by.
 Place: TypeAlias = tuple[str, str, str, str]
 
@@ -35,7 +38,7 @@ class UsageQuery:
     """Which usage counts: from a quarter of an hour on and before another one, as Unix time."""
 
     start: int = 0
-    end: int | None = None
+    end: int = EVER_AFTER
     time_zone: str = ""
     dimensions: frozenset[Dimension] = frozenset()
     account: str = ""

@@ -11,7 +11,7 @@ from chassis.errors import InvalidField
 
 from .. import texts
 from ..sums import Counter, TokenCount, TokenDrift
-from ..usage_report import Dimension, UsageQuery, UsageSum
+from ..usage_report import EVER_AFTER, Dimension, UsageQuery, UsageSum
 from ..windows import QUARTER_SECONDS, is_time_zone, quarter
 from .usages import AMOUNT_MAX, METERS, USAGES_MAX, time_from_proto, usages_to_proto
 
@@ -24,7 +24,7 @@ _COUNTERS = {budgets_pb2.TokenCount.Counter.Value(counter.value): counter for co
 
 def query_from_proto(query: budgets_pb2.UsageQuery, *, account: str) -> UsageQuery:
     """Return which usage counts, or refuse it."""
-    start, end = 0, None
+    start, end = 0, EVER_AFTER
     if query.HasField("start_time"):
         start = quarter(time_from_proto("query.start_time", query.start_time))
     if query.HasField("end_time"):

@@ -54,7 +54,8 @@ def messages(kind: type[Message], *, depth: int = 3) -> st.SearchStrategy[Messag
         if field.message_type:
             one = messages(GetMessageClass(field.message_type), depth=depth - 1)
         else:
-            one = PRIMITIVES.get(field.cpp_type, TEXTS)
+            is_bytes = field.type == FieldDescriptor.TYPE_BYTES
+            one = PRIMITIVES.get(field.cpp_type, st.binary(max_size=300) if is_bytes else TEXTS)
         return st.lists(one, max_size=18) if field.is_repeated else one
 
     fields = kind.DESCRIPTOR.fields if depth else ()
