@@ -65,17 +65,17 @@ def details_of(error: ServiceError) -> Sequence[Message]:
     return [action_pb2.Problems(problems=[PROBLEM])] if isinstance(error, InvalidManifest) else []
 
 
-def make_receipt() -> action_pb2.Receipt:
+def make_receipt(run: str = RUN, item: str = "model local/babbler") -> action_pb2.Receipt:
     """Return a receipt that is signed with the fake's key."""
     charge: dict[str, Json] = {
         "line": 1,
-        "item": "model local/babbler",
+        "item": item,
         "usages": [{"meter": "METER_INPUT_TOKENS", "amount": 12}],
         "gas": 7,
         "price_version": "v1",
     }
     fields: dict[str, Json] = {
-        "run": RUN,
+        "run": run,
         "account": "agents/fake",
         "charges": [charge],
         "total_gas": 7,
@@ -85,13 +85,9 @@ def make_receipt() -> action_pb2.Receipt:
     message = b"actionvm/receipt/v1\n" + digest.encode()
     usage = action_pb2.Usage(meter=action_pb2.Usage.METER_INPUT_TOKENS, amount=12)
     return action_pb2.Receipt(
-        run=RUN,
+        run=run,
         account="agents/fake",
-        charges=[
-            action_pb2.Charge(
-                line=1, item="model local/babbler", usages=[usage], gas=7, price_version="v1"
-            )
-        ],
+        charges=[action_pb2.Charge(line=1, item=item, usages=[usage], gas=7, price_version="v1")],
         total_gas=7,
         digest=action_pb2.Digest(sha256=digest, size_bytes=len(content)),
         signature=action_pb2.Signature(
@@ -207,6 +203,7 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
 
     def __init__(self) -> None:
         self.events = make_events()
+        self.receipts = {RUN: make_receipt()}
         self.breaks: list[int] = []
         self.hangs = False
         self.watches: list[int] = []
@@ -259,8 +256,9 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
     async def GetReceipt(
         self, request: runtime_pb2.GetReceiptRequest, context: Context
     ) -> runtime_pb2.GetReceiptResponse:
-        _require_run(request.run)
-        return runtime_pb2.GetReceiptResponse(receipt=make_receipt())
+        if request.run not in self.receipts:
+            raise RunNotFound(request.run)
+        return runtime_pb2.GetReceiptResponse(receipt=self.receipts[request.run])
 
 
 class FakeKeymanager(keymanager_pb2_grpc.KeymanagerServiceServicer):

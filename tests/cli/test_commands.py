@@ -42,7 +42,7 @@ READERS = {
 }
 COMMANDS = [
     *("up", "down", "status", "doctor", "validate", "assemble", "run", "runs", "show", "watch"),
-    *("cancel", "demo", "secrets put", "secrets list", "secrets rotate", "secrets shred"),
+    *("cancel", "verify", "demo", "secrets put", "secrets list", "secrets rotate", "secrets shred"),
     *("knowledge add", "knowledge search", "knowledge list"),
     *("gas usage", "gas quote", "gas tenant", "gas entries", "gas refund", "gas drift", "gas bill"),
     *("gas watch", "gas reports", "gas budget list", "gas budget set", "gas budget delete"),
