@@ -11,8 +11,9 @@ import pytest
 
 from chassis.errors import ServiceError
 from gas.book import Refund
+from gas.chain import Caller
 from gas.entries import Tip, first_break
-from gas.ledger import Hold
+from gas.ledger import Hold, Reservation
 from gas.operations import Close, Held, Operation, Release, Reserve, Return, Settle
 from gas.windows import Period
 from tests.gas.ledgers import (
@@ -41,13 +42,13 @@ class Spending:
 
     def learn(self, hold: Hold) -> None:
         """Take in what a hold is now."""
-        account = hold.reservation.account
         before = self.holds.get(hold.name)
         self.holds[hold.name] = hold
         self.unfinished[hold.name] = hold
         if hold.is_final:
             del self.unfinished[hold.name]
-        self.spent[account] += hold.gas_spent - (before.gas_spent if before else 0)
+        for payer in hold.payers:
+            self.spent[payer.account] += hold.gas_spent - (before.gas_spent if before else 0)
         assert 0 <= hold.refunded_gas <= hold.charged_gas <= hold.gas
 
 
@@ -68,7 +69,7 @@ def _interleave(seed: int, *, steps: int) -> None:
     store = open_ledger(clock=clock, dice=random.Random(seed))
     for account, limit in LIMITS.items():
         store.set_budget(budget(limit, account=account, period=Period.TOTAL))
-    step, tip, moved = 0, Tip(), Counter[str]()
+    step, tip, moved, balance = 0, Tip(), Counter[str](), Counter[str]()
     while step < steps:
         batch = [_operation(dice, model, step + n) for n in range(dice.randint(1, BATCH_MAX))]
         step += len(batch)
@@ -85,7 +86,10 @@ def _interleave(seed: int, *, steps: int) -> None:
         tip = entries[-1].tip if entries else tip
         for entry in entries:
             moved[entry.account] += entry.gas_charged
+            balance[entry.debit_account] -= entry.gas
+            balance[entry.credit_account] += entry.gas
         _compare(store, model, moved)
+    _compare_balances(model, balance)
 
 
 def _look_again(store: Ledger, model: Spending) -> None:
@@ -101,13 +105,23 @@ def _compare(store: Ledger, model: Spending, moved: Counter[str]) -> None:
         assert found.gas_spent == model.spent[account]
 
 
+def _compare_balances(model: Spending, balance: Counter[str]) -> None:
+    """Check that the outermost agents have paid, and all others end as they were."""
+    expected = Counter[str]()
+    for hold in model.holds.values():
+        paid = hold.charged_gas - hold.refunded_gas
+        expected[hold.payers[0].account] -= paid
+        expected["providers/local"] += paid
+    assert +balance == +expected
+    assert -balance == -expected
+    assert any(hold.reservation.callers and hold.charged_gas for hold in model.holds.values())
+
+
 def _operation(dice: random.Random, model: Spending, step: int) -> Operation[object]:
     known = list(model.holds)[-RECENT:]
-    run = run_name(step // 50)
     if not known or dice.random() < 0.4:
-        account = ACCOUNTS[step // 50 % len(ACCOUNTS)]
         number = step - dice.choice([0, 0, 0, 1])
-        return Reserve(reservation(f"r{number}", dice.randint(0, 30), account=account, run=run))
+        return Reserve(_reservation(step // 50, f"r{number}", dice.randint(0, 30)))
     name = dice.choice(known)
     match dice.randrange(8):
         case 0 | 1:
@@ -118,5 +132,15 @@ def _operation(dice: random.Random, model: Spending, step: int) -> Operation[obj
             return Release(name)
         case 6:
             return Return(Refund(f"f{step}", name, dice.randint(1, 20), "a test"))
-    hold = model.holds[name]
-    return Close(hold.reservation.run, hold.reservation.account)
+    payer = dice.choice(model.holds[name].payers)
+    return Close(payer.run, payer.account)
+
+
+def _reservation(run: int, request_id: str, gas: int) -> Reservation:
+    """Return a request of a run, of which a third has one caller, and a third has two."""
+    account, *others = ACCOUNTS[run % 3 :] + ACCOUNTS[: run % 3]
+    callers = [
+        Caller(caller, run_name(10**6 + 10 * run + place))
+        for place, caller in enumerate(others[: run // 3 % 3])
+    ]
+    return reservation(request_id, gas, account=account, run=run_name(run), callers=callers)
