@@ -239,7 +239,7 @@ def test_what_fits_into_every_budget_is_held_and_nothing_else(seed: int) -> None
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_clock_that_is_set_back_at_any_time_opens_no_calendar(seed: int) -> None:
-    calendars = [period for period in Period if period is not Period.SLIDING]
+    calendars: list[Period] = [period for period in Period if period is not Period.SLIDING]
     back = [timedelta(hours=-1), timedelta(hours=-3), timedelta(minutes=-16)]
     play = Play(100 + seed, periods=calendars, steps=[*STEPS, *back])
     play.run(90)
@@ -247,6 +247,6 @@ def test_a_clock_that_is_set_back_at_any_time_opens_no_calendar(seed: int) -> No
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(1_000, 1_100))
+@pytest.mark.parametrize("seed", range(1_000, 1_040))
 def test_what_fits_into_every_budget_is_held_for_long(seed: int) -> None:
-    Play(seed).run(400)
+    Play(seed).run(200)
