@@ -15,7 +15,6 @@ from .output import clean
 # Where nobody looks at a terminal, lines are as wide as a terminal was once.
 PLAIN_WIDTH = 80
 COLOR = "cyan"
-LABEL_SHARE = 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def print_chart(console: Console, columns: Sequence[Column]) -> None:
     width = console.width if console.is_terminal else PLAIN_WIDTH
     longest = max((column.amount for column in columns), default=0)
     grid = Table.grid(padding=(0, 1), expand=True)
-    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // LABEL_SHARE))
+    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=width // 2)
     grid.add_column(ratio=1)
     grid.add_column(justify="right", no_wrap=True)
     for column in columns:

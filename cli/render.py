@@ -129,7 +129,7 @@ def render_receipt(receipt: action_pb2.Receipt, flaw: str, depth: int = 0) -> Re
     title = f"receipt of {agent} for the run above" if depth else "receipt"
     run = [Text(clean(receipt.run))] if depth else []
     whole = Group(Text(clean(title), "bold"), *run, bill, verdict)
-    return Padding(whole, (1 if depth else 0, 0, 0, INDENT * depth))
+    return Padding(whole, (1 if depth else 0, 0, 0, INDENT * depth), expand=False)
 
 
 def describe_usages(usages: Iterable[action_pb2.Usage]) -> str:

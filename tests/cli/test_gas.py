@@ -241,7 +241,7 @@ def test_an_agent_that_is_asked_is_quoted_once_for_each_call(
 def test_a_quote_shows_what_it_assumes(system: FakeSystem, invoke: Invoke) -> None:
     output = invoke("gas", "quote", "fake").stdout
 
-    assert "measured in 5 charges" in output
+    assert "the mean of 5" in output
     assert "0.002001 USD" in output
 
 

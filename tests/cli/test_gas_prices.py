@@ -279,3 +279,19 @@ def test_prices_are_found_by_a_part_of_their_item(system: FakeSystem, invoke: In
     found = json.loads(invoke("gas", "prices", "show", "LOCAL", "--json").stdout)
 
     assert [one["item"] for one in found["prices"]] == ["model local/*"]
+
+
+def test_a_large_table_is_shown_by_the_beginning_of_its_items(
+    system: FakeSystem, invoke: Invoke
+) -> None:
+    many = [price(f"model openai/{number}", 1) for number in range(200)]
+    system.gas.table.prices.extend([*many, price("action board.post", 1)])
+
+    lines = invoke("gas", "prices", "show").stdout.splitlines()
+
+    assert [line.split() for line in lines[1:5]] == [
+        ["action", "*", "1"],
+        ["action", "board.", "1"],
+        ["model", "local/", "1"],
+        ["model", "openai/", "200"],
+    ]

@@ -29,6 +29,7 @@ from .options import AnyAgent, account_name, agent_of, meter_text, resource_name
 
 FILE_BYTES_MAX = 1024**3
 PAGE_SIZE = 1_000
+WIDTH_WITH_HOLDS = 120
 KEPT = re.compile(r"([1-9][0-9]{0,15}):([0-9a-f]{64})")
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Show the last so many.")]
@@ -216,29 +217,30 @@ def _tell_chain(chain: Chain, *, as_json: bool) -> None:
 
 
 def _print_entries(found: list[pb.Entry], limit: int) -> None:
-    rows = [
-        (
-            str(entry.sequence),
-            time_text(entry.create_time).removesuffix(" UTC"),
-            pb.Entry.Kind.Name(entry.kind).removeprefix("KIND_").lower(),
-            agent_of(_payer(entry)),
-            entry.item,
-            str(entry.gas if entry.kind == pb.Entry.KIND_CHARGE else -entry.gas),
-            entry.hold.removeprefix("holds/"),
-        )
-        for entry in deque(found, maxlen=limit)
-    ]
-    if not rows:
+    if not found:
         console().print(Text(spelled("the ledger is empty; see: actionvm runs")))
         return
-    numbers = ("entry", "gas")
     columns = ("entry", "time (UTC)", "kind", "agent", "item", "gas", "hold")
-    console().print(table(*columns, rows=rows, right=numbers))
+    is_wide = console().width >= WIDTH_WITH_HOLDS
+    shown = columns if is_wide else columns[:-1]
+    rows = [_row(entry)[: len(shown)] for entry in deque(found, maxlen=limit)]
+    console().print(table(*shown, rows=rows, right=("entry", "gas")))
     if len(rows) < len(found):
         console().print(f"the last {limit} of {len(found)}; --limit shows more")
+    if not is_wide:
+        console().print(
+            f"a terminal of {WIDTH_WITH_HOLDS} columns shows holds, too; so does --json"
+        )
 
 
-def _payer(entry: pb.Entry) -> str:
-    """Return who pays, or gets gas back."""
-    charged = entry.kind == pb.Entry.KIND_CHARGE
-    return entry.debit_account if charged else entry.credit_account
+def _row(entry: pb.Entry) -> tuple[str, ...]:
+    is_charge = entry.kind == pb.Entry.KIND_CHARGE
+    return (
+        str(entry.sequence),
+        time_text(entry.create_time).removesuffix(" UTC"),
+        pb.Entry.Kind.Name(entry.kind).removeprefix("KIND_").lower(),
+        agent_of(entry.debit_account if is_charge else entry.credit_account),
+        entry.item,
+        str(entry.gas if is_charge else -entry.gas),
+        entry.hold.removeprefix("holds/"),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import uuid
 from collections.abc import Awaitable
@@ -25,6 +26,10 @@ from ...price_file import PriceFile, read_price_file, write_price_file
 from ...quantities import PERMILLE, money_text, parse_moment, parse_zone
 from ...render import time_text
 from .options import Zone, meter_text
+
+# More are shown by the beginning of their items.
+PRICES_SHOWN_MAX = 100
+_GROUP = re.compile(r"(?<=/)|(?<=\.)")
 
 app = group("See and change what gas costs: gas per 1,000 units of a meter.")
 
@@ -76,7 +81,9 @@ def show(
         found.weights.extend(weights)
         print_json(to_json(found))
         return
-    if not prices:
+    if len(prices) > PRICES_SHOWN_MAX and not wanted:
+        console().print(_render_groups(found, prices))
+    elif not prices:
         advice = f"no item has '{clean(wanted)}' in it; see all: actionvm gas prices show"
         console().print(Text(spelled(advice)))
     else:
@@ -104,7 +111,7 @@ def list_tables(context: typer.Context, *, as_json: AsJson = False) -> None:
     rows = [
         (
             one.version,
-            time_text(one.effective_time),
+            _since(one.effective_time),
             time_text(one.create_time),
             str(one.price_count),
             "its start" if one.from_file else "an operator",
@@ -205,11 +212,32 @@ def _render_table(
     ]
     if weights:
         parts += [Text(), _render_weights(weights)]
-    since = f"prices {found.version} from {time_text(found.effective_time)}"
-    if rate.currency:
-        worth = money_text(rate.micros_per_thousand_gas, rate.currency)
-        since += f"; 1,000 gas are {worth}"
-    return Group(*parts, Text(), Text(since))
+    return Group(*parts, Text(), _render_origin(found))
+
+
+def _render_groups(found: pb.GetPriceTableResponse, prices: list[pb.Price]) -> RenderableType:
+    """Return how many prices there are of each provider or connector."""
+    items: dict[str, set[str]] = {}
+    for price in prices:
+        items.setdefault(_GROUP.split(price.item, maxsplit=1)[0], set()).add(price.item)
+    rows = [(name, str(len(items[name]))) for name in sorted(items)]
+    advice = Text(spelled("see the prices of some: actionvm gas prices show anthropic"))
+    made = table("items that begin with", "count", rows=rows, right=("count",))
+    return Group(made, Text(), _render_origin(found), advice)
+
+
+def _render_origin(found: pb.GetPriceTableResponse) -> Text:
+    """Return which table it is, since when, and what gas is worth in it."""
+    text = f"prices {found.version} from {_since(found.effective_time)}"
+    if found.rate.currency:
+        worth = money_text(found.rate.micros_per_thousand_gas, found.rate.currency)
+        text += f"; 1,000 gas are {worth}"
+    return Text(text)
+
+
+def _since(moment: Timestamp) -> str:
+    # The first table counts for all times before the second.
+    return time_text(moment) if moment.seconds else "the beginning"
 
 
 def _tier(price: pb.Price) -> str:

@@ -26,7 +26,7 @@ from ...manifest import Source, parse_settings
 from ...output import clean, console, print_json, spelled, table, to_json
 from ...plan import Asked, Plan, read_plan
 from ...quantities import cost_text, money_text
-from ...views import View, choose_view
+from ...views import choose_view
 from ..runs import read_program
 from .options import account_name, agent_of, meter_text, parse_usage
 
@@ -45,7 +45,7 @@ Usages = Annotated[
 ]
 
 NUMBERS = ("least", "likely", "most")
-MIDDLE = "the middle; nothing is known"
+MIDDLE = "the middle"
 
 Range = tuple[int, int, int]
 
@@ -105,12 +105,15 @@ def quote(
         return
     program = account_name(what) if _is_agent(what) else read_program(what)
     parameters = parse_settings(settings or ())
-    with choose_view(as_json=as_json) as view:
 
-        async def price(client: Client) -> Quote:
-            return await _quote_run(client, await _payload(client, program, parameters, view))
+    async def price(client: Client) -> Quote:
+        if not isinstance(program, Source):
+            return await _quote_run(client, await _payload(client, program))
+        with choose_view(as_json=as_json) as view:
+            assembly = await assemble(client, program, parameters, view)
+        return await _quote_run(client, assembly.bundle.payload)
 
-        found = ask(context, price)
+    found = ask(context, price)
     if as_json:
         print_json({"quote": _to_json(found)})
     else:
@@ -135,17 +138,12 @@ def _is_agent(what: str) -> bool:
     return bool(ACCOUNT_NAME.fullmatch(account_name(what))) and not Path(what).exists()
 
 
-async def _payload(
-    client: Client, program: Source | action_pb2.Bundle | str, parameters: str, view: View
-) -> bytes:
+async def _payload(client: Client, program: action_pb2.Bundle | str) -> bytes:
     """Return the bundle that a word of the command line stands for."""
-    if isinstance(program, Source):
-        return (await assemble(client, program, parameters, view)).bundle.payload
     if isinstance(program, action_pb2.Bundle):
         return program.payload
-    if program.startswith("agents/"):
-        program = await _newest_bundle(client, program)
-    return await _stored(client, program)
+    is_agent = program.startswith("agents/")
+    return await _stored(client, await _newest_bundle(client, program) if is_agent else program)
 
 
 async def _stored(client: Client, bundle: str) -> bytes:
@@ -207,7 +205,7 @@ def _render(quote: Quote) -> RenderableType:
         Text(clean(f"a run of {agent_of(quote.plan.account)}, prices {own.price_version}"), "bold"),
         table("", *NUMBERS, rows=rows, right=NUMBERS),
         Text(),
-        table("assuming", "of", *NUMBERS, "likely is", rows=_assumptions(quote), right=NUMBERS),
+        table("assuming", "", *NUMBERS, "likely is", rows=_assumptions(quote), right=NUMBERS),
         *_hints(quote),
     )
 
@@ -217,21 +215,23 @@ def _range(gas: prices_pb2.GasRange) -> Range:
 
 
 def _assumptions(quote: Quote, agent: str = "") -> Iterator[Sequence[str]]:
-    """Yield what a run, and the runs of those that it asks, take for true."""
+    """Yield what a run, and the runs of those that it asks, take for true; not what is certain."""
     for one in quote.own.assumptions:
-        what = f"one call: {meter_text(one.meter).replace('_', ' ')}" if one.meter else "calls"
-        amounts = map(str, (one.least, one.likely, one.most))
-        yield f"{agent}{one.item}", what, *amounts, _basis(one)
+        what = f"{meter_text(one.meter).replace('_', ' ')} a call" if one.meter else "calls"
+        if one.least < one.most:
+            amounts = map(str, (one.least, one.likely, one.most))
+            yield f"{agent}{one.item}", what, *amounts, _basis(one)
     for asked, inner in quote.asked:
-        counts = map(str, (asked.count_least, asked.count_likely, asked.count_most))
-        yield f"{agent}agent {asked.name}", "calls", *counts, MIDDLE
+        if asked.count_least < asked.count_most:
+            counts = map(str, (asked.count_least, asked.count_likely, asked.count_most))
+            yield f"{agent}agent {asked.name}", "calls", *counts, MIDDLE
         yield from _assumptions(inner, f"{agent}{asked.name}: ")
 
 
 def _basis(assumption: prices_pb2.Assumption) -> str:
     match assumption.basis:
         case prices_pb2.Assumption.BASIS_MEASURED:
-            return f"measured in {assumption.charge_count} charges"
+            return f"the mean of {assumption.charge_count}"
         case prices_pb2.Assumption.BASIS_MIDDLE:
             return MIDDLE
         case _:
