@@ -93,6 +93,11 @@ class Book:
         self.changes = Changes()
         self._dice = dice
 
+    @property
+    def last_offset(self) -> int:
+        """Return the offset of the last event, or 0."""
+        return self.tip.sequence + self.notice_count
+
     def begin(self, now: datetime) -> None:
         """Forget what only the last batch needed."""
         self.changes = Changes()

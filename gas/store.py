@@ -187,6 +187,11 @@ class LedgerStore:
             rows = connection.execute(entries.order_by(ENTRY.c.sequence).limit(limit))
             return merge(list(map(entry_of, rows)), found, after_offset=after_offset)[:limit]
 
+    @property
+    def written_offset(self) -> int | None:
+        """Return the offset of the last event that this process wrote, if that is known."""
+        return self._book.last_offset if self._book else None
+
     def last_offset(self) -> int:
         """Return the offset of the last event, or 0."""
         with reading(self._engine) as connection:

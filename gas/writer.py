@@ -29,6 +29,7 @@ class Writer:
         self._queue: deque[tuple[Operation[object], asyncio.Future[object]]] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._written = asyncio.Event()
+        self._offset: int | None = None
 
     async def apply(self, operation: Operation[Result]) -> Result:
         """Return the result of an operation, or raise what it was refused with."""
@@ -88,5 +89,9 @@ class Writer:
                     answer.set_exception(outcome)
                 else:
                     answer.set_result(outcome)
-            self._written.set()
-            self._written = asyncio.Event()
+            # Most batches of who follows events make none, and would wake all others for nothing.
+            offset = self._store.written_offset
+            if offset is None or offset != self._offset:
+                self._offset = offset
+                self._written.set()
+                self._written = asyncio.Event()

@@ -116,8 +116,8 @@ class AddWebhook(TableOperation[Webhook]):
             return known
         if len(rows.page(after="", limit=WEBHOOKS_MAX)) == WEBHOOKS_MAX:
             raise WebhooksExhausted(WEBHOOKS_MAX)
-        offset = book.tip.sequence + book.notice_count
-        webhook = Webhook(self.name, self.url, self.event_types, self.subject, now, offset)
+        last = book.last_offset
+        webhook = Webhook(self.name, self.url, self.event_types, self.subject, now, last)
         rows.put(webhook)
         return webhook
 

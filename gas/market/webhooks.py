@@ -24,9 +24,9 @@ RETRY_MAX = timedelta(hours=1)
 # Receivers that failed together are not called again together: up to a tenth is added.
 JITTER = 0.1
 URL_CHARACTERS_MAX = 2_048
-_URL = re.compile(r"https?://[!-~]+")
-# Where browsers and libraries disagree on which host is meant.
-_URL_AMBIGUOUS = re.compile(r"[\\#@\s]")
+# Visible ASCII without # and \, of which libraries disagree where the host ends.
+_URL = re.compile(r"https?://[!\"$-\[\]-~]+")
+_PORT_MAX = 65_535
 
 
 @dataclass(frozen=True)
@@ -120,15 +120,18 @@ def require_url(field: str, text: str) -> str:
     """
     if len(text) > URL_CHARACTERS_MAX:
         raise InvalidField(field, f"has {len(text)} characters; at most {URL_CHARACTERS_MAX}")
-    if not _URL.fullmatch(text) or _URL_AMBIGUOUS.search(text):
+    if not _URL.fullmatch(text):
         raise InvalidField(field, "must be https://host/path, without user, password and fragment")
     try:
         url = httpx.URL(text)
         host = url.host
+        port = 443 if url.port is None else url.port
     # A host may have letters that no name has: `idna` raises a `UnicodeError` of its own.
     except (httpx.InvalidURL, UnicodeError) as error:
         raise InvalidField(field, "is no URL") from error
-    if not host or url.port == 0:
+    if url.userinfo:
+        raise InvalidField(field, "must not have a user or a password")
+    if not host or not 0 < port <= _PORT_MAX:
         raise InvalidField(field, "names nobody to call")
     address = _address(host)
     if url.scheme == "http" and not _is_this_machine(host, address):
