@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from chassis.errors import InvalidField, RequestIdReused
 from gas.errors import PriceTableNotFound
-from gas.operations import Publish
+from gas.operations import Held, Operation, Publish, Reserve
 from gas.price_schedule import EVER, Update
 from gas.prices import Meter, PriceTable, Rate, Weight
 from tests.gas.ledgers import (
@@ -182,6 +183,27 @@ def test_the_frequency_of_calls_is_that_of_the_hour(tmp_path: Path) -> None:
     gas.append(spend(5))
 
     assert gas == [10, 10, 30, 30, 30, 10]
+
+
+def test_the_frequency_of_calls_starts_anew_with_the_hour(clock: HandSetClock) -> None:
+    weight = Weight("model *", frequencies=((1, 3_000),))
+    store = open_ledger(clock=clock, prices=replace(table(1), weights={"model *": weight}))
+    store.set_budget(budget(10**9))
+    gas = []
+    for minutes in (0, 15, 30):
+        clock.time = START.replace(minute=30) + timedelta(minutes=minutes)
+        hold = store.reserve(reservation(f"r{minutes}", 10))
+        gas.append(store.settle(hold.name, tokens(10)).charged_gas)
+
+    assert gas == [10, 30, 10]
+
+
+def test_what_comes_after_an_update_in_a_batch_has_its_prices(store: Ledger) -> None:
+    operations: list[Operation[Any]] = [update("p", 3), Reserve(reservation("r", 10))]
+    _, held = store.store.apply(operations)
+
+    assert isinstance(held, Held)
+    assert held.hold.gas == 30
 
 
 def test_a_hold_keeps_weights_and_tiers_over_a_restart(tmp_path: Path) -> None:
