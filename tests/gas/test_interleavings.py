@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
 
 from chassis.errors import ServiceError
 from gas.book import Refund
-from gas.chain import Caller
+from gas.budgets import Budget, Origin
+from gas.chain import DEFAULT_TENANT, Caller
 from gas.entries import Tip, first_break
 from gas.ledger import Hold, Reservation
-from gas.operations import Close, Held, Operation, Release, Reserve, Return, Settle
+from gas.operations import Close, Held, Limit, Operation, Release, Reserve, Return, Settle
 from gas.windows import Period
 from tests.gas.ledgers import (
     HandSetClock,
@@ -27,14 +28,17 @@ from tests.gas.ledgers import (
 )
 
 ACCOUNTS = [f"agents/a{number}" for number in range(3)]
+# Nested: what fits into that of an agent may not fit into that of its run, or of all of them.
 LIMITS = {account: 60 + 25 * number for number, account in enumerate(ACCOUNTS)}
+LIMITS[DEFAULT_TENANT] = 150
+RUN_LIMIT = 45
 BATCH_MAX = 12
 RECENT = 40
 
 
 @dataclass
 class Spending:
-    """What answers say that each account has spent."""
+    """What answers say that each account, each tenant and each run has spent."""
 
     holds: dict[str, Hold] = field(default_factory=dict)
     unfinished: dict[str, Hold] = field(default_factory=dict)
@@ -47,8 +51,11 @@ class Spending:
         self.unfinished[hold.name] = hold
         if hold.is_final:
             del self.unfinished[hold.name]
+        gas = hold.gas_spent - (before.gas_spent if before else 0)
         for payer in hold.payers:
-            self.spent[payer.account] += hold.gas_spent - (before.gas_spent if before else 0)
+            self.spent[payer.account] += gas
+            self.spent[payer.run] += gas
+        self.spent[DEFAULT_TENANT] += gas
         assert 0 <= hold.refunded_gas <= hold.charged_gas <= hold.gas
 
 
@@ -74,7 +81,7 @@ def _interleave(seed: int, *, steps: int) -> None:
         batch = [_operation(dice, model, step + n) for n in range(dice.randint(1, BATCH_MAX))]
         step += len(batch)
         for outcome in store.store.apply(batch):
-            assert outcome is None or isinstance(outcome, Held | Hold | ServiceError), outcome
+            assert outcome is None or isinstance(outcome, Held | Hold | Budget | ServiceError)
             if isinstance(outcome, Held):
                 model.learn(outcome.hold)
             elif isinstance(outcome, Hold):
@@ -100,9 +107,11 @@ def _look_again(store: Ledger, model: Spending) -> None:
 
 def _compare(store: Ledger, model: Spending, moved: Counter[str]) -> None:
     for account, limit in LIMITS.items():
-        (found,) = store.budgets(account)
-        assert 0 <= moved[account] <= found.gas_spent <= limit
-        assert found.gas_spent == model.spent[account]
+        of_all, *of_runs = store.budgets(account)
+        assert 0 <= moved[account] <= of_all.gas_spent <= limit
+        assert of_all.gas_spent == model.spent[account]
+        for of_run in of_runs:
+            assert of_run.gas_spent == model.spent[of_run.run] <= RUN_LIMIT
 
 
 def _compare_balances(model: Spending, balance: Counter[str]) -> None:
@@ -118,6 +127,8 @@ def _compare_balances(model: Spending, balance: Counter[str]) -> None:
 
 
 def _operation(dice: random.Random, model: Spending, step: int) -> Operation[object]:
+    if step % 50 == 0:
+        return Limit(_budget_of_run(step // 50))
     known = list(model.holds)[-RECENT:]
     if not known or dice.random() < 0.4:
         number = step - dice.choice([0, 0, 0, 1])
@@ -134,6 +145,14 @@ def _operation(dice: random.Random, model: Spending, step: int) -> Operation[obj
             return Return(Refund(f"f{step}", name, dice.randint(1, 20), "a test"))
     payer = dice.choice(model.holds[name].payers)
     return Close(payer.run, payer.account)
+
+
+def _budget_of_run(run: int) -> Budget:
+    """Return a budget of a run, or of one that calls it."""
+    payer = dict(enumerate(_reservation(run, "r", 0).callers)).get(run % 2)
+    account, name = (payer.account, payer.run) if payer else (ACCOUNTS[run % 3], run_name(run))
+    limit = budget(RUN_LIMIT, account=account, origin=Origin.OPERATOR, period=Period.TOTAL)
+    return replace(limit, id=f"run{run}", run=name)
 
 
 def _reservation(run: int, request_id: str, gas: int) -> Reservation:
