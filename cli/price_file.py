@@ -1,6 +1,6 @@
 """A price table as a file: what it says and where, and how a table is written as one.
 
-What values are allowed is for the gas system to say; here they get the place that they came from.
+Whether values fit together is for the gas system to say; that gets its place here, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from .quantities import PERMILLE, WHOLE_MAX
 FILE_BYTES_MAX = 1024 * 1024
 FILES_MAX = 100
 SECTIONS = ("prices", "rate", "sources", "weights")
-INT32_MAX = 2**31 - 1
 WEIGHTS = ("complexity_permille", "inference_time_permille")
 METERS = {
     name.removeprefix("METER_").lower(): number
@@ -33,7 +32,16 @@ METERS = {
 
 _NUMBER = re.compile(r"[0-9][0-9_]{0,20}")
 _TIER = re.compile(r"above ([1-9][0-9_]{0,20})")
-_INDEXED = re.compile(r"(?:prices|weights)\[[0-9]+\]|rate")
+_INDEXED = re.compile(r"(prices|weights)\[([0-9]+)\]|rate")
+
+# The contract says all of these.
+GAS_MAX = 10**12
+CALLS_MAX = 10**9
+WEIGHT_MAX = 10**6
+ITEM = re.compile(r"[a-z]{1,16} (?:[!-)+-~]{1,128}\*?|\*)")
+CURRENCY = re.compile(r"[A-Z]{3}")
+URL = re.compile(r"https://[!-~]{1,504}")
+DATE = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]")
 
 Place = tuple[str, int, int]
 Entries = list[tuple[yaml.ScalarNode, yaml.Node]]
@@ -53,8 +61,12 @@ class PriceFile:
         found = _INDEXED.match(error.field)
         if not found or found[0] not in self.places:
             return error
-        problem = _problem(self.places[found[0]], error.reason, error.field, error.message)
-        return invalid([problem])
+        message = error.message.removeprefix(f"{error.field}: ")
+        field = error.field
+        if found[1]:
+            named = self.prices if found[1] == "prices" else self.weights
+            field = field.replace(found[0], _join(found[1], named[int(found[2])].item), 1)
+        return invalid([_problem(self.places[found[0]], error.reason, field, message)])
 
 
 def read_price_file(path: Path) -> PriceFile:
@@ -202,8 +214,10 @@ class _Reader:
         return list(found.values())
 
     def _read_source(self, key: yaml.ScalarNode, node: yaml.Node) -> None:
-        texts = self._fields(key, node, _join("sources", key.value), ("url", "date"))
-        url, date = (texts[name].value if name in texts else "" for name in ("url", "date"))
+        field = _join("sources", key.value)
+        found = self._fields(key, node, field, ("url", "date"))
+        url = self._text(found.get("url"), _join(field, "url"), URL, "an https URL")
+        date = self._text(found.get("date"), _join(field, "date"), DATE, "a day: 2026-11-22")
         self._sources[key.value] = (url, date)
 
     def _read_rate(self, key: yaml.ScalarNode, node: yaml.Node) -> None:
@@ -214,7 +228,9 @@ class _Reader:
         self._table.places["rate"] = self._place(key)
         self._table.rate = prices_pb2.Rate(
             micros_per_thousand_gas=self._number(found.get(amount), _join("rate", amount)),
-            currency=found[currency].value if currency in found else "",
+            currency=self._text(
+                found.get(currency), _join("rate", currency), CURRENCY, "three letters: USD"
+            ),
         )
 
     def _read_item(self, key: yaml.ScalarNode, node: yaml.Node) -> None:
@@ -222,6 +238,7 @@ class _Reader:
         item, place = key.value, _join("prices", key.value)
         if self._is_known(key, place):
             return
+        self._text(key, place, ITEM, "a kind, a space and a name, such as 'model local/*'")
         source, lines = ("", ""), list[tuple[yaml.ScalarNode, yaml.Node, int]]()
         for name, value in self._entries(node, place):
             tier = _TIER.fullmatch(name.value)
@@ -252,7 +269,7 @@ class _Reader:
             self._report(key, "UNKNOWN_FIELD", field, f"'{key.value}' is no meter", fix)
             return
         price.meter = METERS[key.value]
-        price.gas_per_thousand = self._number(node, field)
+        price.gas_per_thousand = self._number(node, field, most=GAS_MAX)
         self._table.places[f"prices[{len(self._table.prices)}]"] = self._place(node)
         self._table.prices.append(price)
 
@@ -260,18 +277,19 @@ class _Reader:
         place = _join("weights", key.value)
         if self._is_known(key, place):
             return
+        self._text(key, place, ITEM, "a kind, a space and a name, such as 'model local/*'")
         weight = prices_pb2.Weight(
             item=key.value, complexity_permille=PERMILLE, inference_time_permille=PERMILLE
         )
         for name, value in self._entries(node, place):
             field = _join(place, name.value)
             if name.value in WEIGHTS:
-                setattr(weight, name.value, self._number(value, field, most=INT32_MAX))
+                setattr(weight, name.value, self._number(value, field, most=WEIGHT_MAX))
             elif name.value == "frequencies":
                 for calls, permille in self._entries(value, field):
                     weight.frequencies.add(
-                        calls_min=self._number(calls, field),
-                        weight_permille=self._number(permille, field, most=INT32_MAX),
+                        calls_min=self._number(calls, field, most=CALLS_MAX),
+                        weight_permille=self._number(permille, field, most=WEIGHT_MAX),
                     )
             else:
                 known = ", ".join((*WEIGHTS, "frequencies"))
@@ -314,6 +332,15 @@ class _Reader:
                 return number
         self._report(node, "WRONG_TYPE", field, f"must be a whole number from 0 to {most}")
         return 0
+
+    def _text(
+        self, node: yaml.ScalarNode | None, field: str, pattern: re.Pattern[str], example: str
+    ) -> str:
+        if node is None:
+            return ""
+        if not pattern.fullmatch(node.value):
+            self._report(node, "INVALID_VALUE", field, f"must be {example}")
+        return str(node.value)
 
     def _report(self, node: yaml.Node, code: str, field: str, message: str, fix: str = "") -> None:
         self._problems.append(_problem(self._place(node), code, field, message, fix))

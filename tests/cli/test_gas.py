@@ -295,6 +295,20 @@ def test_a_budget_is_set_in_the_name_of_the_operator(system: FakeSystem, invoke:
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--window", "36h"), "in the last 36h;"),
+        (("--per", "total"), "in total;"),
+        (("--zone", BERLIN), f"a day in {BERLIN};"),
+    ],
+)
+def test_a_budget_that_was_set_is_told_in_a_sentence(
+    system: FakeSystem, invoke: Invoke, options: tuple[str, ...], words: str
+) -> None:
+    assert f"allows 5 gas {words}" in invoke("gas", "budget", "set", "fake", "5", *options).stdout
+
+
 def test_a_sliding_budget_has_a_window(system: FakeSystem, invoke: Invoke) -> None:
     invoke("gas", "budget", "set", "tenants/lab", "5", "--window", "36h", "--soft")
 

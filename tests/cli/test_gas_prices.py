@@ -47,7 +47,25 @@ BROKEN = {
     "prices:\n  model x: {input_tokens: -1}": (2, 27, "WRONG_TYPE"),
     "prices:\n  model x: {input_tokens: 1.5}": (2, 27, "WRONG_TYPE"),
     "prices:\n  model x: {input_tokens: [1]}": (2, 27, "WRONG_TYPE"),
-    f"prices:\n  model x: {{input_tokens: {2**53}}}": (2, 27, "WRONG_TYPE"),
+    f"prices:\n  model x: {{input_tokens: {10**12 + 1}}}": (2, 27, "WRONG_TYPE"),
+    "prices:\n  model: {input_tokens: 1}": (2, 3, "INVALID_VALUE"),
+    "prices: {model x: {input_tokens: 1}}\nweights: {x: {complexity_permille: 1}}": (
+        *(2, 11),
+        "INVALID_VALUE",
+    ),
+    "prices: {model x: {input_tokens: 1}}\nsources: {a: {url: http://b, date: 2026-11-22}}": (
+        *(2, 20),
+        "INVALID_VALUE",
+    ),
+    "prices: {model x: {input_tokens: 1}}\nsources: {a: {url: https://b, date: today}}": (
+        *(2, 37),
+        "INVALID_VALUE",
+    ),
+    "prices: {model x: {input_tokens: 1}}\nrate: {micros_per_thousand_gas: 1, currency: usd}": (
+        2,
+        46,
+        "INVALID_VALUE",
+    ),
     "prices:\n  model x: {source: a}": (2, 21, "INVALID_VALUE"),
     "prices:\n  model x: {input_tokens: 1, input_tokens: 2}": (2, 30, "DUPLICATE_KEY"),
     "prices:\n  ? [a]\n  : {input_tokens: 1}": (2, 5, "KEY_INVALID"),
@@ -256,6 +274,7 @@ def test_what_the_gas_system_refuses_is_told_with_its_line(
 
     (problem,) = json.loads(result.stdout)["error"]["problems"]
     assert (problem["file"], problem["line"], problem["column"]) == ("prices.yaml", 9, 21)
+    assert (problem["field"], problem["message"]) == ("prices.model openai/*.item", "is no item")
 
 
 def test_a_broken_file_exits_with_2_and_shows_the_place(

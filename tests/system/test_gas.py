@@ -125,7 +125,8 @@ def test_a_value_that_the_gas_system_refuses_is_told_with_its_line(
     gas: GasProcess, tmp_path: Path
 ) -> None:
     file = tmp_path / "prices.yaml"
-    file.write_text("prices:\n  model local/*: {input_tokens: 1}\n  model: {input_tokens: 1}\n")
+    tiers = "{input_tokens: 9, above 1000: {input_tokens: 1}}"
+    file.write_text(f"prices:\n  model local/*: {{input_tokens: 1}}\n  model x: {tiers}\n")
 
     result = gas.invoke("prices", "update", str(file), "--yes")
 

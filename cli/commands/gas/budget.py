@@ -145,7 +145,7 @@ def set_budget(
         return
     what = "warns from" if found.soft else "allows"
     spent = f"{found.gas_spent} of it are spent"
-    console().print(f"{found.name} {what} {found.gas_limit} gas per {_period(found)}; {spent}")
+    console().print(f"{found.name} {what} {found.gas_limit} gas {_span(found)}; {spent}")
 
 
 @app.command("delete", cls=Command)
@@ -225,6 +225,17 @@ def _row(budget: pb.Budget) -> tuple[str | Text, ...]:
         str(budget.gas_spent),
         Text(f"{share} %", style),
     )
+
+
+def _span(budget: pb.Budget) -> str:
+    """Return for how long a budget is, as part of a sentence."""
+    match budget.period:
+        case pb.Budget.PERIOD_SLIDING:
+            return f"in the {_period(budget)}"
+        case pb.Budget.PERIOD_TOTAL:
+            return "in total"
+        case _:
+            return f"a {_period(budget)}"
 
 
 def _period(budget: pb.Budget) -> str:
