@@ -50,7 +50,7 @@ def read_plan(payload: bytes) -> Plan:
     """Return the plan of a bundle, whose form is in docs/architecture.md."""
     try:
         return _plan(json.loads(payload))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CommandError(
             f"the bundle cannot be read: {error}",
             reason="BUNDLE_INVALID",

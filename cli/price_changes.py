@@ -12,6 +12,7 @@ from actionvm.action.v1 import action_pb2
 from actionvm.gas.v1 import gas_pb2, prices_pb2
 from chassis.canonical import Json
 
+from .meters import meter_words
 from .output import table
 from .price_file import PriceFile
 from .quantities import money_text
@@ -20,7 +21,7 @@ from .quantities import money_text
 LINES_MAX = 60
 
 # Item, meter, and from how many tokens read on.
-Key = tuple[str, int, int]
+Key = tuple[str, action_pb2.Usage.Meter.ValueType, int]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Changes:
             "prices": [
                 {
                     "item": change.key[0],
-                    "meter": action_pb2.Usage.Meter.Name(change.key[1]),  # type: ignore[arg-type]  # a number of the enum
+                    "meter": action_pb2.Usage.Meter.Name(change.key[1]),
                     "input_tokens_above": change.key[2],
                     "before": change.before,
                     "after": change.after,
@@ -129,14 +130,12 @@ def _by_key(prices: Iterable[gas_pb2.Price]) -> dict[Key, int]:
 
 def _row(change: Change) -> tuple[str | Text, ...]:
     item, meter, above = change.key
-    name = action_pb2.Usage.Meter.Name(meter)  # type: ignore[arg-type]  # a number of the enum
-    words = name.removeprefix("METER_").lower().replace("_", " ")
     tier = f", above {above} read" if above else ""
     percent = change.percent
     verdict = Text("new" if change.before is None else "gone" if change.after is None else "")
     if percent is not None:
         verdict = Text(f"{percent:+.1f} %", "red" if percent > 0 else "green")
-    return item, f"{words}{tier}", _gas(change.before), _gas(change.after), verdict
+    return item, f"{meter_words(meter)}{tier}", _gas(change.before), _gas(change.after), verdict
 
 
 def _gas(gas: int | None) -> str:

@@ -12,23 +12,18 @@ from pathlib import Path
 
 import yaml
 
-from actionvm.action.v1 import action_pb2
 from actionvm.gas.v1 import gas_pb2, prices_pb2
 from chassis.canonical import Json
 
 from .errors import CommandError, Problem
 from .manifest import read_limited
+from .meters import METERS, meter_name
 from .quantities import PERMILLE, WHOLE_MAX
 
 FILE_BYTES_MAX = 1024 * 1024
 FILES_MAX = 100
 SECTIONS = ("prices", "rate", "sources", "weights")
 WEIGHTS = ("complexity_permille", "inference_time_permille")
-METERS = {
-    name.removeprefix("METER_").lower(): number
-    for name, number in action_pb2.Usage.Meter.items()
-    if number
-}
 
 _NUMBER = re.compile(r"[0-9][0-9_]{0,20}")
 _TIER = re.compile(r"above ([1-9][0-9_]{0,20})")
@@ -124,7 +119,7 @@ def write_price_file(table: gas_pb2.GetPriceTableResponse) -> str:
         item = items.setdefault(price.item, {})
         if price.source_url:
             item["source"] = sources[price.source_url, price.source_date]
-        meter = action_pb2.Usage.Meter.Name(price.meter).removeprefix("METER_").lower()
+        meter = meter_name(price.meter)
         if price.input_tokens_above:
             tier = item.setdefault(f"above {price.input_tokens_above}", {})
             assert isinstance(tier, dict), "tiers are mappings, which were made here"

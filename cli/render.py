@@ -14,6 +14,7 @@ from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2
 from actionvm.runtime.v1 import runtime_pb2
 
+from .meters import meter_words
 from .output import clean, table
 
 # Enough to recognise it; --json has all of it.
@@ -138,8 +139,7 @@ def describe_usages(usages: Iterable[action_pb2.Usage]) -> str:
 
 
 def _describe_usage(usage: action_pb2.Usage) -> str:
-    meter = action_pb2.Usage.Meter.Name(usage.meter).removeprefix("METER_").lower()
-    words = meter.replace("_", " ")
+    words = meter_words(usage.meter)
     return f"{usage.amount} {words.removesuffix('s') if usage.amount == 1 else words}"
 
 

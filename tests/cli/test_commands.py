@@ -262,8 +262,9 @@ def test_doctor_says_that_key_storage_is_an_emulation(invoke: Invoke) -> None:
     assert "an emulation of sealed storage" in invoke("doctor").stdout
 
 
-def test_doctor_finds_keys_that_others_can_read(invoke: Invoke, home: Home) -> None:
-    home.token_file("operator").chmod(0o644)
+@pytest.mark.parametrize("name", ["tokens/operator", "webhooks.key"])
+def test_doctor_finds_keys_that_others_can_read(invoke: Invoke, home: Home, name: str) -> None:
+    (home.folder / name).chmod(0o644)
 
     found = json.loads(invoke("doctor", "--json").stdout)["findings"]
 

@@ -261,7 +261,17 @@ def test_an_agent_that_nobody_assembled_is_told_with_the_way_out(
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"[]", canonical_json({"format": "other"}), make_payload(model={})]
+    "payload",
+    [
+        b"",
+        b"[" * 100_000,
+        b"[]",
+        canonical_json({"format": "other"}),
+        make_payload(model={}),
+        make_payload(actions=["board.post"]),
+        make_payload(limits={"steps": 2**40}),
+    ],
+    ids=range(7),
 )
 def test_a_bundle_that_cannot_be_read_is_refused(
     system: FakeSystem, invoke: Invoke, payload: bytes

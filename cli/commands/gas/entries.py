@@ -22,10 +22,11 @@ from ...command import AsJson, ask
 from ...errors import CommandError, ExitCode
 from ...ledger import Anchor, Chain, verify
 from ...manifest import read_limited
+from ...meters import meter_words
 from ...output import console, print_json, spelled, table, to_json
 from ...quantities import parse_whole
 from ...render import time_text
-from .options import AnyAgent, account_name, agent_of, meter_text, resource_name
+from .options import AnyAgent, account_name, agent_of, resource_name
 
 FILE_BYTES_MAX = 1024**3
 PAGE_SIZE = 1_000
@@ -147,7 +148,7 @@ def _drift(one: budgets_pb2.TokenDrift) -> tuple[str, ...]:
     share = f"{difference / one.provider_amount:+.1%}" if one.provider_amount else ""
     return (
         one.item,
-        meter_text(one.meter).replace("_", " "),
+        meter_words(one.meter),
         counter.lower().replace("_", " "),
         str(one.charge_count),
         str(one.provider_amount),

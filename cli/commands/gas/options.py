@@ -9,6 +9,7 @@ import typer
 from actionvm.action.v1 import action_pb2
 
 from ...errors import CommandError
+from ...meters import METERS
 from ...quantities import parse_whole
 
 Agent = Annotated[str, typer.Argument(metavar="AGENT", help="Such as market-brief.")]
@@ -24,12 +25,6 @@ PaymentToken = Annotated[
     str, typer.Option("--token", metavar="TOKEN", help="Symbol of the token that is paid with.")
 ]
 
-METERS = {
-    name.removeprefix("METER_").lower(): number
-    for name, number in action_pb2.Usage.Meter.items()
-    if number
-}
-
 
 def account_name(text: str) -> str:
     """Return an account, which may be given without `agents/`; empty stays empty, for all."""
@@ -44,11 +39,6 @@ def agent_of(account: str) -> str:
 def resource_name(text: str, collection: str) -> str:
     """Return the full name of something, which may be given without its collection."""
     return text if text.startswith(f"{collection}/") else f"{collection}/{text}"
-
-
-def meter_text(meter: action_pb2.Usage.Meter.ValueType) -> str:
-    """Return the name of a meter as price tables write it."""
-    return action_pb2.Usage.Meter.Name(meter).removeprefix("METER_").lower()
 
 
 def parse_usage(text: str) -> action_pb2.Usage:

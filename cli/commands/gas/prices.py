@@ -20,12 +20,13 @@ from actionvm.gas.v1 import prices_pb2
 from ...client import Client, all_pages
 from ...command import AsJson, Command, Yes, ask, confirm, group
 from ...errors import CommandError
+from ...meters import meter_words
 from ...output import clean, console, print_json, spelled, table, to_json
 from ...price_changes import Changes, compare, render_changes
 from ...price_file import PriceFile, read_price_file, write_price_file
 from ...quantities import PERMILLE, money_text, parse_moment, parse_zone
 from ...render import time_text
-from .options import Zone, meter_text
+from .options import Zone
 
 # More are shown by the beginning of their items.
 PRICES_SHOWN_MAX = 100
@@ -200,7 +201,7 @@ def _render_table(
     rows = [
         (
             price.item,
-            f"{meter_text(price.meter).replace('_', ' ')}{_tier(price)}",
+            f"{meter_words(price.meter)}{_tier(price)}",
             str(price.gas_per_thousand),
             _money(price, rate),
             price.source_date or "our own",

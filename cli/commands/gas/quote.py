@@ -23,12 +23,13 @@ from ...command import AsJson, Settings, ask
 from ...errors import CommandError
 from ...following import assemble
 from ...manifest import Source, parse_settings
+from ...meters import meter_words
 from ...output import clean, console, print_json, spelled, table, to_json
 from ...plan import Asked, Plan, read_plan
 from ...quantities import cost_text, money_text
 from ...views import choose_view
 from ..runs import read_program
-from .options import account_name, agent_of, meter_text, parse_usage
+from .options import account_name, agent_of, parse_usage
 
 # As many agents as can ask one another in a row.
 DEPTH_MAX = 8
@@ -217,7 +218,7 @@ def _range(gas: prices_pb2.GasRange) -> Range:
 def _assumptions(quote: Quote, agent: str = "") -> Iterator[Sequence[str]]:
     """Yield what a run, and the runs of those that it asks, take for true; not what is certain."""
     for one in quote.own.assumptions:
-        what = f"{meter_text(one.meter).replace('_', ' ')} a call" if one.meter else "calls"
+        what = f"{meter_words(one.meter)} a call" if one.meter else "calls"
         if one.least < one.most:
             amounts = map(str, (one.least, one.likely, one.most))
             yield f"{agent}{one.item}", what, *amounts, _basis(one)

@@ -19,10 +19,11 @@ from ...chart import Column, print_chart
 from ...client import Client, all_pages
 from ...command import AsJson, ask
 from ...errors import CommandError
+from ...meters import meter_name
 from ...output import console, print_json, spelled, table, to_json
 from ...quantities import cost_text, parse_moment, parse_zone
 from ...render import describe_usages
-from .options import AnyAgent, Zone, account_name, agent_of, meter_text, resource_name
+from .options import AnyAgent, Zone, account_name, agent_of, resource_name
 
 BARS_MAX = 60
 
@@ -184,7 +185,7 @@ def _print_csv(rows: Sequence[pb.UsageRow], dimensions: Sequence[By]) -> None:
     meters = sorted({used.meter for row in rows for used in row.usages})
     writer = csv.writer(sys.stdout, lineterminator="\n")
     sums = ("charges", "gas", "cost_micros", "currency")
-    writer.writerow([*dimensions, *map(meter_text, meters), *sums])
+    writer.writerow([*dimensions, *map(meter_name, meters), *sums])
     for row in rows:
         amounts = {used.meter: used.amount for used in row.usages}
         writer.writerow(
