@@ -65,17 +65,6 @@ def quarter(at: datetime) -> int:
     return int(at.timestamp()) // QUARTER_SECONDS * QUARTER_SECONDS
 
 
-def is_time_zone(name: str) -> bool:
-    """Tell whether a name is a time zone of the IANA database."""
-    return name in _time_zones()
-
-
-@lru_cache(maxsize=1)
-def _time_zones() -> frozenset[str]:
-    # What `localtime` is depends on the machine.
-    return frozenset(zoneinfo.available_timezones()) - {"localtime"}
-
-
 # Few windows of few accounts are asked for, again and again.
 @lru_cache(maxsize=4096)
 def _period_start(period: Period, time_zone: str, quarter_start: int) -> int:

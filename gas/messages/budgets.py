@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from actionvm.gas.v1 import budgets_pb2, gas_pb2
 from chassis import fields
+from chassis.clock import is_time_zone
 from chassis.errors import InvalidField
 
 from .. import texts
 from ..budgets import Budget, BudgetWarning, Origin
 from ..prices import GAS_MAX
-from ..windows import Period, is_time_zone
+from ..windows import Period
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from actionvm.action.v1 import action_pb2
 from actionvm.gas.v1 import budgets_pb2, gas_pb2, prices_pb2
 from chassis import fields
+from chassis.clock import is_time_zone
 from chassis.errors import InvalidField
 
 from .. import texts
 from ..sums import Counter, TokenCount, TokenDrift
 from ..usage_report import EVER_AFTER, Dimension, UsageQuery, UsageSum
-from ..windows import QUARTER_SECONDS, is_time_zone, quarter
+from ..windows import QUARTER_SECONDS, quarter
 from .usages import AMOUNT_MAX, METERS, USAGES_MAX, time_from_proto, usages_to_proto
 
 TIME_ZONE_SIZE_MAX = 64

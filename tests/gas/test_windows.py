@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gas.windows import QUARTER_SECONDS, Period, Window, is_time_zone, quarter
+from gas.windows import QUARTER_SECONDS, Period, Window, quarter
 
 NOW = datetime(2026, 3, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 # A half hour, three quarters of an hour, a move at midnight, one of half an hour, and no move.
@@ -147,15 +147,3 @@ def test_what_is_read_of_the_past_begins_no_later_than_the_window(
 
 def test_a_quarter_of_an_hour_has_its_last_moment() -> None:
     assert quarter(NOW) == quarter(NOW.replace(minute=45, second=0, microsecond=0))
-
-
-@pytest.mark.parametrize("name", ["Europe/Berlin", "UTC", "Etc/GMT+5"])
-def test_a_zone_of_the_database_is_known(name: str) -> None:
-    assert is_time_zone(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["", "localtime", "Mars/Base", "../UTC", "/etc/passwd", "right/UTC", "Europe/Berlin\0"]
-)
-def test_anything_else_is_no_zone(name: str) -> None:
-    assert not is_time_zone(name)
