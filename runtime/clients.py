@@ -238,7 +238,23 @@ class GasClient:
             origin=gas_pb2.Budget.ORIGIN_MANIFEST,
             period=_PERIODS[budget.period],
             gas_limit=budget.gas,
+            time_zone=budget.time_zone,
         )
+        await self._limit(limit)
+
+    async def limit_run(self, *, run: str, account: str, gas: int) -> None:
+        """Set the limit of a run; see `GasMeter`."""
+        limit = gas_pb2.Budget(
+            account=account,
+            origin=gas_pb2.Budget.ORIGIN_MANIFEST,
+            id=run.removeprefix("runs/"),
+            run=run,
+            period=gas_pb2.Budget.PERIOD_TOTAL,
+            gas_limit=gas,
+        )
+        await self._limit(limit)
+
+    async def _limit(self, limit: gas_pb2.Budget) -> None:
         with _within_run("gas", "GAS_FAILED"):
             await self._stub.SetBudget(gas_pb2.SetBudgetRequest(budget=limit))
 

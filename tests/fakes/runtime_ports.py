@@ -134,11 +134,16 @@ class FakeGasMeter(Fake):
     def __init__(self) -> None:
         super().__init__()
         self.budgets: dict[str, Budget] = {}
+        self.run_limits: dict[str, tuple[str, int]] = {}
         self._runs: dict[str, _Account] = {}
 
     async def declare_budget(self, account: str, budget: Budget) -> None:
         self.fail_if_told()
         self.budgets[account] = budget
+
+    async def limit_run(self, *, run: str, account: str, gas: int) -> None:
+        self.fail_if_told()
+        self.run_limits[run] = (account, gas)
 
     async def reserve(self, *, request_id: str, account: str, run: str, item: str) -> Hold:
         self.fail_if_told()

@@ -12,6 +12,7 @@ import pytest
 from chassis.telemetry import Telemetry
 from gas.__main__ import open_service
 from gas.config import GasConfig
+from gas.market.service import CALLERS as MARKET_CALLERS
 from gas.service import CALLERS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 async def test_the_service_opens_on_a_fresh_folder(tmp_path: Path) -> None:
     async with open_service(_config(tmp_path), Telemetry()) as hosted:
-        assert hosted.callers == CALLERS
+        assert hosted.callers == CALLERS | MARKET_CALLERS
     assert (tmp_path / "data" / "gas.db").exists()
 
 

@@ -11,6 +11,7 @@ from chassis.database import SchemaTooNew
 from gas.database import open_ledger_database
 from gas.entries import first_break
 from gas.ledger import HoldState
+from gas.tables import VERSION
 from tests.gas.ledgers import ACCOUNT, HandSetClock, Ledger, open_ledger, reservation, run_name
 
 # What the first release made, and wrote of one account with a hold in each state.
@@ -96,7 +97,7 @@ def test_a_migrated_file_opens_again(path: Path) -> None:
 
 def test_a_file_of_a_later_release_is_left_alone(path: Path) -> None:
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version=3")
+    connection.execute(f"PRAGMA user_version={VERSION + 1}")
     connection.close()
 
     with pytest.raises(SchemaTooNew):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,9 +15,10 @@ from gas import entries
 from gas.book import Book
 from gas.database import open_ledger_database
 from gas.errors import BudgetExceeded, LedgerFenced
-from gas.ledger import HoldState, Period
+from gas.ledger import HoldState
 from gas.operations import Operation, Reserve
 from gas.prices import Meter, PriceTable
+from gas.windows import Period
 from tests.gas.ledgers import (
     ACCOUNT,
     MODEL,
@@ -31,25 +31,7 @@ from tests.gas.ledgers import (
     tokens,
 )
 from tests.gas.machine import LedgerMachine
-from tests.gas.postgres import Postgres, PostgresMissing, running_postgres
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    try:
-        with running_postgres(fsync=False) as server:
-            yield server
-    except PostgresMissing as missing:
-        pytest.skip(str(missing))
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    is_file = request.param == "sqlite"
-    url = "" if is_file else request.getfixturevalue("postgres").fresh_database()
-    engine = open_ledger_database(tmp_path / "gas.db", url)
-    yield engine
-    engine.dispose()
+from tests.gas.postgres import Postgres
 
 
 def test_a_ledger_in_sqlite_agrees_with_dictionaries() -> None:

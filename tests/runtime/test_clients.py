@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -186,6 +187,26 @@ async def test_a_budget_is_declared_by_the_manifest(peers: Peers, channel: aio.C
     assert budget.period == gas_pb2.Budget.PERIOD_DAY
 
 
+async def test_a_budget_begins_in_its_time_zone(peers: Peers, channel: aio.Channel) -> None:
+    peers.answers += [gas_pb2.SetBudgetResponse()]
+    budget = replace(program().budget, time_zone="Europe/Berlin")
+    await GasClient(channel).declare_budget("agents/a", budget)
+    assert peers.requests[0].budget.time_zone == "Europe/Berlin"
+
+
+async def test_a_run_is_limited_until_it_ends(peers: Peers, channel: aio.Channel) -> None:
+    peers.answers += [gas_pb2.SetBudgetResponse()]
+    await GasClient(channel).limit_run(run=RUN, account="agents/a", gas=700)
+    assert peers.requests[0].budget == gas_pb2.Budget(
+        account="agents/a",
+        origin=gas_pb2.Budget.ORIGIN_MANIFEST,
+        id=RUN.removeprefix("runs/"),
+        run=RUN,
+        period=gas_pb2.Budget.PERIOD_TOTAL,
+        gas_limit=700,
+    )
+
+
 async def test_a_receipt_keeps_its_lines(peers: Peers, channel: aio.Channel) -> None:
     usage = action_pb2.Usage(meter=action_pb2.Usage.METER_CONNECTOR_CALLS, amount=1)
     charge = action_pb2.Charge(line=1, item="action a", usages=[usage], gas=4, price_version="v")
@@ -221,6 +242,7 @@ ASKS: list[tuple[str, Ask]] = [
     ("KNOWLEDGE_FAILED", lambda peer: KnowledgeClient(peer).search(["collections/a"], "q", 1)),
     ("GAS_FAILED", lambda peer: GasClient(peer).settle(Hold("holds/1", 1))),
     ("GAS_FAILED", lambda peer: GasClient(peer).declare_budget("agents/a", program().budget)),
+    ("GAS_FAILED", lambda peer: GasClient(peer).limit_run(run=RUN, account="agents/a", gas=1)),
     ("CREDENTIAL_REFUSED", lambda peer: KeymanagerClient(peer).sign_request("secrets/a", b"m")),
 ]
 

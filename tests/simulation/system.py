@@ -78,7 +78,7 @@ class System:
         prices = read_prices(PRICES)
         engine = _database(process, gas.tables.TABLES)
         store = gas.store.LedgerStore(engine, prices, clock=self.world, dice=process.random)
-        yield hosted_gas(GasService(store, prices))
+        yield hosted_gas(GasService(store))
 
     @asynccontextmanager
     async def keymanager(self, process: Process) -> AsyncIterator[Hosted]:

@@ -174,6 +174,8 @@ class Usage(_message.Message):
         """Bytes that knowledge storage keeps."""
         METER_CONNECTOR_CALLS: Usage._Meter.ValueType  # 11
         """Calls of a connector."""
+        METER_CACHE_WRITE_TOKENS: Usage._Meter.ValueType  # 12
+        """Tokens that a model read, computed and kept in its cache."""
 
     class Meter(_Meter, metaclass=_MeterEnumTypeWrapper):
         """What is metered. Prices are per unit of a meter."""
@@ -202,6 +204,8 @@ class Usage(_message.Message):
     """Bytes that knowledge storage keeps."""
     METER_CONNECTOR_CALLS: Usage.Meter.ValueType  # 11
     """Calls of a connector."""
+    METER_CACHE_WRITE_TOKENS: Usage.Meter.ValueType  # 12
+    """Tokens that a model read, computed and kept in its cache."""
 
     METER_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
@@ -408,11 +412,16 @@ class Charge(_message.Message):
     line: _builtins.int
     """Position in the receipt, from 1. Output only."""
     item: _builtins.str
-    """What was paid for, such as `model local/babbler` or `action board.post`. Output only."""
+    """What was paid for, such as `model local/babbler` or `action board.post`. In a receipt, the line
+    `agent {name}/{uuid}` is what the run called: the gas is the total of the receipt of
+    `runs/{uuid}`, which has the usages. Output only.
+    """
     gas: _builtins.int
     """Price in gas. Output only."""
     price_version: _builtins.str
-    """Version of the price table that was applied. Output only."""
+    """Version of the price table that was applied; empty for the line of a run that it called. Output
+    only.
+    """
     @_builtins.property
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Usage]:
         """What was consumed. Output only."""
