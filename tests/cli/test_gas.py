@@ -93,6 +93,12 @@ def test_a_quote_above_the_budget_says_so(system: FakeSystem, invoke: Invoke) ->
     assert "allows 9 gas (day)" in invoke("gas", "quote", "fake").stdout
 
 
+def test_a_quote_above_the_limit_of_a_run_says_so(system: FakeSystem, invoke: Invoke) -> None:
+    system.assembler.payloads = {BUNDLE: make_payload(limits={"steps": 2, "gas": 9})}
+
+    assert "allows 9 gas a run" in invoke("gas", "quote", "fake").stdout
+
+
 def test_an_agent_that_nobody_assembled_is_told_with_the_way_out(
     system: FakeSystem, invoke: Invoke
 ) -> None:
