@@ -41,7 +41,8 @@ class Plan:
     account: str
     calls: tuple[prices_pb2.PlannedCall, ...]
     asked: tuple[Asked, ...]
-    steps: int
+    # Of a run and of the period of its agent; what needs more fails.
+    run_gas: int
     budget_gas: int
     budget_period: str
 
@@ -86,7 +87,7 @@ def _plan(bundle: Any) -> Plan:  # noqa: ANN401  # JSON that the assembler made
         account=f"agents/{bundle['agent']['name']}",
         calls=tuple(calls),
         asked=tuple(asked),
-        steps=steps,
+        run_gas=int(bundle["limits"].get("gas") or bundle["budget"]["gas"]),
         budget_gas=int(bundle["budget"]["gas"]),
         budget_period=str(bundle["budget"]["period"]),
     )

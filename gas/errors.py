@@ -12,7 +12,7 @@ class PriceNotFound(NotFound):
     """The price table has nothing that matches an item."""
 
     reason = "PRICE_NOT_FOUND"
-    message = "there is no price for '{item}'; add it to the price table (GAS_PRICES_FILE)"
+    message = "there is no price for '{item}'; add it with `actionvm gas prices update FILE`"
 
     item: str
 

@@ -11,7 +11,6 @@ from chassis.errors import InvalidField
 
 from .. import price_rules
 from ..price_archive import Listed
-from ..price_file import PriceFileInvalid, parse_prices
 from ..price_schedule import Scheduled, Update
 from ..prices import DEFAULT_RATE, Price, PriceTable, Rate, Source, Weight, table_of
 from .usages import METERS, time_from_proto, timestamp_to_proto
@@ -23,14 +22,7 @@ def update_from_proto(request: gas_pb2.UpdatePriceTableRequest) -> Update:
     time = None
     if request.HasField("effective_time"):
         time = time_from_proto("effective_time", request.effective_time)
-    if not request.content:
-        return Update(request_id, _table_from_proto(request), request.HasField("rate"), time)
-    if request.prices or request.weights or request.HasField("rate"):
-        raise InvalidField("content", "goes without prices, rate and weights")
-    try:
-        return Update(request_id, parse_prices(request.content), has_rate=True, effective_time=time)
-    except PriceFileInvalid as error:
-        raise InvalidField("content", str(error).strip()) from error
+    return Update(request_id, _table_from_proto(request), request.HasField("rate"), time)
 
 
 def _table_from_proto(request: gas_pb2.UpdatePriceTableRequest) -> PriceTable:

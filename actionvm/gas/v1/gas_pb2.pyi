@@ -980,14 +980,11 @@ class UpdatePriceTableRequest(_message.Message):
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     RATE_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
-    CONTENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key. Required."""
-    content: _builtins.bytes
-    """A price file (gas/README.md) instead of prices, rate and weights. At most 1 MiB."""
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Price]:
-        """All prices of the new table. Required, if `content` is empty. At most 10,000."""
+        """All prices of the new table. Required. At most 10,000."""
 
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
@@ -1009,11 +1006,10 @@ class UpdatePriceTableRequest(_message.Message):
         effective_time: _timestamp_pb2.Timestamp | None = ...,
         rate: _prices_pb2.Rate | None = ...,
         weights: _abc.Iterable[_prices_pb2.Weight] | None = ...,
-        content: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "rate", b"rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "effective_time", b"effective_time", "prices", b"prices", "rate", b"rate", "request_id", b"request_id", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "prices", b"prices", "rate", b"rate", "request_id", b"request_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

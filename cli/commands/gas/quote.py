@@ -241,9 +241,12 @@ def _basis(assumption: prices_pb2.Assumption) -> str:
 
 def _hints(quote: Quote) -> list[Text]:
     """Return what somebody should know before they start such a run."""
-    budget, agent = quote.plan.budget_gas, agent_of(quote.plan.account)
-    if quote.gas[2] <= budget:
-        return []
-    limit = f"its budget allows {budget} gas ({quote.plan.budget_period}): a run that needs more "
-    see = spelled(f"fails; see: actionvm gas budget list {agent}")
-    return [Text(clean(limit + see), "yellow")]
+    plan, most = quote.plan, quote.gas[2]
+    hints = []
+    if plan.run_gas < min(most, plan.budget_gas):
+        hints.append(f"its manifest allows {plan.run_gas} gas a run; one that needs more fails")
+    if plan.budget_gas < most:
+        agent = agent_of(plan.account)
+        allowed = f"its manifest allows {plan.budget_gas} gas ({plan.budget_period})"
+        hints.append(spelled(f"{allowed}; what is left: actionvm gas budget list {agent}"))
+    return [Text(clean(hint), "yellow") for hint in hints]
