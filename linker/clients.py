@@ -39,6 +39,10 @@ class GasClient:
             run=reservation.run,
             item=reservation.item,
             usages=usages_of(reservation.worst),
+            callers=(
+                action_pb2.Caller(account=caller.account, run=caller.run)
+                for caller in reservation.callers
+            ),
         )
         with translated("gas", known):
             response = await self._stub.ReserveGas(request)

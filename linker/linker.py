@@ -15,7 +15,7 @@ from chassis.log import log
 from .conversation import Call, Conversation, Delta, Finished, FinishReason, Prompt, Tokens
 from .errors import ContextExceeded, ModelNotFound, ModelUnusable, ProviderNotFound, QueueFull
 from .links import Link, ListedModel, ModelConfig
-from .ports import GasMeter, OpenModel, Provider, Reservation
+from .ports import Caller, GasMeter, OpenModel, Provider, Reservation
 from .schemas import checked_arguments
 from .store import LinkStore
 
@@ -32,6 +32,7 @@ class Order:
     link: str
     account: str
     run: str
+    callers: tuple[Caller, ...]
     prompt: Prompt
 
 
@@ -190,6 +191,7 @@ class Linker:
                 request_id=order.request_id,
                 account=order.account,
                 run=order.run,
+                callers=order.callers,
                 item=f"model {link.config.model}",
                 worst=Tokens(input_tokens, tokens_max),
             )

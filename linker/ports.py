@@ -41,12 +41,21 @@ class Provider(Protocol):
 
 
 @dataclass(frozen=True)
+class Caller:
+    """A run that waits for the one that generates, and the account that pays with it."""
+
+    account: str
+    run: str
+
+
+@dataclass(frozen=True)
 class Reservation:
-    """The worst case of one generation, and who pays for it."""
+    """The worst case of one generation, and who pays for it; callers are outermost first."""
 
     request_id: str
     account: str
     run: str
+    callers: tuple[Caller, ...]
     item: str
     worst: Tokens
 

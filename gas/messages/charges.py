@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actionvm.action.v1 import action_pb2
-from actionvm.gas.v1 import budgets_pb2, gas_pb2
+from actionvm.gas.v1 import gas_pb2
 from chassis import fields
 from chassis.canonical import sha256_hex
 
@@ -22,7 +22,7 @@ _HOLD_STATES = {
 }
 
 
-def callers_from_proto(callers: Sequence[budgets_pb2.Caller]) -> tuple[Caller, ...]:
+def callers_from_proto(callers: Sequence[action_pb2.Caller]) -> tuple[Caller, ...]:
     """Return who called an agent, or refuse them."""
     fields.require_size("callers", callers, size_min=0, size_max=CALLERS_MAX)
     return tuple(
@@ -48,7 +48,7 @@ def hold_to_proto(hold: ledger.Hold) -> gas_pb2.Hold:
         expire_time=timestamp_to_proto(hold.expire_time),
         refunded_gas=hold.refunded_gas,
         callers=(
-            budgets_pb2.Caller(account=caller.account, run=caller.run)
+            action_pb2.Caller(account=caller.account, run=caller.run)
             for caller in hold.reservation.callers
         ),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from actionvm.action.v1.action_pb2 import Usage
+from actionvm.action.v1.action_pb2 import Caller, Usage
 from actionvm.gas.v1 import budgets_pb2, prices_pb2
 from actionvm.gas.v1 import gas_pb2 as pb
 from tests.contracts.contract import refused_field
@@ -191,14 +191,14 @@ def test_a_plan_that_cannot_be_is_refused_by_its_field(
 @pytest.mark.parametrize(
     ("callers", "field"),
     [
-        ([budgets_pb2.Caller(account="a", run=run_name(9))], "callers[0].account"),
-        ([budgets_pb2.Caller(account="agents/x", run="r")], "callers[0].run"),
-        ([budgets_pb2.Caller(account="agents/x", run=run_name(9))] * 9, "callers"),
-        ([budgets_pb2.Caller(account="agents/x", run=run_name(9))] * 2, "callers[0].account"),
+        ([Caller(account="a", run=run_name(9))], "callers[0].account"),
+        ([Caller(account="agents/x", run="r")], "callers[0].run"),
+        ([Caller(account="agents/x", run=run_name(9))] * 9, "callers"),
+        ([Caller(account="agents/x", run=run_name(9))] * 2, "callers[0].account"),
     ],
 )
 def test_a_chain_that_cannot_be_is_refused_by_its_field(
-    runtime: Stub, account: str, callers: list[budgets_pb2.Caller], field: str
+    runtime: Stub, account: str, callers: list[Caller], field: str
 ) -> None:
     request = reserve(account, 1)
     request.callers.extend(callers)
@@ -208,7 +208,7 @@ def test_a_chain_that_cannot_be_is_refused_by_its_field(
 
 def test_a_hold_says_who_called(grpc_stub: Stub, runtime: Stub, account: str) -> None:
     grpc_stub.SetBudget(pb.SetBudgetRequest(budget=limit("agents/caller", 100)))
-    caller = budgets_pb2.Caller(account="agents/caller", run=run_name(77))
+    caller = Caller(account="agents/caller", run=run_name(77))
     request = reserve(account, 1)
     request.callers.append(caller)
 

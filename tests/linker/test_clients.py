@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from actionvm.action.v1.action_pb2 import Caller
 from actionvm.gas.v1 import gas_pb2 as pb
 from actionvm.gas.v1 import gas_pb2_grpc
 from chassis.channel import connect
@@ -29,11 +30,11 @@ from linker.conversation import Tokens
 from linker.errors import BudgetExceeded, GasRefused
 from linker.ports import Reservation
 from tests.grpc_fixtures import identities, token_of
-from tests.linker.orders import ACCOUNT, RUN
+from tests.linker.orders import ACCOUNT, BOSS, RUN
 
 DESCRIPTOR = pb.DESCRIPTOR.services_by_name["GasService"]
 HOLD = "holds/00000000-0000-4000-8000-000000000007"
-RESERVATION = Reservation("r1", ACCOUNT, RUN, "model local/babbler", Tokens(11, 22))
+RESERVATION = Reservation("r1", ACCOUNT, RUN, (BOSS,), "model local/babbler", Tokens(11, 22))
 
 
 @dataclass(eq=False)
@@ -104,6 +105,7 @@ async def test_a_reservation_carries_the_worst_case(client: GasClient, gas: Fake
     assert (request.request_id, request.account, request.run) == ("r1", ACCOUNT, RUN)
     assert request.item == "model local/babbler"
     assert [usage.amount for usage in request.usages] == [11, 22]
+    assert list(request.callers) == [Caller(account=BOSS.account, run=BOSS.run)]
 
 
 async def test_a_settlement_returns_what_was_charged(client: GasClient, gas: FakeGas) -> None:

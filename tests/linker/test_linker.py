@@ -27,6 +27,7 @@ from linker.providers.scripted import Line, Script, ScriptedProvider, by_turn, i
 from tests.fakes.gas_meter import FakeGasMeter
 from tests.linker.orders import (
     ACCOUNT,
+    BOSS,
     NOW,
     RUN,
     action,
@@ -95,7 +96,7 @@ async def test_the_worst_case_is_held_before_the_model_starts() -> None:
     link = await linker.link(CONFIG)
     done = await answer(linker, order(link.name, prompt(tokens_max=77)))
     (held,) = gas.reservations
-    assert (held.request_id, held.account, held.run) == ("r1", ACCOUNT, RUN)
+    assert (held.request_id, held.account, held.run, held.callers) == ("r1", ACCOUNT, RUN, (BOSS,))
     assert (held.item, held.worst) == ("model local/actor", Tokens(done.tokens.input, 77))
 
 

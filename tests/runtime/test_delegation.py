@@ -85,6 +85,7 @@ async def test_everything_that_costs_gas_knows_who_waits(world: World) -> None:
         "agents/boss": (),
         CLERK: (BOSS,),
     }
+    assert world.meter.callers == {CHILD: (BOSS,)}
 
 
 async def test_each_run_has_a_bill_of_its_own(world: World) -> None:

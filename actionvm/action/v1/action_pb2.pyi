@@ -139,6 +139,32 @@ class ActionCall(_message.Message):
 Global___ActionCall: _TypeAlias = ActionCall  # noqa: Y015
 
 @_typing.final
+class Caller(_message.Message):
+    """A run that waits for another one that it called, and so pays for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """`agents/{name}`. Required."""
+    run: _builtins.str
+    """`runs/{uuid}` of the caller. Required."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        run: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Caller: _TypeAlias = Caller  # noqa: Y015
+
+@_typing.final
 class Usage(_message.Message):
     """An amount of one metered resource."""
 

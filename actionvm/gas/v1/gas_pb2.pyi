@@ -145,7 +145,7 @@ class Hold(_message.Message):
         """
 
     @_builtins.property
-    def callers(self) -> _containers.RepeatedCompositeFieldContainer[_budgets_pb2.Caller]:
+    def callers(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Caller]:
         """Who called the agent, outermost first, and so who pays. Output only."""
 
     def __init__(
@@ -161,7 +161,7 @@ class Hold(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         refunded_gas: _builtins.int = ...,
-        callers: _abc.Iterable[_budgets_pb2.Caller] | None = ...,
+        callers: _abc.Iterable[_action_pb2.Caller] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -389,7 +389,7 @@ class ReserveGasRequest(_message.Message):
         """The worst case. Required. At most 16, each meter once."""
 
     @_builtins.property
-    def callers(self) -> _containers.RepeatedCompositeFieldContainer[_budgets_pb2.Caller]:
+    def callers(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Caller]:
         """Who called the agent, outermost first; empty for a run that a user started. The first hold of
         a run fixes them. At most 8, all of different accounts, and none that of the agent.
         """
@@ -402,7 +402,7 @@ class ReserveGasRequest(_message.Message):
         run: _builtins.str = ...,
         item: _builtins.str = ...,
         usages: _abc.Iterable[_action_pb2.Usage] | None = ...,
-        callers: _abc.Iterable[_budgets_pb2.Caller] | None = ...,
+        callers: _abc.Iterable[_action_pb2.Caller] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -8,9 +8,9 @@ from typing import Any
 
 import grpc
 
-from actionvm.action.v1.action_pb2 import Usage
-from actionvm.gas.v1 import budgets_pb2, gas_pb2_grpc, market_pb2_grpc
+from actionvm.action.v1.action_pb2 import Caller, Usage
 from actionvm.gas.v1 import gas_pb2 as gas
+from actionvm.gas.v1 import gas_pb2_grpc, market_pb2_grpc
 from actionvm.gas.v1 import market_pb2 as pb
 from tests.gas.ledgers import MODEL
 
@@ -45,9 +45,7 @@ class Agent:
         )
         operator.SetBudget(gas.SetBudgetRequest(budget=budget))
 
-    def spend(
-        self, amount: int, *, run: str = "", callers: tuple[budgets_pb2.Caller, ...] = ()
-    ) -> gas.Hold:
+    def spend(self, amount: int, *, run: str = "", callers: tuple[Caller, ...] = ()) -> gas.Hold:
         """Spend in a run; return the hold."""
         number = next(NUMBERS)
         usages = [Usage(meter=Usage.METER_INPUT_TOKENS, amount=amount)]

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from actionvm.gas.v1 import budgets_pb2
+from actionvm.action.v1.action_pb2 import Caller
 from actionvm.gas.v1 import gas_pb2 as gas
 from actionvm.gas.v1 import market_pb2 as pb
 from tests.gas.calls import bad_field, reason
@@ -60,7 +60,7 @@ def test_a_bill_has_what_was_spent_through_others_less_refunds(
     grpc_stub: Both, agent: Agent, other: Agent
 ) -> None:
     run = agent.spend(100).run
-    called = other.spend(30, callers=(budgets_pb2.Caller(account=agent.name, run=run),))
+    called = other.spend(30, callers=(Caller(account=agent.name, run=run),))
     agent.close(run)
     refund = gas.RefundGasRequest(request_id=run, hold=called.name, gas=7, cause="a test")
     grpc_stub.RefundGas(refund)
@@ -70,7 +70,7 @@ def test_a_bill_has_what_was_spent_through_others_less_refunds(
 
 def test_only_a_closed_run_of_a_user_is_billed(grpc_stub: Both, agent: Agent, other: Agent) -> None:
     run = agent.spend(100).run
-    called = other.spend(30, callers=(budgets_pb2.Caller(account=agent.name, run=run),))
+    called = other.spend(30, callers=(Caller(account=agent.name, run=run),))
     unknown = f"runs/{uuid.UUID(int=1, version=4)}"
 
     reasons = [
