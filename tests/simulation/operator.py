@@ -114,6 +114,13 @@ class Operator:
                 raise
             return gas_pb2.GetBudgetResponse()
 
+    async def entries(self) -> list[gas_pb2.Entry]:
+        """Return the ledger; a story has no more entries than a page."""
+        request = gas_pb2.ListEntriesRequest(page_size=1_000)
+        page = await _until_answered(lambda: self._gas.ListEntries(request))
+        assert not page.next_page_token, "a story is short"
+        return [*page.entries]
+
 
 async def _until_answered(call: Callable[[], Awaitable[Answer]]) -> Answer:
     for _ in range(ATTEMPTS_MAX):
