@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from actionvm.gas.v1 import gas_pb2
+from actionvm.gas.v1 import budgets_pb2, gas_pb2
 from actionvm.runtime.v1 import runtime_pb2
 
 from .board import SimulatedBoard
@@ -98,6 +98,16 @@ def check_ledger(entries: Sequence[gas_pb2.Entry], journals: Mapping[str, Journa
     assert all(balances[account] == -gas for account, gas in began.items())
     received = {name: gas for name, gas in balances.items() if not name.startswith("agents/")}
     assert sum(received.values()) == sum(began.values())
+
+
+def check_counts(drifts: Sequence[budgets_pb2.TokenDrift], journal: Journal) -> None:
+    """Require that the input of each generation was counted before, as the provider counted it."""
+    generated = sum(event.HasField("generated") for event in journal)
+    (drift,) = drifts
+    # A generation that was charged and then lost with its process counts as well.
+    assert drift.charge_count >= generated
+    assert drift.counter == budgets_pb2.TokenCount.COUNTER_TOKENIZER
+    assert (drift.counted_amount, drift.drift_permille_max) == (drift.provider_amount, 0)
 
 
 def check_posts(board: SimulatedBoard, journals: Sequence[Journal]) -> None:

@@ -665,7 +665,7 @@ class CountTokensResponse(_message.Message):
 
     TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     token_count: _builtins.int
-    """Tokens. Output only."""
+    """Tokens; at most so many where the provider cannot count them. Output only."""
     def __init__(
         self,
         *,
