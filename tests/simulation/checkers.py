@@ -64,6 +64,7 @@ def check_calls(runs: Sequence[runtime_pb2.Run], journals: Mapping[str, Journal]
                 end, acted = journals[event.sent.run][-1], results[event.sent.call_id]
                 assert end.create_time.ToDatetime() <= acted.create_time.ToDatetime()
                 assert (end.finished.state == SUCCEEDED) != acted.acted.failed
+                assert end.finished.receipt.total_gas == acted.acted.gas
                 assert journals[event.sent.run][0].started.parent == name
 
     assert called == Counter(run.name for run in runs if run.parent)
