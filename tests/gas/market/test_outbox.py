@@ -192,12 +192,18 @@ async def test_nothing_is_sent_any_more_after_a_deletion(tmp_path: Path) -> None
 async def test_what_was_under_way_when_it_stopped_is_finished_and_not_sent_again(
     tmp_path: Path,
 ) -> None:
-    receiver = Receiver()
+    receiver, first = Receiver(), AsyncExitStack()
     async with receiver.listening():
-        async with delivering(tmp_path / "gas.db", ACCOUNTS[0]) as market:
-            hook = await market.hook(receiver.url)
-            await market.charge(ACCOUNTS[0])
-            await receiver.until(lambda one: bool(one.posts))
+        market = await first.enter_async_context(delivering(tmp_path / "gas.db", ACCOUNTS[0]))
+        receiver.gate.clear()
+        hook = await market.hook(receiver.url)
+        await market.charge(ACCOUNTS[0])
+        await receiver.until(lambda one: bool(one.posts))
+        stopping = asyncio.create_task(first.aclose())
+        # It had every chance to cut the delivery off.
+        await asyncio.wait([stopping], timeout=0.2)
+        receiver.gate.set()
+        await stopping
         async with delivering(tmp_path / "gas.db", ACCOUNTS[0]) as market:
             await market.until_done(hook)
 
