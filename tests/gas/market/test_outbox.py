@@ -146,6 +146,20 @@ async def test_a_replay_sends_everything_again_and_what_is_dead(tmp_path: Path) 
         assert {one.state for one in _deliveries(market)} == {DeliveryState.DELIVERED}
 
 
+async def test_a_webhook_whose_maker_went_away_delivers_all_the_same(tmp_path: Path) -> None:
+    async with delivering(tmp_path / "gas.db", ACCOUNTS[0]) as market:
+        receiver = Receiver()
+        async with receiver.listening():
+            making = asyncio.create_task(market.hook(receiver.url))
+            await asyncio.sleep(0)
+            making.cancel()
+            await asyncio.wait([making])
+            await market.charge(ACCOUNTS[0])
+            await receiver.until(lambda one: bool(one.posts))
+
+        assert making.cancelled()
+
+
 async def test_a_replay_from_the_end_sends_nothing_and_loses_nothing(tmp_path: Path) -> None:
     async with delivering(tmp_path / "gas.db", *ACCOUNTS) as market:
         receiver = Receiver()
