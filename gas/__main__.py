@@ -18,9 +18,10 @@ from chassis.telemetry import Telemetry
 from .config import GasConfig
 from .database import open_ledger_database
 from .market.courier import HttpCourier
-from .market.outbox import Outbox
+from .market.outbox import IN_FLIGHT_MAX, Outbox
 from .market.seal import Seal
 from .market.store import MarketStore
+from .market.webhooks import WEBHOOKS_MAX
 from .messages.events import cloud_event
 from .price_file import read_prices
 from .service import GasService, hosted
@@ -53,7 +54,8 @@ async def _delivering(
         return
     clock = SystemClock()
     # The proxies of the environment are for people; events go where their webhook says.
-    async with httpx.AsyncClient(trust_env=False) as http:
+    limits = httpx.Limits(max_connections=WEBHOOKS_MAX * IN_FLIGHT_MAX)
+    async with httpx.AsyncClient(trust_env=False, limits=limits) as http:
         outbox = Outbox(
             writer,
             market,

@@ -55,7 +55,7 @@ class Account:
             budgets=tuple(own),
             warnings=tuple(sorted(filter(None, warnings), key=lambda warning: warning.budget)),
             gas_available=min([left, *_left(tenant.budgets(now) if tenant else ())]),
-            tenant=tenant.name if tenant else "",
+            tenant=tenant.name if tenant is not None else "",
         )
 
     def tally(self, key: BudgetKey) -> Tally | None:

@@ -39,7 +39,11 @@ class GasConfig(ServiceConfig):
     @field_validator("webhook_key_file")
     @classmethod
     def _is_key(cls, path: Path | None) -> Path | None:
-        if path is not None and len(path.read_bytes()) < KEY_BYTES_MIN:
+        try:
+            size = KEY_BYTES_MIN if path is None else len(path.read_bytes())
+        except OSError as error:
+            raise ValueError(f"cannot be read: {error.strerror}") from error
+        if size < KEY_BYTES_MIN:
             raise ValueError(f"must have {KEY_BYTES_MIN} bytes or more")
         return path
 

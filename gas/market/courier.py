@@ -38,7 +38,8 @@ class HttpCourier:
         self._seconds_max = seconds_max
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        request = self._http.build_request("POST", url, content=body, headers=headers)
+        # One limit for all of it, which a receiver cannot stretch byte by byte.
+        request = self._http.build_request("POST", url, content=body, headers=headers, timeout=None)
         try:
             async with asyncio.timeout(self._seconds_max):
                 response = await self._http.send(request, stream=True, follow_redirects=False)
@@ -46,7 +47,7 @@ class HttpCourier:
                     await _drain(response)
                 finally:
                     await response.aclose()
-        except (TimeoutError, httpx.TimeoutException):
+        except TimeoutError:
             return Answer(f"no answer within {self._seconds_max:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             # Its kind says enough; its text may have what the receiver wrote.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 from chassis.clock import Clock
 from chassis.log import log
@@ -23,6 +24,8 @@ from .operations import AddWebhook, DropWebhook, Enqueue, Record, Replay
 from .seal import Seal
 from .store import MarketStore
 from .webhooks import RETRY_MAX, WEBHOOKS_MAX, Delivery, Webhook, after_attempt
+
+Result = TypeVar("Result")
 
 # What one receiver gets at once.
 IN_FLIGHT_MAX = 8
@@ -56,8 +59,9 @@ class Outbox:
         self._courier = courier
         self._envelope = envelope
         self._routes: dict[str, Route] = {}
-        # Replays and deletions of one webhook take turns.
+        # What changes webhooks takes turns.
         self._turn = asyncio.Lock()
+        self._working: set[asyncio.Task[object]] = set()
 
     @asynccontextmanager
     async def delivering(self) -> AsyncIterator[None]:
@@ -72,22 +76,38 @@ class Outbox:
 
     async def add(self, asked: AddWebhook) -> Webhook:
         """Make a webhook, and deliver to it."""
+        return await self._to_its_end(self._add(asked))
+
+    async def drop(self, webhook: str) -> None:
+        """Delete a webhook; once this returns nothing is sent to it."""
+        await self._to_its_end(self._drop(webhook))
+
+    async def replay(self, webhook: str, after_offset: int) -> Webhook:
+        """Send events again from an offset on."""
+        return await self._to_its_end(self._replay(webhook, after_offset))
+
+    async def _to_its_end(self, work: Coroutine[None, None, Result]) -> Result:
+        """Do all of it, also if who asked for it goes away: routes must be as webhooks are."""
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        return await asyncio.shield(task)
+
+    async def _add(self, asked: AddWebhook) -> Webhook:
         async with self._turn:
             webhook = await self.writer.apply(asked)
             if not webhook.deleted:
                 self._start(webhook.name)
             return webhook
 
-    async def drop(self, webhook: str) -> None:
-        """Delete a webhook; once this returns nothing is sent to it."""
+    async def _drop(self, webhook: str) -> None:
         async with self._turn:
             await self.writer.apply(DropWebhook(webhook))
             route = self._routes.pop(webhook, None)
             if route is not None:
                 await route.stop()
 
-    async def replay(self, webhook: str, after_offset: int) -> Webhook:
-        """Send events again from an offset on."""
+    async def _replay(self, webhook: str, after_offset: int) -> Webhook:
         async with self._turn:
             route = self._routes.pop(webhook, None)
             if route is not None:

@@ -54,6 +54,28 @@ def test_a_run_costs_at_least_one_step_and_the_calls_that_it_needs(
     assert quoted(invoke, "fake")["gas"]["gas_least"] == 2 + 1
 
 
+def test_an_action_without_a_limit_is_called_at_most_16_times_a_step(
+    system: FakeSystem, invoke: Invoke
+) -> None:
+    action: dict[str, Json] = {
+        "name": "knowledge.search",
+        "program": "catalogue:knowledge.search",
+        "approval": "allow",
+        "required": False,
+        "limits": {},
+    }
+    system.assembler.payloads = {BUNDLE: make_payload(actions=[action])}
+
+    assert quoted(invoke, "fake")["gas"]["gas_most"] == 2 * 1000 + 2 * 16
+
+
+def test_an_action_that_is_denied_costs_nothing(system: FakeSystem, invoke: Invoke) -> None:
+    action: dict[str, Json] = {"name": "board.post", "approval": "deny"}
+    system.assembler.payloads = {BUNDLE: make_payload(actions=[action])}
+
+    assert quoted(invoke, "fake")["gas"]["gas_most"] == 2 * 1000
+
+
 def test_a_manifest_is_assembled_before_it_is_quoted(
     system: FakeSystem, invoke: Invoke, manifest: Path
 ) -> None:

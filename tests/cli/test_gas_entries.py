@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,15 @@ from .gas_fakes import HOLD, at
 
 
 def chain(count: int) -> list[pb.Entry]:
+    """Return a ledger of so many entries."""
+    return chained(range(1, count + 1))
+
+
+def chained(sequences: Iterable[int]) -> list[pb.Entry]:
     """Return entries whose hashes were made here, byte by byte as the contract says."""
     made: list[pb.Entry] = []
     before = bytes(32)
-    for sequence in range(1, count + 1):
+    for sequence in sequences:
         content = (
             '{"cause":"","create_time":"2026-03-31T22:30:00.000000Z",'
             '"credit_account":"providers/local","debit_account":"agents/a","gas":12,'
@@ -77,6 +82,10 @@ def test_a_forged_ledger_has_a_flaw(forge: Callable[[list[pb.Entry]], object]) -
     forge(entries)
 
     assert verify(entries).flaw
+
+
+def test_a_ledger_that_was_written_without_an_entry_has_a_flaw() -> None:
+    assert verify(chained([1, 3])).flaw == "entry 2 is missing: 3 follows"
 
 
 def test_a_ledger_whose_end_was_cut_off_does_not_reach_what_was_kept() -> None:

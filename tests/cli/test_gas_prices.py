@@ -259,7 +259,7 @@ def test_a_table_that_changes_nothing_is_not_sent(
 ) -> None:
     (tmp_path / "same.yaml").write_text(invoke("gas", "prices", "show", "--yaml").stdout)
 
-    result = invoke("gas", "prices", "update", str(tmp_path / "same.yaml"))
+    result = invoke("gas", "prices", "update", str(tmp_path / "same.yaml"), "--yes")
 
     assert "nothing changes" in result.stdout
     assert not has_updated(system)

@@ -50,7 +50,8 @@ class Fault:
 class Receiver:
     """Keeps in `posts` all that arrived, and in `accepted` what it took, also repeatedly.
 
-    `faults` are for one request each. `on_post` is called before anything is answered.
+    `faults` are for one request each. `on_post` is called before anything is answered, and nothing
+    is while `gate` is clear.
     """
 
     posts: list[Post] = field(default_factory=list)
@@ -58,6 +59,7 @@ class Receiver:
     faults: deque[Fault | None] = field(default_factory=deque)
     on_post: Callable[[Post], None] = lambda _: None
     port: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -75,6 +77,7 @@ class Receiver:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Receiver]:
         """Serve while the block runs."""
+        self.gate.set()
         server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = server.sockets[0].getsockname()[1]
         try:
@@ -98,6 +101,7 @@ class Receiver:
                 if fault is None or fault.takes:
                     self.accepted.append(post)
                 self._arrived.set()
+                await self.gate.wait()
                 if fault is not None and fault.hangs:
                     # Until the other side has had enough.
                     await reader.read()

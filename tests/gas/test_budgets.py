@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import cast
 
@@ -125,11 +126,13 @@ def test_a_tenant_counts_each_hold_once_for_all_its_agents(store: Ledger) -> Non
     assert spent(store, DEFAULT_TENANT) == [10]
 
 
-def test_an_agent_that_moves_spends_for_its_new_tenant(store: Ledger) -> None:
+def test_an_agent_that_moves_spends_for_its_new_tenant(engine: Engine, store: Ledger) -> None:
     store.set_budget(budget(100))
     store.set_budget(budget(50, account=DEFAULT_TENANT))
     store.set_budget(budget(5, account="tenants/new"))
     before = hold(store, 10)
+    # One who has just begun, and does not know that tenant yet.
+    store = open_ledger(engine=engine, dice=random.Random(2))
     asked = reservation("moved", 6)
     batch = cast("list[Operation[object]]", [Assign(ACCOUNT, "tenants/new"), Reserve(asked)])
 

@@ -43,6 +43,22 @@ def test_a_bad_price_table_fails_the_check_with_its_line(tmp_path: Path) -> None
     assert f"{prices}:2: 'token' is no meter" in checked.stderr
 
 
+def test_a_key_that_can_be_guessed_fails_the_check(tmp_path: Path) -> None:
+    key = tmp_path / "webhooks.key"
+    key.write_bytes(bytes(31))
+
+    checked = _check(tmp_path, GAS_WEBHOOK_KEY_FILE=str(key))
+
+    assert checked.returncode == 2
+    assert "GAS_WEBHOOK_KEY_FILE: Value error, must have 32 bytes or more" in checked.stderr
+
+
+def test_a_key_that_is_not_there_fails_the_check(tmp_path: Path) -> None:
+    checked = _check(tmp_path, GAS_WEBHOOK_KEY_FILE=str(tmp_path / "missing"))
+
+    assert (checked.returncode, "GAS_WEBHOOK_KEY_FILE" in checked.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["GAS_PRICE_FILE", "GAS_LISTEN_ON"])
 def test_a_misspelt_setting_fails_the_check(tmp_path: Path, name: str) -> None:
     checked = _check(tmp_path, **{name: "x"})

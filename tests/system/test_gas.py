@@ -169,6 +169,12 @@ def test_the_budget_of_a_tenant_is_shown_with_its_agents(gas: GasProcess, agent:
     assert found["gas_available"] == 70
 
 
+def test_an_agent_that_was_put_nowhere_shows_the_default_tenant(
+    gas: GasProcess, agent: str
+) -> None:
+    assert gas.read("tenant", agent)["tenant"] == "tenants/default"
+
+
 def test_the_chain_of_the_real_ledger_is_verified_here(gas: GasProcess, agent: str) -> None:
     gas.spend(agent, 10)
     first = gas.read("entries", "--verify")

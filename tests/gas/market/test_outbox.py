@@ -146,6 +146,20 @@ async def test_a_replay_sends_everything_again_and_what_is_dead(tmp_path: Path) 
         assert {one.state for one in _deliveries(market)} == {DeliveryState.DELIVERED}
 
 
+async def test_a_webhook_whose_maker_went_away_delivers_all_the_same(tmp_path: Path) -> None:
+    async with delivering(tmp_path / "gas.db", ACCOUNTS[0]) as market:
+        receiver = Receiver()
+        async with receiver.listening():
+            making = asyncio.create_task(market.hook(receiver.url))
+            await asyncio.sleep(0)
+            making.cancel()
+            await asyncio.wait([making])
+            await market.charge(ACCOUNTS[0])
+            await receiver.until(lambda one: bool(one.posts))
+
+        assert making.cancelled()
+
+
 async def test_a_replay_from_the_end_sends_nothing_and_loses_nothing(tmp_path: Path) -> None:
     async with delivering(tmp_path / "gas.db", *ACCOUNTS) as market:
         receiver = Receiver()
@@ -192,12 +206,18 @@ async def test_nothing_is_sent_any_more_after_a_deletion(tmp_path: Path) -> None
 async def test_what_was_under_way_when_it_stopped_is_finished_and_not_sent_again(
     tmp_path: Path,
 ) -> None:
-    receiver = Receiver()
+    receiver, first = Receiver(), AsyncExitStack()
     async with receiver.listening():
-        async with delivering(tmp_path / "gas.db", ACCOUNTS[0]) as market:
-            hook = await market.hook(receiver.url)
-            await market.charge(ACCOUNTS[0])
-            await receiver.until(lambda one: bool(one.posts))
+        market = await first.enter_async_context(delivering(tmp_path / "gas.db", ACCOUNTS[0]))
+        receiver.gate.clear()
+        hook = await market.hook(receiver.url)
+        await market.charge(ACCOUNTS[0])
+        await receiver.until(lambda one: bool(one.posts))
+        stopping = asyncio.create_task(first.aclose())
+        # It had every chance to cut the delivery off.
+        await asyncio.wait([stopping], timeout=0.2)
+        receiver.gate.set()
+        await stopping
         async with delivering(tmp_path / "gas.db", ACCOUNTS[0]) as market:
             await market.until_done(hook)
 
