@@ -147,8 +147,13 @@ def main() -> None:
     compare("pairs_per_s", size.rounds, one, "single_commit", single)
     compare("pairs_per_s_hot", size.rounds, one, "many_accounts", many)
     measure_postgres(size)
-    rates = [gas_rpc.measure(size.pairs // 2) for _ in range(size.rounds)]
-    report("grpc_pairs_per_s", statistics.median(rates), "none", 0.0, 0.0)
+    compare(
+        "grpc_pairs_per_s",
+        size.rounds,
+        lambda: gas_rpc.measure(size.pairs, gas_rpc.by_client),
+        "grpc_unary_calls",
+        lambda: gas_rpc.measure(size.pairs // 4, gas_rpc.by_unary_calls),
+    )
 
 
 def measure_postgres(size: Size) -> None:

@@ -10,31 +10,75 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from itertools import cycle
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 import uvloop
 
-from actionvm.action.v1.action_pb2 import Usage
 from actionvm.gas.v1 import gas_pb2 as pb
 from actionvm.gas.v1 import gas_pb2_grpc
+from chassis.channel import connect
+from linker.clients import GasClient, usages_of
+from linker.conversation import Tokens
+from linker.ports import Reservation
 from tests.grpc_fixtures import identities, token_of
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_FLIGHT = 256
 CHANNELS = 4
 ACCOUNT = "agents/a"
-WORST = [
-    Usage(meter=Usage.METER_INPUT_TOKENS, amount=500),
-    Usage(meter=Usage.METER_OUTPUT_TOKENS, amount=256),
-]
-USED = [
-    Usage(meter=Usage.METER_INPUT_TOKENS, amount=480),
-    Usage(meter=Usage.METER_OUTPUT_TOKENS, amount=61),
-]
+ITEM = "model local/tiny"
+WORST, USED = Tokens(500, 256), Tokens(480, 61)
+
+# Of one address, how to hold and settle once, with a request id and its run.
+Spend: TypeAlias = Callable[[str, str], Awaitable[object]]
+Spending: TypeAlias = Callable[[str], AbstractAsyncContextManager[Spend]]
 
 
-def measure(pairs: int) -> float:
+@asynccontextmanager
+async def by_client(address: str) -> AsyncIterator[Spend]:
+    """Spend as the linker does: many callers, one client, which lets them travel together."""
+    async with connect(address, token_of("linker")) as channel:
+        client = GasClient(channel)
+
+        async def spend(request_id: str, run: str) -> None:
+            hold = await client.reserve(Reservation(request_id, ACCOUNT, run, (), ITEM, WORST))
+            await client.settle(hold, USED)
+
+        yield spend
+
+
+@asynccontextmanager
+async def by_unary_calls(address: str) -> AsyncIterator[Spend]:
+    """Spend with one call for each operation, without anything of ours around it."""
+    async with AsyncExitStack() as stack:
+        # Channels with equal options share a connection, which one event of the server serves.
+        channels = [
+            await stack.enter_async_context(
+                grpc.aio.insecure_channel(address, options=[("bench.channel", number)])
+            )
+            for number in range(CHANNELS)
+        ]
+        stubs = cycle([gas_pb2_grpc.GasServiceStub(channel) for channel in channels])
+        linker = [("authorization", f"Bearer {token_of('linker')}")]
+
+        async def spend(request_id: str, run: str) -> None:
+            asked = pb.ReserveGasRequest(
+                request_id=request_id, account=ACCOUNT, run=run, item=ITEM, usages=usages_of(WORST)
+            )
+            stub = next(stubs)
+            held = await stub.ReserveGas(asked, metadata=linker)
+            settlement = pb.SettleGasRequest(hold=held.hold.name, usages=usages_of(USED))
+            await stub.SettleGas(settlement, metadata=linker)
+
+        yield spend
+
+
+def measure(pairs: int, spending: Spending) -> float:
     """Return pairs per second of one hot account."""
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
@@ -53,48 +97,37 @@ def measure(pairs: int) -> float:
             command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as server:
             try:
-                return uvloop.run(_measure(address, pairs))
+                return uvloop.run(_measure(address, pairs, spending))
             finally:
                 server.terminate()
                 server.wait(20)
 
 
-async def _measure(address: str, pairs: int) -> float:
-    # Channels with equal options share a connection, which one event of the server serves alone.
-    channels = [
-        grpc.aio.insecure_channel(address, options=[("bench.channel", number)])
-        for number in range(CHANNELS)
-    ]
-    stubs = [gas_pb2_grpc.GasServiceStub(channel) for channel in channels]
-    await asyncio.gather(*(asyncio.wait_for(channel.channel_ready(), 30) for channel in channels))
-    numbers, run = iter(range(pairs)), f"runs/{uuid.uuid4()}"
-    operator, linker = (
-        [("authorization", f"Bearer {token_of(caller)}")] for caller in ("operator", "linker")
-    )
+async def _measure(address: str, pairs: int, spending: Spending) -> float:
+    await _limit(address)
+    async with spending(address) as spend:
+        run = f"runs/{uuid.uuid4()}"
+        # The first calls wait for connections.
+        await asyncio.gather(*(spend(f"{run}/first/{n}", run) for n in range(IN_FLIGHT)))
+        numbers = iter(range(pairs))
+
+        async def spend_on() -> None:
+            for number in numbers:
+                await spend(f"{run}/step/{number}", run)
+
+        start = time.perf_counter()
+        await asyncio.gather(*(spend_on() for _ in range(IN_FLIGHT)))
+        return pairs / (time.perf_counter() - start)
+
+
+async def _limit(address: str) -> None:
     limit = pb.Budget(
         account=ACCOUNT,
         origin=pb.Budget.ORIGIN_OPERATOR,
         period=pb.Budget.PERIOD_DAY,
         gas_limit=10**15,
     )
-    await stubs[0].SetBudget(pb.SetBudgetRequest(budget=limit), metadata=operator)
-
-    async def spend(stub: gas_pb2_grpc.GasServiceStub) -> None:
-        for number in numbers:
-            asked = pb.ReserveGasRequest(
-                request_id=f"{run}/step/{number}",
-                account=ACCOUNT,
-                run=run,
-                item="model local/tiny",
-                usages=WORST,
-            )
-            held = await stub.ReserveGas(asked, metadata=linker)
-            settlement = pb.SettleGasRequest(hold=held.hold.name, usages=USED)
-            await stub.SettleGas(settlement, metadata=linker)
-
-    start = time.perf_counter()
-    await asyncio.gather(*(spend(stubs[i % CHANNELS]) for i in range(IN_FLIGHT)))
-    elapsed = time.perf_counter() - start
-    for channel in channels:
-        await channel.close()
-    return pairs / elapsed
+    async with connect(address, token_of("operator")) as channel:
+        await asyncio.wait_for(channel.channel_ready(), 30)
+        stub = gas_pb2_grpc.GasServiceStub(channel)
+        await stub.SetBudget(pb.SetBudgetRequest(budget=limit))

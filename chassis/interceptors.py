@@ -17,6 +17,7 @@ from .identity import Authorizer
 from .log import log
 
 if TYPE_CHECKING:
+    from google.protobuf.descriptor import ServiceDescriptor
     from google.protobuf.message import Message
 
     # These generics exist in the stubs of grpcio only.
@@ -110,6 +111,11 @@ class RpcInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # generi
         trailer = ("grpc-status-details-bin", status.SerializeToString())
         await context.abort(code, status.message, (trailer,))
         raise AssertionError("abort raises")
+
+
+def domain_of(contract: ServiceDescriptor) -> str:
+    """Return the `ErrorInfo.domain` of a service, such as `gas.actionvm`."""
+    return f"{contract.full_name.split('.')[1]}.actionvm"
 
 
 def status_of(

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from .channel import MESSAGE_BYTES_MAX
 from .config import ServiceConfig
 from .identity import Authorizer, read_identities
-from .interceptors import RpcInterceptor, no_details
+from .interceptors import RpcInterceptor, domain_of, no_details
 from .log import install_log, log
 from .telemetry import Telemetry, install_telemetry
 
@@ -50,18 +50,13 @@ class Hosted:
     details_of: DetailsOf = no_details
     others: tuple[ServiceDescriptor, ...] = ()
 
-    @property
-    def domain(self) -> str:
-        """Return the `ErrorInfo.domain` of the service, such as `gas.actionvm`."""
-        return f"{self.descriptor.full_name.split('.')[1]}.actionvm"
-
     def interceptor(self, identities: Mapping[str, str]) -> RpcInterceptor:
         """Return what stands before every call; a method that the table forgets is a bug."""
         contracts = (self.descriptor, *self.others)
         methods = [method.name for contract in contracts for method in contract.methods]
         assert sorted(methods) == sorted(self.callers), set(methods) ^ set(self.callers)
         return RpcInterceptor(
-            domain=self.domain,
+            domain=domain_of(self.descriptor),
             authorizer=Authorizer(identities, self.callers),
             details_of=self.details_of,
             open_prefixes=OPEN_PREFIXES,

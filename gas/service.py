@@ -12,6 +12,8 @@ from actionvm.gas.v1 import (
     gas_pb2,
     gas_pb2_grpc,
     market_pb2_grpc,
+    metering_pb2,
+    metering_pb2_grpc,
     prices_pb2,
 )
 from chassis import fields
@@ -20,10 +22,9 @@ from chassis.identity import OPERATOR, current_caller
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
-from . import ledger, texts
+from . import texts
 from .book import Refund
 from .budgets import Origin
-from .chain import Caller, require_chain
 from .market.outbox import Outbox
 from .market.service import CALLERS as MARKET_CALLERS
 from .market.service import DESCRIPTOR as MARKET
@@ -31,7 +32,6 @@ from .market.service import MarketplaceService
 from .market.store import MarketStore
 from .messages.budgets import budget_from_proto, budget_to_proto, warning_to_proto
 from .messages.charges import (
-    callers_from_proto,
     charge_to_proto,
     consumption_to_proto,
     entry_to_proto,
@@ -39,6 +39,13 @@ from .messages.charges import (
     receipt_to_proto,
 )
 from .messages.events import report_key, report_to_proto, state_from_proto, webhook_name
+from .messages.operations import (
+    operations_from_proto,
+    outcome_to_proto,
+    release_from_proto,
+    reserve_from_proto,
+    settle_from_proto,
+)
 from .messages.prices import (
     cost_to_proto,
     listed_to_proto,
@@ -49,11 +56,10 @@ from .messages.quotes import plan_from_proto, quote_to_proto
 from .messages.reports import (
     drift_to_proto,
     query_from_proto,
-    token_counts_from_proto,
     usage_sum_to_proto,
 )
 from .messages.usages import time_from_proto, timestamp_to_proto, usages_from_proto
-from .operations import Assign, Close, Lift, Limit, Publish, Release, Reserve, Return, Settle
+from .operations import Assign, Close, Lift, Limit, Operation, Publish, Return
 from .prices import GAS_MAX
 from .quote import quote
 from .store import LedgerStore
@@ -66,6 +72,7 @@ if TYPE_CHECKING:
     Context: TypeAlias = aio.ServicerContext[Any, Any]
 
 DESCRIPTOR = gas_pb2.DESCRIPTOR.services_by_name["GasService"]
+METERING = metering_pb2.DESCRIPTOR.services_by_name["MeteringService"]
 
 _SPENDERS = frozenset({"linker", "runtime"})
 _READERS = frozenset({"assembler", "runtime", OPERATOR})
@@ -93,16 +100,22 @@ CALLERS = {
     "WatchCharges": _OPERATOR,
     "ListReports": _OPERATOR,
 }
+# Nobody does with many operations what they may not do with one.
+CALLERS["MeterGas"] = CALLERS["ReserveGas"] & CALLERS["SettleGas"] & CALLERS["ReleaseGas"]
 # An agent's manifest must not raise what an operator allows, nor the other way round.
 BUDGET_SETTERS = {Origin.MANIFEST.value: "runtime", Origin.OPERATOR.value: OPERATOR}
 
 
 def hosted(servicer: GasService, outbox: Outbox | None = None) -> Hosted:
-    """Return both contracts with their authorisation table; without an outbox nothing is sent."""
+    """Return all contracts with their authorisation table; without an outbox nothing is sent."""
 
     def add_to(server: aio.Server) -> None:
         gas_pb2_grpc.add_GasServiceServicer_to_server(
             servicer,  # type: ignore[arg-type]  # the decorator adds what it lacks
+            server,
+        )
+        metering_pb2_grpc.add_MeteringServiceServicer_to_server(
+            servicer,  # type: ignore[arg-type]  # as above
             server,
         )
         market_pb2_grpc.add_MarketplaceServiceServicer_to_server(
@@ -111,7 +124,7 @@ def hosted(servicer: GasService, outbox: Outbox | None = None) -> Hosted:
         )
 
     callers = CALLERS | MARKET_CALLERS
-    return Hosted(descriptor=DESCRIPTOR, add_to=add_to, callers=callers, others=(MARKET,))
+    return Hosted(descriptor=DESCRIPTOR, add_to=add_to, callers=callers, others=(METERING, MARKET))
 
 
 @refusing_the_rest(DESCRIPTOR)
@@ -155,38 +168,31 @@ class GasService:
     async def ReserveGas(
         self, request: gas_pb2.ReserveGasRequest, context: Context
     ) -> gas_pb2.ReserveGasResponse:
-        reservation = ledger.Reservation(
-            request_id=fields.require_request_id(request.request_id),
-            account=texts.account("account", request.account),
-            run=texts.run(request.run),
-            item=texts.item(request.item),
-            usages=usages_from_proto(request.usages, size_min=1),
-            callers=callers_from_proto(request.callers),
-        )
-        require_chain(reservation.callers, Caller(reservation.account, reservation.run))
-        held = await self._writer.apply(Reserve(reservation))
+        held = await self._writer.apply(reserve_from_proto(request))
         warnings = map(warning_to_proto, held.warnings)
         return gas_pb2.ReserveGasResponse(hold=hold_to_proto(held.hold), warnings=warnings)
 
     async def SettleGas(
         self, request: gas_pb2.SettleGasRequest, context: Context
     ) -> gas_pb2.SettleGasResponse:
-        usages = usages_from_proto(request.usages, size_min=0)
-        settlement = Settle(
-            texts.hold(request.hold),
-            usages,
-            keep_open=request.keep_open,
-            token_counts=token_counts_from_proto(request.token_counts),
-        )
-        held = await self._writer.apply(settlement)
+        held = await self._writer.apply(settle_from_proto(request))
         warnings = map(warning_to_proto, held.warnings)
         return gas_pb2.SettleGasResponse(hold=hold_to_proto(held.hold), warnings=warnings)
 
     async def ReleaseGas(
         self, request: gas_pb2.ReleaseGasRequest, context: Context
     ) -> gas_pb2.ReleaseGasResponse:
-        hold = await self._writer.apply(Release(texts.hold(request.hold)))
+        hold = await self._writer.apply(release_from_proto(request))
         return gas_pb2.ReleaseGasResponse(hold=hold_to_proto(hold))
+
+    async def MeterGas(
+        self, request: metering_pb2.MeterGasRequest, context: Context
+    ) -> metering_pb2.MeterGasResponse:
+        asked = operations_from_proto(request.operations)
+        operations = [one for one in asked if isinstance(one, Operation)]
+        decided = iter(await self._writer.apply_all(operations))
+        outcomes = (next(decided) if isinstance(one, Operation) else one for one in asked)
+        return metering_pb2.MeterGasResponse(outcomes=map(outcome_to_proto, outcomes))
 
     async def CloseRun(
         self, request: gas_pb2.CloseRunRequest, context: Context

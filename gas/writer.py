@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar, cast
 
 from .entries import Entry
 from .notices import Event
 from .operations import Operation
-from .store import LedgerStore
+from .store import LedgerStore, Outcome
 
 BATCH_MAX = 1_024
 # Entries that a watcher reads at once.
@@ -20,25 +22,40 @@ Result = TypeVar("Result")
 Part = TypeVar("Part")
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Operations that somebody asked for together, and the promise of their outcomes."""
+
+    operations: Sequence[Operation[object]]
+    answer: asyncio.Future[list[Outcome]]
+
+
 class Writer:
     """The only one who changes a ledger. It answers nobody before their batch is on disk."""
 
     def __init__(self, store: LedgerStore, *, batch_max: int = BATCH_MAX) -> None:
         self._store = store
         self._batch_max = batch_max
-        self._queue: deque[tuple[Operation[object], asyncio.Future[object]]] = deque()
+        self._queue: deque[_Group] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._written = asyncio.Event()
         self._offset: int | None = None
 
     async def apply(self, operation: Operation[Result]) -> Result:
         """Return the result of an operation, or raise what it was refused with."""
-        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._queue.append((cast("Operation[object]", operation), answer))
+        (outcome,) = await self.apply_all([operation])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return cast("Result", outcome)
+
+    async def apply_all(self, operations: Sequence[Operation[object]]) -> list[Outcome]:
+        """Decide operations in their order, in one batch; return each result or refusal."""
+        group = _Group(operations, asyncio.get_running_loop().create_future())
+        self._queue.append(group)
         if self._writing is None or self._writing.done():
             # A task of its own: a caller that goes away must not take its batch with it.
             self._writing = asyncio.create_task(self._write())
-        return cast("Result", await answer)
+        return await group.answer
 
     async def follow(self, after: int) -> AsyncGenerator[Entry, None]:
         """Yield entries after a sequence, without a gap, and then as they are written."""
@@ -74,24 +91,33 @@ class Writer:
 
     async def _write(self) -> None:
         while self._queue:
-            size = min(len(self._queue), self._batch_max)
-            batch = [self._queue.popleft() for _ in range(size)]
+            groups = self._next_batch()
             try:
                 outcomes = await asyncio.to_thread(
-                    self._store.apply, [operation for operation, _ in batch]
+                    self._store.apply, [one for group in groups for one in group.operations]
                 )
             except Exception as error:  # noqa: BLE001  # each caller of the batch gets it
-                outcomes = [error] * size
-            for (_, answer), outcome in zip(batch, outcomes, strict=True):
-                if answer.done():
-                    continue
-                if isinstance(outcome, Exception):
-                    answer.set_exception(outcome)
-                else:
-                    answer.set_result(outcome)
+                for group in groups:
+                    if not group.answer.done():
+                        group.answer.set_exception(error)
+            else:
+                decided = iter(outcomes)
+                for group in groups:
+                    own = list(islice(decided, len(group.operations)))
+                    if not group.answer.done():
+                        group.answer.set_result(own)
             # Most batches of who follows events make none, and would wake all others for nothing.
             offset = self._store.written_offset
             if offset is None or offset != self._offset:
                 self._offset = offset
                 self._written.set()
                 self._written = asyncio.Event()
+
+    def _next_batch(self) -> list[_Group]:
+        """Take groups whole, at least one."""
+        groups = [self._queue.popleft()]
+        size = len(groups[0].operations)
+        while self._queue and size + len(self._queue[0].operations) <= self._batch_max:
+            groups.append(self._queue.popleft())
+            size += len(groups[-1].operations)
+        return groups

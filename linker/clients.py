@@ -5,8 +5,9 @@ from __future__ import annotations
 from grpc import aio
 
 from actionvm.action.v1 import action_pb2
-from actionvm.gas.v1 import budgets_pb2, gas_pb2, gas_pb2_grpc
+from actionvm.gas.v1 import budgets_pb2, gas_pb2, metering_pb2, metering_pb2_grpc
 from chassis.channel import RemoteError, translated
+from chassis.coalescer import Coalescer
 from chassis.errors import RequestIdReused, ServiceError
 
 from .conversation import Tokens
@@ -14,12 +15,19 @@ from .errors import BudgetExceeded, GasRefused
 from .ports import Reservation
 from .tokens import Count
 
+# Of one call of `MeterGas`; the contract takes twice as many.
+OPERATIONS_MAX = 128
+
 
 class GasClient:
-    """`GasMeter` over a channel to the gas system; the channel gives every call its deadline."""
+    """`GasMeter` over a channel to the gas system. What many ask for at once goes as one call."""
 
     def __init__(self, channel: aio.Channel) -> None:
-        self._stub = gas_pb2_grpc.GasServiceStub(channel)
+        meter = metering_pb2_grpc.MeteringServiceStub(channel).MeterGas
+        self._meter = Coalescer[metering_pb2.MeterOperation, metering_pb2.MeterOutcome](
+            lambda operations: meter(metering_pb2.MeterGasRequest(operations=operations)),
+            size_max=OPERATIONS_MAX,
+        )
 
     async def reserve(self, reservation: Reservation) -> str:
         """Return the hold; see `GasMeter`."""
@@ -46,9 +54,9 @@ class GasClient:
             ),
         )
         with translated("gas", known):
-            response = await self._stub.ReserveGas(request)
-        assert response.hold.name, "gas answers with a hold"
-        return response.hold.name
+            outcome = await self._meter.call(metering_pb2.MeterOperation(reserve=request))
+        assert outcome.hold.name, "gas answers with a hold"
+        return outcome.hold.name
 
     async def settle(self, hold: str, used: Tokens, counted: Count | None = None) -> int:
         """Charge the hold and return the gas; see `GasMeter`."""
@@ -59,8 +67,8 @@ class GasClient:
             token_counts=_comparison(used, counted) if counted else (),
         )
         with translated("gas", known):
-            response = await self._stub.SettleGas(request)
-        return response.hold.charged_gas
+            outcome = await self._meter.call(metering_pb2.MeterOperation(settle=request))
+        return outcome.hold.charged_gas
 
 
 def _comparison(used: Tokens, counted: Count) -> list[budgets_pb2.TokenCount]:

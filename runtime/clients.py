@@ -9,11 +9,12 @@ from grpc import aio
 
 from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2, assembler_pb2_grpc
-from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc
+from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc, metering_pb2, metering_pb2_grpc
 from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
 from chassis.channel import RemoteError, remote_error, translated
+from chassis.coalescer import Coalescer
 from chassis.errors import InvalidField, PeerUnavailable, ServiceError
 
 from .conversation import ActionChoice, Message, Role
@@ -27,6 +28,8 @@ RECEIPT_KEY = "keys/receipts"
 # A model may have to be loaded first.
 LINK_SECONDS_MAX = 60.0
 LINKS_MAX = 1_000
+# Of one call of `MeterGas`; the contract takes twice as many.
+OPERATIONS_MAX = 128
 
 _METER = action_pb2.Usage.Meter
 _ONE_CALL = action_pb2.Usage(meter=_METER.METER_CONNECTOR_CALLS, amount=1)
@@ -231,10 +234,15 @@ class KnowledgeClient:
 
 
 class GasClient:
-    """`GasMeter` over a channel to the gas system."""
+    """`GasMeter` over a channel to the gas system. What many ask for at once goes as one call."""
 
     def __init__(self, channel: aio.Channel) -> None:
         self._stub = gas_pb2_grpc.GasServiceStub(channel)
+        meter = metering_pb2_grpc.MeteringServiceStub(channel).MeterGas
+        self._meter = Coalescer[metering_pb2.MeterOperation, metering_pb2.MeterOutcome](
+            lambda operations: meter(metering_pb2.MeterGasRequest(operations=operations)),
+            size_max=OPERATIONS_MAX,
+        )
 
     async def declare_budget(self, account: str, budget: Budget) -> None:
         """Set the limit of the manifest; see `GasMeter`."""
@@ -276,15 +284,15 @@ class GasClient:
             usages=[_ONE_CALL],
         )
         with _within_run("gas", "GAS_FAILED"):
-            response = await self._stub.ReserveGas(request)
-        return Hold(response.hold.name, response.hold.gas)
+            outcome = await self._meter.call(metering_pb2.MeterOperation(reserve=request))
+        return Hold(outcome.hold.name, outcome.hold.gas)
 
     async def settle(self, hold: Hold) -> int:
         """Charge one call of a connector; see `GasMeter`."""
         request = gas_pb2.SettleGasRequest(hold=hold.name, usages=[_ONE_CALL])
         with _within_run("gas", "GAS_FAILED"):
-            response = await self._stub.SettleGas(request)
-        return response.hold.charged_gas
+            outcome = await self._meter.call(metering_pb2.MeterOperation(settle=request))
+        return outcome.hold.charged_gas
 
     async def close(self, *, run: str, account: str) -> Receipt:
         """End the spending of a run; see `GasMeter`."""
