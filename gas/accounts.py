@@ -100,14 +100,14 @@ class Accounts(dict[str, Account]):
                 if tally.forget():
                     changes.rewritten[tally.budget.key] = None
 
-    def warnings(self, spends: Spends, now: datetime) -> tuple[BudgetWarning, ...]:
-        """Return what to say about the budgets that apply."""
-        found = (tally.warning(now) for tally in _applying(spends))
+    def warnings(self, hold: Hold, now: datetime) -> tuple[BudgetWarning, ...]:
+        """Return what to say about the budgets in which a hold counts."""
+        found = (tally.warning(now) for tally in self._applying(hold))
         return tuple(warning for warning in found if warning)
 
-    def warn(self, spends: Spends, now: datetime) -> Iterator[BudgetWarning]:
+    def warn(self, hold: Hold, now: datetime) -> Iterator[BudgetWarning]:
         """Yield what to tell once per window, and was not told yet."""
-        for tally in _applying(spends):
+        for tally in self._applying(hold):
             warning = tally.warn(now)
             if warning:
                 self.changes.budgets[tally.budget.key] = None
@@ -141,6 +141,13 @@ class Accounts(dict[str, Account]):
         for key in self[account].keys_of(run):
             self.lift_budget(key)
 
+    def _applying(self, hold: Hold) -> Iterator[Tally]:
+        item = hold.reservation.item
+        for payer in hold.payers:
+            yield from self[payer.account].applying(payer.run, item)
+        for tenant in dict.fromkeys(hold.tenants):
+            yield from self[tenant].applying("", item)
+
     def _spent_before(self, budget: Budget, now: datetime) -> Iterator[tuple[int, int]]:
         start = budget.window.start(now)
         for item, quarter_start, gas in self._past(budget, start):
@@ -151,11 +158,6 @@ class Accounts(dict[str, Account]):
             is_ours = name == budget.account and budget.counts(run, item)
             if is_ours and quarter_start >= start:
                 yield quarter_start, gas
-
-
-def _applying(spends: Spends) -> Iterator[Tally]:
-    for account, spend in spends:
-        yield from account.applying(spend.run, spend.item)
 
 
 def _nothing(_budget: Budget, _start: int) -> Iterable[tuple[str, int, int]]:

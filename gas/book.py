@@ -7,7 +7,6 @@ before it is. If writing fails, the book is thrown away and read again.
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,6 @@ from chassis.errors import InvalidField, RequestIdReused
 
 from . import entries, ledger, notices
 from .accounts import Accounts
-from .budgets import BudgetWarning
 from .chain import DEFAULT_TENANT, Call, Caller
 from .entries import Entry, Kind, Tip
 from .errors import HoldNotFound, RunClosed
@@ -143,13 +141,9 @@ class Book:
         self.names[reservation.request_id] = hold.name
         self.changes.new_holds[hold.name] = None
         self.accounts.spend(spends)
-        for warning in self.accounts.warn(spends, now):
+        for warning in self.accounts.warn(hold, now):
             self.notify(notices.BUDGET_WARNING, warning.account, warning.content, now)
         return hold
-
-    def warnings(self, hold: Hold, now: datetime) -> tuple[BudgetWarning, ...]:
-        """Return what to say about the budgets in which a hold counts."""
-        return self.accounts.warnings(self.accounts.spends(hold, 0), now)
 
     def settle(
         self,
@@ -233,9 +227,8 @@ class Book:
 
         Which runs called another one is said once, by the first that reserves for it.
         """
-        payers = (*asked.callers, Caller(asked.account, asked.run))
         runs = []
-        for i, payer in enumerate(payers):
+        for i, payer in enumerate(asked.payers):
             is_caller = i < len(asked.callers)
             prefix = f"callers[{i}]." if is_caller else ""
             run = self.runs.get(payer.run) or Run(
@@ -332,7 +325,11 @@ def hold_name(now: datetime, dice: random.Random) -> str:
     """Return a new name: a UUID of version 7, so that new rows are neighbours in every index."""
     milliseconds = (now - _UNIX_EPOCH) // timedelta(milliseconds=1)
     number = milliseconds << 80 | 0x7 << 76 | dice.getrandbits(12) << 64
-    return f"holds/{uuid.UUID(int=number | 0b10 << 62 | dice.getrandbits(62))}"
+    number |= 0b10 << 62 | dice.getrandbits(62)
+    # As `uuid.UUID` writes it, at a fifth of the cost.
+    digits = f"{number:032x}"
+    parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+    return f"holds/{'-'.join(parts)}"
 
 
 def _difference(before: Sequence[Usage], after: tuple[Usage, ...]) -> tuple[Usage, ...]:

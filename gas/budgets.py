@@ -189,7 +189,10 @@ class Tally:
     def percent(self, now: datetime) -> int:
         """Return the highest of 50, 80 and 100 percent that is reached, or 0."""
         spent, limit = 100 * self.spent(now), self.budget.gas_limit
-        return next((percent for percent in WARNING_PERCENTS if spent >= percent * limit), 0)
+        for percent in WARNING_PERCENTS:
+            if spent >= percent * limit:
+                return percent
+        return 0
 
     def warning(self, now: datetime) -> BudgetWarning | None:
         """Return what to say about it, from 50 percent on."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import cached_property
 
 from chassis.canonical import Json, canonical_json
 from chassis.errors import InvalidField, RequestIdReused
@@ -42,6 +43,11 @@ class Reservation:
     usages: tuple[Usage, ...]
     # Who called the agent, outermost first.
     callers: tuple[Caller, ...] = ()
+
+    @cached_property
+    def payers(self) -> tuple[Caller, ...]:
+        """Return the runs that spend it: those of the callers, and then that of the agent."""
+        return (*self.callers, Caller(self.account, self.run))
 
 
 class HoldState(Enum):
@@ -78,8 +84,7 @@ class Hold:
     @property
     def payers(self) -> tuple[Caller, ...]:
         """Return the runs that spend it: those of the callers, and then that of the agent."""
-        asked = self.reservation
-        return (*asked.callers, Caller(asked.account, asked.run))
+        return self.reservation.payers
 
     def is_of(self, run: str) -> bool:
         """Tell whether a run, or one that it called, spends it."""
@@ -225,11 +230,11 @@ class Consumption:
 
 
 def consume(
-    consumption: Consumption, usages: Sequence[Usage], gas: int, *, is_first: bool
+    consumption: Consumption, usages: Sequence[Usage], gas: int, *, charge_count: int
 ) -> Consumption:
-    """Add what an entry moved; amounts stop at `AMOUNT_SUM_MAX`, and returned gas is negative.
+    """Add what entries moved; amounts stop at `AMOUNT_SUM_MAX`, and returned gas is negative.
 
-    `is_first` tells that its hold was not charged before.
+    `charge_count` is how many of their holds were not charged before.
     """
     amounts = {usage.meter: usage.amount for usage in consumption.usages}
     for usage in usages:
@@ -239,5 +244,5 @@ def consume(
         consumption.item,
         usages=tuple(Usage(meter, amount) for meter, amount in amounts.items()),
         gas=consumption.gas + gas,
-        charge_count=consumption.charge_count + is_first,
+        charge_count=consumption.charge_count + charge_count,
     )

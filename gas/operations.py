@@ -99,7 +99,7 @@ class Reserve(Operation[Held]):
 
     def decide(self, book: Book, now: datetime) -> Held:
         hold = book.reserve(self.reservation, now)
-        return Held(hold, book.warnings(hold, now))
+        return Held(hold, book.accounts.warnings(hold, now))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Settle(Operation[Held]):
             keep_open=self.keep_open,
             token_counts=self.token_counts,
         )
-        return Held(hold, book.warnings(hold, now))
+        return Held(hold, book.accounts.warnings(hold, now))
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,9 @@ class Meter(Enum):
     CONNECTOR_CALLS = "METER_CONNECTOR_CALLS"
     CACHE_WRITE_TOKENS = "METER_CACHE_WRITE_TOKENS"
 
+    # Of an enumeration it is written in Python, and a charge looks meters up dozens of times.
+    __hash__ = object.__hash__
+
 
 # What a model reads, however it is billed.
 INPUTS = frozenset({Meter.INPUT_TOKENS, Meter.CACHED_INPUT_TOKENS, Meter.CACHE_WRITE_TOKENS})

@@ -60,23 +60,21 @@ def read_sums(connection: Connection, sums: Sums, accounts: Sequence[str]) -> No
 
 def write_sums(connection: Connection, sums: Sums, bulk: Bulk) -> None:
     """Write what a batch has changed."""
-    consumptions = map(sums.consumptions.__getitem__, sums.changed_consumptions)
+    consumptions, slices = sums.add_up()
     bulk.upsert(connection, CONSUMPTION, [consumption_values(one) for one in consumptions])
-    changed: list[Values] = []
-    for key in sums.changed_slices:
-        found = sums.slices[key]
-        changed.append(
-            (
-                key.quarter,
-                key.account,
-                key.item,
-                key.tenant,
-                key.price_version,
-                usages_to_json(found.usages),
-                found.gas,
-                found.charge_count,
-            )
+    changed: list[Values] = [
+        (
+            key.quarter,
+            key.account,
+            key.item,
+            key.tenant,
+            key.price_version,
+            usages_to_json(found.usages),
+            found.gas,
+            found.charge_count,
         )
+        for key, found in slices.items()
+    ]
     bulk.upsert(connection, SLICE, changed)
     drifts = map(sums.drifts.__getitem__, sums.changed_drifts)
     bulk.upsert(connection, DRIFT, [_drift_values(drift) for drift in drifts])

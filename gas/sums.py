@@ -87,8 +87,8 @@ class Sums:
         self.drifts: dict[DriftKey, TokenDrift] = {
             (drift.item, drift.meter, drift.counter): drift for drift in drifts
         }
-        self.changed_consumptions: dict[tuple[str, str], None] = {}
-        self.changed_slices: dict[SliceKey, None] = {}
+        # What the batch has added so far: many entries, few keys.
+        self._added: dict[SliceKey, Consumption] = {}
         self.changed_drifts: dict[DriftKey, None] = {}
         self.quarter = 0
         self._calls: dict[tuple[str, str], int] = {}
@@ -100,8 +100,8 @@ class Sums:
 
     def begin(self, now: datetime) -> None:
         """Forget what only the last batch needed, and earlier hours."""
-        for batch in (self.changed_consumptions, self.changed_slices, self.changed_drifts):
-            batch.clear()
+        self._added.clear()
+        self.changed_drifts.clear()
         # A clock that was set back goes on where it was: what is forgotten is not written again.
         now_quarter, hour = max(self.quarter, quarter(now)), self.hour
         if now_quarter != self.quarter:
@@ -129,15 +129,22 @@ class Sums:
     ) -> None:
         """Add an entry; returned gas is negative, and `is_first` starts a charge."""
         place = (entry.account, entry.item)
-        before = self.consumptions.get(place) or Consumption(*place)
-        self.consumptions[place] = consume(before, usages, gas, is_first=is_first)
-        self.changed_consumptions[place] = None
         key = SliceKey(self.quarter, *place, tenant, entry.price_version)
-        before = self.slices.get(key) or Consumption(*place)
-        self.slices[key] = consume(before, usages, gas, is_first=is_first)
-        self.changed_slices[key] = None
+        before = self._added.get(key) or Consumption(*place)
+        self._added[key] = consume(before, usages, gas, charge_count=int(is_first))
         if is_first:
             self._calls[place] = self.call_count(*place) + 1
+
+    def add_up(self) -> tuple[list[Consumption], dict[SliceKey, Consumption]]:
+        """End a batch: add what it has added to all sums, and return those that changed."""
+        places: dict[tuple[str, str], None] = {}
+        for key, added in self._added.items():
+            place = (key.account, key.item)
+            places[place] = None
+            self.consumptions[place] = _sum(self.consumptions.get(place), added)
+            self.slices[key] = _sum(self.slices.get(key), added)
+        changed = [self.consumptions[place] for place in places]
+        return changed, {key: self.slices[key] for key in self._added}
 
     def compare(self, item: str, counts: Sequence[TokenCount]) -> None:
         """Add what several counters said about one charge."""
@@ -149,3 +156,9 @@ class Sums:
             before = self.drifts.get(key) or TokenDrift(*key)
             self.drifts[key] = before.and_also(provider=provider[one.meter], counted=one.amount)
             self.changed_drifts[key] = None
+
+
+def _sum(before: Consumption | None, added: Consumption) -> Consumption:
+    if before is None:
+        return added
+    return consume(before, added.usages, added.gas, charge_count=added.charge_count)

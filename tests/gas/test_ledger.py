@@ -106,6 +106,6 @@ def test_an_empty_receipt_has_every_key() -> None:
 
 def test_sums_of_amounts_stop_before_they_overflow() -> None:
     full = (Usage(Meter.INPUT_TOKENS, ledger.AMOUNT_SUM_MAX - 1),)
-    summed = ledger.consume(Consumption(ACCOUNT, MODEL, full), tokens(2), 2, is_first=True)
+    summed = ledger.consume(Consumption(ACCOUNT, MODEL, full), tokens(2), 2, charge_count=1)
 
     assert summed.usages == (Usage(Meter.INPUT_TOKENS, ledger.AMOUNT_SUM_MAX),)
