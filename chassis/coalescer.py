@@ -112,6 +112,9 @@ class Coalescer(Generic[Asked, Done]):
         boarded = self._board()
         self._boarding = None
         self._depart()
+        if not boarded:
+            # All went away a moment ago.
+            return
         try:
             response = await self._send([one.asked for one in boarded])
             outcomes = response.outcomes

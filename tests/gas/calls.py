@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import TypeAlias
 
 import grpc
 import pytest
 
 from actionvm.action.v1.action_pb2 import Usage
 from actionvm.gas.v1 import gas_pb2 as pb
-from actionvm.gas.v1 import gas_pb2_grpc
+from actionvm.gas.v1 import gas_pb2_grpc, metering_pb2_grpc
 from tests.contracts.contract import bad_request, error_info
 from tests.gas.ledgers import MODEL
 
-Stub: TypeAlias = gas_pb2_grpc.GasServiceStub
+
+class Stub(gas_pb2_grpc.GasServiceStub, metering_pb2_grpc.MeteringServiceStub):
+    """Spends alone and together."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        gas_pb2_grpc.GasServiceStub.__init__(self, channel)  # type: ignore[call-arg]  # typed as `__new__`
+        metering_pb2_grpc.MeteringServiceStub.__init__(self, channel)  # type: ignore[call-arg]  # as above
+
 
 SEEDS = iter(range(10**6))
 

@@ -112,6 +112,21 @@ async def test_a_caller_that_goes_away_does_not_take_its_batch_with_it(
     assert sum(isinstance(outcome, BaseException) for outcome in outcomes) == 1
 
 
+async def test_operations_that_come_together_are_decided_in_their_order(
+    writer: Writer, ledger: Ledger
+) -> None:
+    await writer.apply(Limit(budget(25)))
+    asked = [Reserve(reservation(f"r{number}", 10)) for number in range(4)]
+
+    together, alone = await asyncio.gather(
+        writer.apply_all(asked), _outcome(writer.apply(Reserve(reservation("last", 5))))
+    )
+
+    reasons = [getattr(outcome, "reason", "") for outcome in together]
+    assert (reasons, alone) == (["", "", "BUDGET_EXCEEDED", "BUDGET_EXCEEDED"], "")
+    assert ledger.budgets(ACCOUNT)[0].gas_spent == 25
+
+
 async def _outcome(call: Awaitable[object]) -> str:
     try:
         await call

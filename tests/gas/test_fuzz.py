@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import islice
 from pathlib import Path
 from threading import Timer
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 import pytest
@@ -18,15 +18,13 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actionvm.gas.v1 import gas_pb2_grpc
 from chassis.fields import page_token
 from chassis.server import Hosted
-from gas.service import CALLERS, DESCRIPTOR, GasService, hosted
+from gas.service import CALLERS, DESCRIPTOR, METERING, GasService, hosted
 from tests.contracts.contract import error_info
+from tests.gas.calls import Stub
 from tests.gas.ledgers import ACCOUNT, MODEL, hold_names, open_ledger
 from tests.grpc_fixtures import StubAs
-
-Stub: TypeAlias = gas_pb2_grpc.GasServiceStub
 
 UUID = str(uuid.UUID(int=7, version=4))
 # The first hold that is made has the first of these names, so that some requests meet it.
@@ -43,7 +41,11 @@ PRIMITIVES: dict[int, st.SearchStrategy[object]] = {
     | st.sampled_from([-1, 10**15, 2**53 - 1, 2**53, 2**63 - 1, -(2**63)]),
     FieldDescriptor.CPPTYPE_ENUM: st.integers(0, 5) | st.sampled_from([-1, 99, 2**31 - 1]),
 }
-REQUESTS = {method.name: GetMessageClass(method.input_type) for method in DESCRIPTOR.methods}
+REQUESTS = {
+    method.name: GetMessageClass(method.input_type)
+    for contract in (DESCRIPTOR, METERING)
+    for method in contract.methods
+}
 
 
 def messages(kind: type[Message], *, depth: int = 3) -> st.SearchStrategy[Message]:

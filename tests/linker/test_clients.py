@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from google.protobuf import any_pb2
 
 from actionvm.action.v1.action_pb2 import Caller, Usage
 from actionvm.gas.v1 import gas_pb2 as pb
-from actionvm.gas.v1 import gas_pb2_grpc
+from actionvm.gas.v1 import metering_pb2, metering_pb2_grpc
 from actionvm.gas.v1.budgets_pb2 import TokenCount
 from chassis.channel import connect
 from chassis.config import ServiceConfig
@@ -24,8 +25,8 @@ from chassis.errors import (
     ResourceExhausted,
     ServiceError,
 )
+from chassis.interceptors import status_of
 from chassis.server import Hosted, start_server
-from chassis.unimplemented import refusing_the_rest
 from linker.clients import GasClient
 from linker.conversation import Tokens
 from linker.errors import BudgetExceeded, GasRefused
@@ -34,7 +35,7 @@ from linker.tokens import Count, Counter
 from tests.grpc_fixtures import identities, token_of
 from tests.linker.orders import ACCOUNT, BOSS, RUN
 
-DESCRIPTOR = pb.DESCRIPTOR.services_by_name["GasService"]
+DESCRIPTOR = metering_pb2.DESCRIPTOR.services_by_name["MeteringService"]
 HOLD = "holds/00000000-0000-4000-8000-000000000007"
 RESERVATION = Reservation("r1", ACCOUNT, RUN, (BOSS,), "model local/babbler", Tokens(11, 22))
 
@@ -54,7 +55,6 @@ class Poor(ResourceExhausted):
     message = "5 gas are left"
 
 
-@refusing_the_rest(DESCRIPTOR)
 class FakeGas:
     """A gas system that answers with one hold, or with one error."""
 
@@ -62,17 +62,16 @@ class FakeGas:
         self.requests: list[Any] = []
         self.error: ServiceError | None = None
 
-    async def ReserveGas(self, request: pb.ReserveGasRequest, context: object) -> object:
-        return pb.ReserveGasResponse(hold=self._answer(request))
+    async def MeterGas(self, request: metering_pb2.MeterGasRequest, context: object) -> object:
+        return metering_pb2.MeterGasResponse(outcomes=map(self._outcome, request.operations))
 
-    async def SettleGas(self, request: pb.SettleGasRequest, context: object) -> object:
-        return pb.SettleGasResponse(hold=self._answer(request))
-
-    def _answer(self, request: object) -> pb.Hold:
-        self.requests.append(request)
-        if self.error is not None:
-            raise self.error
-        return pb.Hold(name=HOLD, charged_gas=33)
+    def _outcome(self, operation: metering_pb2.MeterOperation) -> metering_pb2.MeterOutcome:
+        self.requests.append(getattr(operation, operation.WhichOneof("operation") or ""))
+        if self.error is None:
+            return metering_pb2.MeterOutcome(hold=pb.Hold(name=HOLD, charged_gas=33))
+        refusal = any_pb2.Any()
+        refusal.Pack(status_of(self.error, "gas.actionvm"))
+        return metering_pb2.MeterOutcome(refusal=refusal)
 
 
 @pytest.fixture
@@ -91,7 +90,7 @@ async def client(gas: FakeGas, tmp_path: Path) -> AsyncIterator[GasClient]:
     )
     hosted = Hosted(
         descriptor=DESCRIPTOR,
-        add_to=lambda server: gas_pb2_grpc.add_GasServiceServicer_to_server(gas, server),  # type: ignore[arg-type]  # the decorator adds the rest
+        add_to=lambda server: metering_pb2_grpc.add_MeteringServiceServicer_to_server(gas, server),  # type: ignore[arg-type]  # a fake
         callers={method.name: frozenset({"linker"}) for method in DESCRIPTOR.methods},
     )
     server = await start_server(config, hosted)

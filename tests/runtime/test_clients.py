@@ -12,7 +12,7 @@ from grpc import aio
 
 from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2
-from actionvm.gas.v1 import gas_pb2
+from actionvm.gas.v1 import gas_pb2, metering_pb2
 from actionvm.keymanager.v1 import keymanager_pb2
 from actionvm.knowledge.v1 import knowledge_pb2
 from actionvm.linker.v1 import linker_pb2
@@ -174,16 +174,17 @@ async def test_passages_are_found(peers: Peers, channel: aio.Channel) -> None:
 
 async def test_one_call_is_held_and_charged(peers: Peers, channel: aio.Channel) -> None:
     peers.answers += [
-        gas_pb2.ReserveGasResponse(hold=gas_pb2.Hold(name="holds/1", gas=5)),
-        gas_pb2.SettleGasResponse(hold=gas_pb2.Hold(charged_gas=4)),
+        metering_pb2.MeterGasResponse(outcomes=[metering_pb2.MeterOutcome(hold=hold)])
+        for hold in (gas_pb2.Hold(name="holds/1", gas=5), gas_pb2.Hold(charged_gas=4))
     ]
     gas = GasClient(channel)
     hold = await gas.reserve(
         request_id="r", account="agents/a", run=RUN, callers=(BOSS, CLERK), item="action a"
     )
     assert (hold, await gas.settle(hold)) == (Hold("holds/1", 5), 4)
-    assert [usage.amount for usage in peers.requests[0].usages] == [1]
-    assert list(peers.requests[0].callers) == WAITING
+    (asked,) = peers.requests[0].operations
+    assert [usage.amount for usage in asked.reserve.usages] == [1]
+    assert list(asked.reserve.callers) == WAITING
 
 
 async def test_a_budget_is_declared_by_the_manifest(peers: Peers, channel: aio.Channel) -> None:
