@@ -157,7 +157,7 @@ def test_a_chain_shows_what_was_changed_dropped_or_swapped(engine: Engine) -> No
     store.set_budget(budget(100))
     for gas in range(1, 6):
         store.settle(store.reserve(reservation(f"r{gas}", gas)).name, tokens(gas))
-    whole = store.store.entries(after=0, limit=10)
+    whole = store.store.entries(0, limit=10)
     assert entries.first_break(whole) is None
 
     for place in range(len(whole)):
@@ -192,7 +192,7 @@ def test_a_hold_that_expired_is_in_the_ledger_in_full_and_is_corrected(engine: E
 
     store.settle(name, tokens(4))
 
-    moved = [entry.gas_charged for entry in store.store.entries(after=0, limit=10)]
+    moved = [entry.gas_charged for entry in store.store.entries(0, limit=10)]
     assert (moved, store.budgets(ACCOUNT)[0].gas_spent) == ([10, -6], 4)
 
 
