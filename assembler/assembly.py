@@ -171,12 +171,13 @@ class Assembler:
             use: FieldPath = (*path, "use")
             gas = await self._price(draft, use, f"action {action.use}", {"connector_calls": 1})
             action_gas = max(action_gas, gas)
-        step_gas_max, budget = model_gas + action_gas, manifest.spec.budget.gas
-        if budget < step_gas_max:
-            message = f"one step can cost {step_gas_max} gas, more than the budget of {budget}"
-            fix = "Raise it, or lower `spec.model.tokens_max`."
-            path = ("spec", "budget", "gas")
-            draft.report(path, Code.BUDGET_TIGHT, message, fix=fix, severity=Severity.WARNING)
+        step_gas_max, spec = model_gas + action_gas, manifest.spec
+        for part, gas in (("budget", spec.budget.gas), ("limits", spec.limits.gas)):
+            if 0 < gas < step_gas_max:
+                message = f"one step can cost {step_gas_max} gas, more than the {gas} of {part}"
+                fix = "Raise it, or lower `spec.model.tokens_max`."
+                path = ("spec", part, "gas")
+                draft.report(path, Code.BUDGET_TIGHT, message, fix=fix, severity=Severity.WARNING)
         return step_gas_max
 
     async def _price(

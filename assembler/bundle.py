@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chassis.canonical import Json, canonical_json, sha256_hex
 
-from .manifest import Action, KnownCollection, Manifest, seconds_of
+from .manifest import Action, Budget, KnownCollection, Manifest, seconds_of
 from .ports import KnownAction, Link, Signature
 
 FORMAT = "actionvm.bundle/v1"
@@ -69,14 +69,21 @@ def serialise(
             *(_collection(known, "private", files) for known in spec.knowledge.private),
             *(_collection(known, "public", files) for known in spec.knowledge.public),
         ],
-        "budget": {"gas": spec.budget.gas, "period": spec.budget.per},
+        "budget": _budget(spec.budget),
         "limits": {
             "steps": spec.limits.steps,
             "seconds": seconds_of(spec.limits.timeout),
             "passages": spec.limits.passages,
+            # Not there if it was not said: so the bundles of before stay what they are.
+            **({"gas": spec.limits.gas} if spec.limits.gas else {}),
         },
     }
     return canonical_json(payload)
+
+
+def _budget(budget: Budget) -> Json:
+    zone: dict[str, Json] = {} if budget.timezone == "UTC" else {"time_zone": budget.timezone}
+    return {"gas": budget.gas, "period": budget.per, **zone}
 
 
 def _action(action: Action, found: KnownAction) -> Json:

@@ -21,6 +21,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from chassis.clock import is_time_zone
+
 TIMEOUT_SECONDS_MAX = 24 * 3_600
 # What a search may ask for, and what one generation may offer.
 COLLECTIONS_MAX = 16
@@ -78,6 +80,12 @@ def _check_timeout(timeout: str) -> str:
     if seconds_of(timeout) > TIMEOUT_SECONDS_MAX:
         raise PydanticCustomError("OUT_OF_RANGE", "is more than 24h")
     return timeout
+
+
+def _check_timezone(name: str) -> str:
+    if not is_time_zone(name):
+        raise PydanticCustomError("INVALID_VALUE", "is no time zone of the IANA database")
+    return name
 
 
 def _check_path(path: str) -> str:
@@ -238,6 +246,12 @@ class Budget(_Part):
     per: Literal["hour", "day", "month", "total"] = Field(
         description="the period after which the budget renews", examples=["day"]
     )
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
+        default="UTC",
+        max_length=64,
+        description="the IANA time zone in which hours, days and months begin",
+        examples=["Europe/Berlin"],
+    )
 
 
 class Limits(_Part):
@@ -254,6 +268,13 @@ class Limits(_Part):
     )
     passages: int = Field(
         default=3, ge=1, le=50, description="passages to look up before it starts", examples=[3]
+    )
+    gas: int = Field(
+        default=0,
+        ge=1,
+        le=10**15,
+        description="most gas of one run, with all that it calls; without it, the budget",
+        examples=[5_000],
     )
 
 

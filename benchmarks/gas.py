@@ -28,11 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import gas_rpc, row_update
 from chassis.clock import SystemClock
+from gas.budgets import Budget, Origin
 from gas.database import open_ledger_database
-from gas.ledger import Budget, Origin, Period, Reservation
+from gas.ledger import Reservation
 from gas.operations import Limit, Reserve, Settle
 from gas.prices import Meter, PriceTable, Usage
 from gas.store import LedgerStore
+from gas.windows import Period
 from gas.writer import BATCH_MAX, Writer
 from tests.gas.postgres import PostgresMissing, running_postgres
 
@@ -65,8 +67,8 @@ def spend(engine: Engine, pairs: int, *, accounts: int = 1, batch_max: int = BAT
             asked = Reservation(
                 f"{runs[who]}/step/{number}", names[who], runs[who], "model local/tiny", WORST
             )
-            hold = await writer.apply(Reserve(asked))
-            await writer.apply(Settle(hold.name, USED))
+            held = await writer.apply(Reserve(asked))
+            await writer.apply(Settle(held.hold.name, USED))
 
     async def measure() -> float:
         limits = (Budget(name, Origin.OPERATOR, Period.DAY, 10**15) for name in names)
@@ -76,7 +78,7 @@ def spend(engine: Engine, pairs: int, *, accounts: int = 1, batch_max: int = BAT
         return pairs / (time.perf_counter() - start)
 
     rate = uvloop.run(measure())
-    spent = sum(budget.gas_spent for name in names for budget in store.budgets(name))
+    spent = sum(budget.gas_spent for name in names for budget in store.standing(name).budgets)
     assert spent == pairs * (480 + 2 * 61), f"{spent} gas is spent"
     assert store.last_sequence() == pairs, "every pair is one entry"
     return rate

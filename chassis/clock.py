@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -19,3 +21,14 @@ class SystemClock:
     def now(self) -> datetime:
         """Return the time, aware, in UTC."""
         return datetime.now(UTC)  # noqa: TID251  # the one place that reads the clock
+
+
+def is_time_zone(name: str) -> bool:
+    """Tell whether a name is a time zone of the IANA database."""
+    return name in _time_zones()
+
+
+@lru_cache(maxsize=1)
+def _time_zones() -> frozenset[str]:
+    # What `localtime` is depends on the machine.
+    return frozenset(zoneinfo.available_timezones()) - {"localtime"}

@@ -41,13 +41,14 @@ class Hosted:
     """A service, ready to be served: what the composition root of each service builds.
 
     `callers` is the authorisation table, bare method name -> names of callers; every method of the
-    contract must be in it.
+    contract must be in it. `others` are further contracts that the process serves.
     """
 
     descriptor: ServiceDescriptor
     add_to: Callable[[Any], None]
     callers: Mapping[str, frozenset[str]]
     details_of: DetailsOf = no_details
+    others: tuple[ServiceDescriptor, ...] = ()
 
     @property
     def domain(self) -> str:
@@ -56,8 +57,9 @@ class Hosted:
 
     def interceptor(self, identities: Mapping[str, str]) -> RpcInterceptor:
         """Return what stands before every call; a method that the table forgets is a bug."""
-        methods = {method.name for method in self.descriptor.methods}
-        assert methods == set(self.callers), methods ^ set(self.callers)
+        contracts = (self.descriptor, *self.others)
+        methods = [method.name for contract in contracts for method in contract.methods]
+        assert sorted(methods) == sorted(self.callers), set(methods) ^ set(self.callers)
         return RpcInterceptor(
             domain=self.domain,
             authorizer=Authorizer(identities, self.callers),
@@ -124,11 +126,11 @@ async def start_server(
         maximum_concurrent_rpcs=CALLS_MAX,
     )
     hosted.add_to(server)
-    name = hosted.descriptor.full_name
+    names = [contract.full_name for contract in (hosted.descriptor, *hosted.others)]
     servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection(
-        (name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
     host = config.listen.rpartition(":")[0]
     try:
@@ -138,7 +140,7 @@ async def start_server(
             f"{config.listen} cannot be served on: it is taken, or not ours; choose another port"
         ) from error
     await server.start()
-    for known in (name, health.OVERALL_HEALTH):
+    for known in (*names, health.OVERALL_HEALTH):
         await servicer.set(known, health_pb2.HealthCheckResponse.SERVING)
     return RunningServer(f"{host}:{port}", server, servicer)
 

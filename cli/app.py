@@ -7,7 +7,7 @@ from collections.abc import Callable
 import typer
 
 from .command import DEFAULT_HOME, Command, Context, HomeOption, spell_commands
-from .commands import agents, demo, doctor, gas, knowledge, models, runs, secrets, system
+from .commands import agents, demo, doctor, gas, knowledge, models, receipts, runs, secrets, system
 from .home import Home
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ commands: dict[str, Callable[..., None]] = {
     "show": runs.show,
     "watch": runs.watch,
     "cancel": runs.cancel,
+    "verify": receipts.verify,
     "demo": demo.demo,
 }
 for name, command in commands.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,7 +16,7 @@ from grpc import aio
 
 from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2_grpc
-from actionvm.gas.v1 import gas_pb2_grpc
+from actionvm.gas.v1 import gas_pb2_grpc, market_pb2_grpc
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2_grpc
@@ -30,6 +31,7 @@ from .state import Child, read_state
 if TYPE_CHECKING:
     from actionvm.assembler.v1.assembler_pb2_grpc import AssemblerServiceAsyncStub
     from actionvm.gas.v1.gas_pb2_grpc import GasServiceAsyncStub
+    from actionvm.gas.v1.market_pb2_grpc import MarketplaceServiceAsyncStub
     from actionvm.keymanager.v1.keymanager_pb2_grpc import KeymanagerServiceAsyncStub
     from actionvm.knowledge.v1.knowledge_pb2_grpc import KnowledgeServiceAsyncStub
     from actionvm.linker.v1.linker_pb2_grpc import LinkerServiceAsyncStub
@@ -104,6 +106,7 @@ class Client:
     keymanager: Peer[KeymanagerServiceAsyncStub]
     knowledge: Peer[KnowledgeServiceAsyncStub]
     gas: Peer[GasServiceAsyncStub]
+    market: Peer[MarketplaceServiceAsyncStub]
     runtime: Peer[RuntimeServiceAsyncStub]
 
 
@@ -136,6 +139,7 @@ async def connect_system(home: Home) -> AsyncIterator[Client]:
             keymanager=await peer("keymanager", keymanager_pb2_grpc.KeymanagerServiceStub),
             knowledge=await peer("knowledge", knowledge_pb2_grpc.KnowledgeServiceStub),
             gas=await peer("gas", gas_pb2_grpc.GasServiceStub),
+            market=await peer("gas", market_pb2_grpc.MarketplaceServiceStub),
             runtime=await peer("runtime", runtime_pb2_grpc.RuntimeServiceStub),
         )
 
@@ -147,16 +151,22 @@ class Page(Protocol):
 
 
 async def all_pages(
-    fetch: Callable[[str], Awaitable[PageT]], items_of: Callable[[PageT], Iterable[Item]]
+    fetch: Callable[[str], Awaitable[PageT]],
+    items_of: Callable[[PageT], Iterable[Item]],
+    *,
+    count_min: float = math.inf,
 ) -> list[Item]:
-    """Return a whole list; `fetch` gets the page of a token."""
+    """Return a whole list, or so many of it and the rest of their page.
+
+    `fetch` gets the page of a token.
+    """
     found: list[Item] = []
     token = ""
     while True:
         page = await fetch(token)
         found.extend(items_of(page))
         token = page.next_page_token
-        if not token:
+        if not token or len(found) >= count_min:
             return found
 
 

@@ -13,14 +13,16 @@ from actionvm.keymanager.v1 import keymanager_pb2
 from actionvm.runtime.v1 import runtime_pb2
 
 from .client import Client, Retrying, command_error
-from .errors import CommandError
+from .errors import CommandError, ExitCode
 from .manifest import Source
-from .receipt import RECEIPT_KEY, find_flaw
+from .receipt import RECEIPT_KEY, Checked, called_runs, find_flaw
 from .views import View
 
 # A service that was killed comes back within seconds; one that keeps dying does not.
 RESUME_SECONDS = 30.0
 ASSEMBLE_SECONDS = 300.0
+# Of a run that called others; nobody reads more.
+RECEIPTS_MAX = 200
 
 
 async def assemble(
@@ -100,13 +102,45 @@ async def watch(
 
 async def check_receipt(client: Client, receipt: action_pb2.Receipt) -> str:
     """Return what is wrong with a receipt, empty for nothing; keymanager says whose key it is."""
-    request = keymanager_pb2.GetPublicKeyRequest(key=RECEIPT_KEY)
     try:
-        answer = await client.keymanager(lambda stub: stub.GetPublicKey(request))
+        return find_flaw(receipt, await receipt_key(client))
     except CommandError as error:
         # A run that ended is shown all the same.
         return str(error)
-    return find_flaw(receipt, answer.public_key)
+
+
+async def receipt_key(client: Client) -> bytes:
+    """Return the public key of receipts."""
+    request = keymanager_pb2.GetPublicKeyRequest(key=RECEIPT_KEY)
+    return (await client.keymanager(lambda stub: stub.GetPublicKey(request))).public_key
+
+
+async def read_receipts(client: Client, run: str) -> list[Checked]:
+    """Return the receipt of a run, and below it those of the runs that it called."""
+    found: list[tuple[action_pb2.Receipt, int]] = []
+    waiting = [(run, 0)]
+    while waiting and len(found) < RECEIPTS_MAX:
+        name, depth = waiting.pop()
+        try:
+            receipt = await _read_receipt(client, name)
+        except CommandError as error:
+            if not depth or error.exit_code is not ExitCode.BAD_INPUT:
+                raise
+            # Another runtime had this run; its line stands in the receipt of the caller.
+            continue
+        found.append((receipt, depth))
+        waiting += reversed([(called, depth + 1) for called, _ in called_runs(receipt)])
+    totals = {receipt.run: receipt.total_gas for receipt, _ in found}
+    try:
+        key = await receipt_key(client)
+    except CommandError as error:
+        return [Checked(receipt, str(error), depth) for receipt, depth in found]
+    return [Checked(receipt, find_flaw(receipt, key, totals), depth) for receipt, depth in found]
+
+
+async def _read_receipt(client: Client, run: str) -> action_pb2.Receipt:
+    request = runtime_pb2.GetReceiptRequest(run=run)
+    return (await client.runtime(lambda stub: stub.GetReceipt(request))).receipt
 
 
 def manifest_to_proto(source: Source) -> assembler_pb2.Manifest:

@@ -12,6 +12,7 @@ from pathlib import Path
 from chassis.identity import OPERATOR, hash_token
 
 TOKEN_BYTES = 32
+WEBHOOK_KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Home:
     @property
     def lock_file(self) -> Path:
         return self.folder / "supervisor.lock"
+
+    @property
+    def webhook_key_file(self) -> Path:
+        return self.folder / "webhooks.key"
 
     @property
     def logs_dir(self) -> Path:
@@ -54,6 +59,8 @@ class Home:
         folders = [self.folder, self.tokens_dir, self.folder / "data", self.logs_dir]
         for folder in (*folders, *map(self.data_dir, services)):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.webhook_key_file.exists():
+            write_private(self.webhook_key_file, secrets.token_bytes(WEBHOOK_KEY_BYTES))
         owners = (*services, OPERATOR)
         tokens = {owner: self._make_token(owner) for owner in owners}
         identities = {hash_token(token): owner for owner, token in tokens.items()}

@@ -7,16 +7,19 @@ from collections.abc import Iterable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2
 from actionvm.runtime.v1 import runtime_pb2
 
+from .meters import meter_words
 from .output import clean, table
 
 # Enough to recognise it; --json has all of it.
 TEXT_LENGTH_MAX = 240
+INDENT = 4
 
 STATE_STYLES = {
     runtime_pb2.Run.STATE_SUCCEEDED: "bold green",
@@ -109,8 +112,11 @@ def render_end(finished: runtime_pb2.RunFinished) -> RenderableType:
     return Group(*lines)
 
 
-def render_receipt(receipt: action_pb2.Receipt, flaw: str) -> RenderableType:
-    """Return the bill line by line; `flaw` is what is wrong with it, empty if it was verified."""
+def render_receipt(receipt: action_pb2.Receipt, flaw: str, depth: int = 0) -> RenderableType:
+    """Return the bill line by line; `flaw` is what is wrong with it, empty if it was verified.
+
+    Those of runs that were called stand further to the right.
+    """
     rows = [
         (str(charge.line), charge.item, describe_usages(charge.usages), str(charge.gas))
         for charge in receipt.charges
@@ -122,7 +128,11 @@ def render_receipt(receipt: action_pb2.Receipt, flaw: str) -> RenderableType:
         else Text("✓ signature verified with keys/receipts", "green")
     )
     bill = table("line", "item", "used", "gas", rows=rows, right=("line", "gas"))
-    return Group(Text("receipt", "bold"), bill, verdict)
+    agent = receipt.account.removeprefix("agents/")
+    title = f"receipt of {agent} for the run above" if depth else "receipt"
+    run = [Text(clean(receipt.run))] if depth else []
+    whole = Group(Text(clean(title), "bold"), *run, bill, verdict)
+    return Padding(whole, (1 if depth else 0, 0, 0, INDENT * depth), expand=False)
 
 
 def describe_usages(usages: Iterable[action_pb2.Usage]) -> str:
@@ -131,8 +141,7 @@ def describe_usages(usages: Iterable[action_pb2.Usage]) -> str:
 
 
 def _describe_usage(usage: action_pb2.Usage) -> str:
-    meter = action_pb2.Usage.Meter.Name(usage.meter).removeprefix("METER_").lower()
-    words = meter.replace("_", " ")
+    words = meter_words(usage.meter)
     return f"{usage.amount} {words.removesuffix('s') if usage.amount == 1 else words}"
 
 

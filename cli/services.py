@@ -50,4 +50,6 @@ def environment(home: Home, service: Service, listen: dict[str, str]) -> dict[st
     settings |= {f"{peer.upper()}_ADDRESS": listen[peer] for peer in service.peers}
     if service.name == "linker":
         settings["MODELS_DIR"] = str(MODELS_DIR)
+    if service.name == "gas":
+        settings["WEBHOOK_KEY_FILE"] = str(home.webhook_key_file)
     return {f"{service.name.upper()}_{key}": value for key, value in settings.items()}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+import httpx
 
 from chassis import server
 from chassis.clock import SystemClock
@@ -14,9 +17,16 @@ from chassis.telemetry import Telemetry
 
 from .config import GasConfig
 from .database import open_ledger_database
+from .market.courier import HttpCourier
+from .market.outbox import IN_FLIGHT_MAX, Outbox
+from .market.seal import Seal
+from .market.store import MarketStore
+from .market.webhooks import WEBHOOKS_MAX
+from .messages.events import cloud_event
 from .price_file import read_prices
 from .service import GasService, hosted
 from .store import LedgerStore
+from .writer import Writer
 
 
 @asynccontextmanager
@@ -27,9 +37,37 @@ async def open_service(config: GasConfig, _telemetry: Telemetry) -> AsyncIterato
     engine = open_ledger_database(config.data_dir / "gas.db", config.database_url)
     try:
         store = LedgerStore(engine, prices, clock=SystemClock(), dice=random.SystemRandom())
-        yield hosted(GasService(store, prices))
+        gas = GasService(store)
+        async with _delivering(gas.writer, MarketStore(store), config) as outbox:
+            yield hosted(gas, outbox)
     finally:
         engine.dispose()
+
+
+@asynccontextmanager
+async def _delivering(
+    writer: Writer, market: MarketStore, config: GasConfig
+) -> AsyncIterator[Outbox | None]:
+    """Deliver to webhooks while the block runs, if there is a key to sign with."""
+    if config.webhook_key_file is None:
+        yield None
+        return
+    clock = SystemClock()
+    # The proxies of the environment are for people; events go where their webhook says.
+    limits = httpx.Limits(max_connections=WEBHOOKS_MAX * IN_FLIGHT_MAX)
+    async with httpx.AsyncClient(trust_env=False, limits=limits) as http:
+        outbox = Outbox(
+            writer,
+            market,
+            courier=HttpCourier(http, clock),
+            seal=Seal(config.webhook_key_file.read_bytes()),
+            envelope=cloud_event,
+            clock=clock,
+            sleep=asyncio.sleep,
+            dice=random.SystemRandom(),
+        )
+        async with outbox.delivering():
+            yield outbox
 
 
 def main() -> None:

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
+from chassis.canonical import Json
 from chassis.errors import InvalidField, RequestIdReused
 
-from . import entries, ledger
-from .account import Account
+from . import entries, ledger, notices
+from .accounts import Accounts
+from .budgets import BudgetWarning
+from .chain import DEFAULT_TENANT, Call, Caller
 from .entries import Entry, Kind, Tip
 from .errors import HoldNotFound, RunClosed
-from .ledger import Budget, Consumption, Hold, HoldState, Period, Reservation
-from .prices import PriceTable, Usage
+from .ledger import Hold, HoldState, Reservation
+from .notices import Notice
+from .price_schedule import PriceBook
+from .prices import Usage
+from .sums import Sums, TokenCount
 
 # Runs that are remembered; of others the database is asked.
 RUNS_MAX = 10_000
@@ -34,6 +41,7 @@ class Run:
     account: str
     closed: bool = False
     line_count: int = 0
+    callers: tuple[Caller, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,10 @@ class Changes:
     new_holds: dict[str, None] = field(default_factory=dict)
     holds: dict[str, None] = field(default_factory=dict)
     runs: dict[str, None] = field(default_factory=dict)
-    limits: dict[str, None] = field(default_factory=dict)
-    hours: dict[tuple[str, str], None] = field(default_factory=dict)
-    consumptions: dict[tuple[str, str], None] = field(default_factory=dict)
+    calls: dict[tuple[str, str], None] = field(default_factory=dict)
+    tenants: dict[str, None] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
 
 
@@ -66,23 +74,36 @@ class Book:
     Open holds stay; they are in the order in which they expire. Others are there for their batch.
     """
 
-    def __init__(self, tip: Tip, *, prices: PriceTable, dice: random.Random) -> None:
+    def __init__(
+        self, tip: Tip, notice_count: int, prices: PriceBook, sums: Sums, dice: random.Random
+    ) -> None:
         self.tip = tip
-        self.accounts: dict[str, Account] = {}
+        self.notice_count = notice_count
+        self.prices = prices
+        self.sums = sums
+        # Agents that are in a tenant of their own.
+        self.tenants: dict[str, str] = {}
+        self.accounts = Accounts()
         self.runs: dict[str, Run] = {}
         self.open: dict[str, Hold] = {}
         self.holds: dict[str, Hold] = {}
         self.names: dict[str, str] = {}
         self.refunds: dict[str, Refund] = {}
-        self.consumptions: dict[tuple[str, str], Consumption] = {}
+        self.calls: dict[tuple[str, str], Call] = {}
         self.changes = Changes()
-        self._prices = prices
         self._dice = dice
 
-    def begin(self) -> None:
+    @property
+    def last_offset(self) -> int:
+        """Return the offset of the last event, or 0."""
+        return self.tip.sequence + self.notice_count
+
+    def begin(self, now: datetime) -> None:
         """Forget what only the last batch needed."""
         self.changes = Changes()
-        for batch in (self.holds, self.names, self.refunds):
+        self.prices.begin()
+        self.sums.begin(now)
+        for batch in (self.holds, self.names, self.refunds, self.calls):
             batch.clear()
         while len(self.runs) > RUNS_MAX:
             del self.runs[next(iter(self.runs))]
@@ -101,28 +122,50 @@ class Book:
         known = self.names.get(reservation.request_id)
         if known is not None:
             return ledger.repeat(self._hold(known), reservation)
-        tariff = self._prices.tariff(reservation.item)
-        run = self._run(reservation.run, reservation.account)
-        if run.closed:
-            raise RunClosed(run.name)
+        call_count = self.sums.call_count(reservation.account, reservation.item)
+        tariff = self.prices.table.tariff(reservation.item, call_count=call_count)
+        runs = self._chain(reservation)
         gas = tariff.price(reservation.usages)
-        account = self.accounts[reservation.account]
-        ledger.require_fit(account.name, gas, account.budgets(now))
-        name = hold_name(now, self._dice)
-        hold = Hold(name, reservation, tariff, gas, now, now + ledger.HOLD_LIFE)
-        self._keep(run)
-        self.open[name] = hold
-        self.names[reservation.request_id] = name
-        self.changes.new_holds[name] = None
-        self._spend(hold, gas)
+        hold = Hold(
+            hold_name(now, self._dice),
+            reservation,
+            tariff,
+            gas,
+            now,
+            now + ledger.HOLD_LIFE,
+            tenants=tuple(self.tenants.get(run.account, DEFAULT_TENANT) for run in runs),
+        )
+        spends = self.accounts.spends(hold, gas)
+        self.accounts.require_fit(spends, now)
+        for run in runs:
+            self._keep(run)
+        self.open[hold.name] = hold
+        self.names[reservation.request_id] = hold.name
+        self.changes.new_holds[hold.name] = None
+        self.accounts.spend(spends)
+        for warning in self.accounts.warn(spends, now):
+            self.notify(notices.BUDGET_WARNING, warning.account, warning.content, now)
         return hold
 
-    def settle(self, name: str, usages: Sequence[Usage], now: datetime, *, keep_open: bool) -> Hold:
-        """Charge a hold."""
+    def warnings(self, hold: Hold, now: datetime) -> tuple[BudgetWarning, ...]:
+        """Return what to say about the budgets in which a hold counts."""
+        return self.accounts.warnings(self.accounts.spends(hold, 0), now)
+
+    def settle(
+        self,
+        name: str,
+        usages: Sequence[Usage],
+        now: datetime,
+        *,
+        keep_open: bool,
+        token_counts: Sequence[TokenCount] = (),
+    ) -> Hold:
+        """Charge a hold; the counts are those of the settlement that ends it."""
         before = self._hold(name)
-        return self._charge(
-            before, ledger.settle(before, usages, now=now, keep_open=keep_open), now
-        )
+        after = ledger.settle(before, usages, now=now, keep_open=keep_open)
+        if after is not before and after.is_final:
+            self.sums.compare(after.reservation.item, token_counts)
+        return self._charge(before, after, now)
 
     def release(self, name: str, now: datetime) -> Hold:
         """Give a hold back."""
@@ -134,14 +177,16 @@ class Book:
         self._charge(hold, ledger.expire(hold), now)
 
     def close(self, name: str, account: str, now: datetime) -> None:
-        """Release what a run holds, and refuse more of it."""
+        """Release what a run and those that it called hold, and refuse more of it."""
         run = self._run(name, account)
+        for hold in [*self.open.values(), *self.holds.values()]:
+            if hold.is_of(name) and not hold.is_final:
+                self._charge(hold, ledger.release(hold), now)
         if not run.closed:
             run.closed = True
             self._keep(run)
-        for hold in [*self.open.values(), *self.holds.values()]:
-            if hold.reservation.run == name and not hold.is_final:
-                self._charge(hold, ledger.release(hold), now)
+            self.accounts.close_run(account, name)
+            self.notify(notices.RUN_CLOSED, account, {"run": name}, now)
 
     def refund(self, asked: Refund, now: datetime) -> Hold:
         """Return gas of a charge, once per request id."""
@@ -158,12 +203,17 @@ class Book:
         self._enter(after, -asked.gas, kind=Kind.REFUND, cause=asked.cause, now=now)
         return after
 
-    def set_budget(self, budget: Budget, now: datetime) -> Budget:
-        """Replace the budget of an account and origin; return it with what is spent of it."""
-        account = self.accounts[budget.account]
-        account.limits[budget.origin] = (budget.period, budget.gas_limit)
-        self.changes.limits[account.name] = None
-        return next(found for found in account.budgets(now) if found.origin is budget.origin)
+    def assign(self, account: str, tenant: str) -> None:
+        """Put an agent into a tenant; what it holds stays with the one before."""
+        self.tenants[account] = tenant
+        self.changes.tenants[account] = None
+
+    def notify(self, kind: str, account: str, content: Json, now: datetime) -> None:
+        """Add an event that is no entry; it is on disk with what caused it."""
+        self.notice_count += 1
+        self.changes.notices.append(
+            Notice(self.notice_count, self.tip.sequence, kind, account, content, now)
+        )
 
     def _hold(self, name: str) -> Hold:
         hold = self.open.get(name) or self.holds.get(name)
@@ -177,6 +227,29 @@ class Book:
         if run.account != account:
             raise InvalidField("account", f"does not pay for {name}; {run.account} does")
         return run
+
+    def _chain(self, asked: Reservation) -> list[Run]:
+        """Return the runs that pay, outermost first; none may be closed, and each has its callers.
+
+        Which runs called another one is said once, by the first that reserves for it.
+        """
+        payers = (*asked.callers, Caller(asked.account, asked.run))
+        runs = []
+        for i, payer in enumerate(payers):
+            is_caller = i < len(asked.callers)
+            prefix = f"callers[{i}]." if is_caller else ""
+            run = self.runs.get(payer.run) or Run(
+                payer.run, payer.account, callers=asked.callers[:i]
+            )
+            if run.account != payer.account:
+                problem = f"does not pay for {run.name}; {run.account} does"
+                raise InvalidField(f"{prefix}account", problem)
+            if run.callers != asked.callers[:i]:
+                raise InvalidField("callers", f"are not those with which {run.name} began")
+            if run.closed:
+                raise RunClosed(run.name)
+            runs.append(run)
+        return runs
 
     def _keep(self, run: Run) -> None:
         self.runs[run.name] = run
@@ -199,21 +272,33 @@ class Book:
             object.__setattr__(after, "line", run.line_count)
         self._replace(before, after)
         if is_first or gas or used:
+            for key in _links(after):
+                self._bill(key, gas)
             self._enter(after, gas, usages=used, now=now, is_first=is_first)
         return after
 
+    def _bill(self, link: tuple[Caller, Caller], gas: int) -> None:
+        """Add what a run was charged to its line in the receipt of the one that called it."""
+        caller, called = link
+        key = (caller.run, called.run)
+        call = self.calls.get(key)
+        if call is None:
+            run = self.runs[caller.run]
+            run.line_count += 1
+            self._keep(run)
+            call = Call(caller.run, called.run, called.account, run.line_count)
+        self.calls[key] = replace(call, gas=call.gas + gas)
+        self.changes.calls[key] = None
+
     def _replace(self, before: Hold, after: Hold) -> None:
-        self.open.pop(before.name, None)
+        # One that expired can be open again, and is then no longer what was read of it.
+        for place in (self.open, self.holds):
+            place.pop(before.name, None)
         # At the end of the open holds, where the last to expire belongs.
         (self.open if after.state is HoldState.OPEN else self.holds)[after.name] = after
         self.changes.holds[after.name] = None
-        self._spend(after, after.gas_spent - before.gas_spent)
-
-    def _spend(self, hold: Hold, gas: int) -> None:
-        account = self.accounts[hold.reservation.account]
-        hour = ledger.period_start_text(Period.HOUR, hold.create_time)
-        account.spend(hour, gas)
-        self.changes.hours[account.name, hour] = None
+        gas = after.gas_spent - before.gas_spent
+        self.accounts.spend(self.accounts.spends(after, gas))
 
     def _enter(
         self,
@@ -226,15 +311,23 @@ class Book:
         cause: str = "",
         is_first: bool = False,
     ) -> None:
-        entry = entries.new_entry(
-            self.tip, hold, gas, usages=usages, kind=kind, cause=cause, now=now
-        )
-        self.tip = entry.tip
-        self.changes.entries.append(entry)
-        key = (entry.account, entry.item)
-        before = self.consumptions.get(key) or Consumption(*key)
-        self.consumptions[key] = ledger.consume(before, usages, gas, is_first=is_first)
-        self.changes.consumptions[key] = None
+        legs = [
+            entries.leg_of(self.calls[caller.run, called.run], caller.account)
+            for caller, called in _links(hold)
+        ]
+        legs.append(entries.last_leg(hold, usages))
+        way = list(zip(legs, hold.tenants, strict=True))
+        # What is returned goes the way back.
+        for leg, tenant in way if gas >= 0 else reversed(way):
+            entry = entries.new_entry(self.tip, hold, leg, gas, kind=kind, cause=cause, now=now)
+            self.tip = entry.tip
+            self.changes.entries.append(entry)
+            self.sums.count(entry, gas, leg.usages, tenant=tenant, is_first=is_first)
+
+
+def _links(hold: Hold) -> Iterator[tuple[Caller, Caller]]:
+    """Yield who called whom, outermost first."""
+    return pairwise(hold.payers) if hold.reservation.callers else iter(())
 
 
 def hold_name(now: datetime, dice: random.Random) -> str:

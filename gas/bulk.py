@@ -23,6 +23,9 @@ class Bulk(Protocol):
     def upsert(self, connection: Connection, table: Table, rows: Sequence[Values]) -> None:
         """Add or replace rows of all columns by primary key."""
 
+    def add(self, connection: Connection, table: Table, rows: Sequence[Values]) -> None:
+        """Add rows of all columns; to one that exists, numbers that are no key are added."""
+
     def update(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Values]
     ) -> None:
@@ -45,6 +48,10 @@ class SqliteBulk:
         if rows:
             connection.exec_driver_sql(_insert_one(table) + _on_conflict(table), list(rows))
 
+    def add(self, connection: Connection, table: Table, rows: Sequence[Values]) -> None:
+        if rows:
+            connection.exec_driver_sql(_insert_one(table) + _on_conflict_add(table), list(rows))
+
     def update(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Values]
     ) -> None:
@@ -66,6 +73,11 @@ class PostgresBulk:
     def upsert(self, connection: Connection, table: Table, rows: Sequence[Values]) -> None:
         if rows:
             statement = _insert_arrays(table) + _on_conflict(table)
+            connection.exec_driver_sql(statement, _by_column(rows))
+
+    def add(self, connection: Connection, table: Table, rows: Sequence[Values]) -> None:
+        if rows:
+            statement = _insert_arrays(table) + _on_conflict_add(table)
             connection.exec_driver_sql(statement, _by_column(rows))
 
     def update(
@@ -107,14 +119,24 @@ def _insert_arrays(table: Table) -> str:
 
 @cache
 def _on_conflict(table: Table) -> str:
-    keys = _keys(table)
-    rest = [column.name for column in table.columns if column.name not in keys]
-    settings = ", ".join(f"{name} = excluded.{name}" for name in rest)
-    return f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {settings}"
+    settings = ", ".join(f"{name} = excluded.{name}" for name in _rest(table))
+    return f" ON CONFLICT ({', '.join(_keys(table))}) DO UPDATE SET {settings}"
+
+
+@cache
+def _on_conflict_add(table: Table) -> str:
+    own = table.name
+    settings = ", ".join(f"{name} = {own}.{name} + excluded.{name}" for name in _rest(table))
+    return f" ON CONFLICT ({', '.join(_keys(table))}) DO UPDATE SET {settings}"
 
 
 def _keys(table: Table) -> list[str]:
     return [column.name for column in table.primary_key.columns]
+
+
+def _rest(table: Table) -> list[str]:
+    keys = _keys(table)
+    return [column.name for column in table.columns if column.name not in keys]
 
 
 def _arrays(table: Table, names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServiceConfig
 
+from .market.seal import KEY_BYTES_MIN
 from .price_file import PACKAGED, read_prices
 
 
@@ -23,12 +24,28 @@ class GasConfig(ServiceConfig):
         default="", description="postgresql+psycopg://…; empty is a file in data_dir"
     )
 
+    webhook_key_file: Path | None = Field(
+        default=None,
+        description="32 bytes or more that nobody can guess; events of webhooks are signed with it",
+    )
+
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, url: str) -> str:
         if url and not url.startswith("postgresql+psycopg://"):
             raise ValueError("must start with 'postgresql+psycopg://', or be left out")
         return url
+
+    @field_validator("webhook_key_file")
+    @classmethod
+    def _is_key(cls, path: Path | None) -> Path | None:
+        try:
+            size = KEY_BYTES_MIN if path is None else len(path.read_bytes())
+        except OSError as error:
+            raise ValueError(f"cannot be read: {error.strerror}") from error
+        if size < KEY_BYTES_MIN:
+            raise ValueError(f"must have {KEY_BYTES_MIN} bytes or more")
+        return path
 
     @field_validator("prices_file")
     @classmethod

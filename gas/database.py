@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from sqlalchemy import Connection, Engine, create_engine, select, text, update
 
 from chassis.database import SchemaTooNew, open_database
 
+from .budget_rows import migrate_budgets
 from .bulk import bulk_of
-from .entries import Entry, Tip, new_entry
+from .entries import Entry, Tip, last_leg, new_entry
 from .ledger import HOLD_LIFE, HoldState
-from .tables import ENTRY, HOLD, RUN, TABLES, VERSION, entry_values, hold_of
+from .market.tables import ALL_TABLES
+from .tables import ENTRY, HOLD, RUN, VERSION, entry_values, hold_of
 
 # Two processes that start at once must not both make the tables. Any number, but always the same.
 _SCHEMA_LOCK = 7_405
@@ -22,7 +25,7 @@ def open_ledger_database(path: Path, url: str) -> Engine:
     """Open the PostgreSQL database of a URL, or a file if there is none."""
     if url:
         return open_postgres(url)
-    return open_database(path, TABLES, version=VERSION, migrate=migrate)
+    return open_database(path, ALL_TABLES, version=VERSION, migrate=migrate)
 
 
 def open_postgres(url: str) -> Engine:
@@ -38,26 +41,50 @@ def open_postgres(url: str) -> Engine:
             problem = f"{engine.url.database} has schema {found}, this release knows {VERSION}"
             raise SchemaTooNew(problem)
         if found is None:
-            TABLES.create_all(connection)
-            values = {"version": VERSION}
-            connection.execute(text("INSERT INTO schema_version VALUES (:version)"), values)
+            connection.execute(text("INSERT INTO schema_version VALUES (0)"))
+        elif found < VERSION:
+            migrate(connection, found)
+        ALL_TABLES.create_all(connection)
+        connection.execute(text("UPDATE schema_version SET version = :new"), {"new": VERSION})
     return engine
 
 
 def migrate(connection: Connection, found: int) -> None:
-    """Bring a file of the first version, which had no entries and no expiry, to this one.
+    """Bring the tables of an earlier version to this one; new tables are made afterwards."""
+    assert found in {1, 2}, f"there is no version {found} to migrate from"
+    if found == 1:
+        _add_columns(connection, _COLUMNS_OF_2)
+    else:
+        _add_columns(connection, ("fence ADD COLUMN ledger_id TEXT NOT NULL DEFAULT ''",))
+    _add_columns(connection, _COLUMNS_OF_3)
+    if found == 1:
+        _enter_charges(connection)
+    migrate_budgets(connection)
 
-    Its charges become entries in the order of their holds, with the time of the hold: when they
-    were charged was not recorded.
-    """
-    assert found == 1, f"there is no version {found} to migrate from"
-    for column in (
-        "run ADD COLUMN line_count BIGINT NOT NULL DEFAULT 0",
-        "hold ADD COLUMN expire_time TEXT NOT NULL DEFAULT ''",
-        "hold ADD COLUMN refunded_gas BIGINT NOT NULL DEFAULT 0",
-    ):
+
+_COLUMNS_OF_2 = (
+    "run ADD COLUMN line_count BIGINT NOT NULL DEFAULT 0",
+    "hold ADD COLUMN expire_time TEXT NOT NULL DEFAULT ''",
+    "hold ADD COLUMN refunded_gas BIGINT NOT NULL DEFAULT 0",
+)
+_COLUMNS_OF_3 = (
+    "run ADD COLUMN callers TEXT NOT NULL DEFAULT '[]'",
+    "hold ADD COLUMN callers TEXT NOT NULL DEFAULT '[]'",
+    "hold ADD COLUMN tenants TEXT NOT NULL DEFAULT '[]'",
+)
+
+
+def _add_columns(connection: Connection, columns: Sequence[str]) -> None:
+    for column in columns:
         connection.execute(text(f"ALTER TABLE {column}"))
-    TABLES.create_all(connection)
+
+
+def _enter_charges(connection: Connection) -> None:
+    """Make entries of the charges of the first version, in the order of their holds.
+
+    They have the time of the hold: when they were charged was not recorded.
+    """
+    ALL_TABLES.create_all(connection)
     lines = "(SELECT COALESCE(MAX(line), 0) FROM hold WHERE hold.run = run.name)"
     connection.execute(update(RUN).values(line_count=text(lines)))
     _date_expiry(connection)
@@ -66,7 +93,13 @@ def migrate(connection: Connection, found: int) -> None:
     for row in connection.execute(charged.order_by(HOLD.c.create_time, HOLD.c.name)):
         hold = hold_of(row)
         entries.append(
-            new_entry(tip, hold, hold.charged_gas, usages=hold.charged_usages, now=hold.create_time)
+            new_entry(
+                tip,
+                hold,
+                last_leg(hold, hold.charged_usages),
+                hold.charged_gas,
+                now=hold.create_time,
+            )
         )
         tip = entries[-1].tip
     bulk_of(connection.engine).insert(connection, ENTRY, [entry_values(entry) for entry in entries])

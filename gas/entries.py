@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 
+from .chain import Call, agent_item
 from .ledger import Hold
 from .prices import Usage
 
@@ -120,27 +121,49 @@ def first_break(entries: Iterable[Entry], tip: Tip | None = None) -> int | None:
     return None
 
 
+@dataclass(frozen=True)
+class Leg:
+    """A part of the way of gas: who pays whom for what, on which line of the payer's receipt."""
+
+    account: str
+    payee: str
+    item: str
+    line: int
+    usages: tuple[Usage, ...] = ()
+
+
+def last_leg(hold: Hold, usages: tuple[Usage, ...] = ()) -> Leg:
+    """Return how the agent pays what it used."""
+    asked = hold.reservation
+    return Leg(asked.account, payee(asked.item), asked.item, hold.line, usages)
+
+
+def leg_of(call: Call, caller: str) -> Leg:
+    """Return how a caller pays the agent that it called."""
+    return Leg(caller, call.account, agent_item(call.account), call.line)
+
+
 def new_entry(
     tip: Tip,
     hold: Hold,
+    leg: Leg,
     gas: int,
     *,
-    usages: tuple[Usage, ...] = (),
     kind: Kind | None = None,
     cause: str = "",
     now: datetime,
 ) -> Entry:
-    """Return the entry that moves gas for a hold; negative gas goes back to the agent."""
+    """Return the entry that moves gas for a hold; negative gas goes back to the payer."""
     unchained = Entry(
         sequence=tip.sequence + 1,
         kind=kind or (Kind.CHARGE if gas >= 0 else Kind.CORRECTION),
-        account=hold.reservation.account,
-        payee=payee(hold.reservation.item),
+        account=leg.account,
+        payee=leg.payee,
         gas=abs(gas),
         hold=hold.name,
-        line=hold.line,
-        item=hold.reservation.item,
-        usages=usages,
+        line=leg.line,
+        item=leg.item,
+        usages=leg.usages,
         price_version=hold.tariff.version,
         cause=cause,
         create_time=now,

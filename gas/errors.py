@@ -12,14 +12,14 @@ class PriceNotFound(NotFound):
     """The price table has nothing that matches an item."""
 
     reason = "PRICE_NOT_FOUND"
-    message = "there is no price for '{item}'; add it to the price table (GAS_PRICES_FILE)"
+    message = "there is no price for '{item}'; add it with `actionvm gas prices update FILE`"
 
     item: str
 
 
 @dataclass(eq=False)
 class AccountNotFound(NotFound):
-    """Nothing was ever budgeted for an account, so nothing was spent either."""
+    """Nothing was ever budgeted for an account, and nothing spent."""
 
     reason = "ACCOUNT_NOT_FOUND"
     message = "{account} is unknown; it exists once it has a budget: set one"
@@ -39,12 +39,13 @@ class HoldNotFound(NotFound):
 
 @dataclass(eq=False)
 class BudgetMissing(FailedPrecondition):
-    """An account without a budget may not spend."""
+    """An agent may spend only what a hard budget covers."""
 
     reason = "BUDGET_MISSING"
-    message = "{account} has no budget; set one before it spends"
+    message = "{account} has no hard budget that covers {item}; set one before it spends"
 
     account: str
+    item: str
 
 
 @dataclass(eq=False)
@@ -106,17 +107,95 @@ class LedgerFenced(Unavailable):
 
 @dataclass(eq=False)
 class BudgetExceeded(ResourceExhausted):
-    """A hold does not fit into what is left of the tightest budget of its account."""
+    """A hold does not fit into what is left of the tightest of all budgets that apply to it."""
 
     reason = "BUDGET_EXCEEDED"
     message = (
-        "{account} needs {gas} gas and has {gas_available} left of its budget "
-        "(origin {origin}, period {period}); raise the budget, ask for less, or wait for the next "
-        "period"
+        "the call needs {gas} gas, and {account} has {gas_available} left of {budget} "
+        "(period {period}); raise the budget, ask for less, or wait for the next period"
     )
 
     account: str
+    budget: str
     gas: int
     gas_available: int
-    origin: str
     period: str
+
+
+@dataclass(eq=False)
+class PriceTableNotFound(NotFound):
+    """No table of this version was ever scheduled."""
+
+    reason = "PRICE_TABLE_NOT_FOUND"
+    message = "there is no price table {version}; ListPriceTables has all"
+
+    version: str
+
+
+@dataclass(eq=False)
+class DaoNotFound(NotFound):
+    """Nobody set the holdings of a DAO."""
+
+    reason = "DAO_NOT_FOUND"
+    message = "{dao} is unknown; set its holdings first"
+
+    dao: str
+
+
+@dataclass(eq=False)
+class RunNotFound(NotFound):
+    """A run has spent nothing and was never closed."""
+
+    reason = "RUN_NOT_FOUND"
+    message = "{run} is unknown to the ledger; it has spent nothing, and was never closed"
+
+    run: str
+
+
+@dataclass(eq=False)
+class RunOpen(FailedPrecondition):
+    """A run may still spend, so it cannot be billed."""
+
+    reason = "RUN_OPEN"
+    message = "{run} may still spend; close it first"
+
+    run: str
+
+
+@dataclass(eq=False)
+class RunCalled(FailedPrecondition):
+    """Another run called this one, and has it on its bill."""
+
+    reason = "RUN_CALLED"
+    message = "{run} was called by {outermost}; bill that one"
+
+    run: str
+    outermost: str
+
+
+@dataclass(eq=False)
+class WebhookNotFound(NotFound):
+    """Nobody made a webhook of this name, or it was deleted."""
+
+    reason = "WEBHOOK_NOT_FOUND"
+    message = "there is no {webhook}; ListWebhooks has all"
+
+    webhook: str
+
+
+@dataclass(eq=False)
+class WebhooksExhausted(ResourceExhausted):
+    """There are as many webhooks as the service offers every event to."""
+
+    reason = "WEBHOOKS_EXHAUSTED"
+    message = "there are {webhooks_max} webhooks, which is all; delete one that is not needed"
+
+    webhooks_max: int
+
+
+@dataclass(eq=False)
+class WebhookKeyMissing(FailedPrecondition):
+    """Without a key, nobody could tell our events from forged ones."""
+
+    reason = "WEBHOOK_KEY_MISSING"
+    message = "events cannot be signed; start the service with GAS_WEBHOOK_KEY_FILE"

@@ -15,93 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
-from functools import lru_cache
 
 from chassis.canonical import Json, canonical_json
 from chassis.errors import InvalidField, RequestIdReused
 
-from .errors import BudgetExceeded, BudgetMissing, HoldOpen, HoldReleased, HoldSettled
+from .chain import DEFAULT_TENANT, Caller
+from .errors import HoldOpen, HoldReleased, HoldSettled
 from .prices import Tariff, Usage
 
 # What the contract and SQLite can hold: amounts come from outside, and their sum must not fail.
 AMOUNT_SUM_MAX = 2**63 - 1
 # How long a hold waits for its settlement, or for the next one that keeps it open.
 HOLD_LIFE = timedelta(hours=1)
-
-
-class Origin(Enum):
-    """Who set a budget; each origin has one per account."""
-
-    MANIFEST = "manifest"
-    OPERATOR = "operator"
-
-
-class Period(Enum):
-    """How often a budget renews."""
-
-    TOTAL = "total"
-    HOUR = "hour"
-    DAY = "day"
-    MONTH = "month"
-
-
-# A batch asks for the same few times again and again.
-@lru_cache(maxsize=256)
-def period_start_text(period: Period, now: datetime) -> str:
-    """Return when the current period began as texts that sort like times."""
-    return period_start(period, now).isoformat()
-
-
-def period_start(period: Period, now: datetime) -> datetime:
-    """Return when the current period began; `now` is in UTC."""
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    match period:
-        case Period.TOTAL:
-            return datetime.min.replace(tzinfo=UTC)
-        case Period.HOUR:
-            return hour
-        case Period.DAY:
-            return hour.replace(hour=0)
-        case Period.MONTH:
-            return hour.replace(hour=0, day=1)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """A limit on what an account spends; `gas_spent` is charged or held in the current period."""
-
-    account: str
-    origin: Origin
-    period: Period
-    gas_limit: int
-    gas_spent: int = 0
-
-    @property
-    def gas_left(self) -> int:
-        """Return what may still be held; never negative, also after the limit was lowered."""
-        return max(0, self.gas_limit - self.gas_spent)
-
-
-def gas_available(budgets: Sequence[Budget]) -> int:
-    """Return the most that could be reserved now: all budgets of an account apply together."""
-    return min((budget.gas_left for budget in budgets), default=0)
-
-
-def require_fit(account: str, gas: int, budgets: Sequence[Budget]) -> None:
-    """Refuse a hold that the tightest of the account's budgets does not cover."""
-    if not budgets:
-        raise BudgetMissing(account)
-    tightest = min(budgets, key=lambda budget: budget.gas_left)
-    if gas > tightest.gas_left:
-        raise BudgetExceeded(
-            account=account,
-            gas=gas,
-            gas_available=tightest.gas_left,
-            origin=tightest.origin.value,
-            period=tightest.period.value,
-        )
 
 
 @dataclass(frozen=True)
@@ -113,6 +40,8 @@ class Reservation:
     run: str
     item: str
     usages: tuple[Usage, ...]
+    # Who called the agent, outermost first.
+    callers: tuple[Caller, ...] = ()
 
 
 class HoldState(Enum):
@@ -143,6 +72,19 @@ class Hold:
     charged_usages: tuple[Usage, ...] = ()
     charged_gas: int = 0
     refunded_gas: int = 0
+    # Where each of the payers was when it was made.
+    tenants: tuple[str, ...] = (DEFAULT_TENANT,)
+
+    @property
+    def payers(self) -> tuple[Caller, ...]:
+        """Return the runs that spend it: those of the callers, and then that of the agent."""
+        asked = self.reservation
+        return (*asked.callers, Caller(asked.account, asked.run))
+
+    def is_of(self, run: str) -> bool:
+        """Tell whether a run, or one that it called, spends it."""
+        asked = self.reservation
+        return asked.run == run or any(caller.run == run for caller in asked.callers)
 
     @property
     def is_final(self) -> bool:

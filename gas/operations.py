@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from sqlalchemy import Connection
+
 from .book import Book, Refund
-from .ledger import Budget, Hold, Reservation
+from .budgets import Budget, BudgetKey, BudgetWarning
+from .chain import Caller
+from .ledger import Hold, Reservation
+from .price_schedule import Scheduled, Update
 from .prices import Usage
+from .sums import TokenCount
 
 # Covariant: who takes any operation takes one with any result.
 Result_co = TypeVar("Result_co", covariant=True)
@@ -40,13 +46,37 @@ class Operation(Generic[Result_co]):
         """Return the account that it spends from, or limits."""
         return ""
 
+    @property
+    def callers(self) -> tuple[Caller, ...]:
+        """Return the runs that called its own, outermost first."""
+        return ()
+
     def decide(self, book: Book, now: datetime) -> Result_co:
         """Change the book, and return what the caller is answered once that is on disk."""
         raise NotImplementedError
 
 
+class TableOperation(Operation[Result_co]):
+    """One that also has tables of its own, which it reads and writes in the same transaction.
+
+    What the batch has changed in the book so far is not in the tables of the ledger yet.
+    """
+
+    def decide_in(self, connection: Connection, book: Book, now: datetime) -> Result_co:
+        """Do as `decide`; one that raises must have written nothing."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Reserve(Operation[Hold]):
+class Held:
+    """A hold, and what to say about the budgets in which it counts."""
+
+    hold: Hold
+    warnings: tuple[BudgetWarning, ...]
+
+
+@dataclass(frozen=True)
+class Reserve(Operation[Held]):
     """Hold gas for the worst case of one call."""
 
     reservation: Reservation
@@ -63,24 +93,37 @@ class Reserve(Operation[Hold]):
     def account(self) -> str:
         return self.reservation.account
 
-    def decide(self, book: Book, now: datetime) -> Hold:
-        return book.reserve(self.reservation, now)
+    @property
+    def callers(self) -> tuple[Caller, ...]:
+        return self.reservation.callers
+
+    def decide(self, book: Book, now: datetime) -> Held:
+        hold = book.reserve(self.reservation, now)
+        return Held(hold, book.warnings(hold, now))
 
 
 @dataclass(frozen=True)
-class Settle(Operation[Hold]):
+class Settle(Operation[Held]):
     """Charge a hold with what was used since it was made."""
 
     name: str
     usages: tuple[Usage, ...]
     keep_open: bool = False
+    token_counts: tuple[TokenCount, ...] = ()
 
     @property
     def hold(self) -> str:
         return self.name
 
-    def decide(self, book: Book, now: datetime) -> Hold:
-        return book.settle(self.name, self.usages, now, keep_open=self.keep_open)
+    def decide(self, book: Book, now: datetime) -> Held:
+        hold = book.settle(
+            self.name,
+            self.usages,
+            now,
+            keep_open=self.keep_open,
+            token_counts=self.token_counts,
+        )
+        return Held(hold, book.warnings(hold, now))
 
 
 @dataclass(frozen=True)
@@ -132,7 +175,7 @@ class Return(Operation[Hold]):
 
 @dataclass(frozen=True)
 class Limit(Operation[Budget]):
-    """Replace the budget of an account and origin."""
+    """Set a budget."""
 
     budget: Budget
 
@@ -141,4 +184,43 @@ class Limit(Operation[Budget]):
         return self.budget.account
 
     def decide(self, book: Book, now: datetime) -> Budget:
-        return book.set_budget(self.budget, now)
+        return book.accounts.set_budget(self.budget, now)
+
+
+@dataclass(frozen=True)
+class Lift(Operation[None]):
+    """Remove a budget."""
+
+    key: BudgetKey
+
+    @property
+    def account(self) -> str:
+        return self.key[0]
+
+    def decide(self, book: Book, _now: datetime) -> None:
+        book.accounts.lift_budget(self.key)
+
+
+@dataclass(frozen=True)
+class Assign(Operation[None]):
+    """Put an agent into a tenant."""
+
+    agent: str
+    tenant: str
+
+    @property
+    def account(self) -> str:
+        return self.agent
+
+    def decide(self, book: Book, _now: datetime) -> None:
+        book.assign(self.agent, self.tenant)
+
+
+@dataclass(frozen=True)
+class Publish(Operation[Scheduled]):
+    """Schedule a price table."""
+
+    update: Update
+
+    def decide(self, book: Book, now: datetime) -> Scheduled:
+        return book.prices.publish(self.update, now)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from actionvm.action.v1 import action_pb2
-from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc
+from actionvm.gas.v1 import (
+    budgets_pb2,
+    gas_pb2,
+    gas_pb2_grpc,
+    market_pb2_grpc,
+    prices_pb2,
+)
 from chassis import fields
-from chassis.canonical import sha256_hex
 from chassis.errors import InvalidField, MethodDenied
 from chassis.identity import OPERATOR, current_caller
 from chassis.server import Hosted
@@ -21,10 +22,44 @@ from chassis.unimplemented import refusing_the_rest
 
 from . import ledger, texts
 from .book import Refund
-from .entries import Entry, Kind
-from .operations import Close, Limit, Release, Reserve, Return, Settle
-from .prices import GAS_MAX, Meter, PriceTable, Usage
+from .budgets import Origin
+from .chain import Caller, require_chain
+from .market.outbox import Outbox
+from .market.service import CALLERS as MARKET_CALLERS
+from .market.service import DESCRIPTOR as MARKET
+from .market.service import MarketplaceService
+from .market.store import MarketStore
+from .messages.budgets import budget_from_proto, budget_to_proto, warning_to_proto
+from .messages.charges import (
+    callers_from_proto,
+    charge_to_proto,
+    consumption_to_proto,
+    entry_to_proto,
+    hold_to_proto,
+    receipt_to_proto,
+)
+from .messages.events import report_key, report_to_proto, state_from_proto, webhook_name
+from .messages.prices import (
+    cost_to_proto,
+    files_from_proto,
+    listed_to_proto,
+    price_table_to_proto,
+    read_files,
+    update_from_proto,
+)
+from .messages.quotes import plan_from_proto, quote_to_proto
+from .messages.reports import (
+    drift_to_proto,
+    query_from_proto,
+    token_counts_from_proto,
+    usage_sum_to_proto,
+)
+from .messages.usages import time_from_proto, timestamp_to_proto, usages_from_proto
+from .operations import Assign, Close, Lift, Limit, Publish, Release, Reserve, Return, Settle
+from .prices import GAS_MAX
+from .quote import quote
 from .store import LedgerStore
+from .usage_report import UsageQuery
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -34,25 +69,27 @@ if TYPE_CHECKING:
 
 DESCRIPTOR = gas_pb2.DESCRIPTOR.services_by_name["GasService"]
 
-USAGES_MAX = 16
-# Receipts are canonical JSON, where a larger integer has no exact value.
-AMOUNT_MAX = 2**53 - 1
-
 _SPENDERS = frozenset({"linker", "runtime"})
 _READERS = frozenset({"assembler", "runtime", OPERATOR})
 _OPERATOR = frozenset({OPERATOR})
 
 CALLERS = {
     "QuoteGas": _READERS | {"linker"},
+    "QuoteRun": _READERS,
     "ReserveGas": _SPENDERS,
     "SettleGas": _SPENDERS,
     "ReleaseGas": _SPENDERS,
     "CloseRun": frozenset({"runtime"}),
     "GetReceipt": frozenset({"runtime", OPERATOR}),
     "SetBudget": frozenset({"runtime", OPERATOR}),
+    "DeleteBudget": frozenset({"runtime", OPERATOR}),
     "GetBudget": _READERS,
+    "SetTenant": _OPERATOR,
     "ListUsage": _OPERATOR,
+    "ListTokenDrift": _OPERATOR,
     "GetPriceTable": _READERS,
+    "ListPriceTables": _READERS,
+    "ReadPriceFiles": _OPERATOR,
     "UpdatePriceTable": _OPERATOR,
     "RefundGas": _OPERATOR,
     "ListEntries": _OPERATOR,
@@ -60,36 +97,63 @@ CALLERS = {
     "ListReports": _OPERATOR,
 }
 # An agent's manifest must not raise what an operator allows, nor the other way round.
-BUDGET_SETTERS = {ledger.Origin.MANIFEST: "runtime", ledger.Origin.OPERATOR: OPERATOR}
+BUDGET_SETTERS = {Origin.MANIFEST.value: "runtime", Origin.OPERATOR.value: OPERATOR}
 
 
-def hosted(servicer: GasService) -> Hosted:
-    """Return the service with its authorisation table."""
-    return Hosted(
-        descriptor=DESCRIPTOR,
-        add_to=lambda server: gas_pb2_grpc.add_GasServiceServicer_to_server(
+def hosted(servicer: GasService, outbox: Outbox | None = None) -> Hosted:
+    """Return both contracts with their authorisation table; without an outbox nothing is sent."""
+
+    def add_to(server: aio.Server) -> None:
+        gas_pb2_grpc.add_GasServiceServicer_to_server(
             servicer,  # type: ignore[arg-type]  # the decorator adds what it lacks
             server,
-        ),
-        callers=CALLERS,
-    )
+        )
+        market_pb2_grpc.add_MarketplaceServiceServicer_to_server(
+            servicer.marketplace(outbox),  # type: ignore[arg-type]  # as above
+            server,
+        )
+
+    callers = CALLERS | MARKET_CALLERS
+    return Hosted(descriptor=DESCRIPTOR, add_to=add_to, callers=callers, others=(MARKET,))
 
 
 @refusing_the_rest(DESCRIPTOR)
 class GasService:
-    """Answers from one price table and one ledger."""
+    """Answers from one ledger and its price tables."""
 
-    def __init__(self, store: LedgerStore, prices: PriceTable) -> None:
+    def __init__(self, store: LedgerStore) -> None:
         self._store = store
         self._writer = Writer(store)
-        self._prices = prices
+        self._market = MarketStore(store)
+
+    @property
+    def writer(self) -> Writer:
+        """Return the one who writes the ledger, for an outbox."""
+        return self._writer
+
+    def marketplace(self, outbox: Outbox | None) -> MarketplaceService:
+        """Return the other contract of the process, on the same ledger."""
+        return MarketplaceService(self._writer, self._market, outbox)
 
     async def QuoteGas(
         self, request: gas_pb2.QuoteGasRequest, context: Context
     ) -> gas_pb2.QuoteGasResponse:
-        usages = _usages_from_proto(request.usages, size_min=1)
-        gas = self._prices.quote(texts.item(request.item), usages)
-        return gas_pb2.QuoteGasResponse(gas=gas, price_version=self._prices.version)
+        usages = usages_from_proto(request.usages, size_min=1)
+        item = texts.item(request.item)
+        _, table = await asyncio.to_thread(self._store.prices.at)
+        gas = table.quote(item, usages)
+        cost = cost_to_proto(gas, table.rate)
+        return gas_pb2.QuoteGasResponse(gas=gas, price_version=table.version, cost=cost)
+
+    async def QuoteRun(
+        self, request: prices_pb2.QuoteRunRequest, context: Context
+    ) -> prices_pb2.QuoteRunResponse:
+        account = texts.account("account", request.account)
+        plan = plan_from_proto(request.calls)
+        items = [call.item for call in plan]
+        _, table = await asyncio.to_thread(self._store.prices.at)
+        history = await asyncio.to_thread(self._store.history, account, items)
+        return quote_to_proto(quote(table, plan, history), table)
 
     async def ReserveGas(
         self, request: gas_pb2.ReserveGasRequest, context: Context
@@ -99,24 +163,33 @@ class GasService:
             account=texts.account("account", request.account),
             run=texts.run(request.run),
             item=texts.item(request.item),
-            usages=_usages_from_proto(request.usages, size_min=1),
+            usages=usages_from_proto(request.usages, size_min=1),
+            callers=callers_from_proto(request.callers),
         )
-        hold = await self._writer.apply(Reserve(reservation))
-        return gas_pb2.ReserveGasResponse(hold=_hold_to_proto(hold))
+        require_chain(reservation.callers, Caller(reservation.account, reservation.run))
+        held = await self._writer.apply(Reserve(reservation))
+        warnings = map(warning_to_proto, held.warnings)
+        return gas_pb2.ReserveGasResponse(hold=hold_to_proto(held.hold), warnings=warnings)
 
     async def SettleGas(
         self, request: gas_pb2.SettleGasRequest, context: Context
     ) -> gas_pb2.SettleGasResponse:
-        usages = _usages_from_proto(request.usages, size_min=0)
-        settlement = Settle(texts.hold(request.hold), usages, keep_open=request.keep_open)
-        hold = await self._writer.apply(settlement)
-        return gas_pb2.SettleGasResponse(hold=_hold_to_proto(hold))
+        usages = usages_from_proto(request.usages, size_min=0)
+        settlement = Settle(
+            texts.hold(request.hold),
+            usages,
+            keep_open=request.keep_open,
+            token_counts=token_counts_from_proto(request.token_counts),
+        )
+        held = await self._writer.apply(settlement)
+        warnings = map(warning_to_proto, held.warnings)
+        return gas_pb2.SettleGasResponse(hold=hold_to_proto(held.hold), warnings=warnings)
 
     async def ReleaseGas(
         self, request: gas_pb2.ReleaseGasRequest, context: Context
     ) -> gas_pb2.ReleaseGasResponse:
         hold = await self._writer.apply(Release(texts.hold(request.hold)))
-        return gas_pb2.ReleaseGasResponse(hold=_hold_to_proto(hold))
+        return gas_pb2.ReleaseGasResponse(hold=hold_to_proto(hold))
 
     async def CloseRun(
         self, request: gas_pb2.CloseRunRequest, context: Context
@@ -125,38 +198,59 @@ class GasService:
         await self._writer.apply(Close(run, account))
         # It changes no more once the run is closed.
         receipt = await asyncio.to_thread(self._store.receipt, run)
-        return gas_pb2.CloseRunResponse(receipt=_receipt_to_proto(receipt))
+        return gas_pb2.CloseRunResponse(receipt=receipt_to_proto(receipt))
 
     async def GetReceipt(
         self, request: gas_pb2.GetReceiptRequest, context: Context
     ) -> gas_pb2.GetReceiptResponse:
         receipt = await asyncio.to_thread(self._store.receipt, texts.run(request.run))
-        return gas_pb2.GetReceiptResponse(receipt=_receipt_to_proto(receipt))
+        return gas_pb2.GetReceiptResponse(receipt=receipt_to_proto(receipt))
 
     async def SetBudget(
         self, request: gas_pb2.SetBudgetRequest, context: Context
     ) -> gas_pb2.SetBudgetResponse:
         if not request.HasField("budget"):
             raise InvalidField("budget", "is required")
-        budget = _budget_from_proto(request.budget)
-        _require_setter(budget.origin, current_caller())
+        budget = budget_from_proto(request.budget)
+        _require_setter(budget.origin.value, "SetBudget")
         budget = await self._writer.apply(Limit(budget))
-        return gas_pb2.SetBudgetResponse(budget=_budget_to_proto(budget))
+        return gas_pb2.SetBudgetResponse(budget=budget_to_proto(budget))
+
+    async def DeleteBudget(
+        self, request: budgets_pb2.DeleteBudgetRequest, context: Context
+    ) -> budgets_pb2.DeleteBudgetResponse:
+        account, origin, id_ = texts.budget(request.name)
+        _require_setter(origin, "DeleteBudget")
+        await self._writer.apply(Lift((account, origin, id_)))
+        return budgets_pb2.DeleteBudgetResponse()
 
     async def GetBudget(
         self, request: gas_pb2.GetBudgetRequest, context: Context
     ) -> gas_pb2.GetBudgetResponse:
-        account = texts.account("account", request.account)
-        budgets = await asyncio.to_thread(self._store.budgets, account)
+        account = texts.payer("account", request.account)
+        standing = await asyncio.to_thread(self._store.standing, account)
         return gas_pb2.GetBudgetResponse(
-            budgets=map(_budget_to_proto, budgets), gas_available=ledger.gas_available(budgets)
+            budgets=map(budget_to_proto, standing.budgets),
+            gas_available=standing.gas_available,
+            warnings=map(warning_to_proto, standing.warnings),
+            tenant=standing.tenant,
         )
+
+    async def SetTenant(
+        self, request: budgets_pb2.SetTenantRequest, context: Context
+    ) -> budgets_pb2.SetTenantResponse:
+        account = texts.account("account", request.account)
+        await self._writer.apply(Assign(account, texts.tenant(request.tenant)))
+        return budgets_pb2.SetTenantResponse()
 
     async def ListUsage(
         self, request: gas_pb2.ListUsageRequest, context: Context
     ) -> gas_pb2.ListUsageResponse:
         account = texts.account("account", request.account) if request.account else ""
         limit = fields.page_limit(request.page_size)
+        if request.HasField("query"):
+            query = query_from_proto(request.query, account=account)
+            return await self._sum_usage(query, request.page_token, limit)
         start = fields.page_start(request.page_token, parts=2)
         after = (start[0], start[1]) if start else None
         # One more than the page tells whether there is another.
@@ -166,21 +260,71 @@ class GasService:
         page = rows[:limit]
         token = fields.page_token(page[-1].account, page[-1].item) if len(rows) > limit else ""
         return gas_pb2.ListUsageResponse(
-            rows=map(_consumption_to_proto, page), next_page_token=token
+            rows=map(consumption_to_proto, page), next_page_token=token
+        )
+
+    async def _sum_usage(
+        self, query: UsageQuery, page_token: str, limit: int
+    ) -> gas_pb2.ListUsageResponse:
+        start = fields.page_start(page_token, parts=4)
+        after = (start[0], start[1], start[2], start[3]) if start else None
+        rows = await asyncio.to_thread(self._store.usage, query, after, limit + 1)
+        page = rows[:limit]
+        token = fields.page_token(*page[-1].place) if len(rows) > limit else ""
+        return gas_pb2.ListUsageResponse(rows=map(usage_sum_to_proto, page), next_page_token=token)
+
+    async def ListTokenDrift(
+        self, request: budgets_pb2.ListTokenDriftRequest, context: Context
+    ) -> budgets_pb2.ListTokenDriftResponse:
+        item = texts.item(request.item) if request.item else ""
+        limit = fields.page_limit(request.page_size)
+        start = texts.sequence(request.page_token)
+        drifts = await asyncio.to_thread(self._store.drifts, item)
+        page = drifts[start : start + limit]
+        end = start + len(page)
+        token = fields.page_token(str(end)) if end < len(drifts) else ""
+        return budgets_pb2.ListTokenDriftResponse(
+            drifts=map(drift_to_proto, page), next_page_token=token
         )
 
     async def GetPriceTable(
         self, request: gas_pb2.GetPriceTableRequest, context: Context
     ) -> gas_pb2.GetPriceTableResponse:
-        prices = (
-            gas_pb2.Price(
-                item=price.item,
-                meter=action_pb2.Usage.Meter.Value(price.meter.value),
-                gas_per_thousand=price.gas_per_thousand,
-            )
-            for price in self._prices.prices
+        archive = self._store.prices
+        if request.version:
+            if request.HasField("time"):
+                raise InvalidField("time", "goes without a version; leave one of them out")
+            version = texts.price_version(request.version)
+            return price_table_to_proto(*await asyncio.to_thread(archive.find, version))
+        time = time_from_proto("time", request.time) if request.HasField("time") else None
+        return price_table_to_proto(*await asyncio.to_thread(archive.at, time))
+
+    async def ListPriceTables(
+        self, request: prices_pb2.ListPriceTablesRequest, context: Context
+    ) -> prices_pb2.ListPriceTablesResponse:
+        limit = fields.page_limit(request.page_size)
+        before = texts.sequence(request.page_token) or None
+        rows = await asyncio.to_thread(self._store.prices.page, before=before, limit=limit + 1)
+        page = rows[:limit]
+        token = fields.page_token(str(page[-1].scheduled.number)) if len(rows) > limit else ""
+        return prices_pb2.ListPriceTablesResponse(
+            tables=map(listed_to_proto, page), next_page_token=token
         )
-        return gas_pb2.GetPriceTableResponse(version=self._prices.version, prices=prices)
+
+    async def ReadPriceFiles(
+        self, request: prices_pb2.ReadPriceFilesRequest, context: Context
+    ) -> gas_pb2.ReadPriceFilesResponse:
+        return await asyncio.to_thread(read_files, files_from_proto(request.files))
+
+    async def UpdatePriceTable(
+        self, request: gas_pb2.UpdatePriceTableRequest, context: Context
+    ) -> gas_pb2.UpdatePriceTableResponse:
+        # A large one takes longer than others may wait.
+        update = await asyncio.to_thread(update_from_proto, request)
+        scheduled = await self._writer.apply(Publish(update))
+        return gas_pb2.UpdatePriceTableResponse(
+            version=scheduled.version, effective_time=timestamp_to_proto(scheduled.effective_time)
+        )
 
     async def RefundGas(
         self, request: gas_pb2.RefundGasRequest, context: Context
@@ -193,22 +337,19 @@ class GasService:
             cause=texts.cause(request.cause),
         )
         hold = await self._writer.apply(Return(refund))
-        return gas_pb2.RefundGasResponse(hold=_hold_to_proto(hold))
+        return gas_pb2.RefundGasResponse(hold=hold_to_proto(hold))
 
     async def ListEntries(
         self, request: gas_pb2.ListEntriesRequest, context: Context
     ) -> gas_pb2.ListEntriesResponse:
         account = texts.account("account", request.account) if request.account else ""
         limit = fields.page_limit(request.page_size)
-        after = texts.sequence(request.page_token)
-        entries = await asyncio.to_thread(
-            self._store.entries, account=account, after=after, limit=limit + 1
-        )
+        start = texts.sequence(request.page_token)
+        read = self._store.latest_entries if request.newest_first else self._store.entries
+        entries = await asyncio.to_thread(read, start, account=account, limit=limit + 1)
         page = entries[:limit]
         token = fields.page_token(str(page[-1].sequence)) if len(entries) > limit else ""
-        return gas_pb2.ListEntriesResponse(
-            entries=map(_entry_to_proto, page), next_page_token=token
-        )
+        return gas_pb2.ListEntriesResponse(entries=map(entry_to_proto, page), next_page_token=token)
 
     async def WatchCharges(
         self, request: gas_pb2.WatchChargesRequest, context: Context
@@ -220,169 +361,30 @@ class GasService:
                 yield gas_pb2.WatchChargesResponse(
                     sequence=entry.sequence,
                     account=entry.account,
-                    charge=_charge_to_proto(entry),
+                    charge=charge_to_proto(entry),
                 )
 
-
-def _require_setter(origin: ledger.Origin, caller: str) -> None:
-    if BUDGET_SETTERS[origin] != caller:
-        raise MethodDenied(caller, f"SetBudget with origin {origin.value}")
-
-
-def _usages_from_proto(usages: Sequence[action_pb2.Usage], *, size_min: int) -> tuple[Usage, ...]:
-    fields.require_size("usages", usages, size_min=size_min, size_max=USAGES_MAX)
-    parsed = tuple(_usage_from_proto(f"usages[{i}]", usage) for i, usage in enumerate(usages))
-    meters = [usage.meter for usage in parsed]
-    for i, meter in enumerate(meters):
-        if meter in meters[:i]:
-            raise InvalidField(f"usages[{i}].meter", "came before; add the amounts up")
-    return parsed
-
-
-def _usage_from_proto(field: str, usage: action_pb2.Usage) -> Usage:
-    if usage.meter not in _METERS:
-        raise InvalidField(f"{field}.meter", "is required, such as METER_INPUT_TOKENS")
-    fields.require_range(f"{field}.amount", usage.amount, least=0, most=AMOUNT_MAX)
-    return Usage(_METERS[usage.meter], usage.amount)
-
-
-_METERS = {action_pb2.Usage.Meter.Value(meter.value): meter for meter in Meter}
-
-
-def _usages_to_proto(usages: Sequence[Usage]) -> list[action_pb2.Usage]:
-    return [
-        action_pb2.Usage(meter=action_pb2.Usage.Meter.Value(u.meter.value), amount=u.amount)
-        for u in usages
-    ]
-
-
-_HOLD_STATES = {
-    ledger.HoldState.OPEN: gas_pb2.Hold.STATE_OPEN,
-    ledger.HoldState.SETTLED: gas_pb2.Hold.STATE_SETTLED,
-    ledger.HoldState.RELEASED: gas_pb2.Hold.STATE_RELEASED,
-    ledger.HoldState.EXPIRED: gas_pb2.Hold.STATE_EXPIRED,
-}
-
-
-def _hold_to_proto(hold: ledger.Hold) -> gas_pb2.Hold:
-    return gas_pb2.Hold(
-        name=hold.name,
-        account=hold.reservation.account,
-        run=hold.reservation.run,
-        item=hold.reservation.item,
-        state=_HOLD_STATES[hold.state],
-        gas=hold.gas,
-        charged_gas=hold.charged_gas,
-        create_time=_timestamp(hold.create_time),
-        expire_time=_timestamp(hold.expire_time),
-        refunded_gas=hold.refunded_gas,
-    )
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp
-
-
-_KINDS = {
-    Kind.CHARGE: gas_pb2.Entry.KIND_CHARGE,
-    Kind.CORRECTION: gas_pb2.Entry.KIND_CORRECTION,
-    Kind.REFUND: gas_pb2.Entry.KIND_REFUND,
-}
-
-
-def _entry_to_proto(entry: Entry) -> gas_pb2.Entry:
-    return gas_pb2.Entry(
-        sequence=entry.sequence,
-        debit_account=entry.debit_account,
-        credit_account=entry.credit_account,
-        gas=entry.gas,
-        chain_hash=entry.chain_hash,
-        create_time=_timestamp(entry.create_time),
-        kind=_KINDS[entry.kind],
-        hold=entry.hold,
-        item=entry.item,
-        usages=_usages_to_proto(entry.usages),
-        price_version=entry.price_version,
-        line=entry.line,
-        cause=entry.cause,
-    )
-
-
-def _charge_to_proto(entry: Entry) -> action_pb2.Charge:
-    return action_pb2.Charge(
-        line=entry.line,
-        item=entry.item,
-        usages=_usages_to_proto(entry.usages),
-        gas=entry.gas_charged,
-        price_version=entry.price_version,
-    )
-
-
-def _receipt_to_proto(receipt: ledger.Receipt) -> action_pb2.Receipt:
-    charges = (
-        action_pb2.Charge(
-            line=line,
-            item=charge.item,
-            usages=_usages_to_proto(charge.usages),
-            gas=charge.gas,
-            price_version=charge.price_version,
+    async def ListReports(
+        self, request: gas_pb2.ListReportsRequest, context: Context
+    ) -> gas_pb2.ListReportsResponse:
+        webhook = request.webhook and webhook_name("webhook", request.webhook)
+        limit = fields.page_limit(request.page_size)
+        found = await asyncio.to_thread(
+            self._market.deliveries,
+            webhook=webhook,
+            state=state_from_proto(request.state),
+            after=report_key(request.page_token),
+            limit=limit + 1,
         )
-        for line, charge in enumerate(receipt.charges, start=1)
-    )
-    content = receipt.canonical
-    return action_pb2.Receipt(
-        run=receipt.run,
-        account=receipt.account,
-        charges=charges,
-        total_gas=receipt.total_gas,
-        digest=action_pb2.Digest(sha256=sha256_hex(content), size_bytes=len(content)),
-    )
+        page = found[:limit]
+        last = page[-1][0] if len(found) > limit else None
+        return gas_pb2.ListReportsResponse(
+            reports=(report_to_proto(self._store.ledger_id, *delivery) for delivery in page),
+            next_page_token=fields.page_token(str(last.offset), last.webhook) if last else "",
+        )
 
 
-_ORIGINS = {
-    gas_pb2.Budget.ORIGIN_MANIFEST: ledger.Origin.MANIFEST,
-    gas_pb2.Budget.ORIGIN_OPERATOR: ledger.Origin.OPERATOR,
-}
-_PERIODS = {
-    gas_pb2.Budget.PERIOD_TOTAL: ledger.Period.TOTAL,
-    gas_pb2.Budget.PERIOD_HOUR: ledger.Period.HOUR,
-    gas_pb2.Budget.PERIOD_DAY: ledger.Period.DAY,
-    gas_pb2.Budget.PERIOD_MONTH: ledger.Period.MONTH,
-}
-
-
-def _budget_from_proto(budget: gas_pb2.Budget) -> ledger.Budget:
-    account = texts.account("budget.account", budget.account)
-    if budget.origin not in _ORIGINS:
-        raise InvalidField("budget.origin", "is required, such as ORIGIN_OPERATOR")
-    if budget.period not in _PERIODS:
-        raise InvalidField("budget.period", "is required, such as PERIOD_DAY")
-    fields.require_range("budget.gas_limit", budget.gas_limit, least=1, most=GAS_MAX)
-    return ledger.Budget(
-        account=account,
-        origin=_ORIGINS[budget.origin],
-        period=_PERIODS[budget.period],
-        gas_limit=budget.gas_limit,
-    )
-
-
-def _budget_to_proto(budget: ledger.Budget) -> gas_pb2.Budget:
-    return gas_pb2.Budget(
-        account=budget.account,
-        origin=next(key for key, value in _ORIGINS.items() if value is budget.origin),
-        period=next(key for key, value in _PERIODS.items() if value is budget.period),
-        gas_limit=budget.gas_limit,
-        gas_spent=budget.gas_spent,
-    )
-
-
-def _consumption_to_proto(consumption: ledger.Consumption) -> gas_pb2.UsageRow:
-    return gas_pb2.UsageRow(
-        account=consumption.account,
-        item=consumption.item,
-        usages=_usages_to_proto(consumption.usages),
-        gas=consumption.gas,
-        charge_count=consumption.charge_count,
-    )
+def _require_setter(origin: str, method: str) -> None:
+    caller = current_caller()
+    if BUDGET_SETTERS[origin] != caller:
+        raise MethodDenied(caller, f"{method} with origin {origin}")

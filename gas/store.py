@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TypeAlias
 
@@ -14,41 +16,43 @@ from chassis.clock import Clock
 from chassis.database import reading
 from chassis.errors import ServiceError
 
-from .account import Account
-from .book import Book, Refund, Run
+from .book import Book
+from .book_rows import notice_count, read_ahead, read_book, write_changes
+from .budget_rows import read_standing
+from .budgets import Standing
 from .bulk import bulk_of
-from .entries import Entry, Tip
-from .errors import AccountNotFound, LedgerFenced, LedgerUnavailable
-from .ledger import Budget, Charge, Consumption, Hold, HoldState, Origin, Period, Receipt
-from .operations import Operation, Return
-from .prices import PriceTable
+from .entries import Entry
+from .errors import LedgerFenced, LedgerUnavailable, PriceTableNotFound
+from .ledger import Charge, Consumption, Receipt
+from .notices import Event, merge
+from .operations import Operation, TableOperation
+from .price_archive import PriceArchive, keep_file
+from .price_schedule import in_force
+from .prices import PriceTable, Rate
+from .sum_rows import CONSUMPTION, consumption_of, read_drifts, read_slices
+from .sums import TokenDrift
 from .tables import (
-    BUDGET,
-    CONSUMPTION,
+    CALL,
     ENTRY,
     FENCE,
     HOLD,
-    HOLD_CHANGES,
-    REFUND,
+    NOTICE,
     RUN,
-    SPENDING,
     Value,
-    Values,
-    consumption_of,
-    consumption_values,
+    call_of,
     entry_of,
-    entry_values,
-    hold_changes,
-    hold_of,
-    hold_values,
+    notice_of,
     usages_from_json,
 )
+from .usage_report import Place, UsageQuery, UsageSum, sum_usage
 
 Outcome: TypeAlias = object | ServiceError
 
 
 class LedgerStore:
     """Holds, charges, budgets and entries. Opening it fences whoever had the ledger open before.
+
+    The price table of the file comes into force if it is not the one of the last opening.
 
     One caller at a time may apply; anybody may read, and sees what was applied.
     """
@@ -58,17 +62,13 @@ class LedgerStore:
     ) -> None:
         self._engine = engine
         self._bulk = bulk_of(engine)
-        self._prices = prices
         self._clock = clock
         self._dice = dice
         self._book: Book | None = None
         with engine.begin() as connection:
-            claimed = connection.execute(
-                update(FENCE).values(epoch=FENCE.c.epoch + 1).returning(FENCE.c.epoch)
-            ).scalar()
-            if claimed is None:
-                connection.execute(FENCE.insert().values(epoch=1))
-            self._epoch: int = claimed or 1
+            self._epoch, self.ledger_id = _claim(connection, dice)
+            keep_file(connection, prices, clock.now())
+        self.prices = PriceArchive(engine, clock)
 
     def apply(self, operations: Sequence[Operation[object]]) -> list[Outcome]:
         """Decide operations in their order and write what they change, all of it or nothing.
@@ -81,21 +81,28 @@ class LedgerStore:
             with self._engine.begin() as connection:
                 self._require_epoch(connection)
                 if book is None:
-                    book = self._read_book(connection)
+                    book = read_book(connection, self.prices, self._dice)
                 now = self._clock.now()
-                strangers = self._read_ahead(connection, book, operations, now)
+                strangers = read_ahead(connection, book, operations, now)
+                current = in_force(book.prices.schedule, now).version
+                book.prices.table = self.prices.table(connection, current)
                 for hold in book.expired(now):
                     book.expire(hold, now)
-                outcomes = [_decide(operation, book, now) for operation in operations]
-                self._write(connection, book)
+                outcomes = [_decide(asked, connection, book, now) for asked in operations]
+                write_changes(connection, book, self._bulk)
         except (OperationalError, InterfaceError) as error:
             raise LedgerUnavailable from error
         for name in strangers:
-            if not book.accounts[name].limits:
+            if not book.accounts[name]:
                 del book.accounts[name]
+                book.tenants.pop(name, None)
         # Only now: a book that may not be what is on disk is read again.
         self._book = book
         return outcomes
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Open a transaction that reads, for who has tables beside those of the ledger."""
+        return reading(self._engine)
 
     def receipt(self, run: str) -> Receipt:
         """Return the bill of a run as it stands; that of an unknown run is empty."""
@@ -103,21 +110,21 @@ class LedgerStore:
         with reading(self._engine) as connection:
             account = connection.execute(select(RUN.c.account).where(RUN.c.name == run)).scalar()
             rows = connection.execute(charged).all()
-        charges = (
-            Charge(
+            called = connection.execute(select(CALL).where(CALL.c.caller_run == run)).all()
+        charges = {
+            row.line: Charge(
                 row.item, usages_from_json(row.charged_usages), row.charged_gas, row.price_version
             )
             for row in rows
-        )
-        return Receipt(run, account or "", tuple(charges))
+        }
+        for call in map(call_of, called):
+            charges[call.line] = Charge(call.item, (), call.gas, "")
+        return Receipt(run, account or "", tuple(charges[line] for line in sorted(charges)))
 
-    def budgets(self, account: str) -> list[Budget]:
-        """Return the budgets of an account by origin, or raise `AccountNotFound`."""
+    def standing(self, account: str) -> Standing:
+        """Return the budgets of an account, or raise `AccountNotFound`."""
         with reading(self._engine) as connection:
-            found = _read_accounts(connection, [account])[account]
-        if not found.limits:
-            raise AccountNotFound(account)
-        return found.budgets(self._clock.now())
+            return read_standing(connection, account, self._clock.now())
 
     def consumptions(
         self, *, account: str, after: tuple[str, str] | None, limit: int
@@ -132,19 +139,86 @@ class LedgerStore:
         with reading(self._engine) as connection:
             return [consumption_of(row) for row in connection.execute(query)]
 
-    def entries(self, *, account: str = "", after: int, limit: int) -> list[Entry]:
+    def history(self, account: str, items: Sequence[str]) -> dict[str, Consumption]:
+        """Return what an account consumed of some items so far, by item."""
+        query = select(CONSUMPTION).where(
+            CONSUMPTION.c.account == account, CONSUMPTION.c.item.in_(items)
+        )
+        with reading(self._engine) as connection:
+            found = [consumption_of(row) for row in connection.execute(query)]
+        return {consumption.item: consumption for consumption in found}
+
+    def usage(self, query: UsageQuery, after: Place | None, limit: int) -> list[UsageSum]:
+        """Return sums after a place, in order."""
+        accounts = [query.account] if query.account else None
+        with reading(self._engine) as connection:
+            found = read_slices(
+                connection,
+                start=query.start,
+                end=query.end,
+                accounts=accounts,
+                tenant=query.tenant,
+            )
+            sums = sum_usage(query, found, lambda version: self._rate(connection, version))
+        return [one for one in sums if after is None or one.place > after][:limit]
+
+    def drifts(self, item: str) -> list[TokenDrift]:
+        """Return how counters compare with providers, by item, meter and counter."""
+        with reading(self._engine) as connection:
+            return [drift for drift in read_drifts(connection) if item in {"", drift.item}]
+
+    def entries(self, after: int, *, account: str = "", limit: int) -> list[Entry]:
         """Return entries after a sequence, in order; an empty account means all."""
-        query = select(ENTRY).where(ENTRY.c.sequence > after)
+        query = select(ENTRY).where(ENTRY.c.sequence > after).order_by(ENTRY.c.sequence)
+        return self._entries(query, account, limit)
+
+    def latest_entries(self, before: int = 0, *, account: str = "", limit: int) -> list[Entry]:
+        """Return entries before a sequence, newest first; zero is the end of the ledger."""
+        query = select(ENTRY).order_by(ENTRY.c.sequence.desc())
+        return self._entries(
+            query.where(ENTRY.c.sequence < before) if before else query, account, limit
+        )
+
+    def _entries(self, query: Select[tuple[Value, ...]], account: str, limit: int) -> list[Entry]:
         if account:
             query = query.where(ENTRY.c.account == account)
         with reading(self._engine) as connection:
-            rows = connection.execute(query.order_by(ENTRY.c.sequence).limit(limit))
-            return [entry_of(row) for row in rows]
+            return [entry_of(row) for row in connection.execute(query.limit(limit))]
+
+    def events(self, *, after_offset: int, limit: int) -> list[Event]:
+        """Return entries and notices after an offset, in their common order."""
+        with reading(self._engine) as connection:
+            place = NOTICE.c.after_sequence + NOTICE.c.number
+            before = select(func.count()).select_from(NOTICE).where(place <= after_offset)
+            number = connection.execute(before).scalar_one()
+            notices = select(NOTICE).where(NOTICE.c.number > number).order_by(NOTICE.c.number)
+            found = [notice_of(row) for row in connection.execute(notices.limit(limit))]
+            entries = select(ENTRY).where(ENTRY.c.sequence > after_offset - number)
+            rows = connection.execute(entries.order_by(ENTRY.c.sequence).limit(limit))
+            return merge(list(map(entry_of, rows)), found, after_offset=after_offset)[:limit]
+
+    @property
+    def written_offset(self) -> int | None:
+        """Return the offset of the last event that this process wrote, if that is known."""
+        return self._book.last_offset if self._book else None
+
+    def last_offset(self) -> int:
+        """Return the offset of the last event, or 0."""
+        with reading(self._engine) as connection:
+            sequence = connection.execute(select(func.max(ENTRY.c.sequence))).scalar() or 0
+            return sequence + notice_count(connection)
 
     def last_sequence(self) -> int:
         """Return the sequence of the last entry, or 0."""
         with reading(self._engine) as connection:
             return connection.execute(select(func.max(ENTRY.c.sequence))).scalar() or 0
+
+    def _rate(self, connection: Connection, version: str) -> Rate | None:
+        try:
+            return self.prices.table(connection, version).rate
+        except PriceTableNotFound:
+            # Held before price tables were kept.
+            return None
 
     def _require_epoch(self, connection: Connection) -> None:
         # The lock makes another process wait here until this batch is on disk.
@@ -152,125 +226,29 @@ class LedgerStore:
         if epoch != self._epoch:
             raise LedgerFenced
 
-    def _read_book(self, connection: Connection) -> Book:
-        last = select(ENTRY.c.sequence, ENTRY.c.chain_hash).order_by(ENTRY.c.sequence.desc())
-        found = connection.execute(last.limit(1)).first()
-        tip = Tip(found.sequence, found.chain_hash) if found else Tip()
-        book = Book(tip, prices=self._prices, dice=self._dice)
-        is_open = select(HOLD).where(HOLD.c.state == HoldState.OPEN.value)
-        for hold in _holds(connection, is_open.order_by(HOLD.c.expire_time, HOLD.c.name)):
-            book.open[hold.name] = hold
-        return book
 
-    def _read_ahead(
-        self,
-        connection: Connection,
-        book: Book,
-        operations: Sequence[Operation[object]],
-        now: datetime,
-    ) -> list[str]:
-        """Bring into the book what operations name; return the accounts that were not there."""
-        book.begin()
-        request_ids = [asked.request_id for asked in operations if asked.request_id]
-        names = [asked.hold for asked in operations if asked.hold and asked.hold not in book.open]
-        closing = [asked.run for asked in operations if asked.run and not asked.request_id]
-        queries = [
-            (request_ids, select(HOLD).where(HOLD.c.request_id.in_(request_ids))),
-            (names, select(HOLD).where(HOLD.c.name.in_(names))),
-            (
-                closing,
-                select(HOLD).where(
-                    HOLD.c.run.in_(closing), HOLD.c.state == HoldState.EXPIRED.value
-                ),
-            ),
-        ]
-        for wanted, query in queries:
-            for hold in _holds(connection, query) if wanted else ():
-                book.names[hold.reservation.request_id] = hold.name
-                if hold.name not in book.open:
-                    book.holds[hold.name] = hold
-        touched = [*book.holds.values(), *book.expired(now)]
-        touched += [book.open[asked.hold] for asked in operations if asked.hold in book.open]
-        _read_refunds(connection, book, operations)
-        runs = {asked.run for asked in operations} | {hold.reservation.run for hold in touched}
-        _read_runs(connection, book, sorted(runs - book.runs.keys() - {""}))
-        accounts = {asked.account for asked in operations}
-        accounts |= {hold.reservation.account for hold in touched}
-        strangers = sorted(accounts - book.accounts.keys() - {""})
-        if strangers:
-            book.accounts |= _read_accounts(connection, strangers)
-            query = select(CONSUMPTION).where(CONSUMPTION.c.account.in_(strangers))
-            for row in connection.execute(query):
-                book.consumptions[row.account, row.item] = consumption_of(row)
-        return strangers
-
-    def _write(self, connection: Connection, book: Book) -> None:
-        changes, bulk = book.changes, self._bulk
-        holds = {**book.holds, **book.open}
-        limits: list[Values] = [
-            (name, origin.value, period.value, gas_limit)
-            for name in changes.limits
-            for origin, (period, gas_limit) in book.accounts[name].limits.items()
-        ]
-        runs: list[Values] = [
-            (run.name, run.account, run.closed, run.line_count)
-            for run in map(book.runs.__getitem__, changes.runs)
-        ]
-        hours: list[Values] = [
-            (account, hour, book.accounts[account].gas_by_hour[hour])
-            for account, hour in changes.hours
-        ]
-        added = [hold_values(holds[name]) for name in changes.new_holds]
-        changed: list[Values] = [
-            (name, *hold_changes(holds[name]))
-            for name in changes.holds
-            if name not in changes.new_holds
-        ]
-        bulk.upsert(connection, BUDGET, limits)
-        bulk.upsert(connection, RUN, runs)
-        bulk.upsert(connection, SPENDING, hours)
-        bulk.insert(connection, HOLD, added)
-        bulk.update(connection, HOLD, HOLD_CHANGES, changed)
-        consumptions = map(book.consumptions.__getitem__, changes.consumptions)
-        bulk.upsert(connection, CONSUMPTION, [consumption_values(one) for one in consumptions])
-        bulk.insert(connection, ENTRY, [entry_values(entry) for entry in changes.entries])
-        refunds: list[Values] = [
-            (refund.request_id, refund.hold, refund.gas, refund.cause) for refund in changes.refunds
-        ]
-        bulk.insert(connection, REFUND, refunds)
-
-
-def _decide(operation: Operation[object], book: Book, now: datetime) -> Outcome:
+def _decide(
+    operation: Operation[object], connection: Connection, book: Book, now: datetime
+) -> Outcome:
     try:
+        if isinstance(operation, TableOperation):
+            outcome: Outcome = operation.decide_in(connection, book, now)
+            return outcome
         return operation.decide(book, now)
     except ServiceError as error:
         return error
 
 
-def _holds(connection: Connection, query: Select[tuple[Value, ...]]) -> list[Hold]:
-    return [hold_of(row) for row in connection.execute(query)]
-
-
-def _read_refunds(
-    connection: Connection, book: Book, operations: Sequence[Operation[object]]
-) -> None:
-    wanted = [asked.refund.request_id for asked in operations if isinstance(asked, Return)]
-    if wanted:
-        for row in connection.execute(select(REFUND).where(REFUND.c.request_id.in_(wanted))):
-            book.refunds[row.request_id] = Refund(row.request_id, row.hold, row.gas, row.cause)
-
-
-def _read_runs(connection: Connection, book: Book, names: Sequence[str]) -> None:
-    if names:
-        for row in connection.execute(select(RUN).where(RUN.c.name.in_(names))):
-            book.runs[row.name] = Run(row.name, row.account, row.closed, row.line_count)
-
-
-def _read_accounts(connection: Connection, names: Sequence[str]) -> dict[str, Account]:
-    limits: dict[str, dict[Origin, tuple[Period, int]]] = {name: {} for name in names}
-    hours: dict[str, dict[str, int]] = {name: {} for name in names}
-    for row in connection.execute(select(BUDGET).where(BUDGET.c.account.in_(names))):
-        limits[row.account][Origin(row.origin)] = (Period(row.period), row.gas_limit)
-    for row in connection.execute(select(SPENDING).where(SPENDING.c.account.in_(names))):
-        hours[row.account][row.hour] = row.gas
-    return {name: Account(name, limits[name], hours[name]) for name in names}
+def _claim(connection: Connection, dice: random.Random) -> tuple[int, str]:
+    """Fence everybody else; return our epoch, and the name that the ledger got when it was made."""
+    claimed = connection.execute(
+        update(FENCE).values(epoch=FENCE.c.epoch + 1).returning(FENCE.c.epoch, FENCE.c.ledger_id)
+    ).first()
+    if claimed is not None and claimed.ledger_id:
+        return claimed.epoch, claimed.ledger_id
+    ledger_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
+    if claimed is not None:
+        connection.execute(update(FENCE).values(ledger_id=ledger_id))
+        return claimed.epoch, ledger_id
+    connection.execute(FENCE.insert().values(epoch=1, ledger_id=ledger_id))
+    return 1, ledger_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import TypeAlias
@@ -22,12 +22,15 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from .chain import DEFAULT_TENANT, Call, Caller
 from .entries import Entry, Kind
-from .ledger import Consumption, Hold, HoldState, Reservation
+from .ledger import Hold, HoldState, Reservation
+from .notices import Notice
 from .prices import Meter, Tariff, Usage
 
-# 2 brought the ledger of entries, expiry and refunds.
-VERSION = 2
+# 2 brought the ledger of entries, expiry and refunds; 3 brought callers, tenants, notices,
+# price tables, and budgets of many kinds.
+VERSION = 3
 
 Value: TypeAlias = str | int | bytes | None
 Values: TypeAlias = tuple[Value, ...]
@@ -39,67 +42,64 @@ TABLES = MetaData()
 _TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 
 
-def _text(name: str, *, key: bool = False, default: str | None = None) -> Column[str]:
+def text_column(name: str, *, key: bool = False, default: str | None = None) -> Column[str]:
+    """Return a column of text that is always there."""
     return Column(name, _TEXT, primary_key=key, nullable=False, server_default=default)
 
 
-def _gas(name: str, default: str | None = None) -> Column[int]:
+def gas_column(name: str, default: str | None = None) -> Column[int]:
+    """Return a column of whole numbers that are always there."""
     return Column(name, BigInteger, nullable=False, server_default=default)
 
 
-BUDGET = Table(
-    "budget",
-    TABLES,
-    _text("account", key=True),
-    _text("origin", key=True),
-    _text("period"),
-    _gas("gas_limit"),
-)
-# Gas that holds of one hour have charged or hold.
-SPENDING = Table(
-    "spending", TABLES, _text("account", key=True), _text("hour", key=True), _gas("gas")
-)
 RUN = Table(
     "run",
     TABLES,
-    _text("name", key=True),
-    _text("account"),
+    text_column("name", key=True),
+    text_column("account"),
     Column("closed", Boolean, nullable=False),
-    _gas("line_count", "0"),
+    gas_column("line_count", "0"),
+    text_column("callers", default="[]"),
 )
+# Lines of receipts: runs that a run called.
+CALL = Table(
+    "call",
+    TABLES,
+    text_column("caller_run", key=True),
+    text_column("run", key=True),
+    text_column("account"),
+    gas_column("line"),
+    gas_column("gas"),
+    Index("ix_call_run", "run"),
+)
+# Agents that are not in the default tenant.
+TENANCY = Table("tenancy", TABLES, text_column("account", key=True), text_column("tenant"))
 HOLD = Table(
     "hold",
     TABLES,
-    _text("name", key=True),
-    _text("request_id"),
-    _text("account"),
-    _text("run"),
-    _text("item"),
-    _text("usages"),
-    _text("price_version"),
-    _text("gas_per_thousand"),
-    _gas("gas"),
-    _text("create_time"),
-    _text("state"),
-    _gas("line"),
-    _text("charged_usages"),
-    _gas("charged_gas"),
-    _text("expire_time", default=""),
-    _gas("refunded_gas", "0"),
+    text_column("name", key=True),
+    text_column("request_id"),
+    text_column("account"),
+    text_column("run"),
+    text_column("item"),
+    text_column("usages"),
+    text_column("price_version"),
+    text_column("gas_per_thousand"),
+    gas_column("gas"),
+    text_column("create_time"),
+    text_column("state"),
+    gas_column("line"),
+    text_column("charged_usages"),
+    gas_column("charged_gas"),
+    text_column("expire_time", default=""),
+    gas_column("refunded_gas", "0"),
+    text_column("callers", default="[]"),
+    text_column("tenants", default="[]"),
     UniqueConstraint("request_id"),
     Index("ix_hold_run", "run"),
 )
 # What changes in the life of a hold.
 HOLD_CHANGES = ("state", "line", "charged_usages", "charged_gas", "expire_time", "refunded_gas")
-CONSUMPTION = Table(
-    "consumption",
-    TABLES,
-    _text("account", key=True),
-    _text("item", key=True),
-    _text("usages"),
-    _gas("gas"),
-    _gas("charge_count"),
-)
 ENTRY = Table(
     "entry",
     TABLES,
@@ -110,31 +110,70 @@ ENTRY = Table(
         primary_key=True,
         autoincrement=False,
     ),
-    _text("kind"),
-    _text("account"),
-    _text("payee"),
-    _gas("gas"),
-    _text("hold"),
-    _gas("line"),
-    _text("item"),
-    _text("usages"),
-    _text("price_version"),
-    _text("cause"),
-    _text("create_time"),
+    text_column("kind"),
+    text_column("account"),
+    text_column("payee"),
+    gas_column("gas"),
+    text_column("hold"),
+    gas_column("line"),
+    text_column("item"),
+    text_column("usages"),
+    text_column("price_version"),
+    text_column("cause"),
+    text_column("create_time"),
     Column("chain_hash", LargeBinary, nullable=False),
     Index("ix_entry_account", "account", "sequence"),
 )
 REFUND = Table(
-    "refund", TABLES, _text("request_id", key=True), _text("hold"), _gas("gas"), _text("cause")
+    "refund",
+    TABLES,
+    text_column("request_id", key=True),
+    text_column("hold"),
+    gas_column("gas"),
+    text_column("cause"),
+)
+# What happened besides entries.
+NOTICE = Table(
+    "notice",
+    TABLES,
+    Column(
+        "number",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    gas_column("after_sequence"),
+    text_column("kind"),
+    text_column("account"),
+    text_column("content"),
+    text_column("create_time"),
+)
+# Tables by what is in them, and when each comes into force.
+PRICE_TABLE = Table("price_table", TABLES, text_column("version", key=True), text_column("content"))
+PRICE_SCHEDULE = Table(
+    "price_schedule",
+    TABLES,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    text_column("version"),
+    text_column("effective_time"),
+    text_column("create_time"),
+    gas_column("price_count"),
+    text_column("request_id"),
+    text_column("request_sha256"),
+    UniqueConstraint("request_id"),
 )
 # One row: who opened the ledger last has its epoch, and nobody else writes.
-FENCE = Table("fence", TABLES, Column("epoch", BigInteger, primary_key=True, autoincrement=False))
+FENCE = Table(
+    "fence",
+    TABLES,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    text_column("ledger_id", default=""),
+)
 
 
 def hold_values(hold: Hold) -> Values:
     """Return a row of `HOLD`."""
     asked = hold.reservation
-    tariff = {meter.value: gas for meter, gas in hold.tariff.gas_per_thousand.items()}
     return (
         hold.name,
         asked.request_id,
@@ -143,10 +182,13 @@ def hold_values(hold: Hold) -> Values:
         asked.item,
         usages_to_json(asked.usages),
         hold.tariff.version,
-        json.dumps(tariff),
+        tariff_to_json(hold.tariff),
         hold.gas,
         _time_text(hold.create_time),
         *hold_changes(hold),
+        callers_to_json(asked.callers),
+        # None is by far the most frequent, and means the default.
+        "[]" if hold.tenants == (DEFAULT_TENANT,) else json.dumps(hold.tenants),
     )
 
 
@@ -164,12 +206,18 @@ def hold_changes(hold: Hold) -> Values:
 
 def hold_of(row: Row[tuple[Value, ...]]) -> Hold:
     """Return what a row of `HOLD` says."""
-    tariff = {Meter(meter): gas for meter, gas in json.loads(row.gas_per_thousand).items()}
     usages = usages_from_json(row.usages)
     return Hold(
         name=row.name,
-        reservation=Reservation(row.request_id, row.account, row.run, row.item, usages),
-        tariff=Tariff(row.price_version, tariff),
+        reservation=Reservation(
+            row.request_id,
+            row.account,
+            row.run,
+            row.item,
+            usages,
+            callers_from_json(row.callers),
+        ),
+        tariff=tariff_from_json(row.price_version, row.gas_per_thousand),
         gas=row.gas,
         create_time=datetime.fromisoformat(row.create_time),
         expire_time=datetime.fromisoformat(row.expire_time),
@@ -178,6 +226,7 @@ def hold_of(row: Row[tuple[Value, ...]]) -> Hold:
         charged_usages=usages_from_json(row.charged_usages),
         charged_gas=row.charged_gas,
         refunded_gas=row.refunded_gas,
+        tenants=tuple(json.loads(row.tenants)) or (DEFAULT_TENANT,),
     )
 
 
@@ -219,21 +268,83 @@ def entry_of(row: Row[tuple[Value, ...]]) -> Entry:
     )
 
 
-def consumption_values(consumption: Consumption) -> Values:
-    """Return a row of `CONSUMPTION`."""
+def call_of(row: Row[tuple[Value, ...]]) -> Call:
+    """Return what a row of `CALL` says."""
+    return Call(row.caller_run, row.run, row.account, row.line, row.gas)
+
+
+def notice_values(notice: Notice) -> Values:
+    """Return a row of `NOTICE`."""
     return (
-        consumption.account,
-        consumption.item,
-        usages_to_json(consumption.usages),
-        consumption.gas,
-        consumption.charge_count,
+        notice.number,
+        notice.after_sequence,
+        notice.kind,
+        notice.account,
+        json.dumps(notice.content),
+        _time_text(notice.time),
     )
 
 
-def consumption_of(row: Row[tuple[Value, ...]]) -> Consumption:
-    """Return what a row of `CONSUMPTION` says."""
-    usages = usages_from_json(row.usages)
-    return Consumption(row.account, row.item, usages, row.gas, row.charge_count)
+def notice_of(row: Row[tuple[Value, ...]]) -> Notice:
+    """Return what a row of `NOTICE` says."""
+    return Notice(
+        row.number,
+        row.after_sequence,
+        row.kind,
+        row.account,
+        json.loads(row.content),
+        datetime.fromisoformat(row.create_time),
+    )
+
+
+def callers_to_json(callers: Sequence[Caller]) -> str:
+    """Return callers as they are stored: [[account, run], …]."""
+    return json.dumps([[caller.account, caller.run] for caller in callers]) if callers else "[]"
+
+
+def callers_from_json(text: str) -> tuple[Caller, ...]:
+    """Return what `callers_to_json` stored."""
+    return tuple(Caller(*caller) for caller in json.loads(text))
+
+
+def tariff_to_json(tariff: Tariff) -> str:
+    """Return a tariff as it is stored: its prices, or everything if there is more to it."""
+    prices = _meters_to_json(tariff.gas_per_thousand)
+    plain = Tariff(tariff.version, tariff.gas_per_thousand)
+    if tariff == plain:
+        return json.dumps(prices)
+    return json.dumps(
+        {
+            "prices": prices,
+            "tiers": [[above, _meters_to_json(dearer)] for above, dearer in tariff.tiers],
+            "complexity": tariff.complexity_permille,
+            "inference_time": tariff.inference_time_permille,
+            "frequency": tariff.frequency_permille,
+        }
+    )
+
+
+def tariff_from_json(version: str, text: str) -> Tariff:
+    """Return what `tariff_to_json` stored."""
+    found = json.loads(text)
+    if "prices" not in found:
+        return Tariff(version, _meters_from_json(found))
+    return Tariff(
+        version,
+        _meters_from_json(found["prices"]),
+        tuple((above, _meters_from_json(dearer)) for above, dearer in found["tiers"]),
+        found["complexity"],
+        found["inference_time"],
+        found["frequency"],
+    )
+
+
+def _meters_to_json(prices: Mapping[Meter, int]) -> dict[str, int]:
+    return {meter.value: gas for meter, gas in prices.items()}
+
+
+def _meters_from_json(prices: Mapping[str, int]) -> dict[Meter, int]:
+    return {Meter(meter): gas for meter, gas in prices.items()}
 
 
 def usages_to_json(usages: Sequence[Usage]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar, cast
 
 from .entries import Entry
+from .notices import Event
 from .operations import Operation
 from .store import LedgerStore
 
@@ -16,6 +17,7 @@ BATCH_MAX = 1_024
 PAGE = 256
 
 Result = TypeVar("Result")
+Part = TypeVar("Part")
 
 
 class Writer:
@@ -27,6 +29,7 @@ class Writer:
         self._queue: deque[tuple[Operation[object], asyncio.Future[object]]] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._written = asyncio.Event()
+        self._offset: int | None = None
 
     async def apply(self, operation: Operation[Result]) -> Result:
         """Return the result of an operation, or raise what it was refused with."""
@@ -39,14 +42,34 @@ class Writer:
 
     async def follow(self, after: int) -> AsyncGenerator[Entry, None]:
         """Yield entries after a sequence, without a gap, and then as they are written."""
+
+        def read(after: int) -> list[Entry]:
+            return self._store.entries(after, limit=PAGE)
+
+        async for page in self._follow(read, lambda entry: entry.sequence, after):
+            for entry in page:
+                yield entry
+
+    async def follow_events(self, after: int) -> AsyncGenerator[list[Event], None]:
+        """Yield pages of events after an offset, without a gap, and then as they are written."""
+
+        def read(after: int) -> list[Event]:
+            return self._store.events(after_offset=after, limit=PAGE)
+
+        async for page in self._follow(read, lambda event: event.offset, after):
+            yield page
+
+    async def _follow(
+        self, read: Callable[[int], list[Part]], place: Callable[[Part], int], after: int
+    ) -> AsyncGenerator[list[Part], None]:
         while True:
             # Taken before reading, so that what is written meanwhile wakes us.
             written = self._written
-            entries = await asyncio.to_thread(self._store.entries, after=after, limit=PAGE)
-            for entry in entries:
-                yield entry
-                after = entry.sequence
-            if not entries:
+            page = await asyncio.to_thread(read, after)
+            if page:
+                yield page
+                after = place(page[-1])
+            else:
                 await written.wait()
 
     async def _write(self) -> None:
@@ -66,5 +89,9 @@ class Writer:
                     answer.set_exception(outcome)
                 else:
                     answer.set_result(outcome)
-            self._written.set()
-            self._written = asyncio.Event()
+            # Most batches of who follows events make none, and would wake all others for nothing.
+            offset = self._store.written_offset
+            if offset is None or offset != self._offset:
+                self._offset = offset
+                self._written.set()
+                self._written = asyncio.Event()

@@ -14,10 +14,11 @@ from chassis.log import log
 
 from .conversation import Call, Conversation, Delta, Finished, FinishReason, Prompt, Tokens
 from .errors import ContextExceeded, ModelNotFound, ModelUnusable, ProviderNotFound, QueueFull
-from .links import Link, ListedModel, ModelConfig
-from .ports import GasMeter, OpenModel, Provider, Reservation
+from .links import Link, ListedModel, ModelConfig, ModelFacts
+from .ports import Caller, GasMeter, OpenModel, Provider, Reservation
 from .schemas import checked_arguments
 from .store import LinkStore
+from .tokens import Count, Counter, count_at_most
 
 # Generations under way; no more than the engine of the local models lets wait, so that none is
 # refused after gas was held for it.
@@ -32,6 +33,7 @@ class Order:
     link: str
     account: str
     run: str
+    callers: tuple[Caller, ...]
     prompt: Prompt
 
 
@@ -92,9 +94,9 @@ class Linker:
         return sorted(found, key=lambda model: model.name)
 
     async def count_tokens(self, name: str, conversation: Conversation) -> int:
-        """Return how many tokens the model of a link would read."""
+        """Return how many tokens the model of a link would read, or at most so many."""
         link = await self.find(name)
-        return await (await self._reopen(link, conversation)).count_tokens(conversation)
+        return (await _count(await self._reopen(link, conversation), conversation)).amount
 
     async def generate(self, order: Order) -> AsyncGenerator[Delta | Answer, None]:
         """Yield text as it is written, then the answer.
@@ -119,7 +121,8 @@ class Linker:
         link = await self.find(order.link)
         prompt = order.prompt
         model = await self._reopen(link, prompt.conversation)
-        hold = await self._reserve(order, link, model)
+        counted = await _count(model, prompt.conversation)
+        hold = await self._reserve(order, link, model.facts, counted)
         used = Tokens()
         finished = None
         try:
@@ -148,7 +151,7 @@ class Linker:
                     await asyncio.shield(self._settle(hold, used))
             raise
         self._failing.discard(link.name)
-        gas = await asyncio.shield(self._settle(hold, used))
+        gas = await asyncio.shield(self._settle(hold, used, counted))
         yield Answer(finished.reason, finished.text, calls, used, gas, link.config.model)
 
     async def close(self) -> None:
@@ -179,25 +182,27 @@ class Linker:
             raise InvalidField("actions", f"{link.config.model} takes none; link another model")
         return model
 
-    async def _reserve(self, order: Order, link: Link, model: OpenModel) -> str:
-        input_tokens = await model.count_tokens(order.prompt.conversation)
+    async def _reserve(self, order: Order, link: Link, facts: ModelFacts, counted: Count) -> str:
         tokens_max = order.prompt.sampling.tokens_max
-        context_tokens = model.facts.context_tokens
-        if input_tokens + tokens_max > context_tokens:
-            raise ContextExceeded(input_tokens, tokens_max, context_tokens)
+        # Many bytes may be few tokens, so a bound refuses nothing.
+        least = counted.amount if counted.counter is Counter.TOKENIZER else 1
+        if least + tokens_max > facts.context_tokens:
+            raise ContextExceeded(least, tokens_max, facts.context_tokens)
+        input_tokens = min(counted.amount, facts.context_tokens - tokens_max)
         return await self._gas.reserve(
             Reservation(
                 request_id=order.request_id,
                 account=order.account,
                 run=order.run,
+                callers=order.callers,
                 item=f"model {link.config.model}",
                 worst=Tokens(input_tokens, tokens_max),
             )
         )
 
-    def _settle(self, hold: str, used: Tokens) -> asyncio.Task[int]:
+    def _settle(self, hold: str, used: Tokens, counted: Count | None = None) -> asyncio.Task[int]:
         """Charge in a task of its own, which goes on when the caller does not wait for it."""
-        task = asyncio.ensure_future(self._gas.settle(hold, used))
+        task = asyncio.ensure_future(self._gas.settle(hold, used, counted))
         self._settling.add(task)
         task.add_done_callback(self._settled)
         return task
@@ -207,6 +212,11 @@ class Linker:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.warning("gas.settle_failed", problem=str(error))
+
+
+async def _count(model: OpenModel, conversation: Conversation) -> Count:
+    amount = await model.count_tokens(conversation)
+    return count_at_most(conversation) if amount is None else Count(amount, Counter.TOKENIZER)
 
 
 def _call_id(request_id: str, index: int) -> str:

@@ -9,6 +9,7 @@ from typing import BinaryIO, Protocol
 from .conversation import Conversation, Delta, Finished, Prompt, Tokens
 from .links import ListedModel, ModelFacts
 from .progress import Report
+from .tokens import Count
 
 
 class OpenModel(Protocol):
@@ -18,8 +19,8 @@ class OpenModel(Protocol):
     def facts(self) -> ModelFacts:
         """Return what is known of the model."""
 
-    async def count_tokens(self, conversation: Conversation) -> int:
-        """Return how many tokens the model would read."""
+    async def count_tokens(self, conversation: Conversation) -> int | None:
+        """Return how many tokens the model would read; None if its provider cannot count them."""
 
     def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         """Yield deltas, then `Finished`; stop before the next token once this is closed.
@@ -41,12 +42,21 @@ class Provider(Protocol):
 
 
 @dataclass(frozen=True)
+class Caller:
+    """A run that waits for the one that generates, and the account that pays with it."""
+
+    account: str
+    run: str
+
+
+@dataclass(frozen=True)
 class Reservation:
-    """The worst case of one generation, and who pays for it."""
+    """The worst case of one generation, and who pays for it; callers are outermost first."""
 
     request_id: str
     account: str
     run: str
+    callers: tuple[Caller, ...]
     item: str
     worst: Tokens
 
@@ -60,9 +70,11 @@ class GasMeter(Protocol):
         Raises `BudgetExceeded`, `GasRefused`, `RequestIdReused` and `PeerUnavailable`.
         """
 
-    async def settle(self, hold: str, used: Tokens) -> int:
+    async def settle(self, hold: str, used: Tokens, counted: Count | None = None) -> int:
         """Charge a hold and return the gas. Settling again changes nothing.
 
+        `counted` is the input as it was counted before, to compare with the one in `used`; None if
+        the provider has not come to its end.
         Raises `GasRefused` and `PeerUnavailable`.
         """
 

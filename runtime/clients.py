@@ -18,7 +18,7 @@ from chassis.errors import InvalidField, PeerUnavailable, ServiceError
 
 from .conversation import ActionChoice, Message, Role
 from .errors import BundleNotFound
-from .facts import ActionCall, Charge, Failure, Passage, Receipt, Signature, Usage
+from .facts import ActionCall, Callers, Charge, Failure, Passage, Receipt, Signature, Usage
 from .jsontext import write_json
 from .ports import Generation, Hold, Prompt, RunFails
 from .program import BUNDLE_KEY, Budget, ProgramAction, SealedBundle
@@ -169,6 +169,7 @@ def _generate_request(prompt: Prompt, link: str) -> linker_pb2.GenerateRequest:
         link=link,
         account=prompt.account,
         run=prompt.run,
+        callers=_callers_to_proto(prompt.callers),
         messages=[_message_to_proto(message) for message in prompt.messages],
         actions=[_action_to_proto(action) for action in prompt.actions],
         action_choice=_CHOICES[prompt.choice],
@@ -177,6 +178,10 @@ def _generate_request(prompt: Prompt, link: str) -> linker_pb2.GenerateRequest:
         top_p=prompt.model.top_p,
         seed=prompt.model.seed,
     )
+
+
+def _callers_to_proto(callers: Callers) -> list[action_pb2.Caller]:
+    return [action_pb2.Caller(account=caller.account, run=caller.run) for caller in callers]
 
 
 def _message_to_proto(message: Message) -> linker_pb2.Message:
@@ -238,14 +243,37 @@ class GasClient:
             origin=gas_pb2.Budget.ORIGIN_MANIFEST,
             period=_PERIODS[budget.period],
             gas_limit=budget.gas,
+            time_zone=budget.time_zone,
         )
+        await self._limit(limit)
+
+    async def limit_run(self, *, run: str, account: str, gas: int) -> None:
+        """Set the limit of a run; see `GasMeter`."""
+        limit = gas_pb2.Budget(
+            account=account,
+            origin=gas_pb2.Budget.ORIGIN_MANIFEST,
+            id=run.removeprefix("runs/"),
+            run=run,
+            period=gas_pb2.Budget.PERIOD_TOTAL,
+            gas_limit=gas,
+        )
+        await self._limit(limit)
+
+    async def _limit(self, limit: gas_pb2.Budget) -> None:
         with _within_run("gas", "GAS_FAILED"):
             await self._stub.SetBudget(gas_pb2.SetBudgetRequest(budget=limit))
 
-    async def reserve(self, *, request_id: str, account: str, run: str, item: str) -> Hold:
+    async def reserve(
+        self, *, request_id: str, account: str, run: str, callers: Callers, item: str
+    ) -> Hold:
         """Hold gas for one call of a connector; see `GasMeter`."""
         request = gas_pb2.ReserveGasRequest(
-            request_id=request_id, account=account, run=run, item=item, usages=[_ONE_CALL]
+            request_id=request_id,
+            account=account,
+            run=run,
+            callers=_callers_to_proto(callers),
+            item=item,
+            usages=[_ONE_CALL],
         )
         with _within_run("gas", "GAS_FAILED"):
             response = await self._stub.ReserveGas(request)

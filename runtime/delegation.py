@@ -95,16 +95,17 @@ class Delegation:
         return sealed
 
     def answered(self, ended: Run) -> ActionFinished:
-        """Return what the model is told of a run that has ended."""
+        """Return what the model is told of a run that has ended, and what that one cost."""
         assert ended.end_time is not None, "only an end is an answer"
         if ended.state == State.SUCCEEDED:
             call = self.act.call
-            return ActionFinished(call.id, call.action, write_json({"answer": ended.answer}), gas=0)
+            told = write_json({"answer": ended.answer})
+            return ActionFinished(call.id, call.action, told, gas=ended.gas)
         cancelled = Failure("CANCELLED", f"{ended.name} was cancelled")
-        return self.refused(ended.failure or cancelled)
+        return self.refused(ended.failure or cancelled, gas=ended.gas)
 
-    def refused(self, failure: Failure) -> ActionFinished:
-        """Return what the model is told instead of an answer."""
+    def refused(self, failure: Failure, *, gas: int = 0) -> ActionFinished:
+        """Return what the model is told instead of an answer, which may have cost gas."""
         call = self.act.call
         told = write_json({"error": failure.reason, "message": failure.message})
-        return ActionFinished(call.id, call.action, told, gas=0, reason=failure.reason)
+        return ActionFinished(call.id, call.action, told, gas=gas, reason=failure.reason)

@@ -86,6 +86,7 @@ class Outbox:
             request_id=errand.key,
             account=errand.program.account,
             run=errand.run,
+            callers=errand.callers,
             item=f"action {errand.act.action.name}",
         )
 

@@ -194,6 +194,9 @@ class Performance:
         if effect.step == 1:
             account, budget = self._program.account, self._program.budget
             await self._stage.meter.declare_budget(account, budget)
+            gas_max = self._program.limits.gas
+            if gas_max:
+                await self._stage.meter.limit_run(run=self._name, account=account, gas=gas_max)
         model = self._program.model
         prompt = Prompt(
             request_id=f"{self._name}/step/{effect.step}",

@@ -85,8 +85,13 @@ class GasMeter(Protocol):
     async def declare_budget(self, account: str, budget: Budget) -> None:
         """Limit what an account spends, in the name of its manifest."""
 
-    async def reserve(self, *, request_id: str, account: str, run: str, item: str) -> Hold:
-        """Hold gas for one call of a connector."""
+    async def limit_run(self, *, run: str, account: str, gas: int) -> None:
+        """Limit what a run spends with all that it calls, until it is closed."""
+
+    async def reserve(
+        self, *, request_id: str, account: str, run: str, callers: Callers, item: str
+    ) -> Hold:
+        """Hold gas for one call of a connector, of the account and of all who wait for the run."""
 
     async def settle(self, hold: Hold) -> int:
         """Charge one call of a connector; return the gas."""

@@ -136,17 +136,22 @@ class Budget:
 
     gas: Annotated[int, Field(ge=1, le=10**15)]
     period: Literal["total", "hour", "day", "month"]
+    time_zone: Annotated[str, Field(max_length=64)] = ""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a run ends at the latest; `passages` are retrieved before the first step."""
+    """Where a run ends at the latest; `passages` are retrieved before the first step.
+
+    `gas` is the most that it may spend with all that it calls, or 0: then only the budget counts.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     steps: Annotated[int, Field(ge=1, le=1_000)]
     seconds: Annotated[int, Field(ge=1, le=7 * 24 * 3_600)]
     passages: Annotated[int, Field(ge=0, le=50)]
+    gas: Annotated[int, Field(ge=0, le=10**15)] = 0
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,8 @@ def check_home(home: Home) -> Finding:
     """Check that nobody else can read keys and tokens."""
     if not home.folder.exists():
         return Finding("home", Verdict.OK, f"{home.folder} will be made by actionvm up")
-    private = [home.folder, home.tokens_dir, *home.tokens_dir.glob("*")]
+    keys = [*home.tokens_dir.glob("*"), *home.folder.glob("*.key")]
+    private = [home.folder, home.tokens_dir, *keys]
     for path in private:
         if path.exists() and path.stat().st_mode & OTHERS:
             detail = f"others can read {path}"

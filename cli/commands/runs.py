@@ -20,10 +20,11 @@ from chassis.fields import RUN_NAME
 from ..client import Client
 from ..command import AsJson, Settings, ask
 from ..errors import CommandError, ExitCode
-from ..following import assemble, check_receipt, start_run
+from ..following import assemble, check_receipt, read_receipts, start_run
 from ..following import watch as watch_run
 from ..manifest import Source, parse_input, parse_settings, read_source
 from ..output import console, print_json, table, to_json
+from ..receipt import Checked
 from ..render import age_text, render_receipt, state_text, time_text
 from ..views import View, choose_view
 from .agents import is_bundle, read_bundle
@@ -83,7 +84,7 @@ def read_order(
 ) -> Order:
     """Read everything that a run needs from files and options."""
     return Order(
-        program=_read_program(program),
+        program=read_program(program),
         parameters=parse_settings(settings),
         input_json=parse_input(input_text),
         dry_run=dry_run,
@@ -153,32 +154,30 @@ def list_runs(context: typer.Context, *, limit: Limit = 20, as_json: AsJson = Fa
 
 
 def show(context: typer.Context, name: RunName, *, as_json: AsJson = False) -> None:
-    """Show one run: its state, answer, and receipt.
+    """Show one run: its state, answer, and receipt, with those of the runs that it called.
 
     Example: actionvm show runs/3f0c6a52-8d0e-4b60-9f5e-0c6a528d0e4b
     """
     request = runtime_pb2.GetRunRequest(name=run_name(name))
-    wanted = runtime_pb2.GetReceiptRequest(run=request.name)
 
-    async def read(
-        client: Client,
-    ) -> tuple[runtime_pb2.Run, action_pb2.Receipt | None, str]:
+    async def read(client: Client) -> tuple[runtime_pb2.Run, list[Checked]]:
         found = (await client.runtime(lambda stub: stub.GetRun(request))).run
-        if found.state not in FINAL_STATES:
-            return found, None, ""
-        receipt = (await client.runtime(lambda stub: stub.GetReceipt(wanted))).receipt
-        return found, receipt, await check_receipt(client, receipt)
+        is_final = found.state in FINAL_STATES
+        return found, await read_receipts(client, found.name) if is_final else []
 
-    found, receipt, flaw = ask(context, read)
+    found, receipts = ask(context, read)
     if as_json:
+        bills: list[dict[str, Json]] = [
+            {"receipt": to_json(one.receipt), "receipt_verified": not one.flaw} for one in receipts
+        ]
         document: dict[str, Json] = {"run": to_json(found)}
-        if receipt:
-            document |= {"receipt": to_json(receipt), "receipt_verified": not flaw}
+        if bills:
+            document |= bills[0] | {"called": bills[1:]}
         print_json(document)
         return
     console().print(_render_run(found))
-    if receipt:
-        console().print(render_receipt(receipt, flaw))
+    for one in receipts:
+        console().print(render_receipt(one.receipt, one.flaw, one.depth))
 
 
 def cancel(context: typer.Context, name: RunName, *, as_json: AsJson = False) -> None:
@@ -258,7 +257,7 @@ class _Look:
         return typer.Exit(ExitCode.INTERRUPTED)
 
 
-def _read_program(program: str) -> Source | action_pb2.Bundle | str:
+def read_program(program: str) -> Source | action_pb2.Bundle | str:
     """Return what a word names: the digest of a bundle, a bundle file, or a manifest."""
     digest = program.removeprefix("bundles/")
     if SHA256.fullmatch(digest):

@@ -53,13 +53,22 @@ def by_turn(*lines: Line | ServiceError) -> Script:
 
 
 class ScriptedProvider:
-    """Models that all follow one script; `prompts` are those that were asked, oldest first."""
+    """Models that all follow one script; `prompts` are those that were asked, oldest first.
+
+    Without `counts`, nobody knows their tokens before they have read them.
+    """
 
     def __init__(
-        self, script: Script, *, models: Sequence[str] = ("actor",), context_tokens: int = 4096
+        self,
+        script: Script,
+        *,
+        models: Sequence[str] = ("actor",),
+        context_tokens: int = 4096,
+        counts: bool = True,
     ) -> None:
         self.prompts: list[Prompt] = []
         self._script = script
+        self._counts = counts
         self._models = tuple(sorted(models))
         self._facts = ModelFacts(context_tokens, takes_actions=True, constrains_output=False)
 
@@ -71,14 +80,17 @@ class ScriptedProvider:
         """Return a model. Raises `ModelNotFound`."""
         if model not in self._models:
             raise ModelNotFound(model)
-        return ScriptedModel(self._facts, self._script, self.prompts)
+        return ScriptedModel(self._facts, self._script, self.prompts, counts=self._counts)
 
 
 class ScriptedModel:
     """A model that follows a script. Its tokens are words."""
 
-    def __init__(self, facts: ModelFacts, script: Script, prompts: list[Prompt]) -> None:
+    def __init__(
+        self, facts: ModelFacts, script: Script, prompts: list[Prompt], *, counts: bool
+    ) -> None:
         self._facts = facts
+        self._counts = counts
         self._script = script
         self._prompts = prompts
 
@@ -87,12 +99,9 @@ class ScriptedModel:
         """Return what is known of the model."""
         return self._facts
 
-    async def count_tokens(self, conversation: Conversation) -> int:
+    async def count_tokens(self, conversation: Conversation) -> int | None:
         """Return the number of words of everything that the model would read."""
-        texts = [message.text for message in conversation.messages]
-        texts += [call.arguments for message in conversation.messages for call in message.calls]
-        texts += [f"{a.name} {a.description} {a.parameters_schema}" for a in conversation.actions]
-        return sum(len(_words(text)) for text in texts) + len(conversation.messages)
+        return _count(conversation) if self._counts else None
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         """Yield the next line of the script, word by word."""
@@ -100,7 +109,7 @@ class ScriptedModel:
         line = self._script(prompt)
         if isinstance(line, ServiceError):
             raise line
-        input_tokens = await self.count_tokens(prompt.conversation)
+        input_tokens = _count(prompt.conversation)
         yield Delta("", Tokens(input_tokens, 0))
         text, reason = _cut(line, prompt)
         written = 0
@@ -111,6 +120,13 @@ class ScriptedModel:
         calls = () if reason is FinishReason.LENGTH else line.calls
         written += sum(len(_words(call.arguments)) for call in calls)
         yield Finished(reason, text, calls, Tokens(input_tokens, written))
+
+
+def _count(conversation: Conversation) -> int:
+    texts = [message.text for message in conversation.messages]
+    texts += [call.arguments for message in conversation.messages for call in message.calls]
+    texts += [f"{a.name} {a.description} {a.parameters_schema}" for a in conversation.actions]
+    return sum(len(_words(text)) for text in texts) + len(conversation.messages)
 
 
 def _cut(line: Line, prompt: Prompt) -> tuple[str, FinishReason]:

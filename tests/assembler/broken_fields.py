@@ -94,6 +94,16 @@ _ROWS = [
     ("no provider", "local/babbler", "babbler", Code.INVALID_VALUE, 10, 16, "spec.model.use"),
     ("a budget of zero", "gas: 50000", "gas: 0", Code.OUT_OF_RANGE, 21, 17, "spec.budget.gas"),
     ("a long run", "timeout: 2m", "timeout: 25h", Code.OUT_OF_RANGE, 22, 31, "spec.limits.timeout"),
+    (
+        "a zone of Mars",
+        "per: day",
+        "per: day, timezone: Mars/Base",
+        Code.INVALID_VALUE,
+        21,
+        44,
+        "spec.budget.timezone",
+    ),
+    ("no gas", "steps: 8", "steps: 8, gas: 0", Code.OUT_OF_RANGE, 22, 27, "spec.limits.gas"),
     ("many steps", "steps: 8", "steps: 101", Code.OUT_OF_RANGE, 22, 19, "spec.limits.steps"),
     (
         "heat",

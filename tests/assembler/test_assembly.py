@@ -137,6 +137,23 @@ async def test_a_budget_below_one_step_is_a_warning() -> None:
     ]
 
 
+async def test_a_limit_of_the_run_below_one_step_is_a_warning() -> None:
+    assembly = await Workbench().assemble(changed("steps: 8", "steps: 8, gas: 2000"))
+
+    assert [(p.severity, p.code, p.line) for p in assembly.warnings] == [
+        (Severity.WARNING, Code.BUDGET_TIGHT, 22)
+    ]
+
+
+async def test_a_time_zone_and_a_limit_of_the_run_are_in_the_bundle() -> None:
+    text = changed("per: day", "per: day, timezone: Europe/Berlin")
+    text = text.replace("steps: 8", "steps: 8, gas: 9000")
+    content = json.loads((await Workbench().assemble(text)).bundle.payload)
+
+    assert content["budget"] == {"gas": 50_000, "period": "day", "time_zone": "Europe/Berlin"}
+    assert content["limits"]["gas"] == 9_000
+
+
 async def test_an_existing_collection_needs_no_documents() -> None:
     text = changed(
         "private: [{collection: market, documents: [knowledge/week.md]}]",

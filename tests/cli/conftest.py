@@ -19,7 +19,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from typer.testing import CliRunner, Result
 
 from actionvm.assembler.v1 import assembler_pb2, assembler_pb2_grpc
-from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc
+from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc, market_pb2, market_pb2_grpc
 from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
@@ -36,14 +36,22 @@ from cli.state import Child, State
 from .fake_linker import FakeLinker
 from .fakes import (
     FakeAssembler,
-    FakeGas,
     FakeKeymanager,
     FakeKnowledge,
     FakeRuntime,
     details_of,
 )
+from .gas_fakes import FakeGas, FakeMarket
 
-CONTRACTS = (assembler_pb2, gas_pb2, keymanager_pb2, knowledge_pb2, linker_pb2, runtime_pb2)
+CONTRACTS = (
+    assembler_pb2,
+    gas_pb2,
+    keymanager_pb2,
+    knowledge_pb2,
+    linker_pb2,
+    market_pb2,
+    runtime_pb2,
+)
 METHODS = tuple(
     method.name
     for contract in CONTRACTS
@@ -65,6 +73,7 @@ class FakeSystem:
     keymanager: FakeKeymanager = field(default_factory=FakeKeymanager)
     knowledge: FakeKnowledge = field(default_factory=FakeKnowledge)
     gas: FakeGas = field(default_factory=FakeGas)
+    market: FakeMarket = field(default_factory=FakeMarket)
     linker: FakeLinker = field(default_factory=FakeLinker)
 
     async def serve(self) -> aio.Server:
@@ -83,6 +92,7 @@ class FakeSystem:
         keymanager_pb2_grpc.add_KeymanagerServiceServicer_to_server(self.keymanager, server)
         knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(self.knowledge, server)
         gas_pb2_grpc.add_GasServiceServicer_to_server(self.gas, server)
+        market_pb2_grpc.add_MarketplaceServiceServicer_to_server(self.market, server)
         linker_pb2_grpc.add_LinkerServiceServicer_to_server(self.linker, server)
         servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

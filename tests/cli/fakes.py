@@ -13,7 +13,6 @@ from google.protobuf.message import Message
 
 from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2, assembler_pb2_grpc
-from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc
 from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
@@ -65,17 +64,17 @@ def details_of(error: ServiceError) -> Sequence[Message]:
     return [action_pb2.Problems(problems=[PROBLEM])] if isinstance(error, InvalidManifest) else []
 
 
-def make_receipt() -> action_pb2.Receipt:
+def make_receipt(run: str = RUN, item: str = "model local/babbler") -> action_pb2.Receipt:
     """Return a receipt that is signed with the fake's key."""
     charge: dict[str, Json] = {
         "line": 1,
-        "item": "model local/babbler",
+        "item": item,
         "usages": [{"meter": "METER_INPUT_TOKENS", "amount": 12}],
         "gas": 7,
         "price_version": "v1",
     }
     fields: dict[str, Json] = {
-        "run": RUN,
+        "run": run,
         "account": "agents/fake",
         "charges": [charge],
         "total_gas": 7,
@@ -85,19 +84,35 @@ def make_receipt() -> action_pb2.Receipt:
     message = b"actionvm/receipt/v1\n" + digest.encode()
     usage = action_pb2.Usage(meter=action_pb2.Usage.METER_INPUT_TOKENS, amount=12)
     return action_pb2.Receipt(
-        run=RUN,
+        run=run,
         account="agents/fake",
-        charges=[
-            action_pb2.Charge(
-                line=1, item="model local/babbler", usages=[usage], gas=7, price_version="v1"
-            )
-        ],
+        charges=[action_pb2.Charge(line=1, item=item, usages=[usage], gas=7, price_version="v1")],
         total_gas=7,
         digest=action_pb2.Digest(sha256=digest, size_bytes=len(content)),
         signature=action_pb2.Signature(
             key="keys/receipts", algorithm="ed25519", value=receipt_key().sign(message)
         ),
     )
+
+
+def make_payload(**changes: Json) -> bytes:
+    """Return a bundle of two steps with one action, which the run needs."""
+    action: dict[str, Json] = {
+        "name": "board.post",
+        "program": "catalogue:board.post",
+        "approval": "allow",
+        "required": True,
+        "limits": {"per_run": 1},
+    }
+    bundle: dict[str, Json] = {
+        "format": "actionvm.bundle/v1",
+        "agent": {"name": "fake"},
+        "model": {"name": "local/babbler", "tokens_max": 100, "context_tokens": 1000},
+        "actions": [action],
+        "budget": {"gas": 50_000, "period": "day"},
+        "limits": {"steps": 2},
+    }
+    return canonical_json(bundle | changes)
 
 
 def receipt_key() -> Ed25519PrivateKey:
@@ -147,6 +162,7 @@ class FakeAssembler(assembler_pb2_grpc.AssemblerServiceServicer):
         self.requests: list[assembler_pb2.AssembleAgentRequest] = []
         self.failures: list[ServiceError] = []
         self.problems: list[action_pb2.Problem] = []
+        self.payloads = {BUNDLE: make_payload()}
 
     async def AssembleAgent(
         self, request: assembler_pb2.AssembleAgentRequest, context: Context
@@ -156,9 +172,24 @@ class FakeAssembler(assembler_pb2_grpc.AssemblerServiceServicer):
         yield assembler_pb2.AssembleAgentResponse(progress=progress)
         if self.failures:
             raise self.failures.pop(0)
-        bundle = action_pb2.Bundle(name=BUNDLE, payload=b'{"agent":1}')
+        bundle = action_pb2.Bundle(name=BUNDLE, payload=self.payloads[BUNDLE])
         assembly = assembler_pb2.Assembly(bundle=bundle, step_gas_max=9)
         yield assembler_pb2.AssembleAgentResponse(assembly=assembly)
+
+    async def GetBundle(
+        self, request: assembler_pb2.GetBundleRequest, context: Context
+    ) -> assembler_pb2.GetBundleResponse:
+        payload = self.payloads[request.name]
+        bundle = action_pb2.Bundle(name=request.name, payload=payload)
+        return assembler_pb2.GetBundleResponse(bundle=bundle)
+
+    async def ListBundles(
+        self, request: assembler_pb2.ListBundlesRequest, context: Context
+    ) -> assembler_pb2.ListBundlesResponse:
+        bundles = [
+            assembler_pb2.BundleSummary(name=name, account="agents/fake") for name in self.payloads
+        ]
+        return assembler_pb2.ListBundlesResponse(bundles=bundles)
 
     async def ValidateManifest(
         self, request: assembler_pb2.ValidateManifestRequest, context: Context
@@ -171,6 +202,7 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
 
     def __init__(self) -> None:
         self.events = make_events()
+        self.receipts = {RUN: make_receipt()}
         self.breaks: list[int] = []
         self.hangs = False
         self.watches: list[int] = []
@@ -223,8 +255,9 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
     async def GetReceipt(
         self, request: runtime_pb2.GetReceiptRequest, context: Context
     ) -> runtime_pb2.GetReceiptResponse:
-        _require_run(request.run)
-        return runtime_pb2.GetReceiptResponse(receipt=make_receipt())
+        if request.run not in self.receipts:
+            raise RunNotFound(request.run)
+        return runtime_pb2.GetReceiptResponse(receipt=self.receipts[request.run])
 
 
 class FakeKeymanager(keymanager_pb2_grpc.KeymanagerServiceServicer):
@@ -311,35 +344,6 @@ class FakeKnowledge(knowledge_pb2_grpc.KnowledgeServiceServicer):
     ) -> knowledge_pb2.ListDocumentsResponse:
         document = knowledge_pb2.Document(name=f"{request.collection}/documents/a.md")
         return knowledge_pb2.ListDocumentsResponse(documents=[document])
-
-
-class FakeGas(gas_pb2_grpc.GasServiceServicer):
-    """Knows one budget, one row of usage, and one price."""
-
-    def __init__(self) -> None:
-        self.budget = gas_pb2.Budget(account="agents/fake", gas_limit=100)
-
-    async def QuoteGas(
-        self, request: gas_pb2.QuoteGasRequest, context: Context
-    ) -> gas_pb2.QuoteGasResponse:
-        return gas_pb2.QuoteGasResponse(gas=sum(usage.amount for usage in request.usages))
-
-    async def SetBudget(
-        self, request: gas_pb2.SetBudgetRequest, context: Context
-    ) -> gas_pb2.SetBudgetResponse:
-        self.budget = request.budget
-        return gas_pb2.SetBudgetResponse(budget=self.budget)
-
-    async def GetBudget(
-        self, request: gas_pb2.GetBudgetRequest, context: Context
-    ) -> gas_pb2.GetBudgetResponse:
-        return gas_pb2.GetBudgetResponse(budgets=[self.budget], gas_available=self.budget.gas_limit)
-
-    async def ListUsage(
-        self, request: gas_pb2.ListUsageRequest, context: Context
-    ) -> gas_pb2.ListUsageResponse:
-        row = gas_pb2.UsageRow(account="agents/fake", item="model local/babbler", gas=2**60)
-        return gas_pb2.ListUsageResponse(rows=[row])
 
 
 def _require_run(name: str) -> None:

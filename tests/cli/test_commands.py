@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from actionvm.gas.v1 import gas_pb2
 from cli.home import Home
 from cli.services import SERVICE_NAMES
 from cli.state import Child, State, read_state
@@ -24,16 +23,32 @@ READERS = {
     ("knowledge", "list", "market"): "documents",
     ("knowledge", "search", "ether", "-c", "market"): "passages",
     ("gas", "usage"): "rows",
-    ("gas", "budget", "fake"): "budgets",
+    ("gas", "budget", "list", "fake"): "budgets",
+    ("gas", "tenant", "fake"): "tenant",
     ("gas", "quote", "model local/babbler", "--usage", "output_tokens=3"): "gas",
+    ("gas", "quote", "fake"): "quote",
+    ("gas", "prices", "show"): "prices",
+    ("gas", "prices", "list"): "tables",
+    ("gas", "entries"): "entries",
+    ("gas", "entries", "--verify"): "verified",
+    ("gas", "drift"): "drifts",
+    ("gas", "fees", "show"): "commission_basis_points",
+    ("gas", "fees", "show", "fake", "--gas", "700"): "price",
+    ("gas", "dao", "show", "founders"): "payouts",
+    ("gas", "webhook", "list"): "webhooks",
+    ("gas", "reports"): "reports",
     ("models", "list"): "models",
     ("status",): "services",
 }
 COMMANDS = [
     *("up", "down", "status", "doctor", "validate", "assemble", "run", "runs", "show", "watch"),
-    *("cancel", "demo", "secrets put", "secrets list", "secrets rotate", "secrets shred"),
+    *("cancel", "verify", "demo", "secrets put", "secrets list", "secrets rotate", "secrets shred"),
     *("knowledge add", "knowledge search", "knowledge list"),
-    *("gas usage", "gas budget", "gas quote"),
+    *("gas usage", "gas quote", "gas tenant", "gas entries", "gas refund", "gas drift", "gas bill"),
+    *("gas watch", "gas reports", "gas budget list", "gas budget set", "gas budget delete"),
+    *("gas prices show", "gas prices list", "gas prices update", "gas fees show", "gas fees set"),
+    *("gas dao show", "gas dao set", "gas webhook create", "gas webhook list"),
+    *("gas webhook delete", "gas webhook replay"),
     *("models list", "models add", "models pull", "models remove"),
 ]
 
@@ -67,7 +82,7 @@ def test_a_command_that_reads_prints_for_people(
 
 
 def test_large_numbers_are_numbers_in_json(system: FakeSystem, invoke: Invoke) -> None:
-    assert json.loads(invoke("gas", "usage", "--json").stdout)["rows"][0]["gas"] == 2**60
+    assert json.loads(invoke("gas", "usage", "--json").stdout)["rows"][0]["gas"] == 2**52
 
 
 def test_a_wrong_option_is_told_as_json_where_json_was_asked_for(invoke: Invoke) -> None:
@@ -224,25 +239,6 @@ def test_a_document_that_is_no_text_is_refused(
     assert invoke("knowledge", "add", str(tmp_path / "a.png"), "-c", "market").exit_code == 2
 
 
-def test_a_budget_is_set_in_the_name_of_the_operator(system: FakeSystem, invoke: Invoke) -> None:
-    invoke("gas", "budget", "fake", "--set", "5", "--per", "hour")
-
-    budget = system.gas.budget
-    assert budget.gas_limit == 5
-    assert budget.period == gas_pb2.Budget.PERIOD_HOUR
-    assert budget.origin == gas_pb2.Budget.ORIGIN_OPERATOR
-
-
-@pytest.mark.parametrize("usage", ["tokens=1", "images", "images=-1", f"images={2**63}"])
-def test_a_usage_that_is_none_is_refused_with_the_meters(
-    system: FakeSystem, invoke: Invoke, usage: str
-) -> None:
-    result = invoke("gas", "quote", "model x", "--usage", usage)
-
-    assert result.exit_code == 2
-    assert "output_tokens" in result.stderr
-
-
 def test_status_without_a_system_exits_with_3(invoke: Invoke) -> None:
     assert invoke("status").exit_code == 3
 
@@ -267,8 +263,9 @@ def test_doctor_says_that_key_storage_is_an_emulation(invoke: Invoke) -> None:
     assert "an emulation of sealed storage" in invoke("doctor").stdout
 
 
-def test_doctor_finds_keys_that_others_can_read(invoke: Invoke, home: Home) -> None:
-    home.token_file("operator").chmod(0o644)
+@pytest.mark.parametrize("name", ["tokens/operator", "webhooks.key"])
+def test_doctor_finds_keys_that_others_can_read(invoke: Invoke, home: Home, name: str) -> None:
+    (home.folder / name).chmod(0o644)
 
     found = json.loads(invoke("doctor", "--json").stdout)["findings"]
 
@@ -300,7 +297,8 @@ def test_a_bundle_that_cannot_be_written_is_an_operating_error(
         ("run", "\udcff"),
         ("run", "ab" * 32, "--input", '"\udcff"'),
         ("knowledge", "search", "\udcff", "-c", "market"),
-        ("gas", "budget", "\udcff"),
+        ("gas", "budget", "list", "\udcff"),
+        ("gas", "usage", "--zone", "\udcff"),
         ("secrets", "shred", "\udcff", "--yes"),
         ("watch", "\udcff"),
     ],

@@ -56,6 +56,15 @@ def test_preparing_twice_keeps_every_token(tmp_path: Path) -> None:
     assert home.operator_token() == before
 
 
+def test_preparing_twice_keeps_the_secrets_of_webhooks(tmp_path: Path) -> None:
+    home = prepared(tmp_path)
+    before = home.webhook_key_file.read_bytes()
+
+    home.prepare(SERVICE_NAMES)
+
+    assert home.webhook_key_file.read_bytes() == before
+
+
 def test_a_home_that_was_half_made_is_completed(tmp_path: Path) -> None:
     home = prepared(tmp_path)
     home.identities_file.unlink()

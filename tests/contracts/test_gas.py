@@ -8,17 +8,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import islice
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from actionvm.action.v1.action_pb2 import Usage
+from actionvm.gas.v1 import budgets_pb2, gas_pb2_grpc, prices_pb2
 from actionvm.gas.v1 import gas_pb2 as pb
-from actionvm.gas.v1 import gas_pb2_grpc
 from chassis.server import Hosted
 from gas.service import GasService, hosted
 from tests.contracts.contract import Call, make
 from tests.gas.ledgers import (
     ACCOUNT,
     MODEL,
-    PRICES,
     Ledger,
     budget,
     hold_names,
@@ -33,6 +33,7 @@ SEED = 7
 OPEN, OTHER_OPEN, SETTLED, RELEASED, LEFT_OPEN = islice(hold_names(SEED), 5)
 UNKNOWN = next(hold_names(SEED + 1))
 RUN, CLOSED_RUN, FRESH_RUN = run_name(1), run_name(2), run_name(3)
+PRICE_FILE = prices_pb2.PriceFile(file="a.yaml", content=b"prices: {model *: {images: 1}}")
 USAGES = [Usage(meter=Usage.METER_INPUT_TOKENS, amount=5)]
 
 
@@ -66,6 +67,19 @@ def limit(origin: pb.Budget.Origin.ValueType) -> pb.SetBudgetRequest:
         budget=pb.Budget(
             account="agents/new", origin=origin, period=pb.Budget.PERIOD_DAY, gas_limit=5
         )
+    )
+
+
+def plan(item: str) -> prices_pb2.QuoteRunRequest:
+    usage = prices_pb2.UsageRange(meter=Usage.METER_INPUT_TOKENS, most=5)
+    call = prices_pb2.PlannedCall(item=item, count_most=2, usages=[usage])
+    return prices_pb2.QuoteRunRequest(account=ACCOUNT, calls=[call])
+
+
+def price_update(request_id: str, *, effective_time: Timestamp) -> pb.UpdatePriceTableRequest:
+    price = pb.Price(item="model *", meter=Usage.METER_IMAGES, gas_per_thousand=1)
+    return pb.UpdatePriceTableRequest(
+        request_id=request_id, prices=[price], effective_time=effective_time
     )
 
 
@@ -108,19 +122,46 @@ CALLS: list[Call] = [
     Call("GetBudget", pb.GetBudgetRequest(account=ACCOUNT)),
     Call("GetBudget", pb.GetBudgetRequest(account="agents/x"), reason="ACCOUNT_NOT_FOUND"),
     Call("ListUsage", pb.ListUsageRequest()),
+    Call("ListUsage", pb.ListUsageRequest(query=budgets_pb2.UsageQuery())),
     Call("ListUsage", pb.ListUsageRequest(page_size=-1), reason="INVALID_FIELD"),
     Call("GetPriceTable", pb.GetPriceTableRequest()),
-    Call("UpdatePriceTable", pb.UpdatePriceTableRequest(), reason="NOT_IMPLEMENTED"),
+    Call("GetPriceTable", pb.GetPriceTableRequest(version=64 * "0"), reason="INVALID_FIELD"),
+    Call(
+        "GetPriceTable", pb.GetPriceTableRequest(version=12 * "0"), reason="PRICE_TABLE_NOT_FOUND"
+    ),
+    # In the year 2286, so that no other call meets its prices.
+    Call("UpdatePriceTable", price_update("p0", effective_time=Timestamp(seconds=10**10))),
+    Call(
+        "UpdatePriceTable", price_update("p1", effective_time=Timestamp()), reason="INVALID_FIELD"
+    ),
+    Call("UpdatePriceTable", pb.UpdatePriceTableRequest(), reason="INVALID_FIELD"),
+    Call("ReadPriceFiles", prices_pb2.ReadPriceFilesRequest(files=[PRICE_FILE])),
+    Call("ReadPriceFiles", prices_pb2.ReadPriceFilesRequest(), reason="INVALID_FIELD"),
     Call("RefundGas", refund("f0", SETTLED)),
     Call("RefundGas", refund("f1", UNKNOWN), reason="HOLD_NOT_FOUND"),
     Call("RefundGas", refund("f2", LEFT_OPEN), reason="HOLD_OPEN"),
     Call("RefundGas", refund("f3", SETTLED, gas=6), reason="INVALID_FIELD"),
     Call("RefundGas", refund("f4", SETTLED), "runtime", "METHOD_DENIED"),
     Call("ListEntries", pb.ListEntriesRequest()),
+    Call("ListEntries", pb.ListEntriesRequest(newest_first=True)),
     Call("ListEntries", pb.ListEntriesRequest(page_token="?"), reason="INVALID_FIELD"),
     # A stream that works does not end; it is in tests/gas/test_service.py.
     Call("WatchCharges", pb.WatchChargesRequest(after_sequence=99), reason="INVALID_FIELD"),
-    Call("ListReports", pb.ListReportsRequest(), reason="NOT_IMPLEMENTED"),
+    Call("QuoteRun", plan(MODEL)),
+    Call("QuoteRun", plan("model x/y"), reason="PRICE_NOT_FOUND"),
+    Call("QuoteRun", prices_pb2.QuoteRunRequest(account=ACCOUNT), reason="INVALID_FIELD"),
+    Call("DeleteBudget", budgets_pb2.DeleteBudgetRequest(name=f"{ACCOUNT}/budgets/operator.none")),
+    Call("DeleteBudget", budgets_pb2.DeleteBudgetRequest(), reason="INVALID_FIELD"),
+    Call("SetTenant", budgets_pb2.SetTenantRequest(account=ACCOUNT, tenant="tenants/new")),
+    Call("SetTenant", budgets_pb2.SetTenantRequest(account=ACCOUNT), reason="INVALID_FIELD"),
+    Call("ListTokenDrift", budgets_pb2.ListTokenDriftRequest()),
+    Call("ListTokenDrift", budgets_pb2.ListTokenDriftRequest(item="?"), reason="INVALID_FIELD"),
+    Call("ListPriceTables", prices_pb2.ListPriceTablesRequest()),
+    Call(
+        "ListPriceTables", prices_pb2.ListPriceTablesRequest(page_size=-1), reason="INVALID_FIELD"
+    ),
+    Call("ListReports", pb.ListReportsRequest()),
+    Call("ListReports", pb.ListReportsRequest(page_size=-1), reason="INVALID_FIELD"),
 ]
 
 
@@ -128,7 +169,7 @@ CALLS: list[Call] = [
 def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(prepare().store, PRICES))
+        yield hosted(GasService(prepare().store))
 
     return build
 

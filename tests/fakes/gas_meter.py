@@ -8,6 +8,7 @@ from collections import deque
 from chassis.errors import ServiceError
 from linker.conversation import Tokens
 from linker.ports import Reservation
+from linker.tokens import Count
 
 
 class FakeGasMeter:
@@ -16,6 +17,7 @@ class FakeGasMeter:
     def __init__(self) -> None:
         self.reservations: list[Reservation] = []
         self.settled: dict[str, Tokens] = {}
+        self.counted: dict[str, Count | None] = {}
         # A settlement waits for this, so that a test can cancel its caller meanwhile.
         self.may_settle = asyncio.Event()
         self.may_settle.set()
@@ -31,10 +33,11 @@ class FakeGasMeter:
         self.reservations.append(reservation)
         return f"holds/{reservation.request_id}"
 
-    async def settle(self, hold: str, used: Tokens) -> int:
+    async def settle(self, hold: str, used: Tokens, counted: Count | None = None) -> int:
         """Charge the hold, unless it was charged before."""
         await self.may_settle.wait()
         self._fail()
+        self.counted.setdefault(hold, counted)
         charged = self.settled.setdefault(hold, used)
         return charged.input + charged.output
 

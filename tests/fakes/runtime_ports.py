@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chassis.canonical import canonical_json, sha256_hex
 from runtime.errors import BundleNotFound
-from runtime.facts import ActionCall, Charge, Failure, Passage, Receipt, Signature, Usage
+from runtime.facts import ActionCall, Callers, Charge, Failure, Passage, Receipt, Signature, Usage
 from runtime.ports import Generation, Hold, Prompt, RunFails
 from runtime.program import BUNDLE_KEY, Budget, SealedBundle
 
@@ -134,14 +134,24 @@ class FakeGasMeter(Fake):
     def __init__(self) -> None:
         super().__init__()
         self.budgets: dict[str, Budget] = {}
+        self.run_limits: dict[str, tuple[str, int]] = {}
+        # Who waited for a run when it last asked for gas.
+        self.callers: dict[str, Callers] = {}
         self._runs: dict[str, _Account] = {}
 
     async def declare_budget(self, account: str, budget: Budget) -> None:
         self.fail_if_told()
         self.budgets[account] = budget
 
-    async def reserve(self, *, request_id: str, account: str, run: str, item: str) -> Hold:
+    async def limit_run(self, *, run: str, account: str, gas: int) -> None:
         self.fail_if_told()
+        self.run_limits[run] = (account, gas)
+
+    async def reserve(
+        self, *, request_id: str, account: str, run: str, callers: Callers, item: str
+    ) -> Hold:
+        self.fail_if_told()
+        self.callers[run] = callers
         spending = self._runs.setdefault(run, _Account())
         if request_id not in spending.holds:
             if spending.is_closed:

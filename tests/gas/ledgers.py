@@ -15,12 +15,15 @@ from sqlalchemy import Engine
 from chassis.database import open_memory_database
 from chassis.errors import ServiceError
 from gas.book import Refund, hold_name
+from gas.budgets import Budget, Origin
+from gas.chain import Caller
 from gas.database import open_ledger_database
-from gas.ledger import Budget, Consumption, Hold, Origin, Period, Receipt, Reservation
+from gas.ledger import Consumption, Hold, Receipt, Reservation
 from gas.operations import Close, Limit, Operation, Release, Reserve, Return, Settle
 from gas.prices import Meter, PriceTable, Usage
 from gas.store import LedgerStore
 from gas.tables import TABLES
+from gas.windows import Period
 
 MODEL = "model local/babbler"
 ACTION = "action board.post"
@@ -68,11 +71,11 @@ class Ledger:
 
     def reserve(self, reservation: Reservation) -> Hold:
         """Hold gas."""
-        return self.apply(Reserve(reservation))
+        return self.apply(Reserve(reservation)).hold
 
     def settle(self, name: str, usages: Sequence[Usage], *, keep_open: bool = False) -> Hold:
         """Charge a hold."""
-        return self.apply(Settle(name, tuple(usages), keep_open=keep_open))
+        return self.apply(Settle(name, tuple(usages), keep_open=keep_open)).hold
 
     def release(self, name: str) -> Hold:
         """Give a hold back."""
@@ -97,7 +100,7 @@ class Ledger:
 
     def budgets(self, account: str) -> list[Budget]:
         """Return the limits of an account."""
-        return self.store.budgets(account)
+        return list(self.store.standing(account).budgets)
 
     def consumptions(
         self, *, account: str, after: tuple[str, str] | None, limit: int
@@ -126,6 +129,8 @@ def open_ledger(
 def hold_names(seed: int) -> Iterator[str]:
     """Yield what a ledger with these dice names its holds while its clock stands still."""
     dice = random.Random(seed)
+    # The first throw is for the ledger itself.
+    dice.getrandbits(128)
     while True:
         yield hold_name(HandSetClock().now(), dice)
 
@@ -141,10 +146,16 @@ def tokens(amount: int) -> tuple[Usage, ...]:
 
 
 def reservation(
-    request_id: str, gas: int = 10, *, account: str = ACCOUNT, run: str = "", item: str = MODEL
+    request_id: str,
+    gas: int = 10,
+    *,
+    account: str = ACCOUNT,
+    run: str = "",
+    item: str = MODEL,
+    callers: Sequence[Caller] = (),
 ) -> Reservation:
     """Return a request to hold this much gas for a generation."""
-    return Reservation(request_id, account, run or run_name(1), item, tokens(gas))
+    return Reservation(request_id, account, run or run_name(1), item, tokens(gas), tuple(callers))
 
 
 def budget(

@@ -46,7 +46,7 @@ async def spend_at_once(store: Ledger, round_number: int, callers: int) -> None:
 
     async def caller() -> None:
         for number in numbers:
-            hold = await writer.apply(Reserve(request(round_number, number)))
+            hold = (await writer.apply(Reserve(request(round_number, number)))).hold
             say(f"reserved {number} {hold.name}")
             if number % 3 == 0:
                 await writer.apply(Settle(hold.name, tokens(CHARGED)))

@@ -57,10 +57,11 @@ async def test_callers_that_settle_never_hold_more_than_the_budget(
         spent = 0
         for number in range(ROUNDS):
             try:
-                hold = await writer.apply(Reserve(reservation(f"{caller}/{number}", 10)))
+                asked = reservation(f"{caller}/{number}", 10)
+                hold = (await writer.apply(Reserve(asked))).hold
             except BudgetExceeded:
                 continue
-            spent += (await writer.apply(Settle(hold.name, tokens(2)))).charged_gas
+            spent += (await writer.apply(Settle(hold.name, tokens(2)))).hold.charged_gas
         return spent
 
     spent = sum(await asyncio.gather(*map(spend, range(CALLERS))))
@@ -76,15 +77,15 @@ async def test_a_request_that_arrives_many_times_at_once_holds_once(
     await writer.apply(Limit(budget(1000)))
     asked = (writer.apply(Reserve(reservation("r", 10))) for _ in range(CALLERS))
 
-    holds = await asyncio.gather(*asked)
+    answers = await asyncio.gather(*asked)
 
-    assert len({hold.name for hold in holds}) == 1
+    assert len({held.hold.name for held in answers}) == 1
     assert ledger.budgets(ACCOUNT)[0].gas_spent == 10
 
 
 async def test_either_the_settlement_or_the_release_wins(writer: Writer, ledger: Ledger) -> None:
     await writer.apply(Limit(budget(1000)))
-    name = (await writer.apply(Reserve(reservation("r", 10)))).name
+    name = (await writer.apply(Reserve(reservation("r", 10)))).hold.name
     ends = [Settle(name, tokens(4)), Release(name)] * CALLERS
 
     outcomes = set(await asyncio.gather(*(_outcome(writer.apply(end)) for end in ends)))

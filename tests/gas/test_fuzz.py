@@ -23,7 +23,7 @@ from chassis.fields import page_token
 from chassis.server import Hosted
 from gas.service import CALLERS, DESCRIPTOR, GasService, hosted
 from tests.contracts.contract import error_info
-from tests.gas.ledgers import ACCOUNT, MODEL, PRICES, hold_names, open_ledger
+from tests.gas.ledgers import ACCOUNT, MODEL, hold_names, open_ledger
 from tests.grpc_fixtures import StubAs
 
 Stub: TypeAlias = gas_pb2_grpc.GasServiceStub
@@ -54,7 +54,8 @@ def messages(kind: type[Message], *, depth: int = 3) -> st.SearchStrategy[Messag
         if field.message_type:
             one = messages(GetMessageClass(field.message_type), depth=depth - 1)
         else:
-            one = PRIMITIVES.get(field.cpp_type, TEXTS)
+            is_bytes = field.type == FieldDescriptor.TYPE_BYTES
+            one = PRIMITIVES.get(field.cpp_type, st.binary(max_size=300) if is_bytes else TEXTS)
         return st.lists(one, max_size=18) if field.is_repeated else one
 
     fields = kind.DESCRIPTOR.fields if depth else ()
@@ -70,7 +71,7 @@ def hosted_service(
 
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(GasService(open_ledger(path).store, PRICES))
+        yield hosted(GasService(open_ledger(path).store))
 
     return build
 

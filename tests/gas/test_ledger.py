@@ -1,4 +1,4 @@
-"""Periods begin where the contract says, and receipts have exactly the documented bytes."""
+"""Holds become what the contract says, and receipts have exactly the documented bytes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from chassis.errors import InvalidField
 from gas import ledger
-from gas.errors import BudgetExceeded, HoldOpen
-from gas.ledger import Budget, Charge, Consumption, Hold, HoldState, Origin, Period, Receipt
+from gas.errors import HoldOpen
+from gas.ledger import Charge, Consumption, Hold, HoldState, Receipt
 from gas.prices import Meter, Tariff, Usage
-from tests.gas.ledgers import ACCOUNT, MODEL, budget, reservation, tokens
+from tests.gas.ledgers import ACCOUNT, MODEL, reservation, tokens
 
 NOW = datetime(2026, 3, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 HOLD = Hold(
@@ -23,44 +23,6 @@ HOLD = Hold(
     create_time=NOW,
     expire_time=NOW + ledger.HOLD_LIFE,
 )
-
-
-@pytest.mark.parametrize(
-    ("period", "start"),
-    [
-        (Period.TOTAL, "0001-01-01T00:00:00+00:00"),
-        (Period.HOUR, "2026-03-31T23:00:00+00:00"),
-        (Period.DAY, "2026-03-31T00:00:00+00:00"),
-        (Period.MONTH, "2026-03-01T00:00:00+00:00"),
-    ],
-)
-def test_a_period_starts_at_its_full_utc_unit(period: Period, start: str) -> None:
-    assert ledger.period_start(period, NOW).isoformat() == start
-
-
-def test_a_budget_below_what_is_spent_leaves_nothing() -> None:
-    spent = Budget(ACCOUNT, Origin.MANIFEST, Period.DAY, gas_limit=5, gas_spent=9)
-
-    assert spent.gas_left == 0
-
-
-def test_the_tightest_budget_is_the_one_that_refuses() -> None:
-    manifest = budget(5, origin=Origin.MANIFEST, period=Period.HOUR)
-
-    with pytest.raises(BudgetExceeded) as refused:
-        ledger.require_fit(ACCOUNT, 6, [manifest, budget(100)])
-
-    assert refused.value.metadata == {
-        "account": ACCOUNT,
-        "gas": "6",
-        "gas_available": "5",
-        "origin": "manifest",
-        "period": "hour",
-    }
-
-
-def test_a_hold_of_exactly_what_is_left_fits() -> None:
-    ledger.require_fit(ACCOUNT, 5, [budget(5)])
 
 
 def test_a_charge_is_cut_to_its_hold() -> None:

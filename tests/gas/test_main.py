@@ -12,6 +12,7 @@ import pytest
 from chassis.telemetry import Telemetry
 from gas.__main__ import open_service
 from gas.config import GasConfig
+from gas.market.service import CALLERS as MARKET_CALLERS
 from gas.service import CALLERS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 async def test_the_service_opens_on_a_fresh_folder(tmp_path: Path) -> None:
     async with open_service(_config(tmp_path), Telemetry()) as hosted:
-        assert hosted.callers == CALLERS
+        assert hosted.callers == CALLERS | MARKET_CALLERS
     assert (tmp_path / "data" / "gas.db").exists()
 
 
@@ -40,6 +41,22 @@ def test_a_bad_price_table_fails_the_check_with_its_line(tmp_path: Path) -> None
 
     assert checked.returncode == 2
     assert f"{prices}:2: 'token' is no meter" in checked.stderr
+
+
+def test_a_key_that_can_be_guessed_fails_the_check(tmp_path: Path) -> None:
+    key = tmp_path / "webhooks.key"
+    key.write_bytes(bytes(31))
+
+    checked = _check(tmp_path, GAS_WEBHOOK_KEY_FILE=str(key))
+
+    assert checked.returncode == 2
+    assert "GAS_WEBHOOK_KEY_FILE: Value error, must have 32 bytes or more" in checked.stderr
+
+
+def test_a_key_that_is_not_there_fails_the_check(tmp_path: Path) -> None:
+    checked = _check(tmp_path, GAS_WEBHOOK_KEY_FILE=str(tmp_path / "missing"))
+
+    assert (checked.returncode, "GAS_WEBHOOK_KEY_FILE" in checked.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["GAS_PRICE_FILE", "GAS_LISTEN_ON"])

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chassis.database import SchemaTooNew
+from gas.chain import DEFAULT_TENANT
 from gas.database import open_ledger_database
 from gas.entries import first_break
 from gas.ledger import HoldState
-from tests.gas.ledgers import ACCOUNT, HandSetClock, Ledger, open_ledger, reservation, run_name
+from gas.tables import VERSION
+from tests.gas.ledgers import (
+    ACCOUNT,
+    HandSetClock,
+    Ledger,
+    budget,
+    open_ledger,
+    reservation,
+    run_name,
+)
 
 # What the first release made, and wrote of one account with a hold in each state.
 FIRST_RELEASE = """
@@ -42,6 +53,24 @@ INSERT INTO hold VALUES (?, ?, 'agents/market-brief', ?, 'model local/babbler',
     '[["METER_INPUT_TOKENS", 10]]', 'abc', '{"METER_INPUT_TOKENS": 1000}', 10,
     '2026-03-31T22:30:00+00:00', ?, ?, ?, ?)
 """
+# What the second one had besides, of a ledger without charges.
+SECOND_RELEASE = """
+ALTER TABLE run ADD COLUMN line_count BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE hold ADD COLUMN expire_time TEXT NOT NULL DEFAULT '';
+ALTER TABLE hold ADD COLUMN refunded_gas BIGINT NOT NULL DEFAULT 0;
+CREATE TABLE entry (sequence INTEGER NOT NULL, kind TEXT NOT NULL, account TEXT NOT NULL,
+    payee TEXT NOT NULL, gas BIGINT NOT NULL, hold TEXT NOT NULL, line BIGINT NOT NULL,
+    item TEXT NOT NULL, usages TEXT NOT NULL, price_version TEXT NOT NULL, cause TEXT NOT NULL,
+    create_time TEXT NOT NULL, chain_hash BLOB NOT NULL, PRIMARY KEY (sequence));
+CREATE INDEX ix_entry_account ON entry (account, sequence);
+CREATE TABLE refund (request_id TEXT NOT NULL, hold TEXT NOT NULL, gas BIGINT NOT NULL,
+    cause TEXT NOT NULL, PRIMARY KEY (request_id));
+CREATE TABLE fence (epoch BIGINT NOT NULL, PRIMARY KEY (epoch));
+INSERT INTO fence VALUES (3);
+UPDATE hold SET expire_time = '2026-03-31T23:30:00+00:00';
+DELETE FROM hold WHERE name = 'holds/settled';
+PRAGMA user_version=2;
+"""
 
 
 @pytest.fixture
@@ -66,7 +95,7 @@ def store(path: Path) -> Ledger:
 
 
 def test_what_was_charged_is_an_entry(store: Ledger) -> None:
-    (entry,) = store.store.entries(after=0, limit=10)
+    (entry,) = store.store.entries(0, limit=10)
 
     assert (entry.hold, entry.gas_charged, entry.create_time) == (
         "holds/settled",
@@ -91,13 +120,49 @@ def test_the_budget_and_the_receipt_go_on(store: Ledger) -> None:
 def test_a_migrated_file_opens_again(path: Path) -> None:
     open_ledger(path)
 
-    assert len(open_ledger(path).store.entries(after=0, limit=10)) == 1
+    assert len(open_ledger(path).store.entries(0, limit=10)) == 1
 
 
 def test_a_file_of_a_later_release_is_left_alone(path: Path) -> None:
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version=3")
+    connection.execute(f"PRAGMA user_version={VERSION + 1}")
     connection.close()
 
     with pytest.raises(SchemaTooNew):
         open_ledger_database(path, "")
+
+
+def test_all_agents_of_before_were_in_one_tenant(store: Ledger) -> None:
+    store.set_budget(budget(100, account=DEFAULT_TENANT))
+
+    assert store.budgets(DEFAULT_TENANT)[0].gas_spent == 17
+
+
+def test_what_a_hold_of_before_gives_back_can_be_spent_again(store: Ledger) -> None:
+    store.refund("f", "holds/settled", 7)
+    store.release("holds/open")
+
+    assert store.budgets(ACCOUNT)[0].gas_spent == 0
+
+
+def test_a_new_budget_counts_what_was_held_before(store: Ledger) -> None:
+    parts = {"model *": 17, "action *": 0}
+
+    found = {
+        item: store.set_budget(replace(budget(100), id="part", item=item)).gas_spent
+        for item in parts
+    }
+
+    assert found == parts
+
+
+def test_a_file_of_the_second_release_goes_on(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(SECOND_RELEASE)
+    connection.close()
+
+    store = open_ledger(path)
+
+    assert store.budgets(ACCOUNT) == [replace(budget(100), gas_spent=10)]
+    store.release("holds/open")
+    assert store.budgets(ACCOUNT)[0].gas_spent == 0

@@ -189,10 +189,6 @@ def test_a_stranger_is_refused(
     assert reason(stub.GetPriceTable, pb.GetPriceTableRequest()) == "TOKEN_INVALID"
 
 
-def test_what_a_later_release_brings_says_so(grpc_stub: Stub) -> None:
-    assert reason(grpc_stub.ListReports, pb.ListReportsRequest()) == "NOT_IMPLEMENTED"
-
-
 # --- Fields --------------------------------------------------------------------------------------
 
 HOLD = f"holds/{uuid.UUID(int=7, version=4)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,9 +15,10 @@ from gas import entries
 from gas.book import Book
 from gas.database import open_ledger_database
 from gas.errors import BudgetExceeded, LedgerFenced
-from gas.ledger import HoldState, Period
-from gas.operations import Operation, Reserve
+from gas.ledger import HoldState
+from gas.operations import Close, Operation, Reserve, Settle
 from gas.prices import Meter, PriceTable
+from gas.windows import Period
 from tests.gas.ledgers import (
     ACCOUNT,
     MODEL,
@@ -31,25 +31,7 @@ from tests.gas.ledgers import (
     tokens,
 )
 from tests.gas.machine import LedgerMachine
-from tests.gas.postgres import Postgres, PostgresMissing, running_postgres
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    try:
-        with running_postgres(fsync=False) as server:
-            yield server
-    except PostgresMissing as missing:
-        pytest.skip(str(missing))
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    is_file = request.param == "sqlite"
-    url = "" if is_file else request.getfixturevalue("postgres").fresh_database()
-    engine = open_ledger_database(tmp_path / "gas.db", url)
-    yield engine
-    engine.dispose()
+from tests.gas.postgres import Postgres
 
 
 def test_a_ledger_in_sqlite_agrees_with_dictionaries() -> None:
@@ -175,7 +157,7 @@ def test_a_chain_shows_what_was_changed_dropped_or_swapped(engine: Engine) -> No
     store.set_budget(budget(100))
     for gas in range(1, 6):
         store.settle(store.reserve(reservation(f"r{gas}", gas)).name, tokens(gas))
-    whole = store.store.entries(after=0, limit=10)
+    whole = store.store.entries(0, limit=10)
     assert entries.first_break(whole) is None
 
     for place in range(len(whole)):
@@ -210,7 +192,7 @@ def test_a_hold_that_expired_is_in_the_ledger_in_full_and_is_corrected(engine: E
 
     store.settle(name, tokens(4))
 
-    moved = [entry.gas_charged for entry in store.store.entries(after=0, limit=10)]
+    moved = [entry.gas_charged for entry in store.store.entries(0, limit=10)]
     assert (moved, store.budgets(ACCOUNT)[0].gas_spent) == ([10, -6], 4)
 
 
@@ -225,6 +207,22 @@ def test_closing_a_run_gives_an_expired_hold_back(engine: Engine) -> None:
     receipt = store.close_run(run_name(1), ACCOUNT)
 
     assert (receipt.total_gas, store.budgets(ACCOUNT)[0].gas_spent) == (0, 0)
+
+
+def test_a_hold_that_opens_again_in_the_batch_that_closes_its_run_is_given_back_once(
+    engine: Engine,
+) -> None:
+    clock = HandSetClock()
+    store = open_ledger(engine=engine, clock=clock)
+    store.set_budget(budget(100, period=Period.TOTAL))
+    name = store.reserve(reservation("r", 10)).name
+    clock.advance(timedelta(hours=2))
+    store.reserve(reservation("r", 10))
+
+    store.store.apply([Settle(name, tokens(4), keep_open=True), Close(run_name(1), ACCOUNT)])
+
+    moved = [entry.gas_charged for entry in store.store.entries(after=0, limit=10)]
+    assert (moved, store.budgets(ACCOUNT)[0].gas_spent) == ([10, -6], 4)
 
 
 class Broken(Operation[None]):

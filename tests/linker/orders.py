@@ -22,11 +22,12 @@ from linker.conversation import (
     Sampling,
 )
 from linker.linker import Answer, Linker, Order
-from linker.ports import GasMeter, Provider
+from linker.ports import Caller, GasMeter, Provider
 from linker.store import TABLES, LinkStore
 
 ACCOUNT = "agents/market-brief"
 RUN = "runs/00000000-0000-4000-8000-000000000001"
+BOSS = Caller("agents/boss", "runs/00000000-0000-4000-8000-000000000002")
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 POST_SCHEMA: Mapping[str, Json] = {
@@ -73,7 +74,9 @@ def prompt(
 
 
 def order(link: str, prompt: Prompt, request_id: str = "r1") -> Order:
-    return Order(request_id=request_id, link=link, account=ACCOUNT, run=RUN, prompt=prompt)
+    return Order(
+        request_id=request_id, link=link, account=ACCOUNT, run=RUN, callers=(BOSS,), prompt=prompt
+    )
 
 
 def make_linker(provider: Provider, gas: GasMeter, name: str = "local") -> Linker:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from actionvm.action.v1.action_pb2 import Caller, Usage
 from actionvm.gas.v1 import gas_pb2 as pb
 from actionvm.gas.v1 import gas_pb2_grpc
+from actionvm.gas.v1.budgets_pb2 import TokenCount
 from chassis.channel import connect
 from chassis.config import ServiceConfig
 from chassis.errors import (
@@ -28,12 +30,13 @@ from linker.clients import GasClient
 from linker.conversation import Tokens
 from linker.errors import BudgetExceeded, GasRefused
 from linker.ports import Reservation
+from linker.tokens import Count, Counter
 from tests.grpc_fixtures import identities, token_of
-from tests.linker.orders import ACCOUNT, RUN
+from tests.linker.orders import ACCOUNT, BOSS, RUN
 
 DESCRIPTOR = pb.DESCRIPTOR.services_by_name["GasService"]
 HOLD = "holds/00000000-0000-4000-8000-000000000007"
-RESERVATION = Reservation("r1", ACCOUNT, RUN, "model local/babbler", Tokens(11, 22))
+RESERVATION = Reservation("r1", ACCOUNT, RUN, (BOSS,), "model local/babbler", Tokens(11, 22))
 
 
 @dataclass(eq=False)
@@ -104,11 +107,28 @@ async def test_a_reservation_carries_the_worst_case(client: GasClient, gas: Fake
     assert (request.request_id, request.account, request.run) == ("r1", ACCOUNT, RUN)
     assert request.item == "model local/babbler"
     assert [usage.amount for usage in request.usages] == [11, 22]
+    assert list(request.callers) == [Caller(account=BOSS.account, run=BOSS.run)]
 
 
 async def test_a_settlement_returns_what_was_charged(client: GasClient, gas: FakeGas) -> None:
     assert await client.settle(HOLD, Tokens(1, 2)) == 33
     assert [usage.amount for usage in gas.requests[0].usages] == [1, 2]
+    assert not gas.requests[0].token_counts
+
+
+@pytest.mark.parametrize("counter", Counter)
+async def test_a_settlement_says_what_was_counted_of_the_input_and_by_whom(
+    client: GasClient, gas: FakeGas, counter: Counter
+) -> None:
+    await client.settle(HOLD, Tokens(10, 2), Count(12, counter))
+    counts = [
+        (one.meter, TokenCount.Counter.Name(one.counter), one.amount)
+        for one in gas.requests[0].token_counts
+    ]
+    assert counts == [
+        (Usage.METER_INPUT_TOKENS, "COUNTER_PROVIDER", 10),
+        (Usage.METER_INPUT_TOKENS, counter.value, 12),
+    ]
 
 
 @pytest.mark.parametrize(

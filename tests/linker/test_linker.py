@@ -24,9 +24,11 @@ from linker.linker import GENERATIONS_MAX, Answer, Linker
 from linker.links import ModelConfig
 from linker.providers.local import LocalProvider
 from linker.providers.scripted import Line, Script, ScriptedProvider, by_turn, in_order
+from linker.tokens import Count, Counter, count_at_most
 from tests.fakes.gas_meter import FakeGasMeter
 from tests.linker.orders import (
     ACCOUNT,
+    BOSS,
     NOW,
     RUN,
     action,
@@ -95,7 +97,7 @@ async def test_the_worst_case_is_held_before_the_model_starts() -> None:
     link = await linker.link(CONFIG)
     done = await answer(linker, order(link.name, prompt(tokens_max=77)))
     (held,) = gas.reservations
-    assert (held.request_id, held.account, held.run) == ("r1", ACCOUNT, RUN)
+    assert (held.request_id, held.account, held.run, held.callers) == ("r1", ACCOUNT, RUN, (BOSS,))
     assert (held.item, held.worst) == ("model local/actor", Tokens(done.tokens.input, 77))
 
 
@@ -104,6 +106,47 @@ async def test_what_was_used_is_charged_to_the_hold() -> None:
     link = await linker.link(CONFIG)
     done = await answer(linker, order(link.name, prompt()))
     assert gas.settled == {"holds/r1": done.tokens}
+
+
+async def test_the_count_of_before_is_compared_with_what_the_provider_says() -> None:
+    linker, gas = make(in_order(Line("All is well.")))
+    link = await linker.link(CONFIG)
+    done = await answer(linker, order(link.name, prompt()))
+    assert gas.counted == {"holds/r1": Count(done.tokens.input, Counter.TOKENIZER)}
+
+
+async def test_a_provider_that_was_stopped_has_said_nothing_to_compare() -> None:
+    linker, gas = make(in_order(Line("one two three")))
+    link = await linker.link(CONFIG)
+    async with aclosing(linker.generate(order(link.name, prompt()))) as events:
+        await anext(events)
+    assert gas.counted == {"holds/r1": None}
+
+
+async def test_what_a_provider_cannot_count_is_held_as_a_bound() -> None:
+    linker, gas = make(in_order(Line("All is well.")), counts=False)
+    link = await linker.link(CONFIG)
+    done = await answer(linker, order(link.name, prompt(tokens_max=77)))
+    bound = count_at_most(prompt().conversation)
+    assert gas.reservations[0].worst == Tokens(bound.amount, 77)
+    assert gas.settled["holds/r1"] == done.tokens
+    assert gas.counted == {"holds/r1": bound}
+    assert await linker.count_tokens(link.name, prompt().conversation) == bound.amount
+
+
+async def test_no_more_is_held_than_a_context_has_room_for() -> None:
+    linker, gas = make(in_order(Line("Long.")), counts=False, context_tokens=100)
+    link = await linker.link(CONFIG)
+    await answer(linker, order(link.name, prompt(text="word " * 100, tokens_max=40)))
+    assert gas.reservations[0].worst == Tokens(60, 40)
+
+
+async def test_an_answer_that_fills_the_context_is_refused_without_a_count() -> None:
+    linker, gas = make(in_order(), counts=False, context_tokens=100)
+    link = await linker.link(CONFIG)
+    with pytest.raises(ContextExceeded):
+        await answer(linker, order(link.name, prompt(tokens_max=100)))
+    assert gas.reservations == []
 
 
 async def test_a_call_has_canonical_arguments() -> None:

@@ -13,7 +13,15 @@ import jsonschema
 import pytest
 import pytest_asyncio
 
-from linker.conversation import Choice, Delta, FinishReason, Prompt, Tokens, WrittenCall
+from linker.conversation import (
+    Choice,
+    Conversation,
+    Delta,
+    FinishReason,
+    Prompt,
+    Tokens,
+    WrittenCall,
+)
 from linker.errors import ModelNotFound
 from linker.ports import OpenModel, Provider
 from linker.providers.local import LocalProvider
@@ -69,20 +77,27 @@ async def test_the_facts_tell_what_an_agent_needs(model: OpenModel) -> None:
     assert model.facts.context_tokens == 4096
 
 
+async def count(model: OpenModel, conversation: Conversation) -> int:
+    """Return the tokens of a conversation, which these models can count."""
+    counted = await model.count_tokens(conversation)
+    assert counted is not None
+    return counted
+
+
 async def test_a_longer_conversation_has_more_tokens(model: OpenModel) -> None:
-    short = await model.count_tokens(conversation(text="Up?"))
-    assert short < await model.count_tokens(conversation(text="Up or down?"))
+    short = await count(model, conversation(text="Up?"))
+    assert short < await count(model, conversation(text="Up or down?"))
 
 
 async def test_an_action_on_offer_is_read_by_the_model(model: OpenModel) -> None:
-    alone = await model.count_tokens(conversation())
-    assert alone < await model.count_tokens(conversation(action()))
+    alone = await count(model, conversation())
+    assert alone < await count(model, conversation(action()))
 
 
 async def test_a_generation_reads_as_many_tokens_as_were_counted(model: OpenModel) -> None:
     asked = prompt(action(), choice=Choice.REQUIRED)
     finished = await finish(model.generate(asked))
-    assert finished.tokens.input == await model.count_tokens(asked.conversation)
+    assert finished.tokens.input == await count(model, asked.conversation)
 
 
 async def test_the_deltas_of_a_text_are_the_text(model: OpenModel) -> None:
@@ -155,4 +170,4 @@ async def test_generations_at_once_do_not_mix(model: OpenModel) -> None:
 
 async def test_the_first_event_says_that_the_prompt_was_read(model: OpenModel) -> None:
     first, *_ = await collect(model.generate(prompt()))
-    assert first == Delta("", Tokens(await model.count_tokens(prompt().conversation), 0))
+    assert first == Delta("", Tokens(await count(model, prompt().conversation), 0))

@@ -15,23 +15,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from actionvm.action.v1.action_pb2 import Action, ActionCall
+from actionvm.action.v1.action_pb2 import Action, ActionCall, Caller
 from actionvm.linker.v1 import linker_pb2 as pb
 from actionvm.linker.v1 import linker_pb2_grpc
 from chassis.server import Hosted
 from linker.conversation import Prompt
 from linker.links import ModelConfig, link_name
-from linker.providers.scripted import Line, ScriptedProvider
-from linker.service import (
+from linker.messages.conversations import (
     ACTIONS_MAX,
-    CALLERS,
     CALLS_MAX,
     MESSAGES_MAX,
     SCHEMA_BYTES_MAX,
     TEXT_BYTES_MAX,
-    LinkerService,
-    hosted,
 )
+from linker.messages.generations import CALLERS_MAX
+from linker.providers.scripted import Line, ScriptedProvider
+from linker.service import CALLERS, LinkerService, hosted
 from tests.contracts.contract import bad_request, error_info
 from tests.fakes.gas_meter import FakeGasMeter
 from tests.linker.orders import ACCOUNT, RUN, make_linker
@@ -97,6 +96,7 @@ def request(**more: Any) -> pb.GenerateRequest:  # noqa: ANN401  # any field
     return pb.GenerateRequest(**fields)
 
 
+WAITING = Caller(account="agents/boss", run=RUN)
 USER = message("USER", "Hello")
 CALLING = message("ASSISTANT", calls=[ActionCall(id="c1", action="a", arguments="{}")])
 
@@ -112,6 +112,9 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("link", {"link": "links/../x"}),
     ("account", {"account": "agents/"}),
     ("run", {"run": "runs/1"}),
+    ("callers", {"callers": [WAITING] * (CALLERS_MAX + 1)}),
+    ("callers[0].account", {"callers": [Caller(account="agents/", run=RUN)]}),
+    ("callers[1].run", {"callers": [WAITING, Caller(account=ACCOUNT)]}),
     ("tokens_max", {"tokens_max": 0}),
     ("tokens_max", {"tokens_max": 32_769}),
     ("temperature", {"temperature": -0.1}),
@@ -236,6 +239,7 @@ REQUESTS: dict[str, st.SearchStrategy[Message]] = {
     "Generate": st.builds(
         request,
         link=TEXTS | st.just(LINK),
+        callers=st.lists(st.builds(Caller, account=TEXTS, run=TEXTS), max_size=2),
         messages=st.lists(MESSAGES, max_size=3),
         actions=st.lists(ACTIONS, max_size=2),
         action_choice=ENUMS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,19 +26,22 @@ from runtime.clients import (
 )
 from runtime.conversation import ActionChoice, Message, Role
 from runtime.errors import BundleNotFound
-from runtime.facts import ActionCall, Passage, Usage
+from runtime.facts import ActionCall, Caller, Passage, Usage
 from runtime.ports import Generation, Hold, Prompt, RunFails
 from tests.fakes.runtime_ports import FakeSigner
 from tests.runtime.hosting import bundle_to_proto
 from tests.runtime.peers import Peers, Refusal, serving
 from tests.runtime.worlds import RUN, payload, program
 
+BOSS = Caller("agents/boss", f"{RUN[:-1]}2")
+CLERK = Caller("agents/clerk", f"{RUN[:-1]}3")
+WAITING = [action_pb2.Caller(account=one.account, run=one.run) for one in (BOSS, CLERK)]
 CALL = ActionCall("step-1-1", "board.post", "{}")
 PROMPT = Prompt(
     request_id=f"{RUN}/step/1",
     run=RUN,
     account="agents/market-brief",
-    callers=(),
+    callers=(BOSS, CLERK),
     model=program().model,
     agent_acts=True,
     messages=(Message(Role.USER, "hello"), Message(Role.ASSISTANT, "", (CALL,))),
@@ -93,6 +97,7 @@ async def test_a_model_is_asked_for_what_the_bundle_says(
         64,
     )
     assert [action.name for action in generate.actions] == ["knowledge.search", "board.post"]
+    assert list(generate.callers) == WAITING
     assert generate.messages[1].calls[0].id == "step-1-1"
     assert generate.action_choice == linker_pb2.ACTION_CHOICE_REQUIRED
 
@@ -173,9 +178,12 @@ async def test_one_call_is_held_and_charged(peers: Peers, channel: aio.Channel) 
         gas_pb2.SettleGasResponse(hold=gas_pb2.Hold(charged_gas=4)),
     ]
     gas = GasClient(channel)
-    hold = await gas.reserve(request_id="r", account="agents/a", run=RUN, item="action a")
+    hold = await gas.reserve(
+        request_id="r", account="agents/a", run=RUN, callers=(BOSS, CLERK), item="action a"
+    )
     assert (hold, await gas.settle(hold)) == (Hold("holds/1", 5), 4)
     assert [usage.amount for usage in peers.requests[0].usages] == [1]
+    assert list(peers.requests[0].callers) == WAITING
 
 
 async def test_a_budget_is_declared_by_the_manifest(peers: Peers, channel: aio.Channel) -> None:
@@ -184,6 +192,26 @@ async def test_a_budget_is_declared_by_the_manifest(peers: Peers, channel: aio.C
     budget = peers.requests[0].budget
     assert (budget.gas_limit, budget.origin) == (50_000, gas_pb2.Budget.ORIGIN_MANIFEST)
     assert budget.period == gas_pb2.Budget.PERIOD_DAY
+
+
+async def test_a_budget_begins_in_its_time_zone(peers: Peers, channel: aio.Channel) -> None:
+    peers.answers += [gas_pb2.SetBudgetResponse()]
+    budget = replace(program().budget, time_zone="Europe/Berlin")
+    await GasClient(channel).declare_budget("agents/a", budget)
+    assert peers.requests[0].budget.time_zone == "Europe/Berlin"
+
+
+async def test_a_run_is_limited_until_it_ends(peers: Peers, channel: aio.Channel) -> None:
+    peers.answers += [gas_pb2.SetBudgetResponse()]
+    await GasClient(channel).limit_run(run=RUN, account="agents/a", gas=700)
+    assert peers.requests[0].budget == gas_pb2.Budget(
+        account="agents/a",
+        origin=gas_pb2.Budget.ORIGIN_MANIFEST,
+        id=RUN.removeprefix("runs/"),
+        run=RUN,
+        period=gas_pb2.Budget.PERIOD_TOTAL,
+        gas_limit=700,
+    )
 
 
 async def test_a_receipt_keeps_its_lines(peers: Peers, channel: aio.Channel) -> None:
@@ -221,6 +249,7 @@ ASKS: list[tuple[str, Ask]] = [
     ("KNOWLEDGE_FAILED", lambda peer: KnowledgeClient(peer).search(["collections/a"], "q", 1)),
     ("GAS_FAILED", lambda peer: GasClient(peer).settle(Hold("holds/1", 1))),
     ("GAS_FAILED", lambda peer: GasClient(peer).declare_budget("agents/a", program().budget)),
+    ("GAS_FAILED", lambda peer: GasClient(peer).limit_run(run=RUN, account="agents/a", gas=1)),
     ("CREDENTIAL_REFUSED", lambda peer: KeymanagerClient(peer).sign_request("secrets/a", b"m")),
 ]
 

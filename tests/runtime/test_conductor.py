@@ -64,6 +64,13 @@ async def test_the_budget_is_declared_before_the_first_step(world: World) -> Non
     assert world.meter.budgets["agents/market-brief"].gas == 50_000
 
 
+async def test_a_limit_of_the_run_is_set_before_the_first_step(world: World) -> None:
+    world.create(with_limits(gas=700))
+    world.model.fail_next(RunFails(Failure("MODEL_FAILED", "")))
+    await world.play()
+    assert world.meter.run_limits == {RUN: ("agents/market-brief", 700)}
+
+
 async def test_an_agent_without_knowledge_retrieves_nothing(world: World) -> None:
     world.create(lambda content: content.update(knowledge=[]))
     await world.play()

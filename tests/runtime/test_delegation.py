@@ -85,6 +85,7 @@ async def test_everything_that_costs_gas_knows_who_waits(world: World) -> None:
         "agents/boss": (),
         CLERK: (BOSS,),
     }
+    assert world.meter.callers == {CHILD: (BOSS,)}
 
 
 async def test_each_run_has_a_bill_of_its_own(world: World) -> None:
@@ -93,6 +94,22 @@ async def test_each_run_has_a_bill_of_its_own(world: World) -> None:
 
     assert [charge.item for charge in world.store.receipt(CHILD).charges] == ["action board.post"]
     assert world.store.receipt(RUN).charges == ()
+
+
+async def test_a_call_costs_what_the_run_that_answers_has_cost(world: World) -> None:
+    open_office(world)
+    await world.play()
+
+    assert [result.gas for result in results(world)] == [world.store.receipt(CHILD).total_gas]
+    assert world.store.receipt(CHILD).total_gas > 0
+
+
+async def test_an_answer_that_failed_costs_gas_as_well(world: World) -> None:
+    world.board.fail_next(422)
+    open_office(world)
+    await world.play()
+
+    assert [result.gas for result in results(world)] == [world.store.receipt(CHILD).total_gas]
 
 
 async def test_each_call_is_a_run(world: World) -> None:

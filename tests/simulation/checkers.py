@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from actionvm.gas.v1 import gas_pb2
+from actionvm.gas.v1 import budgets_pb2, gas_pb2
 from actionvm.runtime.v1 import runtime_pb2
 
 from .board import SimulatedBoard
@@ -64,9 +64,51 @@ def check_calls(runs: Sequence[runtime_pb2.Run], journals: Mapping[str, Journal]
                 end, acted = journals[event.sent.run][-1], results[event.sent.call_id]
                 assert end.create_time.ToDatetime() <= acted.create_time.ToDatetime()
                 assert (end.finished.state == SUCCEEDED) != acted.acted.failed
+                assert end.finished.receipt.total_gas == acted.acted.gas
                 assert journals[event.sent.run][0].started.parent == name
 
     assert called == Counter(run.name for run in runs if run.parent)
+
+
+def check_bills(journals: Mapping[str, Journal]) -> None:
+    """Require that a receipt has each run that was called, with exactly what that one cost."""
+    called: dict[str, dict[str, int]] = {name: {} for name in journals}
+    for name, journal in journals.items():
+        parent, receipt = journal[0].started.parent, journal[-1].finished.receipt
+        # A run that was refused before its first charge is on nobody's bill.
+        if parent and receipt.charges:
+            agent = receipt.account.removeprefix("agents/")
+            called[parent][f"agent {agent}/{name.removeprefix('runs/')}"] = receipt.total_gas
+
+    for name, journal in journals.items():
+        charges = journal[-1].finished.receipt.charges
+        assert called[name] == {c.item: c.gas for c in charges if c.item.startswith("agent ")}
+
+
+def check_ledger(entries: Sequence[gas_pb2.Entry], journals: Mapping[str, Journal]) -> None:
+    """Require that what was paid is what was received, by those who began, and by nobody else."""
+    balances, began = Counter[str](), Counter[str]()
+    for entry in entries:
+        balances[entry.debit_account] -= entry.gas
+        balances[entry.credit_account] += entry.gas
+    for journal in journals.values():
+        receipt = journal[-1].finished.receipt
+        began[receipt.account] += 0 if journal[0].started.parent else receipt.total_gas
+
+    assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
+    assert all(balances[account] == -gas for account, gas in began.items())
+    received = {name: gas for name, gas in balances.items() if not name.startswith("agents/")}
+    assert sum(received.values()) == sum(began.values())
+
+
+def check_counts(drifts: Sequence[budgets_pb2.TokenDrift], journal: Journal) -> None:
+    """Require that the input of each generation was counted before, as the provider counted it."""
+    generated = sum(event.HasField("generated") for event in journal)
+    (drift,) = drifts
+    # A generation that was charged and then lost with its process counts as well.
+    assert drift.charge_count >= generated
+    assert drift.counter == budgets_pb2.TokenCount.COUNTER_TOKENIZER
+    assert (drift.counted_amount, drift.drift_permille_max) == (drift.provider_amount, 0)
 
 
 def check_posts(board: SimulatedBoard, journals: Sequence[Journal]) -> None:

@@ -11,7 +11,7 @@ from grpc import aio
 
 from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2, assembler_pb2_grpc
-from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc
+from actionvm.gas.v1 import budgets_pb2, gas_pb2, gas_pb2_grpc
 from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from chassis.identity import OPERATOR
@@ -113,6 +113,18 @@ class Operator:
             if error.code() != grpc.StatusCode.NOT_FOUND:
                 raise
             return gas_pb2.GetBudgetResponse()
+
+    async def entries(self) -> list[gas_pb2.Entry]:
+        """Return the ledger; a story has no more entries than a page."""
+        request = gas_pb2.ListEntriesRequest(page_size=1_000)
+        page = await _until_answered(lambda: self._gas.ListEntries(request))
+        assert not page.next_page_token, "a story is short"
+        return [*page.entries]
+
+    async def drifts(self) -> list[budgets_pb2.TokenDrift]:
+        """Return who counted tokens how."""
+        request = budgets_pb2.ListTokenDriftRequest()
+        return [*(await _until_answered(lambda: self._gas.ListTokenDrift(request))).drifts]
 
 
 async def _until_answered(call: Callable[[], Awaitable[Answer]]) -> Answer:

@@ -23,7 +23,7 @@ from assembler.service import AssemblerService
 from assembler.service import hosted as hosted_assembler
 from chassis.database import open_memory_database
 from chassis.server import Hosted
-from gas.price_file import read_prices
+from gas.price_file import PACKAGED, read_prices
 from gas.service import GasService
 from gas.service import hosted as hosted_gas
 from keymanager.sealing import RootKey
@@ -50,7 +50,8 @@ from tests.linker.shelves import make_shelf
 from .board import SimulatedBoard
 from .world import Process, World
 
-PRICES = Path(gas.store.__file__).with_name("prices.yaml")
+# The public prices of providers change, and nothing is bought from them here.
+PRICES = PACKAGED / "local.yaml"
 # The file of a root key outlives its process, as the database does.
 ROOT_KEY = random.Random("root").randbytes(32)
 
@@ -78,7 +79,7 @@ class System:
         prices = read_prices(PRICES)
         engine = _database(process, gas.tables.TABLES)
         store = gas.store.LedgerStore(engine, prices, clock=self.world, dice=process.random)
-        yield hosted_gas(GasService(store, prices))
+        yield hosted_gas(GasService(store))
 
     @asynccontextmanager
     async def keymanager(self, process: Process) -> AsyncIterator[Hosted]:

@@ -80,6 +80,7 @@ async def run_agent(world: World, *, dry_run: bool = False) -> list[runtime_pb2.
     checkers.check_receipt(journal)
     checkers.check_spending(await operator.budgets("agents/market-brief"), [journal])
     checkers.check_posts(system.board, [] if dry_run else [journal])
+    checkers.check_counts(await operator.drifts(), journal)
     return journal
 
 

@@ -1,4 +1,4 @@
-"""Kills the runtime while an agent waits for another: one run answers, and posts once."""
+"""Kills the runtime while an agent waits for another: one run answers, posts once, is paid once."""
 
 from __future__ import annotations
 
@@ -50,3 +50,12 @@ def test_a_call_of_an_agent_survives_a_crash(
     assert end["state"] == "STATE_SUCCEEDED", end
     assert [run["name"] for run in listed if run["parent"] == end["run"]] == [called]
     assert len(board.posts_of(called)) == 1
+
+    shown = system.command("show", end["run"], "--json").document
+    (below,) = shown["called"]
+    cost = {charge["item"]: charge["gas"] for charge in shown["receipt"]["charges"]}
+    assert (
+        cost[f"agent market-brief/{called.removeprefix('runs/')}"] == below["receipt"]["total_gas"]
+    )
+    assert shown["receipt_verified"]
+    assert below["receipt_verified"]

@@ -139,6 +139,32 @@ class ActionCall(_message.Message):
 Global___ActionCall: _TypeAlias = ActionCall  # noqa: Y015
 
 @_typing.final
+class Caller(_message.Message):
+    """A run that waits for another one that it called, and so pays for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """`agents/{name}`. Required."""
+    run: _builtins.str
+    """`runs/{uuid}` of the caller. Required."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        run: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Caller: _TypeAlias = Caller  # noqa: Y015
+
+@_typing.final
 class Usage(_message.Message):
     """An amount of one metered resource."""
 
@@ -174,6 +200,8 @@ class Usage(_message.Message):
         """Bytes that knowledge storage keeps."""
         METER_CONNECTOR_CALLS: Usage._Meter.ValueType  # 11
         """Calls of a connector."""
+        METER_CACHE_WRITE_TOKENS: Usage._Meter.ValueType  # 12
+        """Tokens that a model read, computed and kept in its cache."""
 
     class Meter(_Meter, metaclass=_MeterEnumTypeWrapper):
         """What is metered. Prices are per unit of a meter."""
@@ -202,6 +230,8 @@ class Usage(_message.Message):
     """Bytes that knowledge storage keeps."""
     METER_CONNECTOR_CALLS: Usage.Meter.ValueType  # 11
     """Calls of a connector."""
+    METER_CACHE_WRITE_TOKENS: Usage.Meter.ValueType  # 12
+    """Tokens that a model read, computed and kept in its cache."""
 
     METER_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
@@ -225,7 +255,7 @@ Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class Problem(_message.Message):
-    """One thing that is wrong with a manifest, where it is, and the way out."""
+    """One thing that is wrong with a manifest or a price file, where it is, and the way out."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -240,7 +270,7 @@ class Problem(_message.Message):
         SEVERITY_WARNING: Problem._Severity.ValueType  # 1
         """Assembles, but is probably not what was meant."""
         SEVERITY_ERROR: Problem._Severity.ValueType  # 2
-        """Does not assemble."""
+        """Does not assemble, or does not come into force."""
 
     class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper):
         """How bad it is."""
@@ -250,7 +280,7 @@ class Problem(_message.Message):
     SEVERITY_WARNING: Problem.Severity.ValueType  # 1
     """Assembles, but is probably not what was meant."""
     SEVERITY_ERROR: Problem.Severity.ValueType  # 2
-    """Does not assemble."""
+    """Does not assemble, or does not come into force."""
 
     SEVERITY_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
@@ -408,11 +438,16 @@ class Charge(_message.Message):
     line: _builtins.int
     """Position in the receipt, from 1. Output only."""
     item: _builtins.str
-    """What was paid for, such as `model local/babbler` or `action board.post`. Output only."""
+    """What was paid for, such as `model local/babbler` or `action board.post`. In a receipt, the line
+    `agent {name}/{uuid}` is what the run called: the gas is the total of the receipt of
+    `runs/{uuid}`, which has the usages. Output only.
+    """
     gas: _builtins.int
     """Price in gas. Output only."""
     price_version: _builtins.str
-    """Version of the price table that was applied. Output only."""
+    """Version of the price table that was applied; empty for the line of a run that it called. Output
+    only.
+    """
     @_builtins.property
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Usage]:
         """What was consumed. Output only."""

@@ -4,8 +4,12 @@ isort:skip_file
 """
 
 from actionvm.action.v1 import action_pb2 as _action_pb2
+from actionvm.gas.v1 import budgets_pb2 as _budgets_pb2
+from actionvm.gas.v1 import delivery_pb2 as _delivery_pb2
+from actionvm.gas.v1 import prices_pb2 as _prices_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -30,6 +34,9 @@ class Price(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     METER_FIELD_NUMBER: _builtins.int
     GAS_PER_THOUSAND_FIELD_NUMBER: _builtins.int
+    SOURCE_URL_FIELD_NUMBER: _builtins.int
+    SOURCE_DATE_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_ABOVE_FIELD_NUMBER: _builtins.int
     item: _builtins.str
     """What is priced, such as `model local/babbler` or `action board.post`: a kind of 1 to 16
     letters `a-z`, a space, and a name of 1 to 128 visible ASCII characters without `*`. In a price
@@ -39,16 +46,25 @@ class Price(_message.Message):
     """Which meter. Required."""
     gas_per_thousand: _builtins.int
     """Gas per 1,000 units of the meter, rounded up per charge. Required. 0 to 10^12."""
+    source_url: _builtins.str
+    """Where the price was published, an `https` URL; empty for our own. At most 512 characters."""
+    source_date: _builtins.str
+    """When it was read there, such as `2026-11-22`; required with `source_url`."""
+    input_tokens_above: _builtins.int
+    """For calls that read more tokens than this, cached or not; no lower than the price below."""
     def __init__(
         self,
         *,
         item: _builtins.str = ...,
         meter: _action_pb2.Usage.Meter.ValueType = ...,
         gas_per_thousand: _builtins.int = ...,
+        source_url: _builtins.str = ...,
+        source_date: _builtins.str = ...,
+        input_tokens_above: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gas_per_thousand", b"gas_per_thousand", "item", b"item", "meter", b"meter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gas_per_thousand", b"gas_per_thousand", "input_tokens_above", b"input_tokens_above", "item", b"item", "meter", b"meter", "source_date", b"source_date", "source_url", b"source_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -101,6 +117,7 @@ class Hold(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REFUNDED_GAS_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`holds/{uuid}`. Output only."""
     account: _builtins.str
@@ -123,9 +140,11 @@ class Hold(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it expires if it is still open: an hour after it was made, or last settled with
-        `keep_open`. Output only.
-        """
+        """When it expires if open: an hour after it was made, or settled with `keep_open`. Output only."""
+
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Caller]:
+        """Who called the agent, outermost first, and so who pays. Output only."""
 
     def __init__(
         self,
@@ -140,10 +159,11 @@ class Hold(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         refunded_gas: _builtins.int = ...,
+        callers: _abc.Iterable[_action_pb2.Caller] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "charged_gas", b"charged_gas", "create_time", b"create_time", "expire_time", b"expire_time", "gas", b"gas", "item", b"item", "name", b"name", "refunded_gas", b"refunded_gas", "run", b"run", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "callers", b"callers", "charged_gas", b"charged_gas", "create_time", b"create_time", "expire_time", b"expire_time", "gas", b"gas", "item", b"item", "name", b"name", "refunded_gas", b"refunded_gas", "run", b"run", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -191,12 +211,14 @@ class Budget(_message.Message):
         PERIOD_HOUR: Budget._Period.ValueType  # 2
         """Every full hour."""
         PERIOD_DAY: Budget._Period.ValueType  # 3
-        """Every day at 00:00 UTC."""
+        """Every day at 00:00."""
         PERIOD_MONTH: Budget._Period.ValueType  # 4
-        """Every first of a month at 00:00 UTC."""
+        """Every first of a month at 00:00."""
+        PERIOD_SLIDING: Budget._Period.ValueType  # 5
+        """Never at once: the `window` moves along."""
 
     class Period(_Period, metaclass=_PeriodEnumTypeWrapper):
-        """How often the limit renews, at the start of a UTC period."""
+        """How often the limit renews, at the start of a period in its time zone."""
 
     PERIOD_UNSPECIFIED: Budget.Period.ValueType  # 0
     """Never sent."""
@@ -205,17 +227,26 @@ class Budget(_message.Message):
     PERIOD_HOUR: Budget.Period.ValueType  # 2
     """Every full hour."""
     PERIOD_DAY: Budget.Period.ValueType  # 3
-    """Every day at 00:00 UTC."""
+    """Every day at 00:00."""
     PERIOD_MONTH: Budget.Period.ValueType  # 4
-    """Every first of a month at 00:00 UTC."""
+    """Every first of a month at 00:00."""
+    PERIOD_SLIDING: Budget.Period.ValueType  # 5
+    """Never at once: the `window` moves along."""
 
     ACCOUNT_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
     GAS_LIMIT_FIELD_NUMBER: _builtins.int
     GAS_SPENT_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    SOFT_FIELD_NUMBER: _builtins.int
     account: _builtins.str
-    """`agents/{name}`. Required."""
+    """`agents/{name}` or `tenants/{name}`: with all that they call. Required."""
     origin: Global___Budget.Origin.ValueType
     """Who set it. Required."""
     period: Global___Budget.Period.ValueType
@@ -224,6 +255,25 @@ class Budget(_message.Message):
     """Gas per period. Required. 1 to 10^15: an agent that may spend nothing cannot run."""
     gas_spent: _builtins.int
     """Gas that is charged or held in the current period. Output only."""
+    id: _builtins.str
+    """Tells budgets of one account and origin apart: 1 to 63 of `[a-z0-9-]`. Empty means `default`."""
+    name: _builtins.str
+    """`{account}/budgets/{origin}.{id}`: `agents/brief/budgets/operator.default`. Output only."""
+    run: _builtins.str
+    """`runs/{uuid}`: counts only this run, and is lifted when it is closed; empty for all."""
+    item: _builtins.str
+    """Counts only what is spent for this item, such as `model openai/*`; empty for all."""
+    time_zone: _builtins.str
+    """IANA time zone of an hour, a day or a month, such as `Europe/Berlin`; empty means UTC."""
+    soft: _builtins.bool
+    """Warns at 50, 80 and 100 %, and refuses nothing."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """Length of a sliding window, in whole seconds. Required for `PERIOD_SLIDING`, else refused. A
+        minute to 366 days. It moves in steps of a sixtieth, and all of the step in which it begins
+        counts. What was spent before it was set counts as spent at the end of its quarter of an hour.
+        """
+
     def __init__(
         self,
         *,
@@ -232,10 +282,17 @@ class Budget(_message.Message):
         period: Global___Budget.Period.ValueType = ...,
         gas_limit: _builtins.int = ...,
         gas_spent: _builtins.int = ...,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        run: _builtins.str = ...,
+        item: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        window: _duration_pb2.Duration | None = ...,
+        soft: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "gas_limit", b"gas_limit", "gas_spent", b"gas_spent", "origin", b"origin", "period", b"period"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "gas_limit", b"gas_limit", "gas_spent", b"gas_spent", "id", b"id", "item", b"item", "name", b"name", "origin", b"origin", "period", b"period", "run", b"run", "soft", b"soft", "time_zone", b"time_zone", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -277,19 +334,25 @@ class QuoteGasResponse(_message.Message):
 
     GAS_FIELD_NUMBER: _builtins.int
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     gas: _builtins.int
     """Gas. Output only."""
     price_version: _builtins.str
     """Version of the price table. Output only."""
+    @_builtins.property
+    def cost(self) -> _prices_pb2.Money:
+        """What it is in money, at the rate of the table. Output only."""
+
     def __init__(
         self,
         *,
         gas: _builtins.int = ...,
         price_version: _builtins.str = ...,
+        cost: _prices_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gas", b"gas", "price_version", b"price_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "gas", b"gas", "price_version", b"price_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -306,6 +369,7 @@ class ReserveGasRequest(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     USAGES_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key. Required."""
     account: _builtins.str
@@ -318,6 +382,12 @@ class ReserveGasRequest(_message.Message):
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
         """The worst case. Required. At most 16, each meter once."""
 
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Caller]:
+        """Who called the agent, outermost first; empty for a run that a user started. The first hold of
+        a run fixes them. At most 8, all of different accounts, and none that of the agent.
+        """
+
     def __init__(
         self,
         *,
@@ -326,10 +396,11 @@ class ReserveGasRequest(_message.Message):
         run: _builtins.str = ...,
         item: _builtins.str = ...,
         usages: _abc.Iterable[_action_pb2.Usage] | None = ...,
+        callers: _abc.Iterable[_action_pb2.Caller] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "item", b"item", "request_id", b"request_id", "run", b"run", "usages", b"usages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "callers", b"callers", "item", b"item", "request_id", b"request_id", "run", b"run", "usages", b"usages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -342,18 +413,24 @@ class ReserveGasResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HOLD_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hold(self) -> Global___Hold:
         """The hold. Output only."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_budgets_pb2.BudgetWarning]:
+        """Budgets that are used to 50 % or more. Output only."""
 
     def __init__(
         self,
         *,
         hold: Global___Hold | None = ...,
+        warnings: _abc.Iterable[_budgets_pb2.BudgetWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,6 +445,7 @@ class SettleGasRequest(_message.Message):
     HOLD_FIELD_NUMBER: _builtins.int
     USAGES_FIELD_NUMBER: _builtins.int
     KEEP_OPEN_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNTS_FIELD_NUMBER: _builtins.int
     hold: _builtins.str
     """`holds/{uuid}`. Required."""
     keep_open: _builtins.bool
@@ -377,9 +455,12 @@ class SettleGasRequest(_message.Message):
     @_builtins.property
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
         """What was used since the hold was made; a price above the hold is cut to the hold. At most 16,
-        each meter once; none charges nothing. Of a meter that was reported before, the larger amount
-        counts.
+        each meter once; none charges nothing. Of a meter reported before, the larger amount counts.
         """
+
+    @_builtins.property
+    def token_counts(self) -> _containers.RepeatedCompositeFieldContainer[_budgets_pb2.TokenCount]:
+        """Who counted what, for `ListTokenDrift`; taken from the last settlement. At most 16."""
 
     def __init__(
         self,
@@ -387,10 +468,11 @@ class SettleGasRequest(_message.Message):
         hold: _builtins.str = ...,
         usages: _abc.Iterable[_action_pb2.Usage] | None = ...,
         keep_open: _builtins.bool = ...,
+        token_counts: _abc.Iterable[_budgets_pb2.TokenCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "keep_open", b"keep_open", "usages", b"usages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "keep_open", b"keep_open", "token_counts", b"token_counts", "usages", b"usages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -403,18 +485,24 @@ class SettleGasResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HOLD_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hold(self) -> Global___Hold:
         """The hold. Output only."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_budgets_pb2.BudgetWarning]:
+        """Budgets that are used to 50 % or more. Output only."""
 
     def __init__(
         self,
         *,
         hold: Global___Hold | None = ...,
+        warnings: _abc.Iterable[_budgets_pb2.BudgetWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -571,7 +659,7 @@ class SetBudgetRequest(_message.Message):
     BUDGET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def budget(self) -> Global___Budget:
-        """The limit; it replaces the one of the same account and origin. Required."""
+        """Replaces that of the same account, origin and id. Required. An account has at most 1,000."""
 
     def __init__(
         self,
@@ -618,7 +706,7 @@ class GetBudgetRequest(_message.Message):
 
     ACCOUNT_FIELD_NUMBER: _builtins.int
     account: _builtins.str
-    """`agents/{name}`. Required."""
+    """`agents/{name}` or `tenants/{name}`. Required."""
     def __init__(
         self,
         *,
@@ -640,21 +728,33 @@ class GetBudgetResponse(_message.Message):
 
     BUDGETS_FIELD_NUMBER: _builtins.int
     GAS_AVAILABLE_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     gas_available: _builtins.int
-    """The most that could be reserved now, over all limits. Output only."""
+    """The most that could be reserved now, over all hard budgets of the account and of its tenant
+    that are for any run and item. Output only.
+    """
+    tenant: _builtins.str
+    """`tenants/{name}` of the agent. Output only."""
     @_builtins.property
     def budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Budget]:
-        """One per origin. Output only."""
+        """All of the account, by origin and id. Output only."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_budgets_pb2.BudgetWarning]:
+        """Those of the account that are used to 50 % or more. Output only."""
 
     def __init__(
         self,
         *,
         budgets: _abc.Iterable[Global___Budget] | None = ...,
         gas_available: _builtins.int = ...,
+        warnings: _abc.Iterable[_budgets_pb2.BudgetWarning] | None = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budgets", b"budgets", "gas_available", b"gas_available"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budgets", b"budgets", "gas_available", b"gas_available", "tenant", b"tenant", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -669,22 +769,28 @@ class ListUsageRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """`agents/{name}`; empty for all accounts."""
     page_size: _builtins.int
     """Most rows to return. Default 100, at most 1,000; more is reduced."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first."""
+    @_builtins.property
+    def query(self) -> _budgets_pb2.UsageQuery:
+        """Which usage counts, and how it is summed; absent for everything by account and item."""
+
     def __init__(
         self,
         *,
         account: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        query: _budgets_pb2.UsageQuery | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "page_size", b"page_size", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -692,7 +798,10 @@ Global___ListUsageRequest: _TypeAlias = ListUsageRequest  # noqa: Y015
 
 @_typing.final
 class UsageRow(_message.Message):
-    """What one account consumed of one item."""
+    """What was consumed: by default, by one account of one item.
+    What an agent paid for another one is a row of the item `agent {name}`, where rows are by account
+    and item; other sums leave it out, so that nothing counts twice.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -701,17 +810,30 @@ class UsageRow(_message.Message):
     USAGES_FIELD_NUMBER: _builtins.int
     GAS_FIELD_NUMBER: _builtins.int
     CHARGE_COUNT_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     account: _builtins.str
-    """`agents/{name}`. Output only."""
+    """`agents/{name}`; empty if not summed by account. Output only."""
     item: _builtins.str
-    """What was paid for. Output only."""
+    """What was paid for; empty if not summed by item. Output only."""
     gas: _builtins.int
     """Charged gas, less corrections and refunds. Output only."""
     charge_count: _builtins.int
     """Number of holds that were charged. Output only."""
+    tenant: _builtins.str
+    """`tenants/{name}` at the time; empty if not summed by tenant. Output only."""
+    day: _builtins.str
+    """Day in the time zone of the query, `2026-11-22`; empty if not summed by day. Output only."""
     @_builtins.property
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
         """Sums per meter; they stop at 2^63 - 1. Output only."""
+
+    @_builtins.property
+    def cost(self) -> _prices_pb2.Money:
+        """In money at the rates of its charges; absent without a query, or if currencies differ. Output
+        only.
+        """
 
     def __init__(
         self,
@@ -721,10 +843,13 @@ class UsageRow(_message.Message):
         usages: _abc.Iterable[_action_pb2.Usage] | None = ...,
         gas: _builtins.int = ...,
         charge_count: _builtins.int = ...,
+        tenant: _builtins.str = ...,
+        day: _builtins.str = ...,
+        cost: _prices_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "charge_count", b"charge_count", "gas", b"gas", "item", b"item", "usages", b"usages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "charge_count", b"charge_count", "cost", b"cost", "day", b"day", "gas", b"gas", "item", b"item", "tenant", b"tenant", "usages", b"usages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -760,16 +885,27 @@ Global___ListUsageResponse: _TypeAlias = ListUsageResponse  # noqa: Y015
 
 @_typing.final
 class GetPriceTableRequest(_message.Message):
-    """Asks for the price table."""
+    """Which price table to read; at most one of the two."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    VERSION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Version; empty for the table in force."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The table in force at this time, which may be to come; absent means now."""
+
     def __init__(
         self,
+        *,
+        version: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["time", b"time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -777,31 +913,79 @@ Global___GetPriceTableRequest: _TypeAlias = GetPriceTableRequest  # noqa: Y015
 
 @_typing.final
 class GetPriceTableResponse(_message.Message):
-    """The price table in force."""
+    """A price table."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
     PRICES_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version: the SHA-256 of the table, 12 characters. Output only."""
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Price]:
         """All prices. Output only."""
 
+    @_builtins.property
+    def rate(self) -> _prices_pb2.Rate:
+        """What gas is in money. Output only."""
+
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedCompositeFieldContainer[_prices_pb2.Weight]:
+        """What else the price of an item depends on. Output only."""
+
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """From when it is in force; of several times, the last up to now, else the first. Output only."""
+
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
         prices: _abc.Iterable[Global___Price] | None = ...,
+        rate: _prices_pb2.Rate | None = ...,
+        weights: _abc.Iterable[_prices_pb2.Weight] | None = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "rate", b"rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["prices", b"prices", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "prices", b"prices", "rate", b"rate", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPriceTableResponse: _TypeAlias = GetPriceTableResponse  # noqa: Y015
+
+@_typing.final
+class ReadPriceFilesResponse(_message.Message):
+    """What files say: a table, or what is wrong."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def update(self) -> Global___UpdatePriceTableRequest:
+        """What schedules the table, but for `request_id`; absent if there are problems. Output only."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Problem]:
+        """In the order of the text, at most 100. Output only."""
+
+    def __init__(
+        self,
+        *,
+        update: Global___UpdatePriceTableRequest | None = ...,
+        problems: _abc.Iterable[_action_pb2.Problem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadPriceFilesResponse: _TypeAlias = ReadPriceFilesResponse  # noqa: Y015
 
 @_typing.final
 class UpdatePriceTableRequest(_message.Message):
@@ -812,6 +996,8 @@ class UpdatePriceTableRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PRICES_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key. Required."""
     @_builtins.property
@@ -820,7 +1006,15 @@ class UpdatePriceTableRequest(_message.Message):
 
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """When it comes into force; absent means now."""
+        """When it comes into force, not before now; absent means now."""
+
+    @_builtins.property
+    def rate(self) -> _prices_pb2.Rate:
+        """What gas is in money. Absent keeps the rate of the table in force."""
+
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedCompositeFieldContainer[_prices_pb2.Weight]:
+        """What else the price of an item depends on. At most 1,000, each item once."""
 
     def __init__(
         self,
@@ -828,10 +1022,12 @@ class UpdatePriceTableRequest(_message.Message):
         request_id: _builtins.str = ...,
         prices: _abc.Iterable[Global___Price] | None = ...,
         effective_time: _timestamp_pb2.Timestamp | None = ...,
+        rate: _prices_pb2.Rate | None = ...,
+        weights: _abc.Iterable[_prices_pb2.Weight] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "rate", b"rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "prices", b"prices", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "prices", b"prices", "rate", b"rate", "request_id", b"request_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -844,16 +1040,22 @@ class UpdatePriceTableResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version. Output only."""
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """When it comes into force. Output only."""
+
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -926,22 +1128,26 @@ class ListEntriesRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     account: _builtins.str
-    """`agents/{name}`; empty for all."""
+    """`agents/{name}` that paid; empty for all."""
     page_size: _builtins.int
     """Most entries to return. Default 100, at most 1,000."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    newest_first: _builtins.bool
+    """Returns the newest first. All pages of a list have the same order."""
     def __init__(
         self,
         *,
         account: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        newest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1012,8 +1218,8 @@ class Entry(_message.Message):
     """Account that pays: `agents/{name}`, or what was paid when gas is returned. Output only."""
     credit_account: _builtins.str
     """Account that receives: `providers/{provider}` for `model {provider}/…`, `services/{kind}` for
-    other kinds of items but `action {connector}.…`, for which it is `connectors/{connector}`, or
-    the agent. Output only.
+    other kinds of items but `action {connector}.…`, for which it is `connectors/{connector}`, and
+    `agent {name}`, for which it is `agents/{name}`; or the agent. Output only.
     """
     gas: _builtins.int
     """Gas, never negative. Output only."""
@@ -1076,7 +1282,7 @@ class ListEntriesResponse(_message.Message):
     """Token of the next page; empty at the end. Output only."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]:
-        """Entries in order. Output only."""
+        """Entries in the order that was asked for. Output only."""
 
     def __init__(
         self,
@@ -1129,7 +1335,9 @@ class WatchChargesResponse(_message.Message):
     """`agents/{name}` that paid. Output only."""
     @_builtins.property
     def charge(self) -> _action_pb2.Charge:
-        """The charge; its gas is negative where the entry returns gas. Output only."""
+        """The charge; its gas is negative where the entry returns gas. One of an item `agent {name}` was
+        passed on to that agent, whose charge follows. Output only.
+        """
 
     def __init__(
         self,
@@ -1154,19 +1362,27 @@ class ListReportsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    WEBHOOK_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Most reports to return. Default 100, at most 1,000."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    webhook: _builtins.str
+    """`webhooks/{id}`; empty for all."""
+    state: _delivery_pb2.Delivery.State.ValueType
+    """Only those in this state; absent for all."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        webhook: _builtins.str = ...,
+        state: _delivery_pb2.Delivery.State.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1174,22 +1390,27 @@ Global___ListReportsRequest: _TypeAlias = ListReportsRequest  # noqa: Y015
 
 @_typing.final
 class Report(_message.Message):
-    """What the marketplace was told about one charge."""
+    """What one webhook was told about one event."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
     CHARGE_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGE_TIME_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Unique id by which the marketplace drops duplicates. Output only."""
+    """Unique id by which the receiver drops duplicates: that of the event. Output only."""
     @_builtins.property
     def charge(self) -> _action_pb2.Charge:
-        """The charge. Output only."""
+        """The charge, if the event is one. Output only."""
 
     @_builtins.property
     def acknowledge_time(self) -> _timestamp_pb2.Timestamp:
-        """When the marketplace acknowledged it; absent until then. Output only."""
+        """When the receiver acknowledged it; absent until then. Output only."""
+
+    @_builtins.property
+    def delivery(self) -> _delivery_pb2.Delivery:
+        """How far its delivery is. Output only."""
 
     def __init__(
         self,
@@ -1197,10 +1418,11 @@ class Report(_message.Message):
         id: _builtins.str = ...,
         charge: _action_pb2.Charge | None = ...,
         acknowledge_time: _timestamp_pb2.Timestamp | None = ...,
+        delivery: _delivery_pb2.Delivery | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "charge", b"charge"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "charge", b"charge", "delivery", b"delivery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "charge", b"charge", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "charge", b"charge", "delivery", b"delivery", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1218,7 +1440,7 @@ class ListReportsResponse(_message.Message):
     """Token of the next page; empty at the end. Output only."""
     @_builtins.property
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Report]:
-        """Reports in order. Output only."""
+        """Reports by offset and webhook. Output only."""
 
     def __init__(
         self,

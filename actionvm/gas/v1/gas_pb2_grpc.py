@@ -3,7 +3,9 @@
 import grpc
 import warnings
 
+from actionvm.gas.v1 import budgets_pb2 as actionvm_dot_gas_dot_v1_dot_budgets__pb2
 from actionvm.gas.v1 import gas_pb2 as actionvm_dot_gas_dot_v1_dot_gas__pb2
+from actionvm.gas.v1 import prices_pb2 as actionvm_dot_gas_dot_v1_dot_prices__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -36,7 +38,9 @@ class GasServiceStub:
     repeating it changes nothing.
 
     Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
-    Entries are only ever added; a refund or a correction is an entry in the other direction.
+    Entries are only ever added; a refund or a correction is an entry in the other direction. What an
+    agent spends for another one is an entry for each link of the chain, from the outermost agent to
+    the one that spends, and then one to the provider: all but the outermost end as they were.
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
@@ -55,6 +59,11 @@ class GasServiceStub:
                 '/actionvm.gas.v1.GasService/QuoteGas',
                 request_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.QuoteGasRequest.SerializeToString,
                 response_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.QuoteGasResponse.FromString,
+                _registered_method=True)
+        self.QuoteRun = channel.unary_unary(
+                '/actionvm.gas.v1.GasService/QuoteRun',
+                request_serializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.QuoteRunRequest.SerializeToString,
+                response_deserializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.QuoteRunResponse.FromString,
                 _registered_method=True)
         self.ReserveGas = channel.unary_unary(
                 '/actionvm.gas.v1.GasService/ReserveGas',
@@ -86,20 +95,45 @@ class GasServiceStub:
                 request_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.SetBudgetRequest.SerializeToString,
                 response_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.SetBudgetResponse.FromString,
                 _registered_method=True)
+        self.DeleteBudget = channel.unary_unary(
+                '/actionvm.gas.v1.GasService/DeleteBudget',
+                request_serializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.DeleteBudgetRequest.SerializeToString,
+                response_deserializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.DeleteBudgetResponse.FromString,
+                _registered_method=True)
         self.GetBudget = channel.unary_unary(
                 '/actionvm.gas.v1.GasService/GetBudget',
                 request_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.GetBudgetRequest.SerializeToString,
                 response_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.GetBudgetResponse.FromString,
+                _registered_method=True)
+        self.SetTenant = channel.unary_unary(
+                '/actionvm.gas.v1.GasService/SetTenant',
+                request_serializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.SetTenantRequest.SerializeToString,
+                response_deserializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.SetTenantResponse.FromString,
                 _registered_method=True)
         self.ListUsage = channel.unary_unary(
                 '/actionvm.gas.v1.GasService/ListUsage',
                 request_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.ListUsageRequest.SerializeToString,
                 response_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.ListUsageResponse.FromString,
                 _registered_method=True)
+        self.ListTokenDrift = channel.unary_unary(
+                '/actionvm.gas.v1.GasService/ListTokenDrift',
+                request_serializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.ListTokenDriftRequest.SerializeToString,
+                response_deserializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.ListTokenDriftResponse.FromString,
+                _registered_method=True)
         self.GetPriceTable = channel.unary_unary(
                 '/actionvm.gas.v1.GasService/GetPriceTable',
                 request_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.GetPriceTableRequest.SerializeToString,
                 response_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.GetPriceTableResponse.FromString,
+                _registered_method=True)
+        self.ListPriceTables = channel.unary_unary(
+                '/actionvm.gas.v1.GasService/ListPriceTables',
+                request_serializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesRequest.SerializeToString,
+                response_deserializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesResponse.FromString,
+                _registered_method=True)
+        self.ReadPriceFiles = channel.unary_unary(
+                '/actionvm.gas.v1.GasService/ReadPriceFiles',
+                request_serializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ReadPriceFilesRequest.SerializeToString,
+                response_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.ReadPriceFilesResponse.FromString,
                 _registered_method=True)
         self.UpdatePriceTable = channel.unary_unary(
                 '/actionvm.gas.v1.GasService/UpdatePriceTable',
@@ -139,7 +173,9 @@ class GasServiceServicer:
     repeating it changes nothing.
 
     Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
-    Entries are only ever added; a refund or a correction is an entry in the other direction.
+    Entries are only ever added; a refund or a correction is an entry in the other direction. What an
+    agent spends for another one is an entry for each link of the chain, from the outermost agent to
+    the one that spends, and then one to the provider: all but the outermost end as they were.
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
@@ -149,11 +185,17 @@ class GasServiceServicer:
     """
 
     def QuoteGas(self, request, context):
-        """Prices a worst case without holding anything.
+        """Prices a worst case without holding anything, at the frequency that costs most.
 
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
-        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
-        budget.
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs over 10^15 gas, the largest budget.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuoteRun(self, request, context):
+        """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,11 +204,13 @@ class GasServiceServicer:
     def ReserveGas(self, request, context):
         """Holds gas for the worst case of one call, at the prices of now, which its charge keeps.
 
-        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): the run has another account or other callers.
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
-        - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account has no budget; set one.
-        - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run has its final receipt.
-        - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left.
+        - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
+        hard budget that counts this run and item; set one.
+        - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): it, or the run of a caller, is closed.
+        - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
+        `budget` in the metadata, of all that apply the tightest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,8 +240,8 @@ class GasServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CloseRun(self, request, context):
-        """Ends the spending of a run: releases its holds that are open or expired, refuses new ones, and
-        returns the receipt. Closing twice gives the same receipt.
+        """Ends the spending of a run and of those that it called: releases their holds that are open or
+        expired, refuses new ones, and returns the receipt. Closing twice gives the same receipt.
 
         - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
         """
@@ -213,8 +257,16 @@ class GasServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetBudget(self, request, context):
-        """Limits what an account may spend in a period. The limits of all origins apply together. Only
-        the runtime sets `ORIGIN_MANIFEST`, and only an operator `ORIGIN_OPERATOR`.
+        """Limits what an account may spend in a window. All budgets apply together: of the agent, of its
+        callers, and of their tenants. Only the runtime sets `ORIGIN_MANIFEST`, and only an operator
+        `ORIGIN_OPERATOR`. A new budget counts what was spent since its window began.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBudget(self, request, context):
+        """Lifts a limit; who may set it may lift it. Lifting it twice is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,6 +281,13 @@ class GasServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetTenant(self, request, context):
+        """Puts an agent into a tenant from now on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListUsage(self, request, context):
         """Sums what accounts consumed.
         """
@@ -236,15 +295,40 @@ class GasServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTokenDrift(self, request, context):
+        """Compares what counted tokens: the provider, a local tokenizer, an upper bound.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPriceTable(self, request, context):
-        """Reads the price table in force.
+        """Reads a price table: the one in force, or that of a version or of a time.
+
+        - `NOT_FOUND` (reason `PRICE_TABLE_NOT_FOUND`): no table has this version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPriceTables(self, request, context):
+        """Lists the price tables that were, are and will be in force.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadPriceFiles(self, request, context):
+        """Reads a price table from YAML, or says all that is wrong with it. It changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePriceTable(self, request, context):
-        """Replaces the price table. Answers `UNIMPLEMENTED` so far.
+        """Schedules a price table. At any time the one with the latest effective time counts, and of
+        equal ones the last that was scheduled: so the present table, scheduled again for the same
+        time, takes another one back. Holds keep the prices at which they were made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -280,7 +364,7 @@ class GasServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListReports(self, request, context):
-        """Lists what was reported to the Agent Marketplace. Answers `UNIMPLEMENTED` so far.
+        """Lists which events were delivered to webhooks, and which are to be.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -293,6 +377,11 @@ def add_GasServiceServicer_to_server(servicer, server):
                     servicer.QuoteGas,
                     request_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.QuoteGasRequest.FromString,
                     response_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.QuoteGasResponse.SerializeToString,
+            ),
+            'QuoteRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuoteRun,
+                    request_deserializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.QuoteRunRequest.FromString,
+                    response_serializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.QuoteRunResponse.SerializeToString,
             ),
             'ReserveGas': grpc.unary_unary_rpc_method_handler(
                     servicer.ReserveGas,
@@ -324,20 +413,45 @@ def add_GasServiceServicer_to_server(servicer, server):
                     request_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.SetBudgetRequest.FromString,
                     response_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.SetBudgetResponse.SerializeToString,
             ),
+            'DeleteBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBudget,
+                    request_deserializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.DeleteBudgetRequest.FromString,
+                    response_serializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.DeleteBudgetResponse.SerializeToString,
+            ),
             'GetBudget': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBudget,
                     request_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.GetBudgetRequest.FromString,
                     response_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.GetBudgetResponse.SerializeToString,
+            ),
+            'SetTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTenant,
+                    request_deserializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.SetTenantRequest.FromString,
+                    response_serializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.SetTenantResponse.SerializeToString,
             ),
             'ListUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUsage,
                     request_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.ListUsageRequest.FromString,
                     response_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.ListUsageResponse.SerializeToString,
             ),
+            'ListTokenDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTokenDrift,
+                    request_deserializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.ListTokenDriftRequest.FromString,
+                    response_serializer=actionvm_dot_gas_dot_v1_dot_budgets__pb2.ListTokenDriftResponse.SerializeToString,
+            ),
             'GetPriceTable': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPriceTable,
                     request_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.GetPriceTableRequest.FromString,
                     response_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.GetPriceTableResponse.SerializeToString,
+            ),
+            'ListPriceTables': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPriceTables,
+                    request_deserializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesRequest.FromString,
+                    response_serializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesResponse.SerializeToString,
+            ),
+            'ReadPriceFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadPriceFiles,
+                    request_deserializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ReadPriceFilesRequest.FromString,
+                    response_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.ReadPriceFilesResponse.SerializeToString,
             ),
             'UpdatePriceTable': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdatePriceTable,
@@ -383,7 +497,9 @@ class GasService:
     repeating it changes nothing.
 
     Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
-    Entries are only ever added; a refund or a correction is an entry in the other direction.
+    Entries are only ever added; a refund or a correction is an entry in the other direction. What an
+    agent spends for another one is an entry for each link of the chain, from the outermost agent to
+    the one that spends, and then one to the provider: all but the outermost end as they were.
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
@@ -409,6 +525,33 @@ class GasService:
             '/actionvm.gas.v1.GasService/QuoteGas',
             actionvm_dot_gas_dot_v1_dot_gas__pb2.QuoteGasRequest.SerializeToString,
             actionvm_dot_gas_dot_v1_dot_gas__pb2.QuoteGasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuoteRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.gas.v1.GasService/QuoteRun',
+            actionvm_dot_gas_dot_v1_dot_prices__pb2.QuoteRunRequest.SerializeToString,
+            actionvm_dot_gas_dot_v1_dot_prices__pb2.QuoteRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -582,6 +725,33 @@ class GasService:
             _registered_method=True)
 
     @staticmethod
+    def DeleteBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.gas.v1.GasService/DeleteBudget',
+            actionvm_dot_gas_dot_v1_dot_budgets__pb2.DeleteBudgetRequest.SerializeToString,
+            actionvm_dot_gas_dot_v1_dot_budgets__pb2.DeleteBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetBudget(request,
             target,
             options=(),
@@ -598,6 +768,33 @@ class GasService:
             '/actionvm.gas.v1.GasService/GetBudget',
             actionvm_dot_gas_dot_v1_dot_gas__pb2.GetBudgetRequest.SerializeToString,
             actionvm_dot_gas_dot_v1_dot_gas__pb2.GetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.gas.v1.GasService/SetTenant',
+            actionvm_dot_gas_dot_v1_dot_budgets__pb2.SetTenantRequest.SerializeToString,
+            actionvm_dot_gas_dot_v1_dot_budgets__pb2.SetTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -636,6 +833,33 @@ class GasService:
             _registered_method=True)
 
     @staticmethod
+    def ListTokenDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.gas.v1.GasService/ListTokenDrift',
+            actionvm_dot_gas_dot_v1_dot_budgets__pb2.ListTokenDriftRequest.SerializeToString,
+            actionvm_dot_gas_dot_v1_dot_budgets__pb2.ListTokenDriftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetPriceTable(request,
             target,
             options=(),
@@ -652,6 +876,60 @@ class GasService:
             '/actionvm.gas.v1.GasService/GetPriceTable',
             actionvm_dot_gas_dot_v1_dot_gas__pb2.GetPriceTableRequest.SerializeToString,
             actionvm_dot_gas_dot_v1_dot_gas__pb2.GetPriceTableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPriceTables(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.gas.v1.GasService/ListPriceTables',
+            actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesRequest.SerializeToString,
+            actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadPriceFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.gas.v1.GasService/ReadPriceFiles',
+            actionvm_dot_gas_dot_v1_dot_prices__pb2.ReadPriceFilesRequest.SerializeToString,
+            actionvm_dot_gas_dot_v1_dot_gas__pb2.ReadPriceFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,7 +3,9 @@
 isort:skip_file
 """
 
+from actionvm.gas.v1 import budgets_pb2 as _budgets_pb2
 from actionvm.gas.v1 import gas_pb2 as _gas_pb2
+from actionvm.gas.v1 import prices_pb2 as _prices_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -37,7 +39,9 @@ class GasServiceStub:
     repeating it changes nothing.
 
     Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
-    Entries are only ever added; a refund or a correction is an entry in the other direction.
+    Entries are only ever added; a refund or a correction is an entry in the other direction. What an
+    agent spends for another one is an entry for each link of the chain, from the outermost agent to
+    the one that spends, and then one to the provider: all but the outermost end as they were.
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
@@ -51,20 +55,23 @@ class GasServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GasServiceAsyncStub: ...
     QuoteGas: _grpc.UnaryUnaryMultiCallable[_gas_pb2.QuoteGasRequest, _gas_pb2.QuoteGasResponse]
-    """Prices a worst case without holding anything.
+    """Prices a worst case without holding anything, at the frequency that costs most.
 
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
-    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
-      budget.
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs over 10^15 gas, the largest budget.
     """
+    QuoteRun: _grpc.UnaryUnaryMultiCallable[_prices_pb2.QuoteRunRequest, _prices_pb2.QuoteRunResponse]
+    """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`."""
     ReserveGas: _grpc.UnaryUnaryMultiCallable[_gas_pb2.ReserveGasRequest, _gas_pb2.ReserveGasResponse]
     """Holds gas for the worst case of one call, at the prices of now, which its charge keeps.
 
-    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): the run has another account or other callers.
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
-    - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account has no budget; set one.
-    - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run has its final receipt.
-    - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left.
+    - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
+      hard budget that counts this run and item; set one.
+    - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): it, or the run of a caller, is closed.
+    - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
+      `budget` in the metadata, of all that apply the tightest.
     """
     SettleGas: _grpc.UnaryUnaryMultiCallable[_gas_pb2.SettleGasRequest, _gas_pb2.SettleGasResponse]
     """Charges a hold with what was used and gives the rest back. Settling twice is not an error: the
@@ -82,28 +89,45 @@ class GasServiceStub:
     - `FAILED_PRECONDITION` (reason `HOLD_SETTLED`): it has been charged.
     """
     CloseRun: _grpc.UnaryUnaryMultiCallable[_gas_pb2.CloseRunRequest, _gas_pb2.CloseRunResponse]
-    """Ends the spending of a run: releases its holds that are open or expired, refuses new ones, and
-    returns the receipt. Closing twice gives the same receipt.
+    """Ends the spending of a run and of those that it called: releases their holds that are open or
+    expired, refuses new ones, and returns the receipt. Closing twice gives the same receipt.
 
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
     """
     GetReceipt: _grpc.UnaryUnaryMultiCallable[_gas_pb2.GetReceiptRequest, _gas_pb2.GetReceiptResponse]
     """Reads the receipt of a run as it stands, without a signature."""
     SetBudget: _grpc.UnaryUnaryMultiCallable[_gas_pb2.SetBudgetRequest, _gas_pb2.SetBudgetResponse]
-    """Limits what an account may spend in a period. The limits of all origins apply together. Only
-    the runtime sets `ORIGIN_MANIFEST`, and only an operator `ORIGIN_OPERATOR`.
+    """Limits what an account may spend in a window. All budgets apply together: of the agent, of its
+    callers, and of their tenants. Only the runtime sets `ORIGIN_MANIFEST`, and only an operator
+    `ORIGIN_OPERATOR`. A new budget counts what was spent since its window began.
     """
+    DeleteBudget: _grpc.UnaryUnaryMultiCallable[_budgets_pb2.DeleteBudgetRequest, _budgets_pb2.DeleteBudgetResponse]
+    """Lifts a limit; who may set it may lift it. Lifting it twice is not an error."""
     GetBudget: _grpc.UnaryUnaryMultiCallable[_gas_pb2.GetBudgetRequest, _gas_pb2.GetBudgetResponse]
     """Reads the budgets of an account and what is left of them.
 
     - `NOT_FOUND` (reason `ACCOUNT_NOT_FOUND`): nothing was ever spent or budgeted here.
     """
+    SetTenant: _grpc.UnaryUnaryMultiCallable[_budgets_pb2.SetTenantRequest, _budgets_pb2.SetTenantResponse]
+    """Puts an agent into a tenant from now on."""
     ListUsage: _grpc.UnaryUnaryMultiCallable[_gas_pb2.ListUsageRequest, _gas_pb2.ListUsageResponse]
     """Sums what accounts consumed."""
+    ListTokenDrift: _grpc.UnaryUnaryMultiCallable[_budgets_pb2.ListTokenDriftRequest, _budgets_pb2.ListTokenDriftResponse]
+    """Compares what counted tokens: the provider, a local tokenizer, an upper bound."""
     GetPriceTable: _grpc.UnaryUnaryMultiCallable[_gas_pb2.GetPriceTableRequest, _gas_pb2.GetPriceTableResponse]
-    """Reads the price table in force."""
+    """Reads a price table: the one in force, or that of a version or of a time.
+
+    - `NOT_FOUND` (reason `PRICE_TABLE_NOT_FOUND`): no table has this version.
+    """
+    ListPriceTables: _grpc.UnaryUnaryMultiCallable[_prices_pb2.ListPriceTablesRequest, _prices_pb2.ListPriceTablesResponse]
+    """Lists the price tables that were, are and will be in force."""
+    ReadPriceFiles: _grpc.UnaryUnaryMultiCallable[_prices_pb2.ReadPriceFilesRequest, _gas_pb2.ReadPriceFilesResponse]
+    """Reads a price table from YAML, or says all that is wrong with it. It changes nothing."""
     UpdatePriceTable: _grpc.UnaryUnaryMultiCallable[_gas_pb2.UpdatePriceTableRequest, _gas_pb2.UpdatePriceTableResponse]
-    """Replaces the price table. Answers `UNIMPLEMENTED` so far."""
+    """Schedules a price table. At any time the one with the latest effective time counts, and of
+    equal ones the last that was scheduled: so the present table, scheduled again for the same
+    time, takes another one back. Holds keep the prices at which they were made.
+    """
     RefundGas: _grpc.UnaryUnaryMultiCallable[_gas_pb2.RefundGasRequest, _gas_pb2.RefundGasResponse]
     """Returns gas of a charge by a reversing entry; it can be spent again in the period of its hold.
     Receipts stay as they are: they say what was charged.
@@ -121,7 +145,7 @@ class GasServiceStub:
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_sequence` is beyond the last entry.
     """
     ListReports: _grpc.UnaryUnaryMultiCallable[_gas_pb2.ListReportsRequest, _gas_pb2.ListReportsResponse]
-    """Lists what was reported to the Agent Marketplace. Answers `UNIMPLEMENTED` so far."""
+    """Lists which events were delivered to webhooks, and which are to be."""
 
 @_typing.type_check_only
 class GasServiceAsyncStub(GasServiceStub):
@@ -135,7 +159,9 @@ class GasServiceAsyncStub(GasServiceStub):
     repeating it changes nothing.
 
     Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
-    Entries are only ever added; a refund or a correction is an entry in the other direction.
+    Entries are only ever added; a refund or a correction is an entry in the other direction. What an
+    agent spends for another one is an entry for each link of the chain, from the outermost agent to
+    the one that spends, and then one to the provider: all but the outermost end as they were.
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
@@ -146,20 +172,23 @@ class GasServiceAsyncStub(GasServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     QuoteGas: _aio.UnaryUnaryMultiCallable[_gas_pb2.QuoteGasRequest, _gas_pb2.QuoteGasResponse]  # type: ignore[assignment]
-    """Prices a worst case without holding anything.
+    """Prices a worst case without holding anything, at the frequency that costs most.
 
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
-    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
-      budget.
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs over 10^15 gas, the largest budget.
     """
+    QuoteRun: _aio.UnaryUnaryMultiCallable[_prices_pb2.QuoteRunRequest, _prices_pb2.QuoteRunResponse]  # type: ignore[assignment]
+    """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`."""
     ReserveGas: _aio.UnaryUnaryMultiCallable[_gas_pb2.ReserveGasRequest, _gas_pb2.ReserveGasResponse]  # type: ignore[assignment]
     """Holds gas for the worst case of one call, at the prices of now, which its charge keeps.
 
-    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): the run has another account or other callers.
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
-    - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account has no budget; set one.
-    - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run has its final receipt.
-    - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left.
+    - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
+      hard budget that counts this run and item; set one.
+    - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): it, or the run of a caller, is closed.
+    - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
+      `budget` in the metadata, of all that apply the tightest.
     """
     SettleGas: _aio.UnaryUnaryMultiCallable[_gas_pb2.SettleGasRequest, _gas_pb2.SettleGasResponse]  # type: ignore[assignment]
     """Charges a hold with what was used and gives the rest back. Settling twice is not an error: the
@@ -177,28 +206,45 @@ class GasServiceAsyncStub(GasServiceStub):
     - `FAILED_PRECONDITION` (reason `HOLD_SETTLED`): it has been charged.
     """
     CloseRun: _aio.UnaryUnaryMultiCallable[_gas_pb2.CloseRunRequest, _gas_pb2.CloseRunResponse]  # type: ignore[assignment]
-    """Ends the spending of a run: releases its holds that are open or expired, refuses new ones, and
-    returns the receipt. Closing twice gives the same receipt.
+    """Ends the spending of a run and of those that it called: releases their holds that are open or
+    expired, refuses new ones, and returns the receipt. Closing twice gives the same receipt.
 
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
     """
     GetReceipt: _aio.UnaryUnaryMultiCallable[_gas_pb2.GetReceiptRequest, _gas_pb2.GetReceiptResponse]  # type: ignore[assignment]
     """Reads the receipt of a run as it stands, without a signature."""
     SetBudget: _aio.UnaryUnaryMultiCallable[_gas_pb2.SetBudgetRequest, _gas_pb2.SetBudgetResponse]  # type: ignore[assignment]
-    """Limits what an account may spend in a period. The limits of all origins apply together. Only
-    the runtime sets `ORIGIN_MANIFEST`, and only an operator `ORIGIN_OPERATOR`.
+    """Limits what an account may spend in a window. All budgets apply together: of the agent, of its
+    callers, and of their tenants. Only the runtime sets `ORIGIN_MANIFEST`, and only an operator
+    `ORIGIN_OPERATOR`. A new budget counts what was spent since its window began.
     """
+    DeleteBudget: _aio.UnaryUnaryMultiCallable[_budgets_pb2.DeleteBudgetRequest, _budgets_pb2.DeleteBudgetResponse]  # type: ignore[assignment]
+    """Lifts a limit; who may set it may lift it. Lifting it twice is not an error."""
     GetBudget: _aio.UnaryUnaryMultiCallable[_gas_pb2.GetBudgetRequest, _gas_pb2.GetBudgetResponse]  # type: ignore[assignment]
     """Reads the budgets of an account and what is left of them.
 
     - `NOT_FOUND` (reason `ACCOUNT_NOT_FOUND`): nothing was ever spent or budgeted here.
     """
+    SetTenant: _aio.UnaryUnaryMultiCallable[_budgets_pb2.SetTenantRequest, _budgets_pb2.SetTenantResponse]  # type: ignore[assignment]
+    """Puts an agent into a tenant from now on."""
     ListUsage: _aio.UnaryUnaryMultiCallable[_gas_pb2.ListUsageRequest, _gas_pb2.ListUsageResponse]  # type: ignore[assignment]
     """Sums what accounts consumed."""
+    ListTokenDrift: _aio.UnaryUnaryMultiCallable[_budgets_pb2.ListTokenDriftRequest, _budgets_pb2.ListTokenDriftResponse]  # type: ignore[assignment]
+    """Compares what counted tokens: the provider, a local tokenizer, an upper bound."""
     GetPriceTable: _aio.UnaryUnaryMultiCallable[_gas_pb2.GetPriceTableRequest, _gas_pb2.GetPriceTableResponse]  # type: ignore[assignment]
-    """Reads the price table in force."""
+    """Reads a price table: the one in force, or that of a version or of a time.
+
+    - `NOT_FOUND` (reason `PRICE_TABLE_NOT_FOUND`): no table has this version.
+    """
+    ListPriceTables: _aio.UnaryUnaryMultiCallable[_prices_pb2.ListPriceTablesRequest, _prices_pb2.ListPriceTablesResponse]  # type: ignore[assignment]
+    """Lists the price tables that were, are and will be in force."""
+    ReadPriceFiles: _aio.UnaryUnaryMultiCallable[_prices_pb2.ReadPriceFilesRequest, _gas_pb2.ReadPriceFilesResponse]  # type: ignore[assignment]
+    """Reads a price table from YAML, or says all that is wrong with it. It changes nothing."""
     UpdatePriceTable: _aio.UnaryUnaryMultiCallable[_gas_pb2.UpdatePriceTableRequest, _gas_pb2.UpdatePriceTableResponse]  # type: ignore[assignment]
-    """Replaces the price table. Answers `UNIMPLEMENTED` so far."""
+    """Schedules a price table. At any time the one with the latest effective time counts, and of
+    equal ones the last that was scheduled: so the present table, scheduled again for the same
+    time, takes another one back. Holds keep the prices at which they were made.
+    """
     RefundGas: _aio.UnaryUnaryMultiCallable[_gas_pb2.RefundGasRequest, _gas_pb2.RefundGasResponse]  # type: ignore[assignment]
     """Returns gas of a charge by a reversing entry; it can be spent again in the period of its hold.
     Receipts stay as they are: they say what was charged.
@@ -216,7 +262,7 @@ class GasServiceAsyncStub(GasServiceStub):
     - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): `after_sequence` is beyond the last entry.
     """
     ListReports: _aio.UnaryUnaryMultiCallable[_gas_pb2.ListReportsRequest, _gas_pb2.ListReportsResponse]  # type: ignore[assignment]
-    """Lists what was reported to the Agent Marketplace. Answers `UNIMPLEMENTED` so far."""
+    """Lists which events were delivered to webhooks, and which are to be."""
 
 class GasServiceServicer(metaclass=_abc_1.ABCMeta):
     """Counts and prices what agents consume, and stops it before it exceeds a budget.
@@ -229,7 +275,9 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
     repeating it changes nothing.
 
     Every charge is an entry of a double-entry ledger: it debits the agent and credits what was paid.
-    Entries are only ever added; a refund or a correction is an entry in the other direction.
+    Entries are only ever added; a refund or a correction is an entry in the other direction. What an
+    agent spends for another one is an entry for each link of the chain, from the outermost agent to
+    the one that spends, and then one to the provider: all but the outermost end as they were.
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
@@ -244,12 +292,19 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.QuoteGasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.QuoteGasResponse, _abc.Awaitable[_gas_pb2.QuoteGasResponse]]:
-        """Prices a worst case without holding anything.
+        """Prices a worst case without holding anything, at the frequency that costs most.
 
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
-        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
-          budget.
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs over 10^15 gas, the largest budget.
         """
+
+    @_abc_1.abstractmethod
+    def QuoteRun(
+        self,
+        request: _prices_pb2.QuoteRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prices_pb2.QuoteRunResponse, _abc.Awaitable[_prices_pb2.QuoteRunResponse]]:
+        """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`."""
 
     @_abc_1.abstractmethod
     def ReserveGas(
@@ -259,11 +314,13 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_gas_pb2.ReserveGasResponse, _abc.Awaitable[_gas_pb2.ReserveGasResponse]]:
         """Holds gas for the worst case of one call, at the prices of now, which its charge keeps.
 
-        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): the run has another account or other callers.
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
-        - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account has no budget; set one.
-        - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run has its final receipt.
-        - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left.
+        - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
+          hard budget that counts this run and item; set one.
+        - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): it, or the run of a caller, is closed.
+        - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
+          `budget` in the metadata, of all that apply the tightest.
         """
 
     @_abc_1.abstractmethod
@@ -299,8 +356,8 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.CloseRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.CloseRunResponse, _abc.Awaitable[_gas_pb2.CloseRunResponse]]:
-        """Ends the spending of a run: releases its holds that are open or expired, refuses new ones, and
-        returns the receipt. Closing twice gives the same receipt.
+        """Ends the spending of a run and of those that it called: releases their holds that are open or
+        expired, refuses new ones, and returns the receipt. Closing twice gives the same receipt.
 
         - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run.
         """
@@ -319,9 +376,18 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.SetBudgetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.SetBudgetResponse, _abc.Awaitable[_gas_pb2.SetBudgetResponse]]:
-        """Limits what an account may spend in a period. The limits of all origins apply together. Only
-        the runtime sets `ORIGIN_MANIFEST`, and only an operator `ORIGIN_OPERATOR`.
+        """Limits what an account may spend in a window. All budgets apply together: of the agent, of its
+        callers, and of their tenants. Only the runtime sets `ORIGIN_MANIFEST`, and only an operator
+        `ORIGIN_OPERATOR`. A new budget counts what was spent since its window began.
         """
+
+    @_abc_1.abstractmethod
+    def DeleteBudget(
+        self,
+        request: _budgets_pb2.DeleteBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budgets_pb2.DeleteBudgetResponse, _abc.Awaitable[_budgets_pb2.DeleteBudgetResponse]]:
+        """Lifts a limit; who may set it may lift it. Lifting it twice is not an error."""
 
     @_abc_1.abstractmethod
     def GetBudget(
@@ -335,6 +401,14 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def SetTenant(
+        self,
+        request: _budgets_pb2.SetTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budgets_pb2.SetTenantResponse, _abc.Awaitable[_budgets_pb2.SetTenantResponse]]:
+        """Puts an agent into a tenant from now on."""
+
+    @_abc_1.abstractmethod
     def ListUsage(
         self,
         request: _gas_pb2.ListUsageRequest,
@@ -343,12 +417,39 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sums what accounts consumed."""
 
     @_abc_1.abstractmethod
+    def ListTokenDrift(
+        self,
+        request: _budgets_pb2.ListTokenDriftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budgets_pb2.ListTokenDriftResponse, _abc.Awaitable[_budgets_pb2.ListTokenDriftResponse]]:
+        """Compares what counted tokens: the provider, a local tokenizer, an upper bound."""
+
+    @_abc_1.abstractmethod
     def GetPriceTable(
         self,
         request: _gas_pb2.GetPriceTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.GetPriceTableResponse, _abc.Awaitable[_gas_pb2.GetPriceTableResponse]]:
-        """Reads the price table in force."""
+        """Reads a price table: the one in force, or that of a version or of a time.
+
+        - `NOT_FOUND` (reason `PRICE_TABLE_NOT_FOUND`): no table has this version.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPriceTables(
+        self,
+        request: _prices_pb2.ListPriceTablesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prices_pb2.ListPriceTablesResponse, _abc.Awaitable[_prices_pb2.ListPriceTablesResponse]]:
+        """Lists the price tables that were, are and will be in force."""
+
+    @_abc_1.abstractmethod
+    def ReadPriceFiles(
+        self,
+        request: _prices_pb2.ReadPriceFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gas_pb2.ReadPriceFilesResponse, _abc.Awaitable[_gas_pb2.ReadPriceFilesResponse]]:
+        """Reads a price table from YAML, or says all that is wrong with it. It changes nothing."""
 
     @_abc_1.abstractmethod
     def UpdatePriceTable(
@@ -356,7 +457,10 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.UpdatePriceTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.UpdatePriceTableResponse, _abc.Awaitable[_gas_pb2.UpdatePriceTableResponse]]:
-        """Replaces the price table. Answers `UNIMPLEMENTED` so far."""
+        """Schedules a price table. At any time the one with the latest effective time counts, and of
+        equal ones the last that was scheduled: so the present table, scheduled again for the same
+        time, takes another one back. Holds keep the prices at which they were made.
+        """
 
     @_abc_1.abstractmethod
     def RefundGas(
@@ -398,6 +502,6 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gas_pb2.ListReportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gas_pb2.ListReportsResponse, _abc.Awaitable[_gas_pb2.ListReportsResponse]]:
-        """Lists what was reported to the Agent Marketplace. Answers `UNIMPLEMENTED` so far."""
+        """Lists which events were delivered to webhooks, and which are to be."""
 
 def add_GasServiceServicer_to_server(servicer: GasServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -480,6 +480,7 @@ class GenerateRequest(_message.Message):
     TOP_P_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     STOPS_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key of the hold of gas. Required. 1 to 128 characters."""
     link: _builtins.str
@@ -516,6 +517,10 @@ class GenerateRequest(_message.Message):
     def stops(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Texts that end the answer; they are not part of it. At most 8, each 1 to 256 characters."""
 
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Caller]:
+        """Who called the agent, outermost first, and so pays with it; as for `ReserveGas`. At most 8."""
+
     def __init__(
         self,
         *,
@@ -532,10 +537,11 @@ class GenerateRequest(_message.Message):
         top_p: _builtins.float = ...,
         seed: _builtins.int = ...,
         stops: _abc.Iterable[_builtins.str] | None = ...,
+        callers: _abc.Iterable[_action_pb2.Caller] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "action_choice", b"action_choice", "actions", b"actions", "answer_schema", b"answer_schema", "link", b"link", "messages", b"messages", "request_id", b"request_id", "run", b"run", "seed", b"seed", "stops", b"stops", "temperature", b"temperature", "tokens_max", b"tokens_max", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "action_choice", b"action_choice", "actions", b"actions", "answer_schema", b"answer_schema", "callers", b"callers", "link", b"link", "messages", b"messages", "request_id", b"request_id", "run", b"run", "seed", b"seed", "stops", b"stops", "temperature", b"temperature", "tokens_max", b"tokens_max", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -659,7 +665,7 @@ class CountTokensResponse(_message.Message):
 
     TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     token_count: _builtins.int
-    """Tokens. Output only."""
+    """Tokens; at most so many where the provider cannot count them. Output only."""
     def __init__(
         self,
         *,

@@ -157,9 +157,10 @@ class LinkerServiceServicer:
         - `INVALID_ARGUMENT` (reason `CONTEXT_EXCEEDED`): messages and `tokens_max` do not fit into the
         model's context.
         - `INVALID_ARGUMENT` (reason `SCHEMA_UNSUPPORTED`): a schema cannot be made into a grammar.
-        - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): gas does not cover the worst case.
-        - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account has no budget, or its run is
-        closed.
+        - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the worst case does not fit into what the
+        account, or one of the callers, has left.
+        - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account, or one of the callers, has no
+        budget, or its run is closed.
         - `RESOURCE_EXHAUSTED` (reason `QUEUE_FULL`): too many generations wait; retry later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

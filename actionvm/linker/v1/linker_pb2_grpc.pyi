@@ -69,9 +69,10 @@ class LinkerServiceStub:
     - `INVALID_ARGUMENT` (reason `CONTEXT_EXCEEDED`): messages and `tokens_max` do not fit into the
       model's context.
     - `INVALID_ARGUMENT` (reason `SCHEMA_UNSUPPORTED`): a schema cannot be made into a grammar.
-    - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): gas does not cover the worst case.
-    - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account has no budget, or its run is
-      closed.
+    - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the worst case does not fit into what the
+      account, or one of the callers, has left.
+    - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account, or one of the callers, has no
+      budget, or its run is closed.
     - `RESOURCE_EXHAUSTED` (reason `QUEUE_FULL`): too many generations wait; retry later.
     """
     CountTokens: _grpc.UnaryUnaryMultiCallable[_linker_pb2.CountTokensRequest, _linker_pb2.CountTokensResponse]
@@ -158,9 +159,10 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     - `INVALID_ARGUMENT` (reason `CONTEXT_EXCEEDED`): messages and `tokens_max` do not fit into the
       model's context.
     - `INVALID_ARGUMENT` (reason `SCHEMA_UNSUPPORTED`): a schema cannot be made into a grammar.
-    - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): gas does not cover the worst case.
-    - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account has no budget, or its run is
-      closed.
+    - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the worst case does not fit into what the
+      account, or one of the callers, has left.
+    - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account, or one of the callers, has no
+      budget, or its run is closed.
     - `RESOURCE_EXHAUSTED` (reason `QUEUE_FULL`): too many generations wait; retry later.
     """
     CountTokens: _aio.UnaryUnaryMultiCallable[_linker_pb2.CountTokensRequest, _linker_pb2.CountTokensResponse]  # type: ignore[assignment]
@@ -268,9 +270,10 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         - `INVALID_ARGUMENT` (reason `CONTEXT_EXCEEDED`): messages and `tokens_max` do not fit into the
           model's context.
         - `INVALID_ARGUMENT` (reason `SCHEMA_UNSUPPORTED`): a schema cannot be made into a grammar.
-        - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): gas does not cover the worst case.
-        - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account has no budget, or its run is
-          closed.
+        - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the worst case does not fit into what the
+          account, or one of the callers, has left.
+        - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account, or one of the callers, has no
+          budget, or its run is closed.
         - `RESOURCE_EXHAUSTED` (reason `QUEUE_FULL`): too many generations wait; retry later.
         """
 

@@ -579,7 +579,7 @@ class ActionFinished(_message.Message):
     failed: _builtins.bool
     """Whether the result is an error. Output only."""
     gas: _builtins.int
-    """What it cost. Output only."""
+    """What it cost; of an agent, all that its run cost. Output only."""
     def __init__(
         self,
         *,

@@ -1,0 +1,112 @@
+"""What a run of a bundle may do at least and at most, so that it can be priced before it starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from actionvm.action.v1 import action_pb2
+from actionvm.gas.v1 import prices_pb2
+
+from .errors import CommandError
+
+FORMAT = "actionvm.bundle/v1"
+# The runtime takes no more calls from one step; the contract of a quote counts so far.
+STEP_CALLS_MAX = 16
+CALLS_MAX = 10_000
+
+Meter = action_pb2.Usage
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Another agent that a run may ask, at least and at most so often."""
+
+    name: str
+    bundle: str
+    count_least: int
+    count_most: int
+
+    @property
+    def count_likely(self) -> int:
+        """Return the middle, rounded up, as quotes of the gas system take it."""
+        return (self.count_least + self.count_most + 1) // 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run may pay for."""
+
+    account: str
+    calls: tuple[prices_pb2.PlannedCall, ...]
+    asked: tuple[Asked, ...]
+    # Of a run and of the period of its agent; what needs more fails.
+    run_gas: int
+    budget_gas: int
+    budget_period: str
+
+
+def read_plan(payload: bytes) -> Plan:
+    """Return the plan of a bundle, whose form is in docs/architecture.md."""
+    try:
+        return _plan(json.loads(payload))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise CommandError(
+            f"the bundle cannot be read: {error}",
+            reason="BUNDLE_INVALID",
+            field="PROGRAM",
+            fix="assemble it again: actionvm assemble FILE",
+        ) from error
+
+
+def _plan(bundle: Any) -> Plan:  # noqa: ANN401  # JSON that the assembler made
+    if bundle["format"] != FORMAT:
+        raise ValueError(f"its format is not {FORMAT}")
+    steps = int(bundle["limits"]["steps"])
+    calls = [_model_call(bundle["model"], steps)]
+    asked: list[Asked] = []
+    for action in bundle["actions"]:
+        if action["approval"] == "deny":
+            continue
+        least = 1 if action["required"] else 0
+        per_run = action["limits"].get("per_run") or CALLS_MAX
+        most = min(per_run, STEP_CALLS_MAX * steps, CALLS_MAX)
+        origin, _, program = action["program"].partition(":")
+        if origin == "agent":
+            name = action["name"].removesuffix(".ask")
+            asked.append(Asked(name, program, least, most))
+            continue
+        call = prices_pb2.UsageRange(meter=Meter.METER_CONNECTOR_CALLS, least=1, most=1)
+        calls.append(
+            prices_pb2.PlannedCall(
+                item=f"action {action['name']}", count_least=least, count_most=most, usages=[call]
+            )
+        )
+    return Plan(
+        account=f"agents/{bundle['agent']['name']}",
+        calls=tuple(calls),
+        asked=tuple(asked),
+        run_gas=int(bundle["limits"].get("gas") or bundle["budget"]["gas"]),
+        budget_gas=int(bundle["budget"]["gas"]),
+        budget_period=str(bundle["budget"]["period"]),
+    )
+
+
+def _model_call(model: Any, steps: int) -> prices_pb2.PlannedCall:  # noqa: ANN401  # as above
+    """Return the generations: at least one, at most one for each step."""
+    context, written = int(model["context_tokens"]), int(model["tokens_max"])
+    if context <= 0:
+        raise CommandError(
+            f"nobody knows how much model {model['name']} reads at most",
+            reason="QUOTE_UNBOUNDED",
+            field="spec.model",
+            fix="price one call: actionvm gas quote 'model …' --usage input_tokens=8000",
+        )
+    read = max(1, context - written)
+    usages = [
+        prices_pb2.UsageRange(meter=Meter.METER_INPUT_TOKENS, least=1, most=read),
+        prices_pb2.UsageRange(meter=Meter.METER_OUTPUT_TOKENS, least=1, most=written),
+    ]
+    item = f"model {model['name']}"
+    return prices_pb2.PlannedCall(item=item, count_least=1, count_most=steps, usages=usages)

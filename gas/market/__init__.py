@@ -1,0 +1,1 @@
+"""What a run costs its user, and telling a marketplace about it."""

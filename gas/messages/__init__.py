@@ -1,0 +1,1 @@
+"""What the messages of the contract say, and how they are built."""

@@ -1,0 +1,1 @@
+"""The packaged price table: public prices with their sources, and prices of our own."""
