@@ -157,7 +157,7 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             message = f"is not YAML: {error.problem}"
             self._refuse(Code.MALFORMED_YAML, message, _FIX_YAML, error.problem_mark)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, OverflowError) as error:  # \U without libyaml
             self._refuse(Code.MALFORMED_YAML, clip(f"is not YAML: {error}"))
         else:
             return root

@@ -49,7 +49,8 @@ class Problem:
 
     def __str__(self) -> str:
         """Return it as one line, such as compilers write."""
-        return ": ".join(part for part in (str(self.place), self.field, self.message) if part)
+        line = ": ".join(part for part in (str(self.place), self.field, self.message) if part)
+        return f"{line} ({self.fix})" if self.fix else line
 
 
 class PriceFileInvalid(ValueError):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 
 from .prices import Meter, PriceTable, Rate, Weight
+from .texts import ITEM_PATTERN
 
 PRICES_MAX = 10_000
 WEIGHTS_MAX = 1_000
@@ -18,7 +19,6 @@ CALLS_MAX = 10**9
 MICROS_PER_THOUSAND_GAS_MAX = 10**9
 URL_CHARACTERS_MAX = 512
 
-_ITEM = re.compile(r"[a-z]{1,16} (?:[!-)+-~]{1,128}\*?|\*)")
 _URL = re.compile(r"https://[!-~]+")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -26,7 +26,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 def item_problem(item: str) -> str:
     """Return what is wrong with an item or a pattern of items; empty if nothing is."""
-    if _ITEM.fullmatch(item):
+    if ITEM_PATTERN.fullmatch(item):
         return ""
     return f"'{item}' is no item; it is a kind, a space and a name, such as 'model local/*'"
 
