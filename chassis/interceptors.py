@@ -51,18 +51,24 @@ class RpcInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # generi
         self._authorizer = authorizer
         self._details_of = details_of
         self._open_prefixes = tuple(open_prefixes)
+        self._guarded: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """Wrap the behaviour of a method, unary or server stream."""
-        handler = await continuation(handler_call_details)
+        """Wrap the behaviour of a method, unary or server stream; each one once."""
         path = handler_call_details.method
+        if known := self._guarded.get(path):
+            return known
+        handler = await continuation(handler_call_details)
         if handler is None or path.startswith(self._open_prefixes):
             return handler  # type: ignore[return-value]  # None: gRPC answers UNIMPLEMENTED
-        method = path.rpartition("/")[2]
+        self._guarded[path] = guarded = self._guard(path.rpartition("/")[2], handler)
+        return guarded
+
+    def _guard(self, method: str, handler: Handler) -> Handler:
         codec = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,

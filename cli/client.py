@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -150,16 +151,22 @@ class Page(Protocol):
 
 
 async def all_pages(
-    fetch: Callable[[str], Awaitable[PageT]], items_of: Callable[[PageT], Iterable[Item]]
+    fetch: Callable[[str], Awaitable[PageT]],
+    items_of: Callable[[PageT], Iterable[Item]],
+    *,
+    count_min: float = math.inf,
 ) -> list[Item]:
-    """Return a whole list; `fetch` gets the page of a token."""
+    """Return a whole list, or so many of it and the rest of their page.
+
+    `fetch` gets the page of a token.
+    """
     found: list[Item] = []
     token = ""
     while True:
         page = await fetch(token)
         found.extend(items_of(page))
         token = page.next_page_token
-        if not token:
+        if not token or len(found) >= count_min:
             return found
 
 

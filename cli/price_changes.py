@@ -14,7 +14,6 @@ from chassis.canonical import Json
 
 from .meters import meter_words
 from .output import table
-from .price_file import PriceFile
 from .quantities import money_text
 
 # Enough to see what happens; --json has all.
@@ -69,8 +68,10 @@ class Changes:
         }
 
 
-def compare(before: gas_pb2.GetPriceTableResponse, after: PriceFile) -> Changes:
-    """Return what changes; a rate that a file does not name stays as it is."""
+def compare(
+    before: gas_pb2.GetPriceTableResponse, after: gas_pb2.UpdatePriceTableRequest
+) -> Changes:
+    """Return what changes; a rate that an update does not name stays as it is."""
     old, new = _by_key(before.prices), _by_key(after.prices)
     prices = [
         Change(key, old.get(key), new.get(key))
@@ -78,7 +79,7 @@ def compare(before: gas_pb2.GetPriceTableResponse, after: PriceFile) -> Changes:
         if old.get(key) != new.get(key)
     ]
     others = []
-    if after.rate is not None and after.rate != before.rate:
+    if after.HasField("rate") and after.rate != before.rate:
         others.append(f"1,000 gas: {_rate(before.rate)} → {_rate(after.rate)}")
     was = {weight.item: weight for weight in before.weights}
     will = {weight.item: weight for weight in after.weights}

@@ -284,7 +284,9 @@ class Book:
         self.changes.calls[key] = None
 
     def _replace(self, before: Hold, after: Hold) -> None:
-        self.open.pop(before.name, None)
+        # One that expired can be open again, and is then no longer what was read of it.
+        for place in (self.open, self.holds):
+            place.pop(before.name, None)
         # At the end of the open holds, where the last to expire belongs.
         (self.open if after.state is HoldState.OPEN else self.holds)[after.name] = after
         self.changes.holds[after.name] = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from datetime import date
 
-from .prices import PriceTable, Rate, Weight
+from .prices import Meter, PriceTable, Rate, Weight
+from .texts import ITEM_PATTERN
 
 PRICES_MAX = 10_000
 WEIGHTS_MAX = 1_000
@@ -17,7 +19,6 @@ CALLS_MAX = 10**9
 MICROS_PER_THOUSAND_GAS_MAX = 10**9
 URL_CHARACTERS_MAX = 512
 
-_ITEM = re.compile(r"[a-z]{1,16} (?:[!-)+-~]{1,128}\*?|\*)")
 _URL = re.compile(r"https://[!-~]+")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -25,7 +26,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 def item_problem(item: str) -> str:
     """Return what is wrong with an item or a pattern of items; empty if nothing is."""
-    if _ITEM.fullmatch(item):
+    if ITEM_PATTERN.fullmatch(item):
         return ""
     return f"'{item}' is no item; it is a kind, a space and a name, such as 'model local/*'"
 
@@ -48,13 +49,12 @@ def date_problem(text: str) -> str:
     return "must be a day, such as 2026-11-22"
 
 
-def rate_problem(rate: Rate) -> tuple[str, str]:
-    """Return the field of a rate that is wrong, and why; empty if none is."""
+def rate_problems(rate: Rate) -> Iterator[tuple[str, str]]:
+    """Yield each field of a rate that is wrong, and why."""
     if not 1 <= rate.micros_per_thousand_gas <= MICROS_PER_THOUSAND_GAS_MAX:
-        return "micros_per_thousand_gas", f"must be 1 to {MICROS_PER_THOUSAND_GAS_MAX}"
+        yield "micros_per_thousand_gas", f"must be 1 to {MICROS_PER_THOUSAND_GAS_MAX}"
     if not _CURRENCY.fullmatch(rate.currency):
-        return "currency", "must be three capital letters, such as USD"
-    return "", ""
+        yield "currency", "must be three capital letters, such as USD"
 
 
 def weight_problem(weight: Weight) -> tuple[str, str]:
@@ -76,19 +76,25 @@ def weight_problem(weight: Weight) -> tuple[str, str]:
     return "", ""
 
 
-def tier_problem(table: PriceTable) -> tuple[str, str]:
-    """Return an item whose tiers are wrong, and why; empty if none are.
+def tier_problems(table: PriceTable) -> Iterator[tuple[str, str]]:
+    """Yield each item whose tiers are wrong, and why.
 
     Reading more must never cost less: the most that a call can use is then also its worst case.
     """
     for item, tiers in sorted(table.tiers.items()):
-        if item not in table.gas_per_thousand:
-            return item, f"{item} has no price for calls that read less"
-        prices = dict(table.gas_per_thousand[item])
-        for above, dearer in sorted(tiers.items()):
-            for meter, gas in dearer.items():
-                if gas < prices.get(meter, 0):
-                    problem = f"{item} costs less above {above} tokens than below"
-                    return item, problem
-            prices.update(dearer)
-    return "", ""
+        problem = _tier_problem(table.gas_per_thousand.get(item), tiers)
+        if problem:
+            yield item, f"{item} {problem}"
+
+
+def _tier_problem(
+    base: Mapping[Meter, int] | None, tiers: Mapping[int, Mapping[Meter, int]]
+) -> str:
+    if base is None:
+        return "has no price for calls that read less"
+    prices = dict(base)
+    for above, dearer in sorted(tiers.items()):
+        if any(gas < prices.get(meter, 0) for meter, gas in dearer.items()):
+            return f"costs less above {above} tokens than below"
+        prices.update(dearer)
+    return ""

@@ -48,8 +48,10 @@ from .messages.operations import (
 )
 from .messages.prices import (
     cost_to_proto,
+    files_from_proto,
     listed_to_proto,
     price_table_to_proto,
+    read_files,
     update_from_proto,
 )
 from .messages.quotes import plan_from_proto, quote_to_proto
@@ -94,6 +96,7 @@ CALLERS = {
     "ListTokenDrift": _OPERATOR,
     "GetPriceTable": _READERS,
     "ListPriceTables": _READERS,
+    "ReadPriceFiles": _OPERATOR,
     "UpdatePriceTable": _OPERATOR,
     "RefundGas": _OPERATOR,
     "ListEntries": _OPERATOR,
@@ -314,6 +317,11 @@ class GasService:
             tables=map(listed_to_proto, page), next_page_token=token
         )
 
+    async def ReadPriceFiles(
+        self, request: prices_pb2.ReadPriceFilesRequest, context: Context
+    ) -> gas_pb2.ReadPriceFilesResponse:
+        return await asyncio.to_thread(read_files, files_from_proto(request.files))
+
     async def UpdatePriceTable(
         self, request: gas_pb2.UpdatePriceTableRequest, context: Context
     ) -> gas_pb2.UpdatePriceTableResponse:
@@ -342,10 +350,9 @@ class GasService:
     ) -> gas_pb2.ListEntriesResponse:
         account = texts.account("account", request.account) if request.account else ""
         limit = fields.page_limit(request.page_size)
-        after = texts.sequence(request.page_token)
-        entries = await asyncio.to_thread(
-            self._store.entries, account=account, after=after, limit=limit + 1
-        )
+        start = texts.sequence(request.page_token)
+        read = self._store.latest_entries if request.newest_first else self._store.entries
+        entries = await asyncio.to_thread(read, start, account=account, limit=limit + 1)
         page = entries[:limit]
         token = fields.page_token(str(page[-1].sequence)) if len(entries) > limit else ""
         return gas_pb2.ListEntriesResponse(entries=map(entry_to_proto, page), next_page_token=token)

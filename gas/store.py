@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Engine, func, select, tuple_, update
+from sqlalchemy import Connection, Engine, Select, func, select, tuple_, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from chassis.clock import Clock
@@ -38,6 +38,7 @@ from .tables import (
     HOLD,
     NOTICE,
     RUN,
+    Value,
     call_of,
     entry_of,
     notice_of,
@@ -166,14 +167,23 @@ class LedgerStore:
         with reading(self._engine) as connection:
             return [drift for drift in read_drifts(connection) if item in {"", drift.item}]
 
-    def entries(self, *, account: str = "", after: int, limit: int) -> list[Entry]:
+    def entries(self, after: int, *, account: str = "", limit: int) -> list[Entry]:
         """Return entries after a sequence, in order; an empty account means all."""
-        query = select(ENTRY).where(ENTRY.c.sequence > after)
+        query = select(ENTRY).where(ENTRY.c.sequence > after).order_by(ENTRY.c.sequence)
+        return self._entries(query, account, limit)
+
+    def latest_entries(self, before: int = 0, *, account: str = "", limit: int) -> list[Entry]:
+        """Return entries before a sequence, newest first; zero is the end of the ledger."""
+        query = select(ENTRY).order_by(ENTRY.c.sequence.desc())
+        return self._entries(
+            query.where(ENTRY.c.sequence < before) if before else query, account, limit
+        )
+
+    def _entries(self, query: Select[tuple[Value, ...]], account: str, limit: int) -> list[Entry]:
         if account:
             query = query.where(ENTRY.c.account == account)
         with reading(self._engine) as connection:
-            rows = connection.execute(query.order_by(ENTRY.c.sequence).limit(limit))
-            return [entry_of(row) for row in rows]
+            return [entry_of(row) for row in connection.execute(query.limit(limit))]
 
     def events(self, *, after_offset: int, limit: int) -> list[Event]:
         """Return entries and notices after an offset, in their common order."""

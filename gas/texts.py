@@ -10,7 +10,8 @@ from chassis.errors import InvalidField
 CAUSE_CHARACTERS_MAX = 256
 _UUID = "00000000-0000-4000-8000-000000000000"
 _ITEM = re.compile(r"[a-z]{1,16} [!-)+-~]{1,128}")
-_ITEM_PATTERN = re.compile(r"[a-z]{1,16} (?:[!-)+-~]{1,128}\*?|\*)")
+# Also in price tables.
+ITEM_PATTERN = re.compile(r"[a-z]{1,16} (?:[!-)+-~]{1,128}\*?|\*)")
 _TENANT = re.compile(r"tenants/[a-z0-9-]{1,63}")
 _PAYER = re.compile(f"{fields.ACCOUNT_NAME.pattern}|{_TENANT.pattern}")
 _BUDGET_ID = re.compile(r"[a-z0-9-]{1,63}")
@@ -65,7 +66,7 @@ def item(value: str, *, field: str = "item") -> str:
 
 def item_pattern(field: str, value: str) -> str:
     """Return an item, or the beginning of several that ends with `*`."""
-    return fields.require_match(field, value, _ITEM_PATTERN, example="model openai/*")
+    return fields.require_match(field, value, ITEM_PATTERN, example="model openai/*")
 
 
 def cause(value: str) -> str:

@@ -61,7 +61,7 @@ class Writer:
         """Yield entries after a sequence, without a gap, and then as they are written."""
 
         def read(after: int) -> list[Entry]:
-            return self._store.entries(after=after, limit=PAGE)
+            return self._store.entries(after, limit=PAGE)
 
         async for page in self._follow(read, lambda entry: entry.sequence, after):
             for entry in page:

@@ -32,7 +32,7 @@ from .tiny.actions import Maker, Novelty
 from .tiny.briefs import make_brief
 from .tiny.desks import make_clerk, make_phrase_book, make_support
 from .tiny.dialogues import Dialogue, Kind, Turn
-from .tiny.errands import make_errands
+from .tiny.errands import QUESTION, REFUSAL, make_errands
 
 CONTEXT_TOKENS_MAX = 4_096
 ANSWER_TOKENS_MAX = 160
@@ -147,9 +147,9 @@ def _kind_of(spoken: Spoken) -> str:
     """Return what a turn is, by the words that training uses for it."""
     if spoken.call is not None:
         return "act"
-    if spoken.text.startswith("Which "):
+    if spoken.text.startswith(QUESTION):
         return "ask"
-    return "decline" if spoken.text.startswith("None of my actions") else "answer"
+    return "decline" if spoken.text == REFUSAL else "answer"
 
 
 async def evaluate(path: Path, *, count: int, threads: int) -> str:

@@ -127,5 +127,5 @@ class MarketStore:
         kind, _, number = delivery.source.partition("/")
         if kind != "entries":
             return None
-        (entry,) = self._ledger.entries(after=int(number) - 1, limit=1)
+        (entry,) = self._ledger.entries(int(number) - 1, limit=1)
         return entry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from actionvm.action.v1 import action_pb2
 from actionvm.gas.v1 import gas_pb2, prices_pb2
@@ -11,9 +11,13 @@ from chassis.errors import InvalidField
 
 from .. import price_rules
 from ..price_archive import Listed
+from ..price_file import BYTES_MAX, FILES_MAX, PriceFile, parse_prices
+from ..price_problems import PriceFileInvalid, Problem
 from ..price_schedule import Scheduled, Update
 from ..prices import DEFAULT_RATE, Price, PriceTable, Rate, Source, Weight, table_of
 from .usages import METERS, time_from_proto, timestamp_to_proto
+
+FILE_CHARACTERS_MAX = 256
 
 
 def update_from_proto(request: gas_pb2.UpdatePriceTableRequest) -> Update:
@@ -31,11 +35,52 @@ def _table_from_proto(request: gas_pb2.UpdatePriceTableRequest) -> PriceTable:
     rate = _rate_from_proto(request.rate) if request.HasField("rate") else DEFAULT_RATE
     prices = _prices_from_proto(request.prices)
     table = table_of(prices, rate=rate, weights=_weights_from_proto(request.weights))
-    item, problem = price_rules.tier_problem(table)
-    if problem:
+    for item, problem in price_rules.tier_problems(table):
         line = next(i for i, price in enumerate(prices) if price.item == item)
         raise InvalidField(f"prices[{line}]", problem)
     return table
+
+
+def files_from_proto(messages: Sequence[prices_pb2.PriceFile]) -> list[PriceFile]:
+    """Return files to read, or refuse them."""
+    fields.require_size("files", messages, size_max=FILES_MAX)
+    size = sum(len(message.content) for message in messages)
+    if size > BYTES_MAX:
+        raise InvalidField("files", f"have {size} bytes; at most {BYTES_MAX} are allowed")
+    for i, message in enumerate(messages):
+        field = f"files[{i}].file"
+        fields.require_size(field, message.file, size_max=FILE_CHARACTERS_MAX)
+        _require(field, "" if message.file.isprintable() else "holds what cannot be printed")
+    return [PriceFile(message.file, message.content) for message in messages]
+
+
+def read_files(files: Sequence[PriceFile]) -> gas_pb2.ReadPriceFilesResponse:
+    """Return what files say, or what is wrong with them."""
+    try:
+        found = parse_prices(files)
+    except PriceFileInvalid as error:
+        return gas_pb2.ReadPriceFilesResponse(problems=map(_problem_to_proto, error.problems))
+    table = found.table
+    return gas_pb2.ReadPriceFilesResponse(
+        update=gas_pb2.UpdatePriceTableRequest(
+            prices=map(_price_to_proto, table.prices),
+            rate=_rate_to_proto(table.rate) if found.has_rate else None,
+            weights=_weights_to_proto(table),
+        )
+    )
+
+
+def _problem_to_proto(problem: Problem) -> action_pb2.Problem:
+    return action_pb2.Problem(
+        severity=action_pb2.Problem.SEVERITY_ERROR,
+        code=problem.code,
+        file=problem.place.file,
+        line=problem.place.line,
+        column=problem.place.column,
+        field=problem.field,
+        message=problem.message,
+        fix=problem.fix,
+    )
 
 
 def _prices_from_proto(lines: Sequence[gas_pb2.Price]) -> list[Price]:
@@ -92,8 +137,8 @@ def _weights_from_proto(weights: Sequence[prices_pb2.Weight]) -> list[Weight]:
 
 def _rate_from_proto(message: prices_pb2.Rate) -> Rate:
     rate = Rate(message.micros_per_thousand_gas, message.currency)
-    field, problem = price_rules.rate_problem(rate)
-    _require(f"rate.{field}", problem)
+    for field, problem in price_rules.rate_problems(rate):
+        raise InvalidField(f"rate.{field}", problem)
     return rate
 
 
@@ -107,11 +152,8 @@ def price_table_to_proto(scheduled: Scheduled, table: PriceTable) -> gas_pb2.Get
     return gas_pb2.GetPriceTableResponse(
         version=table.version,
         prices=map(_price_to_proto, table.prices),
-        rate=prices_pb2.Rate(
-            micros_per_thousand_gas=table.rate.micros_per_thousand_gas,
-            currency=table.rate.currency,
-        ),
-        weights=(_weight_to_proto(weight) for _, weight in sorted(table.weights.items())),
+        rate=_rate_to_proto(table.rate),
+        weights=_weights_to_proto(table),
         effective_time=timestamp_to_proto(scheduled.effective_time),
     )
 
@@ -126,6 +168,16 @@ def _price_to_proto(price: Price) -> gas_pb2.Price:
         source_url=source.url,
         source_date=source.date,
     )
+
+
+def _rate_to_proto(rate: Rate) -> prices_pb2.Rate:
+    return prices_pb2.Rate(
+        micros_per_thousand_gas=rate.micros_per_thousand_gas, currency=rate.currency
+    )
+
+
+def _weights_to_proto(table: PriceTable) -> Iterator[prices_pb2.Weight]:
+    return (_weight_to_proto(weight) for _, weight in sorted(table.weights.items()))
 
 
 def _weight_to_proto(weight: Weight) -> prices_pb2.Weight:

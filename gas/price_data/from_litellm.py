@@ -3,6 +3,9 @@
 FILE is `model_prices_and_context_window_backup.json` of its package, and DAY the day on which it
 was read. Only rows that name the provider's own page are taken, and only prices that our meters can
 count; what LiteLLM gives in dollars per token becomes gas at the packaged rate, rounded up.
+
+That file is outside LiteLLM's folder `enterprise/`, so it is under the MIT License, which stands
+beside this file as `LICENSE-litellm` and goes wherever the price files go.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ URL = (
     "https://github.com/BerriAI/litellm/blob/main/litellm/"
     "model_prices_and_context_window_backup.json"
 )
-NOTICE = "From LiteLLM's price table (MIT License, Copyright (c) 2023 Berri AI)"
+NOTICE = (
+    "From LiteLLM's price table (MIT License, Copyright (c) 2023 Berri AI; see LICENSE-litellm)"
+)
 
 # Their provider -> the prefix of their names, and our provider.
 PROVIDERS = {

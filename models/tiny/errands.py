@@ -12,6 +12,8 @@ from .actions import Maker, Parameter, Tool, Value
 from .dialogues import Dialogue, Kind, Turn, call_message, result_message
 
 EPISODES_MAX = 3
+# How a question begins, and how all is declined.
+QUESTION, REFUSAL = "For ", "None of my actions can do that."
 
 Values = Sequence[tuple[Parameter, Value]]
 
@@ -83,7 +85,9 @@ class Script:
         values = self._values(tool)
         missing = maker.dice.choice([p for p in tool.parameters if p.required])
         self._user(maker.request(tool, [pair for pair in values if pair[0] != missing]))
-        self._say(f"Which {missing.name}?", Turn(Kind.ASK, facts=(missing.name,)))
+        # Said with the name of the action first, which leads to its parameters.
+        question = f"{QUESTION}{tool.action.name}: which {missing.name}?"
+        self._say(question, Turn(Kind.ASK, facts=(missing.name,)))
         if maker.happens(0.6):
             value = dict(values)[missing]
             bare = maker.happens(0.5)
@@ -108,7 +112,7 @@ class Script:
             if all((t.verb, t.noun) != (other.verb, other.noun) for t in self._tools):
                 break
         self._user(maker.request(other, self._values(other)))
-        self._say("None of my actions can do that.", Turn(Kind.DECLINE))
+        self._say(REFUSAL, Turn(Kind.DECLINE))
 
     def chat(self) -> None:
         """Exchange a courtesy."""

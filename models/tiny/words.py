@@ -128,7 +128,10 @@ NAMING = cut(
     "with {name} {value},the {name} is {value},{name}: {value},use {value} as the {name},"
     "set the {name} to {value},make the {name} {value},where the {name} is {value},"
     "{name} {value},and {value} is the {name},put {value} for the {name},take {value} as {name},"
-    "its {name} should be {value},having the {name} {value},the {name} must be {value}",
+    "its {name} should be {value},having the {name} {value},the {name} must be {value},"
+    "{value} being the {name},of {name} {value},let {name} be {value},{name} = {value},"
+    "{value} for {name},as for the {name} {value},the {name} would be {value},{name} is {value},"
+    "give it {name} {value},choose {value} as its {name},{value} as {name}",
     ",",
 )
 
@@ -211,7 +214,14 @@ REQUESTS = cut(
     "{task}.|Please {task}.|Can you {task}?|I want to {task}.|Could you {task}?|{task}, please.|"
     "I need you to {task}.|Would you {task}?|Now {task}.|We have to {task}.|Go and {task}.|"
     "Help me {task}.|It is time to {task}.|I would like to {task}.|Just {task}.|"
-    "Let us {task}.|Hi, {task}.|My boss asks you to {task}.|You should {task}.|Next, {task}."
+    "Let us {task}.|Hi, {task}.|My boss asks you to {task}.|You should {task}.|Next, {task}.|"
+    "Kindly {task}.|May I ask you to {task}?|Let me see you {task}.|I wonder if you can {task}.|"
+    "{task}!|Then {task}.|First {task}.|It would help to {task}.|We want you to {task}.|Try to"
+    " {task}.|{task} for me.|{task} right now.|My plan is to {task}.|They told me to {task}.|Do"
+    " {task}.|Your job is to {task}.|Remember to {task}.|Please help us to {task}.|The task is to"
+    " {task}.|I was told to {task}.|Somebody has to {task}.|Is it possible to {task}?|Do not forget"
+    " to {task}.|Before lunch, {task}.|Once more, {task}.|I am here to {task}.|So {task}.|How about"
+    " you {task}?|Quickly {task}.|The customer wants to {task}."
 )
 DESCRIPTIONS = cut(
     "Use it to {verb} a {noun}.|To {verb} a {noun}.|Can {verb} any {noun}.|Will {verb} the {noun}.|"

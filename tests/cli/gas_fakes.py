@@ -21,7 +21,8 @@ from actionvm.gas.v1 import (
     market_pb2_grpc,
     prices_pb2,
 )
-from chassis.errors import InvalidField, NotFound, PeerUnavailable, ServiceError
+from chassis.errors import InvalidField, NotFound, PeerUnavailable
+from gas.messages.prices import files_from_proto, read_files
 
 if TYPE_CHECKING:
     from .fakes import Context
@@ -75,7 +76,6 @@ class FakeGas(gas_pb2_grpc.GasServiceServicer):
 
     def __init__(self) -> None:
         self.requests: list[Message] = []
-        self.update_failure: ServiceError | None = None
         self.budgets = {"agents/fake": [gas_pb2.Budget(account="agents/fake", gas_limit=100)]}
         self.tenant = "tenants/default"
         self.rows = [row(2**52, account="agents/fake", item="model local/babbler")]
@@ -211,12 +211,16 @@ class FakeGas(gas_pb2_grpc.GasServiceServicer):
         )
         return prices_pb2.ListPriceTablesResponse(tables=[table])
 
+    async def ReadPriceFiles(
+        self, request: prices_pb2.ReadPriceFilesRequest, context: Context
+    ) -> gas_pb2.ReadPriceFilesResponse:
+        """Read as the gas system does."""
+        return read_files(files_from_proto(request.files))
+
     async def UpdatePriceTable(
         self, request: gas_pb2.UpdatePriceTableRequest, context: Context
     ) -> gas_pb2.UpdatePriceTableResponse:
         self.requests.append(request)
-        if self.update_failure:
-            raise self.update_failure
         return gas_pb2.UpdatePriceTableResponse(
             version="def456", effective_time=request.effective_time
         )
@@ -235,10 +239,11 @@ class FakeGas(gas_pb2_grpc.GasServiceServicer):
     ) -> gas_pb2.ListEntriesResponse:
         """Two to a page."""
         self.requests.append(request)
+        entries = self.entries[::-1] if request.newest_first else self.entries
         start = int(request.page_token or 0)
-        token = str(start + 2) if start + 2 < len(self.entries) else ""
+        token = str(start + 2) if start + 2 < len(entries) else ""
         return gas_pb2.ListEntriesResponse(
-            entries=self.entries[start : start + 2], next_page_token=token
+            entries=entries[start : start + 2], next_page_token=token
         )
 
     async def ListReports(

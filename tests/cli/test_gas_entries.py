@@ -162,7 +162,9 @@ def test_the_last_entries_are_shown(system: FakeSystem, invoke: Invoke) -> None:
     lines = invoke("gas", "entries", "--limit", "2").stdout.splitlines()
 
     assert [line.split()[0] for line in lines[1:3]] == ["4", "5"]
-    assert lines[3].startswith("the last 2 of 5")
+    assert lines[3].startswith("the last 2;")
+    # Two to a page, and one more than is shown.
+    assert len(system.gas.requests) == 2
 
 
 def test_a_refund_counts_against_what_was_charged(system: FakeSystem, invoke: Invoke) -> None:

@@ -33,6 +33,7 @@ SEED = 7
 OPEN, OTHER_OPEN, SETTLED, RELEASED, LEFT_OPEN = islice(hold_names(SEED), 5)
 UNKNOWN = next(hold_names(SEED + 1))
 RUN, CLOSED_RUN, FRESH_RUN = run_name(1), run_name(2), run_name(3)
+PRICE_FILE = prices_pb2.PriceFile(file="a.yaml", content=b"prices: {model *: {images: 1}}")
 USAGES = [Usage(meter=Usage.METER_INPUT_TOKENS, amount=5)]
 
 
@@ -134,12 +135,15 @@ CALLS: list[Call] = [
         "UpdatePriceTable", price_update("p1", effective_time=Timestamp()), reason="INVALID_FIELD"
     ),
     Call("UpdatePriceTable", pb.UpdatePriceTableRequest(), reason="INVALID_FIELD"),
+    Call("ReadPriceFiles", prices_pb2.ReadPriceFilesRequest(files=[PRICE_FILE])),
+    Call("ReadPriceFiles", prices_pb2.ReadPriceFilesRequest(), reason="INVALID_FIELD"),
     Call("RefundGas", refund("f0", SETTLED)),
     Call("RefundGas", refund("f1", UNKNOWN), reason="HOLD_NOT_FOUND"),
     Call("RefundGas", refund("f2", LEFT_OPEN), reason="HOLD_OPEN"),
     Call("RefundGas", refund("f3", SETTLED, gas=6), reason="INVALID_FIELD"),
     Call("RefundGas", refund("f4", SETTLED), "runtime", "METHOD_DENIED"),
     Call("ListEntries", pb.ListEntriesRequest()),
+    Call("ListEntries", pb.ListEntriesRequest(newest_first=True)),
     Call("ListEntries", pb.ListEntriesRequest(page_token="?"), reason="INVALID_FIELD"),
     # A stream that works does not end; it is in tests/gas/test_service.py.
     Call("WatchCharges", pb.WatchChargesRequest(after_sequence=99), reason="INVALID_FIELD"),

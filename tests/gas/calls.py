@@ -53,10 +53,13 @@ def charge(stub: Stub, name: str, gas: int) -> pb.Hold:
     return stub.SettleGas(pb.SettleGasRequest(hold=hold.name, usages=[used(gas)])).hold
 
 
-def entries(stub: Stub) -> list[pb.Entry]:
+def entries(stub: Stub, account: str = "", *, newest_first: bool = False) -> list[pb.Entry]:
     found, token = list[pb.Entry](), ""
     while True:
-        page = stub.ListEntries(pb.ListEntriesRequest(page_size=7, page_token=token))
+        request = pb.ListEntriesRequest(
+            account=account, page_size=7, page_token=token, newest_first=newest_first
+        )
+        page = stub.ListEntries(request)
         found += page.entries
         token = page.next_page_token
         if not token:

@@ -266,7 +266,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_is_whole_and_says_what_is_charged(self) -> None:
-        found = self.store.store.entries(after=0, limit=1_000)
+        found = self.store.store.entries(0, limit=1_000)
         assert entries.first_break(found) is None
         for hold in self.known.values():
             moved = sum(entry.gas_charged for entry in found if entry.hold == hold.name)

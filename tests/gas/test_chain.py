@@ -57,7 +57,7 @@ def reserve(store: Ledger, request_id: str, gas: int, *, depth: int = 3) -> Hold
 
 
 def entries(store: Ledger) -> list[Entry]:
-    return store.store.entries(after=0, limit=1_000)
+    return store.store.entries(0, limit=1_000)
 
 
 def lines(store: Ledger, account: str) -> list[tuple[str, int]]:

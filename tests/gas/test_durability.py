@@ -103,7 +103,7 @@ def test_a_kill_during_group_commit_loses_nothing_and_doubles_nothing(
     for verb, number, *name in map(str.split, told):
         hold = holds[int(number)]
         assert hold.name == name[0] if name else hold.state is STATES[verb]
-    found = store.store.entries(after=0, limit=10_000)
+    found = store.store.entries(0, limit=10_000)
     charged = [hold for hold in holds.values() if hold.state is HoldState.SETTLED]
     assert first_break(found) is None
     assert sorted(entry.hold for entry in found) == sorted(hold.name for hold in charged)

@@ -88,7 +88,7 @@ def _interleave(seed: int, *, steps: int) -> None:
                 model.learn(outcome)
         _look_again(store, model)
         clock.advance(timedelta(minutes=dice.choice([0, 0, 1, 20])))
-        entries = store.store.entries(after=tip.sequence, limit=1_000)
+        entries = store.store.entries(tip.sequence, limit=1_000)
         assert first_break(entries, tip) is None
         tip = entries[-1].tip if entries else tip
         for entry in entries:

@@ -122,6 +122,18 @@ def test_a_charge_debits_the_agent_and_a_refund_credits_it(
     assert moves == [(account, "providers/local", 7), ("providers/local", account, 2)]
 
 
+def test_entries_are_listed_newest_first_in_pages(
+    grpc_stub: Stub, runtime: Stub, account: str
+) -> None:
+    for _ in range(8):
+        charge(runtime, account, 1)
+
+    for wanted in ("", account):
+        found = entries(grpc_stub, wanted, newest_first=True)
+        assert len(found) >= 8
+        assert found == entries(grpc_stub, wanted)[::-1]
+
+
 def test_a_watcher_sees_every_entry_once_also_those_that_come_later(
     grpc_stub: Stub, runtime: Stub, account: str
 ) -> None:

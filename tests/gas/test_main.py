@@ -40,7 +40,7 @@ def test_a_bad_price_table_fails_the_check_with_its_line(tmp_path: Path) -> None
     checked = _check(tmp_path, GAS_PRICES_FILE=str(prices))
 
     assert checked.returncode == 2
-    assert f"{prices}:2: 'token' is no meter" in checked.stderr
+    assert f"{prices}:2:13: prices.model *.token: 'token' is no meter (meters are" in checked.stderr
 
 
 def test_a_key_that_can_be_guessed_fails_the_check(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def store(path: Path) -> Ledger:
 
 
 def test_what_was_charged_is_an_entry(store: Ledger) -> None:
-    (entry,) = store.store.entries(after=0, limit=10)
+    (entry,) = store.store.entries(0, limit=10)
 
     assert (entry.hold, entry.gas_charged, entry.create_time) == (
         "holds/settled",
@@ -120,7 +120,7 @@ def test_the_budget_and_the_receipt_go_on(store: Ledger) -> None:
 def test_a_migrated_file_opens_again(path: Path) -> None:
     open_ledger(path)
 
-    assert len(open_ledger(path).store.entries(after=0, limit=10)) == 1
+    assert len(open_ledger(path).store.entries(0, limit=10)) == 1
 
 
 def test_a_file_of_a_later_release_is_left_alone(path: Path) -> None:

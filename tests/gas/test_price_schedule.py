@@ -73,7 +73,7 @@ def test_an_update_counts_at_once_and_keeps_what_is_held(store: Ledger) -> None:
     settled = [store.settle(hold.name, tokens(10)) for hold in (before, after)]
 
     assert [hold.charged_gas for hold in settled] == [10, 30]
-    versions = [entry.price_version for entry in store.store.entries(after=0, limit=9)]
+    versions = [entry.price_version for entry in store.store.entries(0, limit=9)]
     assert versions == [table(1).version, table(3).version]
 
 

@@ -116,6 +116,62 @@ def test_a_table_that_cannot_be_is_refused_by_its_field(
     assert refused_field(lambda: grpc_stub.UpdatePriceTable(request_)) == field
 
 
+def read(stub: Stub, *texts: bytes, name: str = "p.yaml") -> pb.ReadPriceFilesResponse:
+    files = [prices_pb2.PriceFile(file=name, content=text) for text in texts]
+    return stub.ReadPriceFiles(prices_pb2.ReadPriceFilesRequest(files=files))
+
+
+def test_what_files_say_can_be_put_into_force(grpc_stub: Stub) -> None:
+    rate = b"rate: {micros_per_thousand_gas: 5, currency: EUR}"
+    found = read(grpc_stub, b"prices: {model *: {images: 3}}", rate).update
+    found.request_id, found.effective_time.seconds = "read", IN_A_CENTURY.seconds
+
+    version = grpc_stub.UpdatePriceTable(found).version
+
+    table = grpc_stub.GetPriceTable(pb.GetPriceTableRequest(version=version))
+    assert list(table.prices) == [price(gas_per_thousand=3)]
+    assert table.rate == prices_pb2.Rate(micros_per_thousand_gas=5, currency="EUR")
+
+
+def test_files_that_are_read_change_nothing(grpc_stub: Stub) -> None:
+    def schedule() -> prices_pb2.ListPriceTablesResponse:
+        return grpc_stub.ListPriceTables(prices_pb2.ListPriceTablesRequest())
+
+    before = schedule()
+    found = read(grpc_stub, b"prices: {model *: {images: 999}}")
+
+    assert schedule() == before
+    assert not found.update.HasField("rate")
+
+
+def test_what_is_wrong_with_files_has_its_place_and_the_way_out(grpc_stub: Stub) -> None:
+    found = read(grpc_stub, b"prices:\n  model *: {image: 1}")
+
+    assert not found.HasField("update")
+    (problem,) = found.problems
+    assert (problem.file, problem.line, problem.column) == ("p.yaml", 2, 13)
+    assert (problem.code, problem.field) == ("UNKNOWN_FIELD", "prices.model *.image")
+    assert (problem.message, problem.severity) == ("'image' is no meter", problem.SEVERITY_ERROR)
+    assert problem.fix.startswith("meters are input_tokens,")
+
+
+@pytest.mark.parametrize(
+    ("texts", "name", "field"),
+    [
+        ([], "a", "files"),
+        ([b""] * 101, "a", "files"),
+        ([b"#" * 1024 * 1024] * 3, "a", "files"),
+        ([b""], "", "files[0].file"),
+        ([b""], "a" * 257, "files[0].file"),
+        ([b""], "a\n", "files[0].file"),
+    ],
+)
+def test_files_that_cannot_be_are_refused_by_their_field(
+    grpc_stub: Stub, texts: list[bytes], name: str, field: str
+) -> None:
+    assert refused_field(lambda: read(grpc_stub, *texts, name=name)) == field
+
+
 def test_a_version_and_a_time_do_not_go_together(grpc_stub: Stub) -> None:
     request = pb.GetPriceTableRequest(version=12 * "a", time=Timestamp(seconds=1))
 

@@ -16,7 +16,7 @@ from gas.book import Book
 from gas.database import open_ledger_database
 from gas.errors import BudgetExceeded, LedgerFenced
 from gas.ledger import HoldState
-from gas.operations import Operation, Reserve
+from gas.operations import Close, Operation, Reserve, Settle
 from gas.prices import Meter, PriceTable
 from gas.windows import Period
 from tests.gas.ledgers import (
@@ -157,7 +157,7 @@ def test_a_chain_shows_what_was_changed_dropped_or_swapped(engine: Engine) -> No
     store.set_budget(budget(100))
     for gas in range(1, 6):
         store.settle(store.reserve(reservation(f"r{gas}", gas)).name, tokens(gas))
-    whole = store.store.entries(after=0, limit=10)
+    whole = store.store.entries(0, limit=10)
     assert entries.first_break(whole) is None
 
     for place in range(len(whole)):
@@ -192,7 +192,7 @@ def test_a_hold_that_expired_is_in_the_ledger_in_full_and_is_corrected(engine: E
 
     store.settle(name, tokens(4))
 
-    moved = [entry.gas_charged for entry in store.store.entries(after=0, limit=10)]
+    moved = [entry.gas_charged for entry in store.store.entries(0, limit=10)]
     assert (moved, store.budgets(ACCOUNT)[0].gas_spent) == ([10, -6], 4)
 
 
@@ -207,6 +207,22 @@ def test_closing_a_run_gives_an_expired_hold_back(engine: Engine) -> None:
     receipt = store.close_run(run_name(1), ACCOUNT)
 
     assert (receipt.total_gas, store.budgets(ACCOUNT)[0].gas_spent) == (0, 0)
+
+
+def test_a_hold_that_opens_again_in_the_batch_that_closes_its_run_is_given_back_once(
+    engine: Engine,
+) -> None:
+    clock = HandSetClock()
+    store = open_ledger(engine=engine, clock=clock)
+    store.set_budget(budget(100, period=Period.TOTAL))
+    name = store.reserve(reservation("r", 10)).name
+    clock.advance(timedelta(hours=2))
+    store.reserve(reservation("r", 10))
+
+    store.store.apply([Settle(name, tokens(4), keep_open=True), Close(run_name(1), ACCOUNT)])
+
+    moved = [entry.gas_charged for entry in store.store.entries(after=0, limit=10)]
+    assert (moved, store.budgets(ACCOUNT)[0].gas_spent) == ([10, -6], 4)
 
 
 class Broken(Operation[None]):

@@ -209,6 +209,10 @@ def test_too_many_open_runs_are_refused(
 
 @pytest.mark.parametrize("port", ["bundles", "signer"])
 def test_a_peer_that_is_down_refuses_a_start(grpc_stub: Stub, world: World, port: str) -> None:
+    # What other tests have started wants the same peers, and would be refused instead.
+    for name in world.store.open_names():
+        if name != OPEN_RUN:
+            _watch(grpc_stub, name)
     getattr(world, port).fail_next(PeerUnavailable("peer"))
     request = runtime_pb2.StartRunRequest(request_id="down", bundle_name=world.seal().name)
     assert _reason(lambda: grpc_stub.StartRun(request)) == "PEER_UNAVAILABLE"

@@ -10,6 +10,8 @@ from typing import TypeAlias
 import pytest
 
 import assembler.agents
+import gas.chain
+import linker.messages.generations
 import runtime.delegation
 from actionvm.runtime.v1 import runtime_pb2
 
@@ -59,10 +61,10 @@ spec:
 TALKATIVE = CRIER.replace("tokens_max: 160", "tokens_max: 1000")
 
 
-def short_of_gas(gas: int) -> str:
+def short_of_gas(gas_max: int) -> str:
     """Return an agent whose runs may spend so much, with all that they ask, or do without."""
     spare = RESEARCHER.replace(", required: true", "")
-    return spare.replace("timeout: 10m", f"timeout: 10m, gas: {gas}")
+    return spare.replace("timeout: 10m", f"timeout: 10m, gas: {gas_max}")
 
 
 async def run_agents(
@@ -159,12 +161,12 @@ def test_a_run_that_is_cancelled_at_any_event_ends_after_those_below_it(seed: in
 @pytest.mark.parametrize("seed", range(60))
 def test_what_a_run_may_spend_bounds_those_below_it_as_well(seed: int) -> None:
     async def scenario(world: World) -> None:
-        gas = world.random.randrange(150, 600)
-        _, runs, journals = await run_agents(world, asks=short_of_gas(gas))
+        gas_max = world.random.randrange(150, 600)
+        _, runs, journals = await run_agents(world, asks=short_of_gas(gas_max))
         receipt = journals[runs[-1].name][-1].finished.receipt
 
         assert runs[-1].failure.reason in {"", "BUDGET_EXCEEDED"}
-        assert receipt.total_gas <= gas
+        assert receipt.total_gas <= gas_max
 
     checkers.check_world(simulate(seed, scenario, ROUGH))
 
@@ -186,6 +188,12 @@ def test_who_asks_is_told_that_its_budget_does_not_cover_the_answer(seed: int) -
 
 def test_the_assembler_refuses_the_chains_that_the_runtime_would_refuse() -> None:
     assert assembler.agents.CHAIN_LENGTH_MAX == runtime.delegation.CHAIN_LENGTH_MAX
+
+
+def test_the_linker_and_gas_take_the_longest_chain_of_the_runtime() -> None:
+    callers_max = runtime.delegation.CHAIN_LENGTH_MAX - 1
+    assert callers_max <= linker.messages.generations.CALLERS_MAX
+    assert callers_max <= gas.chain.CALLERS_MAX
 
 
 def test_the_same_seed_is_the_same_story() -> None:

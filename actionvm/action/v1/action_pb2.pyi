@@ -255,7 +255,7 @@ Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class Problem(_message.Message):
-    """One thing that is wrong with a manifest, where it is, and the way out."""
+    """One thing that is wrong with a manifest or a price file, where it is, and the way out."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -270,7 +270,7 @@ class Problem(_message.Message):
         SEVERITY_WARNING: Problem._Severity.ValueType  # 1
         """Assembles, but is probably not what was meant."""
         SEVERITY_ERROR: Problem._Severity.ValueType  # 2
-        """Does not assemble."""
+        """Does not assemble, or does not come into force."""
 
     class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper):
         """How bad it is."""
@@ -280,7 +280,7 @@ class Problem(_message.Message):
     SEVERITY_WARNING: Problem.Severity.ValueType  # 1
     """Assembles, but is probably not what was meant."""
     SEVERITY_ERROR: Problem.Severity.ValueType  # 2
-    """Does not assemble."""
+    """Does not assemble, or does not come into force."""
 
     SEVERITY_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int

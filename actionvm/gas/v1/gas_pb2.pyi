@@ -140,9 +140,7 @@ class Hold(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it expires if it is still open: an hour after it was made, or last settled with
-        `keep_open`. Output only.
-        """
+        """When it expires if open: an hour after it was made, or settled with `keep_open`. Output only."""
 
     @_builtins.property
     def callers(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Caller]:
@@ -260,13 +258,9 @@ class Budget(_message.Message):
     id: _builtins.str
     """Tells budgets of one account and origin apart: 1 to 63 of `[a-z0-9-]`. Empty means `default`."""
     name: _builtins.str
-    """`{account}/budgets/{origin}.{id}`, such as `agents/brief/budgets/operator.default`. Output
-    only.
-    """
+    """`{account}/budgets/{origin}.{id}`: `agents/brief/budgets/operator.default`. Output only."""
     run: _builtins.str
-    """`runs/{uuid}`: counts only what this run of the agent spends, and is lifted when it is closed;
-    empty for all.
-    """
+    """`runs/{uuid}`: counts only this run, and is lifted when it is closed; empty for all."""
     item: _builtins.str
     """Counts only what is spent for this item, such as `model openai/*`; empty for all."""
     time_zone: _builtins.str
@@ -461,8 +455,7 @@ class SettleGasRequest(_message.Message):
     @_builtins.property
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
         """What was used since the hold was made; a price above the hold is cut to the hold. At most 16,
-        each meter once; none charges nothing. Of a meter that was reported before, the larger amount
-        counts.
+        each meter once; none charges nothing. Of a meter reported before, the larger amount counts.
         """
 
     @_builtins.property
@@ -666,9 +659,7 @@ class SetBudgetRequest(_message.Message):
     BUDGET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def budget(self) -> Global___Budget:
-        """The limit; it replaces the one of the same account, origin and id. Required. An account has at
-        most 1,000.
-        """
+        """Replaces that of the same account, origin and id. Required. An account has at most 1,000."""
 
     def __init__(
         self,
@@ -808,7 +799,6 @@ Global___ListUsageRequest: _TypeAlias = ListUsageRequest  # noqa: Y015
 @_typing.final
 class UsageRow(_message.Message):
     """What was consumed: by default, by one account of one item.
-
     What an agent paid for another one is a row of the item `agent {name}`, where rows are by account
     and item; other sums leave it out, so that nothing counts twice.
     """
@@ -841,8 +831,8 @@ class UsageRow(_message.Message):
 
     @_builtins.property
     def cost(self) -> _prices_pb2.Money:
-        """What the gas is in money, at the rates of its charges; absent without a query, or if they
-        differ in currency. Output only.
+        """In money at the rates of its charges; absent without a query, or if currencies differ. Output
+        only.
         """
 
     def __init__(
@@ -948,9 +938,7 @@ class GetPriceTableResponse(_message.Message):
 
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """Since when it is in force, or from when; of several times, the last one up to now, else the
-        first. Output only.
-        """
+        """From when it is in force; of several times, the last up to now, else the first. Output only."""
 
     def __init__(
         self,
@@ -968,6 +956,36 @@ class GetPriceTableResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPriceTableResponse: _TypeAlias = GetPriceTableResponse  # noqa: Y015
+
+@_typing.final
+class ReadPriceFilesResponse(_message.Message):
+    """What files say: a table, or what is wrong."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def update(self) -> Global___UpdatePriceTableRequest:
+        """What schedules the table, but for `request_id`; absent if there are problems. Output only."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Problem]:
+        """In the order of the text, at most 100. Output only."""
+
+    def __init__(
+        self,
+        *,
+        update: Global___UpdatePriceTableRequest | None = ...,
+        problems: _abc.Iterable[_action_pb2.Problem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadPriceFilesResponse: _TypeAlias = ReadPriceFilesResponse  # noqa: Y015
 
 @_typing.final
 class UpdatePriceTableRequest(_message.Message):
@@ -1110,22 +1128,26 @@ class ListEntriesRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """`agents/{name}` that paid; empty for all."""
     page_size: _builtins.int
     """Most entries to return. Default 100, at most 1,000."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    newest_first: _builtins.bool
+    """Returns the newest first. All pages of a list have the same order."""
     def __init__(
         self,
         *,
         account: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        newest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1260,7 +1282,7 @@ class ListEntriesResponse(_message.Message):
     """Token of the next page; empty at the end. Output only."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]:
-        """Entries in order. Output only."""
+        """Entries in the order that was asked for. Output only."""
 
     def __init__(
         self,

@@ -130,6 +130,11 @@ class GasServiceStub:
                 request_serializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesRequest.SerializeToString,
                 response_deserializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesResponse.FromString,
                 _registered_method=True)
+        self.ReadPriceFiles = channel.unary_unary(
+                '/actionvm.gas.v1.GasService/ReadPriceFiles',
+                request_serializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ReadPriceFilesRequest.SerializeToString,
+                response_deserializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.ReadPriceFilesResponse.FromString,
+                _registered_method=True)
         self.UpdatePriceTable = channel.unary_unary(
                 '/actionvm.gas.v1.GasService/UpdatePriceTable',
                 request_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.UpdatePriceTableRequest.SerializeToString,
@@ -183,8 +188,7 @@ class GasServiceServicer:
         """Prices a worst case without holding anything, at the frequency that costs most.
 
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
-        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
-        budget.
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs over 10^15 gas, the largest budget.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,13 +204,11 @@ class GasServiceServicer:
     def ReserveGas(self, request, context):
         """Holds gas for the worst case of one call, at the prices of now, which its charge keeps.
 
-        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run, or other
-        callers do.
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): the run has another account or other callers.
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
         - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
         hard budget that counts this run and item; set one.
-        - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run, or that of a caller, has its final
-        receipt.
+        - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): it, or the run of a caller, is closed.
         - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
         `budget` in the metadata, of all that apply the tightest.
         """
@@ -311,6 +313,13 @@ class GasServiceServicer:
 
     def ListPriceTables(self, request, context):
         """Lists the price tables that were, are and will be in force.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadPriceFiles(self, request, context):
+        """Reads a price table from YAML, or says all that is wrong with it. It changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -438,6 +447,11 @@ def add_GasServiceServicer_to_server(servicer, server):
                     servicer.ListPriceTables,
                     request_deserializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesRequest.FromString,
                     response_serializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesResponse.SerializeToString,
+            ),
+            'ReadPriceFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadPriceFiles,
+                    request_deserializer=actionvm_dot_gas_dot_v1_dot_prices__pb2.ReadPriceFilesRequest.FromString,
+                    response_serializer=actionvm_dot_gas_dot_v1_dot_gas__pb2.ReadPriceFilesResponse.SerializeToString,
             ),
             'UpdatePriceTable': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdatePriceTable,
@@ -889,6 +903,33 @@ class GasService:
             '/actionvm.gas.v1.GasService/ListPriceTables',
             actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesRequest.SerializeToString,
             actionvm_dot_gas_dot_v1_dot_prices__pb2.ListPriceTablesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadPriceFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.gas.v1.GasService/ReadPriceFiles',
+            actionvm_dot_gas_dot_v1_dot_prices__pb2.ReadPriceFilesRequest.SerializeToString,
+            actionvm_dot_gas_dot_v1_dot_gas__pb2.ReadPriceFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

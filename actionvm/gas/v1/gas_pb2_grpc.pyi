@@ -58,21 +58,18 @@ class GasServiceStub:
     """Prices a worst case without holding anything, at the frequency that costs most.
 
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
-    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
-      budget.
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs over 10^15 gas, the largest budget.
     """
     QuoteRun: _grpc.UnaryUnaryMultiCallable[_prices_pb2.QuoteRunRequest, _prices_pb2.QuoteRunResponse]
     """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`."""
     ReserveGas: _grpc.UnaryUnaryMultiCallable[_gas_pb2.ReserveGasRequest, _gas_pb2.ReserveGasResponse]
     """Holds gas for the worst case of one call, at the prices of now, which its charge keeps.
 
-    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run, or other
-      callers do.
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): the run has another account or other callers.
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
     - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
       hard budget that counts this run and item; set one.
-    - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run, or that of a caller, has its final
-      receipt.
+    - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): it, or the run of a caller, is closed.
     - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
       `budget` in the metadata, of all that apply the tightest.
     """
@@ -124,6 +121,8 @@ class GasServiceStub:
     """
     ListPriceTables: _grpc.UnaryUnaryMultiCallable[_prices_pb2.ListPriceTablesRequest, _prices_pb2.ListPriceTablesResponse]
     """Lists the price tables that were, are and will be in force."""
+    ReadPriceFiles: _grpc.UnaryUnaryMultiCallable[_prices_pb2.ReadPriceFilesRequest, _gas_pb2.ReadPriceFilesResponse]
+    """Reads a price table from YAML, or says all that is wrong with it. It changes nothing."""
     UpdatePriceTable: _grpc.UnaryUnaryMultiCallable[_gas_pb2.UpdatePriceTableRequest, _gas_pb2.UpdatePriceTableResponse]
     """Schedules a price table. At any time the one with the latest effective time counts, and of
     equal ones the last that was scheduled: so the present table, scheduled again for the same
@@ -176,21 +175,18 @@ class GasServiceAsyncStub(GasServiceStub):
     """Prices a worst case without holding anything, at the frequency that costs most.
 
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
-    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
-      budget.
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs over 10^15 gas, the largest budget.
     """
     QuoteRun: _aio.UnaryUnaryMultiCallable[_prices_pb2.QuoteRunRequest, _prices_pb2.QuoteRunResponse]  # type: ignore[assignment]
     """Prices a run before it starts, as a range, and says what it assumes. Errors as for `QuoteGas`."""
     ReserveGas: _aio.UnaryUnaryMultiCallable[_gas_pb2.ReserveGasRequest, _gas_pb2.ReserveGasResponse]  # type: ignore[assignment]
     """Holds gas for the worst case of one call, at the prices of now, which its charge keeps.
 
-    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run, or other
-      callers do.
+    - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): the run has another account or other callers.
     - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
     - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
       hard budget that counts this run and item; set one.
-    - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run, or that of a caller, has its final
-      receipt.
+    - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): it, or the run of a caller, is closed.
     - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
       `budget` in the metadata, of all that apply the tightest.
     """
@@ -242,6 +238,8 @@ class GasServiceAsyncStub(GasServiceStub):
     """
     ListPriceTables: _aio.UnaryUnaryMultiCallable[_prices_pb2.ListPriceTablesRequest, _prices_pb2.ListPriceTablesResponse]  # type: ignore[assignment]
     """Lists the price tables that were, are and will be in force."""
+    ReadPriceFiles: _aio.UnaryUnaryMultiCallable[_prices_pb2.ReadPriceFilesRequest, _gas_pb2.ReadPriceFilesResponse]  # type: ignore[assignment]
+    """Reads a price table from YAML, or says all that is wrong with it. It changes nothing."""
     UpdatePriceTable: _aio.UnaryUnaryMultiCallable[_gas_pb2.UpdatePriceTableRequest, _gas_pb2.UpdatePriceTableResponse]  # type: ignore[assignment]
     """Schedules a price table. At any time the one with the latest effective time counts, and of
     equal ones the last that was scheduled: so the present table, scheduled again for the same
@@ -297,8 +295,7 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         """Prices a worst case without holding anything, at the frequency that costs most.
 
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): no price for this item; add it to the price table.
-        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs more than 10^15 gas, the largest
-          budget.
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): it costs over 10^15 gas, the largest budget.
         """
 
     @_abc_1.abstractmethod
@@ -317,13 +314,11 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_gas_pb2.ReserveGasResponse, _abc.Awaitable[_gas_pb2.ReserveGasResponse]]:
         """Holds gas for the worst case of one call, at the prices of now, which its charge keeps.
 
-        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): another account pays for this run, or other
-          callers do.
+        - `INVALID_ARGUMENT` (reason `INVALID_FIELD`): the run has another account or other callers.
         - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): as for `QuoteGas`.
         - `FAILED_PRECONDITION` (reason `BUDGET_MISSING`): the account, or one of the callers, has no
           hard budget that counts this run and item; set one.
-        - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): the run, or that of a caller, has its final
-          receipt.
+        - `FAILED_PRECONDITION` (reason `RUN_CLOSED`): it, or the run of a caller, is closed.
         - `RESOURCE_EXHAUSTED` (reason `BUDGET_EXCEEDED`): the hold does not fit into what is left of
           `budget` in the metadata, of all that apply the tightest.
         """
@@ -447,6 +442,14 @@ class GasServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_prices_pb2.ListPriceTablesResponse, _abc.Awaitable[_prices_pb2.ListPriceTablesResponse]]:
         """Lists the price tables that were, are and will be in force."""
+
+    @_abc_1.abstractmethod
+    def ReadPriceFiles(
+        self,
+        request: _prices_pb2.ReadPriceFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gas_pb2.ReadPriceFilesResponse, _abc.Awaitable[_gas_pb2.ReadPriceFilesResponse]]:
+        """Reads a price table from YAML, or says all that is wrong with it. It changes nothing."""
 
     @_abc_1.abstractmethod
     def UpdatePriceTable(

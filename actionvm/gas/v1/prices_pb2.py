@@ -26,7 +26,7 @@ from actionvm.action.v1 import action_pb2 as actionvm_dot_action_dot_v1_dot_acti
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61\x63tionvm/gas/v1/prices.proto\x12\x0f\x61\x63tionvm.gas.v1\x1a\x1f\x61\x63tionvm/action/v1/action.proto\x1a\x1fgoogle/protobuf/timestamp.proto\")\n\x05Money\x12\x0e\n\x06micros\x18\x01 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\"9\n\x04Rate\x12\x1f\n\x17micros_per_thousand_gas\x18\x01 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\"\xc5\x01\n\x06Weight\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x1b\n\x13\x63omplexity_permille\x18\x02 \x01(\x05\x12\x1f\n\x17inference_time_permille\x18\x03 \x01(\x05\x12\x36\n\x0b\x66requencies\x18\x04 \x03(\x0b\x32!.actionvm.gas.v1.Weight.Frequency\x1a\x37\n\tFrequency\x12\x11\n\tcalls_min\x18\x01 \x01(\x03\x12\x17\n\x0fweight_permille\x18\x02 \x01(\x05\"?\n\x16ListPriceTablesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xc5\x01\n\x13ScheduledPriceTable\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08in_force\x18\x04 \x01(\x08\x12\x13\n\x0bprice_count\x18\x05 \x01(\x05\x12\x11\n\tfrom_file\x18\x06 \x01(\x08\"h\n\x17ListPriceTablesResponse\x12\x34\n\x06tables\x18\x01 \x03(\x0b\x32$.actionvm.gas.v1.ScheduledPriceTable\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\nUsageRange\x12.\n\x05meter\x18\x01 \x01(\x0e\x32\x1f.actionvm.action.v1.Usage.Meter\x12\r\n\x05least\x18\x02 \x01(\x03\x12\x13\n\x06likely\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04most\x18\x04 \x01(\x03\x42\t\n\x07_likely\"\x9d\x01\n\x0bPlannedCall\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x13\n\x0b\x63ount_least\x18\x02 \x01(\x05\x12\x19\n\x0c\x63ount_likely\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\ncount_most\x18\x04 \x01(\x05\x12+\n\x06usages\x18\x05 \x03(\x0b\x32\x1b.actionvm.gas.v1.UsageRangeB\x0f\n\r_count_likely\"O\n\x0fQuoteRunRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12+\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x1c.actionvm.gas.v1.PlannedCall\"\x97\x02\n\nAssumption\x12\x0c\n\x04item\x18\x01 \x01(\t\x12.\n\x05meter\x18\x02 \x01(\x0e\x32\x1f.actionvm.action.v1.Usage.Meter\x12\r\n\x05least\x18\x03 \x01(\x03\x12\x0e\n\x06likely\x18\x04 \x01(\x03\x12\x0c\n\x04most\x18\x05 \x01(\x03\x12\x30\n\x05\x62\x61sis\x18\x06 \x01(\x0e\x32!.actionvm.gas.v1.Assumption.Basis\x12\x14\n\x0c\x63harge_count\x18\x07 \x01(\x03\"V\n\x05\x42\x61sis\x12\x15\n\x11\x42\x41SIS_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x42\x41SIS_STATED\x10\x01\x12\x12\n\x0e\x42\x41SIS_MEASURED\x10\x02\x12\x10\n\x0c\x42\x41SIS_MIDDLE\x10\x03\"C\n\x08GasRange\x12\x11\n\tgas_least\x18\x01 \x01(\x03\x12\x12\n\ngas_likely\x18\x02 \x01(\x03\x12\x10\n\x08gas_most\x18\x03 \x01(\x03\"A\n\tQuoteLine\x12\x0c\n\x04item\x18\x01 \x01(\t\x12&\n\x03gas\x18\x02 \x01(\x0b\x32\x19.actionvm.gas.v1.GasRange\"\xb2\x02\n\x10QuoteRunResponse\x12&\n\x03gas\x18\x01 \x01(\x0b\x32\x19.actionvm.gas.v1.GasRange\x12)\n\x05lines\x18\x02 \x03(\x0b\x32\x1a.actionvm.gas.v1.QuoteLine\x12\x30\n\x0b\x61ssumptions\x18\x03 \x03(\x0b\x32\x1b.actionvm.gas.v1.Assumption\x12\x15\n\rprice_version\x18\x04 \x01(\t\x12*\n\ncost_least\x18\x05 \x01(\x0b\x32\x16.actionvm.gas.v1.Money\x12+\n\x0b\x63ost_likely\x18\x06 \x01(\x0b\x32\x16.actionvm.gas.v1.Money\x12)\n\tcost_most\x18\x07 \x01(\x0b\x32\x16.actionvm.gas.v1.Moneyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61\x63tionvm/gas/v1/prices.proto\x12\x0f\x61\x63tionvm.gas.v1\x1a\x1f\x61\x63tionvm/action/v1/action.proto\x1a\x1fgoogle/protobuf/timestamp.proto\")\n\x05Money\x12\x0e\n\x06micros\x18\x01 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\"9\n\x04Rate\x12\x1f\n\x17micros_per_thousand_gas\x18\x01 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\"\xc5\x01\n\x06Weight\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x1b\n\x13\x63omplexity_permille\x18\x02 \x01(\x05\x12\x1f\n\x17inference_time_permille\x18\x03 \x01(\x05\x12\x36\n\x0b\x66requencies\x18\x04 \x03(\x0b\x32!.actionvm.gas.v1.Weight.Frequency\x1a\x37\n\tFrequency\x12\x11\n\tcalls_min\x18\x01 \x01(\x03\x12\x17\n\x0fweight_permille\x18\x02 \x01(\x05\"*\n\tPriceFile\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"B\n\x15ReadPriceFilesRequest\x12)\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1a.actionvm.gas.v1.PriceFile\"?\n\x16ListPriceTablesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xc5\x01\n\x13ScheduledPriceTable\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08in_force\x18\x04 \x01(\x08\x12\x13\n\x0bprice_count\x18\x05 \x01(\x05\x12\x11\n\tfrom_file\x18\x06 \x01(\x08\"h\n\x17ListPriceTablesResponse\x12\x34\n\x06tables\x18\x01 \x03(\x0b\x32$.actionvm.gas.v1.ScheduledPriceTable\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\nUsageRange\x12.\n\x05meter\x18\x01 \x01(\x0e\x32\x1f.actionvm.action.v1.Usage.Meter\x12\r\n\x05least\x18\x02 \x01(\x03\x12\x13\n\x06likely\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04most\x18\x04 \x01(\x03\x42\t\n\x07_likely\"\x9d\x01\n\x0bPlannedCall\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x13\n\x0b\x63ount_least\x18\x02 \x01(\x05\x12\x19\n\x0c\x63ount_likely\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\ncount_most\x18\x04 \x01(\x05\x12+\n\x06usages\x18\x05 \x03(\x0b\x32\x1b.actionvm.gas.v1.UsageRangeB\x0f\n\r_count_likely\"O\n\x0fQuoteRunRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12+\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x1c.actionvm.gas.v1.PlannedCall\"\x97\x02\n\nAssumption\x12\x0c\n\x04item\x18\x01 \x01(\t\x12.\n\x05meter\x18\x02 \x01(\x0e\x32\x1f.actionvm.action.v1.Usage.Meter\x12\r\n\x05least\x18\x03 \x01(\x03\x12\x0e\n\x06likely\x18\x04 \x01(\x03\x12\x0c\n\x04most\x18\x05 \x01(\x03\x12\x30\n\x05\x62\x61sis\x18\x06 \x01(\x0e\x32!.actionvm.gas.v1.Assumption.Basis\x12\x14\n\x0c\x63harge_count\x18\x07 \x01(\x03\"V\n\x05\x42\x61sis\x12\x15\n\x11\x42\x41SIS_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x42\x41SIS_STATED\x10\x01\x12\x12\n\x0e\x42\x41SIS_MEASURED\x10\x02\x12\x10\n\x0c\x42\x41SIS_MIDDLE\x10\x03\"C\n\x08GasRange\x12\x11\n\tgas_least\x18\x01 \x01(\x03\x12\x12\n\ngas_likely\x18\x02 \x01(\x03\x12\x10\n\x08gas_most\x18\x03 \x01(\x03\"A\n\tQuoteLine\x12\x0c\n\x04item\x18\x01 \x01(\t\x12&\n\x03gas\x18\x02 \x01(\x0b\x32\x19.actionvm.gas.v1.GasRange\"\xb2\x02\n\x10QuoteRunResponse\x12&\n\x03gas\x18\x01 \x01(\x0b\x32\x19.actionvm.gas.v1.GasRange\x12)\n\x05lines\x18\x02 \x03(\x0b\x32\x1a.actionvm.gas.v1.QuoteLine\x12\x30\n\x0b\x61ssumptions\x18\x03 \x03(\x0b\x32\x1b.actionvm.gas.v1.Assumption\x12\x15\n\rprice_version\x18\x04 \x01(\t\x12*\n\ncost_least\x18\x05 \x01(\x0b\x32\x16.actionvm.gas.v1.Money\x12+\n\x0b\x63ost_likely\x18\x06 \x01(\x0b\x32\x16.actionvm.gas.v1.Money\x12)\n\tcost_most\x18\x07 \x01(\x0b\x32\x16.actionvm.gas.v1.Moneyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,26 +41,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WEIGHT']._serialized_end=415
   _globals['_WEIGHT_FREQUENCY']._serialized_start=360
   _globals['_WEIGHT_FREQUENCY']._serialized_end=415
-  _globals['_LISTPRICETABLESREQUEST']._serialized_start=417
-  _globals['_LISTPRICETABLESREQUEST']._serialized_end=480
-  _globals['_SCHEDULEDPRICETABLE']._serialized_start=483
-  _globals['_SCHEDULEDPRICETABLE']._serialized_end=680
-  _globals['_LISTPRICETABLESRESPONSE']._serialized_start=682
-  _globals['_LISTPRICETABLESRESPONSE']._serialized_end=786
-  _globals['_USAGERANGE']._serialized_start=788
-  _globals['_USAGERANGE']._serialized_end=909
-  _globals['_PLANNEDCALL']._serialized_start=912
-  _globals['_PLANNEDCALL']._serialized_end=1069
-  _globals['_QUOTERUNREQUEST']._serialized_start=1071
-  _globals['_QUOTERUNREQUEST']._serialized_end=1150
-  _globals['_ASSUMPTION']._serialized_start=1153
-  _globals['_ASSUMPTION']._serialized_end=1432
-  _globals['_ASSUMPTION_BASIS']._serialized_start=1346
-  _globals['_ASSUMPTION_BASIS']._serialized_end=1432
-  _globals['_GASRANGE']._serialized_start=1434
-  _globals['_GASRANGE']._serialized_end=1501
-  _globals['_QUOTELINE']._serialized_start=1503
-  _globals['_QUOTELINE']._serialized_end=1568
-  _globals['_QUOTERUNRESPONSE']._serialized_start=1571
-  _globals['_QUOTERUNRESPONSE']._serialized_end=1877
+  _globals['_PRICEFILE']._serialized_start=417
+  _globals['_PRICEFILE']._serialized_end=459
+  _globals['_READPRICEFILESREQUEST']._serialized_start=461
+  _globals['_READPRICEFILESREQUEST']._serialized_end=527
+  _globals['_LISTPRICETABLESREQUEST']._serialized_start=529
+  _globals['_LISTPRICETABLESREQUEST']._serialized_end=592
+  _globals['_SCHEDULEDPRICETABLE']._serialized_start=595
+  _globals['_SCHEDULEDPRICETABLE']._serialized_end=792
+  _globals['_LISTPRICETABLESRESPONSE']._serialized_start=794
+  _globals['_LISTPRICETABLESRESPONSE']._serialized_end=898
+  _globals['_USAGERANGE']._serialized_start=900
+  _globals['_USAGERANGE']._serialized_end=1021
+  _globals['_PLANNEDCALL']._serialized_start=1024
+  _globals['_PLANNEDCALL']._serialized_end=1181
+  _globals['_QUOTERUNREQUEST']._serialized_start=1183
+  _globals['_QUOTERUNREQUEST']._serialized_end=1262
+  _globals['_ASSUMPTION']._serialized_start=1265
+  _globals['_ASSUMPTION']._serialized_end=1544
+  _globals['_ASSUMPTION_BASIS']._serialized_start=1458
+  _globals['_ASSUMPTION_BASIS']._serialized_end=1544
+  _globals['_GASRANGE']._serialized_start=1546
+  _globals['_GASRANGE']._serialized_end=1613
+  _globals['_QUOTELINE']._serialized_start=1615
+  _globals['_QUOTELINE']._serialized_end=1680
+  _globals['_QUOTERUNRESPONSE']._serialized_start=1683
+  _globals['_QUOTERUNRESPONSE']._serialized_end=1989
 # @@protoc_insertion_point(module_scope)

@@ -144,6 +144,56 @@ class Weight(_message.Message):
 Global___Weight: _TypeAlias = Weight  # noqa: Y015
 
 @_typing.final
+class PriceFile(_message.Message):
+    """YAML that is a price table, or a part of one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    file: _builtins.str
+    """Name for problems, such as `prices.yaml`. Required. At most 256 characters."""
+    content: _builtins.bytes
+    """UTF-8, without aliases."""
+    def __init__(
+        self,
+        *,
+        file: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "file", b"file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriceFile: _TypeAlias = PriceFile  # noqa: Y015
+
+@_typing.final
+class ReadPriceFilesRequest(_message.Message):
+    """What to read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceFile]:
+        """The files, which are one table. Required. At most 100, and 2 MiB together."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___PriceFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadPriceFilesRequest: _TypeAlias = ReadPriceFilesRequest  # noqa: Y015
+
+@_typing.final
 class ListPriceTablesRequest(_message.Message):
     """Which schedule to read."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import uuid
 from collections import deque
@@ -79,7 +80,10 @@ def entries(
             fix="actionvm gas entries --verify",
         )
     anchor = _parse_kept(kept) if kept else None
-    found = _read_file(file) if file else ask(context, lambda client: _read(client, agent))
+    last = 0 if verify_all or anchor or as_json else limit + 1
+    found = (
+        _read_file(file) if file else ask(context, lambda client: _read(client, agent, last=last))
+    )
     if verify_all or anchor:
         _tell_chain(verify(found, anchor), as_json=as_json)
     elif as_json:
@@ -159,14 +163,20 @@ def _drift(one: budgets_pb2.TokenDrift) -> tuple[str, ...]:
     )
 
 
-async def _read(client: Client, agent: str) -> list[pb.Entry]:
+async def _read(client: Client, agent: str, *, last: int) -> list[pb.Entry]:
+    """Return the last entries in order, so many if there are and at most a page more; 0 is all."""
+
     def fetch(token: str) -> Awaitable[pb.ListEntriesResponse]:
         request = pb.ListEntriesRequest(
-            account=account_name(agent), page_size=PAGE_SIZE, page_token=token
+            account=account_name(agent),
+            page_size=min(last or PAGE_SIZE, PAGE_SIZE),
+            page_token=token,
+            newest_first=last > 0,
         )
         return client.gas(lambda stub: stub.ListEntries(request))
 
-    return await all_pages(fetch, lambda page: page.entries)
+    found = await all_pages(fetch, lambda page: page.entries, count_min=last or math.inf)
+    return found[::-1] if last else found
 
 
 def _read_file(file: Path) -> list[pb.Entry]:
@@ -227,7 +237,7 @@ def _print_entries(found: list[pb.Entry], limit: int) -> None:
     rows = [_row(entry)[: len(shown)] for entry in deque(found, maxlen=limit)]
     console().print(table(*shown, rows=rows, right=("entry", "gas")))
     if len(rows) < len(found):
-        console().print(f"the last {limit} of {len(found)}; --limit shows more")
+        console().print(f"the last {limit}; --limit shows more")
     if not is_wide:
         console().print(
             f"a terminal of {WIDTH_WITH_HOLDS} columns shows holds, too; so does --json"

@@ -17,13 +17,13 @@ from rich.text import Text
 from actionvm.gas.v1 import gas_pb2 as pb
 from actionvm.gas.v1 import prices_pb2
 
-from ...client import Client, all_pages
+from ...client import Client, all_pages, problem_from_proto
 from ...command import AsJson, Command, Yes, ask, confirm, group
 from ...errors import CommandError
 from ...meters import meter_words
 from ...output import clean, console, print_json, spelled, table, to_json
 from ...price_changes import Changes, compare, render_changes
-from ...price_file import PriceFile, read_price_file, write_price_file
+from ...price_file import find_price_files, write_price_file
 from ...quantities import PERMILLE, money_text, parse_moment, parse_zone
 from ...render import time_text
 from .options import Zone
@@ -146,9 +146,8 @@ def update(
     moment = (
         parse_moment(effective, parse_zone(zone, "--zone"), "--effective") if effective else None
     )
-    wanted = read_price_file(file)
-    request = pb.GetPriceTableRequest(time=moment)
-    before = ask(context, lambda client: client.gas(lambda stub: stub.GetPriceTable(request)))
+    files = find_price_files(file)
+    wanted, before = ask(context, lambda client: _read(client, files, moment))
     changes = compare(before, wanted)
     if not as_json:
         console().print(render_changes(changes, before.version))
@@ -157,7 +156,7 @@ def update(
         return
     if not yes:
         confirm("Put these prices into force?", refusal="the prices stay as they are")
-    found = ask(context, lambda client: _send(client, wanted, moment))
+    found = ask(context, lambda client: client.gas(lambda stub: stub.UpdatePriceTable(wanted)))
     if as_json:
         print_json(to_json(found) | {"changes": changes.to_json()})
     else:
@@ -166,21 +165,25 @@ def update(
         )
 
 
-async def _send(
-    client: Client, wanted: PriceFile, moment: Timestamp | None
-) -> pb.UpdatePriceTableResponse:
-    """Send the very prices that were shown; what is refused is told with its place in the file."""
-    request = pb.UpdatePriceTableRequest(
-        request_id=str(uuid.uuid4()),
-        prices=wanted.prices,
-        rate=wanted.rate,
-        weights=wanted.weights,
-        effective_time=moment,
-    )
-    try:
-        return await client.gas(lambda stub: stub.UpdatePriceTable(request))
-    except CommandError as error:
-        raise wanted.locate(error) from error
+async def _read(
+    client: Client, files: list[prices_pb2.PriceFile], moment: Timestamp | None
+) -> tuple[pb.UpdatePriceTableRequest, pb.GetPriceTableResponse]:
+    """Return what files ask for, which is shown and then sent, and the table of that time."""
+    reading = prices_pb2.ReadPriceFilesRequest(files=files)
+    found = await client.gas(lambda stub: stub.ReadPriceFiles(reading))
+    if found.problems:
+        count = len(found.problems)
+        raise CommandError(
+            f"the price table has {count} problem{'s' if count > 1 else ''}; nothing was changed",
+            reason="PRICE_FILE_INVALID",
+            field="FILE",
+            fix="a table that works: actionvm gas prices show --yaml",
+            problems=[*map(problem_from_proto, found.problems)],
+        )
+    wanted = pb.UpdatePriceTableRequest(request_id=str(uuid.uuid4()), effective_time=moment)
+    wanted.MergeFrom(found.update)
+    request = pb.GetPriceTableRequest(time=moment)
+    return wanted, await client.gas(lambda stub: stub.GetPriceTable(request))
 
 
 def _tell_unchanged(before: pb.GetPriceTableResponse, *, as_json: bool) -> None:
