@@ -236,6 +236,22 @@ def test_a_call_that_finds_no_room_ends_at_its_deadline() -> None:
     assert [batch.asked for batch in peer.batches] == [[1]]
 
 
+def test_who_goes_away_before_there_was_room_is_left_out() -> None:
+    peer = Peer()
+
+    async def scenario() -> None:
+        calls = open_calls(peer)
+        tasks = [asyncio.create_task(calls.call(number)) for number in range(4)]
+        await asyncio.sleep(0.5)
+        tasks += [asyncio.create_task(calls.call(number)) for number in range(4, 7)]
+        await asyncio.sleep(0)
+        tasks[5].cancel()
+        await asyncio.wait(tasks)
+
+    in_virtual_time(scenario)
+    assert [batch.asked for batch in peer.batches] == [[0, 1, 2, 3], [4, 6]]
+
+
 async def test_a_channel_that_is_closed_cancels_who_waits_for_it() -> None:
     async def closed(asked: Sequence[int]) -> Response:
         raise asyncio.CancelledError
