@@ -36,7 +36,7 @@ async def open_service(config: GasConfig, _telemetry: Telemetry) -> AsyncIterato
     server.ensure_private_folder(config.data_dir)
     engine = open_ledger_database(config.data_dir / "gas.db", config.database_url)
     try:
-        # Seeded by the system, which would take longer to name a hold than the ledger to make it.
+        # Seeded by the system once: to ask it for each hold lets go of the interpreter each time.
         dice = random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311  # names, not keys
         store = LedgerStore(engine, prices, clock=SystemClock(), dice=dice)
         gas = GasService(store)
