@@ -3,6 +3,7 @@
 
 PYTHON := .venv/bin/python
 BIN := .venv/bin
+# What the tests use that want tokens and no meaning; the model in the box is in the repository.
 MODEL := models/babbler.gguf
 
 export PYTHONPATH := $(CURDIR)
@@ -19,7 +20,7 @@ setup: ## Makes .venv and compiles llama.cpp; once a few minutes, then milliseco
 	@bin/setup
 
 .PHONY: run
-run: $(MODEL) ## Runs the example agent on six real services
+run: setup ## Runs the example agent on six real services
 	@bin/actionvm demo
 
 .PHONY: test

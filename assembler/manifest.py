@@ -144,7 +144,7 @@ class Model(_Part):
         max_length=128,
         pattern="^[a-z0-9][a-z0-9-]*/[A-Za-z0-9][A-Za-z0-9._:/-]*$",
         description="provider and model",
-        examples=["local/babbler"],
+        examples=["local/actionvm-tiny"],
     )
     credential: _Id = Field(
         default="",
@@ -281,7 +281,9 @@ class Limits(_Part):
 class Spec(_Part):
     """What the agent is."""
 
-    model: Model = Field(description="the model that it uses", examples=[{"use": "local/babbler"}])
+    model: Model = Field(
+        description="the model that it uses", examples=[{"use": "local/actionvm-tiny"}]
+    )
     instructions: str = Field(
         min_length=1,
         max_length=65_536,

@@ -23,15 +23,14 @@ from ..command import AsJson, ask, home_of
 from ..errors import CommandError, ExitCode
 from ..home import Home
 from ..lifecycle import is_free
-from ..output import clean, console, error_console, spelled
-from ..services import HOST, MODELS_DIR, PORT_BASE, ROOT
+from ..output import clean, console, spelled
+from ..services import HOST, PORT_BASE, ROOT
 from ..state import read_alive
 from .runs import execute, read_order
 from .secrets import read_secrets
 from .system import bring_up_detached
 
 EXAMPLE = ROOT / "examples" / "market-brief"
-MODEL = MODELS_DIR / "babbler.gguf"
 BOARD_KEY = "secrets/board-key"
 BOARD_PORT = 7480
 BOARD_SECONDS = 15.0
@@ -60,7 +59,6 @@ def demo(context: typer.Context, *, as_json: AsJson = False) -> None:
     Example: actionvm demo
     """
     home = home_of(context)
-    make_model()
     if read_alive(home) is None:
         bring_up_detached(home, PORT_BASE)
     ask(context, put_board_key)
@@ -73,22 +71,6 @@ def demo(context: typer.Context, *, as_json: AsJson = False) -> None:
         finally:
             if not as_json:
                 _tell(home, board)
-
-
-def make_model() -> None:
-    """Build the model of the example unless it is there."""
-    if MODEL.exists():
-        return
-    error_console().print("building the model, once, about a second")
-    command = [sys.executable, str(MODELS_DIR / "babbler.py"), "--output", str(MODEL)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or [f"exited with {done.returncode}"]
-        raise CommandError(
-            f"the model could not be built: {lines[-1]}",
-            reason="MODEL_NOT_BUILT",
-            fix=f"see why: {' '.join(command)}",
-        )
 
 
 async def put_board_key(client: Client) -> None:

@@ -97,7 +97,7 @@ def quote(
     """Price a run before it starts: at least, likely, at most, and what that assumes.
 
     A manifest is assembled first, so that its model and actions are known. With --usage one call
-    of an item is priced: actionvm gas quote "model local/babbler" --usage output_tokens=256
+    of an item is priced: actionvm gas quote "model local/actionvm-tiny" --usage output_tokens=256
 
     Example: actionvm gas quote agent.yaml
     """
