@@ -28,6 +28,9 @@ from cli.supervisor import QUICK_SECONDS
 EXAMPLE = ROOT / "examples" / "market-brief"
 COMMAND_SECONDS = 60.0
 POLL_SECONDS = 0.02
+PORTS = 10
+
+_guards: list[socket.socket] = []
 
 
 @dataclass(frozen=True)
@@ -151,15 +154,22 @@ def board(tmp_path_factory: pytest.TempPathFactory, system: System) -> Iterator[
 
 
 def free_port_base() -> int:
-    """Return the first of six ports in a row that are free now."""
-    for port_base in range(20_000 + os.getpid() % 1_000 * 10, 40_000, 10):
-        with ExitStack() as stack:
+    """Return the first of six ports in a row that are free, and that no other test is given.
+
+    The last port of the ten is bound until this process ends: between here and the start of a
+    service another process of tests may look for ports too.
+    """
+    for port_base in range(20_000, 40_000, PORTS):
+        with ExitStack() as probes:
+            guard = socket.socket()
             try:
+                guard.bind(("127.0.0.1", port_base + PORTS - 1))
                 for port in range(port_base, port_base + len(SERVICE_NAMES)):
-                    probe = stack.enter_context(socket.socket())
-                    probe.bind(("127.0.0.1", port))
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
             except OSError:
+                guard.close()
                 continue
+            _guards.append(guard)
             return port_base
     raise AssertionError("no free ports")
 
