@@ -167,8 +167,11 @@ class Maker:
             return f"{dice.choice('bdfhkmr')}{dice.randint(10, 999)}"
         if kind == "topic":
             return self.topic()
-        noun = self.pick(words.NOUNS, new=self.novelty.entities)
-        return f"the {noun} is {dice.choice(words.STATES)}"
+        return f"the {self.thing()} is {dice.choice(words.STATES)}"
+
+    def thing(self) -> str:
+        """Return something that a sentence can be about."""
+        return self.pick(words.NOUNS, new=self.novelty.entities)
 
     def topic(self) -> str:
         """Return something to look for."""

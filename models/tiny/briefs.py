@@ -64,7 +64,7 @@ def make_brief(maker: Maker) -> Dialogue:
     topic = maker.entity(words.SUBJECTS).lower()
     passages = _passages(maker, topic)
     # People also ask in general, and get what there is.
-    subject = topic if maker.happens(0.6) else dice.choice(words.NOUNS)
+    subject = topic if maker.happens(0.6) else maker.thing()
     search, post = _actions(maker)
     # What rules say is not news: the first passage of another kind leads.
     lead = next(passage.lead for passage in passages if passage.lead)
@@ -152,7 +152,7 @@ def _news(maker: Maker, topic: str) -> Passage:
     rest = [_filler(maker) for _ in range(count)]
     heading = f"# {topic.title()}, {dice.choice(words.TIMES)}"
     if maker.happens(0.3):
-        heading = f"# {topic.title()} and {dice.choice(words.SUBJECTS).lower()}"
+        heading = f"# {topic.title()} and {maker.entity(words.SUBJECTS).lower()}"
     folder = "knowledge/" if maker.happens(0.5) else ""
     return Passage(f"{folder}{topic}.md", f"{heading}\n\n{_wrapped(maker, [lead, *rest])}", lead)
 
@@ -160,7 +160,7 @@ def _news(maker: Maker, topic: str) -> Passage:
 def _rules(maker: Maker) -> Passage:
     dice = maker.dice
     rule = f"Say what {dice.choice(words.MOVES)}, and since when. No {maker.topic()}."
-    text = f"# {dice.choice(STYLE_HEADINGS)} a {dice.choice(words.NOUNS)}\n\n{rule}"
+    text = f"# {dice.choice(STYLE_HEADINGS)} a {maker.thing()}\n\n{rule}"
     folder = "knowledge/" if maker.happens(0.5) else ""
     return Passage(f"{folder}{dice.choice(['style', 'rules', 'writing'])}.md", text, "")
 
@@ -169,10 +169,10 @@ def _sentence(maker: Maker, topic: str) -> str:
     dice = maker.dice
     subject = topic.capitalize()
     if maker.happens(0.4):
-        subject = f"The {dice.choice(words.ADJECTIVES)} {dice.choice(words.NOUNS)}"
+        subject = f"The {dice.choice(words.ADJECTIVES)} {maker.thing()}"
     move, amount = dice.choice(words.MOVES), dice.choice(words.AMOUNTS)
     when, why = dice.choice(words.TIMES), dice.choice(words.REASONS)
-    other, thing = maker.entity(words.SUBJECTS).lower(), dice.choice(words.NOUNS)
+    other, thing = maker.entity(words.SUBJECTS).lower(), maker.thing()
     return dice.choice(
         [
             f"{subject} {move} {amount} percent, {why}, {when}.",

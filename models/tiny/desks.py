@@ -245,14 +245,14 @@ def _rule(maker: Maker, topic: str) -> str:
     subject = topic.capitalize()
     number, other = dice.randint(2, 90), dice.randint(2, 990)
     person, city = maker.entity(words.PEOPLE), maker.entity(words.CITIES)
-    day, noun = dice.choice(words.DAYS[:7]), dice.choice(words.NOUNS)
+    day, noun = dice.choice(words.DAYS[:7]), maker.thing()
     forms = [
         f"{subject} take {number} days.",
         f"{subject} are free for {number} days.",
         f"{subject} cost {other} euros each.",
         f"{subject} are handled by {person} in {city}.",
         f"{subject} go to the {noun} desk until {day}.",
-        f"{subject} need a {noun} and the number of the {dice.choice(words.NOUNS)}.",
+        f"{subject} need a {noun} and the number of the {maker.thing()}.",
         f"{subject} are {dice.choice(words.STATES)} within {number} hours.",
         f"{subject} begin on {day} and end after {number} days.",
         f"{subject} over {other} euros are approved by {person}.",

@@ -152,7 +152,7 @@ class Script:
         """Give the last call a result, and let the agent say what it says."""
         dice = self._maker.dice
         if self._maker.happens(0.1):
-            message = f"the {dice.choice(words.NOUNS)} is {dice.choice(words.STATES)}"
+            message = f"the {self._maker.thing()} is {dice.choice(words.STATES)}"
             self._result({"error": "FAILED", "message": message})
             self._say(f"That failed: {message}.", Turn(Kind.ANSWER, facts=(message,)))
             return

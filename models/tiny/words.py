@@ -70,17 +70,21 @@ VERBS = tuple(
     for forms in lines.split(",")
 )
 NOUNS = _words(
-    "invoice ticket room meeting report order flight table letter note task contract parcel song"
-    " photo account payment reminder project customer recipe playlist folder budget printer lamp"
-    " door camera server backup password license package refund survey poll vote channel comment"
-    " branch issue release train taxi hotel menu garden boiler window sensor alarm battery engine"
-    " ship truck crate shelf stock price quote offer claim policy loan card coin wallet ledger"
-    " weather forecast map route lesson course exam book page poem film game team"
-    " player score match league festival museum ticketing visit doctor patient pill vaccine clinic"
-    " apple bottle chair desk engineer farm guitar hammer island jacket kettle ladder mirror needle"
-    " oven pillow quarry rocket spoon tractor umbrella valve wagon yacht zebra anchor basket candle"
-    " drum elbow feather glove helmet iron jar kite lemon magnet napkin olive pencil quilt ribbon"
-    " saddle towel urn violin whistle yard zipper album badge cable diary envelope filter"
+    "invoice ticket room meeting almanac report order flight table bakery letter note task"
+    " contract cactus parcel song photo account dolphin payment reminder project customer emerald"
+    " recipe playlist folder budget fountain printer lamp door camera gazette server backup"
+    " password license harvest package refund survey poll incubator vote channel comment branch"
+    " jigsaw issue release train taxi kennel hotel menu garden boiler lantern window sensor alarm"
+    " battery monument engine ship truck crate notebook shelf stock price quote orchard offer"
+    " claim policy loan pendulum card coin wallet ledger quiver weather forecast map route"
+    " radiator lesson course exam book sculpture page poem film game telescope team player score"
+    " match unicorn league festival museum ticketing vineyard visit doctor patient pill waterfall"
+    " vaccine clinic apple bottle xylophone chair desk engineer farm yogurt guitar hammer island"
+    " jacket zeppelin kettle ladder mirror needle accordion oven pillow quarry rocket bracelet"
+    " spoon tractor umbrella valve compass wagon yacht zebra anchor dumpling basket candle drum"
+    " elbow escalator feather glove helmet iron fossil jar kite lemon magnet gondola napkin olive"
+    " pencil quilt hammock ribbon saddle towel urn igloo violin whistle yard zipper juniper album"
+    " badge cable diary kayak envelope filter"
 )
 CITIES = _words(
     "Oslo Paris Lima Cairo Turin Delhi Kyoto Porto Ghent Basel Quito Accra Dakar Hanoi Minsk Riga"
@@ -99,9 +103,10 @@ ADJECTIVES = _words("late new small quiet broken final early old large short ope
 STATES = _words("ready done open waiting late empty full active closed booked sent paid")
 FIELDS = _words("id status total owner place due size code rank left")
 SUBJECTS = _words(
-    "Silver Copper Wheat Coffee Cocoa Cotton Steel Lithium Sugar Rice Timber Uranium Bonds Stocks"
-    " Shares Rents Wages Exports Imports Prices Sales Fees Yields Orders Freight Tourism Housing"
-    " Solar Wind Gas Coal Oil Gold Bitcoin Ether Tin Zinc Nickel Corn Barley"
+    "Silver Copper Wheat Coffee Cobalt Cocoa Cotton Steel Lithium Soybeans Sugar Rice Timber"
+    " Uranium Rubber Bonds Stocks Shares Rents Hydrogen Wages Exports Imports Prices Dividends"
+    " Sales Fees Yields Orders Tariffs Freight Tourism Housing Solar Premiums Wind Gas Coal Oil"
+    " Platinum Gold Bitcoin Ether Tin Salmon Zinc Nickel Corn Barley Leather"
 )
 MOVES = _words("gained lost added shed rose fell climbed dropped slipped jumped eased doubled")
 AMOUNTS = _words("one two three four five six seven eight nine ten eleven twelve twenty thirty")

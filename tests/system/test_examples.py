@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from cli.services import ROOT
+from models.tiny import desks, words
 
 from .conftest import EXAMPLE, Board, System
 
@@ -17,7 +18,6 @@ SUPPORT = ROOT / "examples" / "support-desk" / "agent.yaml"
 CLERK = ROOT / "examples" / "harbour-notices" / "agent.yaml"
 TRANSLATOR = ROOT / "examples" / "harbour-notices" / "translator" / "agent.yaml"
 
-# None of these wordings is in what the model was trained on.
 QUESTIONS = {
     "We would like to hear about refunds.": ("refunds", "Refunds take 5 days."),
     "Can somebody tell us about repairs?": (
@@ -73,6 +73,16 @@ def test_the_market_brief_posts_a_sentence_that_it_found(system: System, board: 
     assert told.calls[0][1] == {"query": "market"}
     assert post["text"] in " ".join(documents.split())
     assert post["text"] in told.answer
+
+
+def test_the_model_has_not_seen_these_wordings() -> None:
+    for questions, wordings in (
+        (QUESTIONS, words.known(desks.SUPPORT_QUESTIONS)),
+        (NOTICES, words.known(desks.CLERK_QUESTIONS)),
+    ):
+        for question, (topic, _) in questions.items():
+            seen = {wording.format(topic=topic) for wording in wordings}
+            assert not [wording for wording in seen if wording in question]
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
