@@ -125,5 +125,7 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
     command += ["--width", "32", "--layers", "1", "--dialogues", "2", "--threads", "1"]
     for tokens in ("500", "1500"):
         subprocess.run([*command, "--tokens", tokens], check=True, capture_output=True)
-    steps = [int(line.split("\t")[1]) for line in (tmp_path / "run/curve.tsv").open()]
+    steps = [
+        int(line.split("\t")[1]) for line in (tmp_path / "run/curve.tsv").read_text().splitlines()
+    ]
     assert 0 < steps[0] < steps[-1]
