@@ -20,6 +20,8 @@ HALF_WAY = 0.5
 # How often an action shares its verb with a neighbour, and how often its verb or its noun.
 SAME_VERB, SAME_EITHER = 0.2, 0.4
 INVENTED_NOUNS, INVENTED_NAMES = 0.35, 0.15
+# How often a value is said in one of the very many ways.
+SAYINGS = 0.45
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ class Maker:
     def phrase(self, parameter: Parameter, value: Value) -> str:
         """Return how somebody says one value."""
         is_invented = parameter.name not in parameter.kind.names
+        if not self.novelty.wordings and self.happens(SAYINGS * (1 - self.ease)):
+            return words.saying(self.dice).format(name=parameter.name, value=value)
         wording = self.wording(words.NAMING if is_invented else parameter.kind.phrasings)
         return wording.format(name=parameter.name, value=value)
 

@@ -43,10 +43,10 @@ class Script:
     def episode(self) -> None:
         """Write what begins with one request of the user."""
         shares = {
-            self.call: 38,
-            self.chain: 14,
-            self.ask: 22,
-            self.decline: 22,
+            self.call: 36,
+            self.chain: 12,
+            self.ask: 28,
+            self.decline: 20,
             self.chat: 4,
         }
         self._maker.dice.choices(list(shares), list(shares.values()))[0]()

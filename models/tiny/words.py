@@ -140,6 +140,35 @@ NAMING = cut(
     ",",
 )
 
+# What else a value can be said with. No phrasing that is held out can be made of it, so what helps
+# with those is the shape of a sentence, not its words.
+_WHOSE = cut("the,its,my,our,that,this,the right,your,,the new", ",")
+_BECOMES = cut(
+    "has to be,ought to be,shall be,will be,can be,needs to be,stays,becomes,equals,was,remains,"
+    "comes to,might be,gets,turns into,shows,counts as,->,-",
+    ",",
+)
+_TAKE = cut(
+    "pick,enter,fill in,note,select,keep,go with,assign,provide,type,expect,insert,try,apply,"
+    "name,prefer,we want,they said,I think",
+    ",",
+)
+_INTO = cut("as,for,in,under,at,to be,like,by way of,instead of a", ",")
+_SAYINGS = cut(
+    "{whose} {name} {becomes} {value}|{whose} {name} {becomes} {value}|{take} {value} {into}"
+    " {whose} {name}|{take} {value} {into} {whose} {name}|{take} {whose} {name} {value}|"
+    "{value} {becomes} {whose} {name}|{value} {into} {whose} {name}|{name} ({value})|{value}"
+    " ({name})|{take} {name}: {value}"
+)
+
+
+def saying(dice: random.Random) -> str:
+    """Return one of some thousand phrasings that name their parameter."""
+    parts = {"whose": _WHOSE, "becomes": _BECOMES, "take": _TAKE, "into": _INTO}
+    chosen = {part: dice.choice(entries) for part, entries in parts.items()}
+    made = dice.choice(_SAYINGS).format(**chosen, name="{name}", value="{value}")
+    return " ".join(made.split())
+
 
 def _kind(
     names: str, phrasings: str, *, integer: bool = False, choices: tuple[str, ...] = ()
