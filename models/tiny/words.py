@@ -157,7 +157,7 @@ _INTO = cut("as,for,in,under,at,to be,like,by way of,instead of a", ",")
 _SAYINGS = cut(
     "{whose} {name} {becomes} {value}|{whose} {name} {becomes} {value}|{take} {value} {into}"
     " {whose} {name}|{take} {value} {into} {whose} {name}|{take} {whose} {name} {value}|"
-    "{value} {becomes} {whose} {name}|{value} {into} {whose} {name}|{name} ({value})|{value}"
+    "{value} {becomes} {whose} {name}|{value} {into} that {name}|{name} ({value})|{value}"
     " ({name})|{take} {name}: {value}"
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterator, Mapping
 from typing import cast
@@ -142,6 +143,13 @@ def test_training_never_shows_a_held_out_word(items: tuple[str, ...]) -> None:
 def test_a_kind_of_argument_has_fifteen_phrasings(kind: words.Kind) -> None:
     assert len(set(kind.phrasings)) >= 15
     assert all("{value}" in phrasing for phrasing in kind.phrasings)
+
+
+def test_no_saying_is_a_held_out_phrasing() -> None:
+    lists = [kind.phrasings for kind in words.KINDS.values()] + [words.NAMING]
+    held_out = {phrasing for items in lists for phrasing in words.held_out(items)}
+    dice = random.Random(0)
+    assert held_out.isdisjoint(words.saying(dice) for _ in range(20_000))
 
 
 def test_a_parameter_name_means_one_kind() -> None:
