@@ -7,7 +7,21 @@ from collections.abc import Callable
 import typer
 
 from .command import DEFAULT_HOME, Command, Context, HomeOption, spell_commands
-from .commands import agents, demo, doctor, gas, knowledge, models, receipts, runs, secrets, system
+from .commands import (
+    agents,
+    approvals,
+    demo,
+    doctor,
+    gas,
+    knowledge,
+    models,
+    policy,
+    receipts,
+    recovery,
+    runs,
+    secrets,
+    system,
+)
 from .home import Home
 
 app = typer.Typer(
@@ -48,6 +62,9 @@ for name, command in commands.items():
     app.command(name, cls=Command)(command)
 for name, group in {
     "secrets": secrets.app,
+    "policy": policy.app,
+    "approvals": approvals.app,
+    "recovery": recovery.app,
     "knowledge": knowledge.app,
     "gas": gas.app,
     "models": models.app,

@@ -17,7 +17,12 @@ from grpc import aio
 from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2_grpc
 from actionvm.gas.v1 import gas_pb2_grpc, market_pb2_grpc
-from actionvm.keymanager.v1 import keymanager_pb2_grpc
+from actionvm.keymanager.v1 import (
+    audit_pb2_grpc,
+    keymanager_pb2_grpc,
+    policy_pb2_grpc,
+    recovery_pb2_grpc,
+)
 from actionvm.knowledge.v1 import knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2_grpc
@@ -32,7 +37,10 @@ if TYPE_CHECKING:
     from actionvm.assembler.v1.assembler_pb2_grpc import AssemblerServiceAsyncStub
     from actionvm.gas.v1.gas_pb2_grpc import GasServiceAsyncStub
     from actionvm.gas.v1.market_pb2_grpc import MarketplaceServiceAsyncStub
+    from actionvm.keymanager.v1.audit_pb2_grpc import AuditServiceAsyncStub
     from actionvm.keymanager.v1.keymanager_pb2_grpc import KeymanagerServiceAsyncStub
+    from actionvm.keymanager.v1.policy_pb2_grpc import PolicyServiceAsyncStub
+    from actionvm.keymanager.v1.recovery_pb2_grpc import RecoveryServiceAsyncStub
     from actionvm.knowledge.v1.knowledge_pb2_grpc import KnowledgeServiceAsyncStub
     from actionvm.linker.v1.linker_pb2_grpc import LinkerServiceAsyncStub
     from actionvm.runtime.v1.runtime_pb2_grpc import RuntimeServiceAsyncStub
@@ -104,6 +112,9 @@ class Client:
     assembler: Peer[AssemblerServiceAsyncStub]
     linker: Peer[LinkerServiceAsyncStub]
     keymanager: Peer[KeymanagerServiceAsyncStub]
+    policy: Peer[PolicyServiceAsyncStub]
+    audit: Peer[AuditServiceAsyncStub]
+    recovery: Peer[RecoveryServiceAsyncStub]
     knowledge: Peer[KnowledgeServiceAsyncStub]
     gas: Peer[GasServiceAsyncStub]
     market: Peer[MarketplaceServiceAsyncStub]
@@ -137,6 +148,9 @@ async def connect_system(home: Home) -> AsyncIterator[Client]:
             assembler=await peer("assembler", assembler_pb2_grpc.AssemblerServiceStub),
             linker=await peer("linker", linker_pb2_grpc.LinkerServiceStub),
             keymanager=await peer("keymanager", keymanager_pb2_grpc.KeymanagerServiceStub),
+            policy=await peer("keymanager", policy_pb2_grpc.PolicyServiceStub),
+            audit=await peer("keymanager", audit_pb2_grpc.AuditServiceStub),
+            recovery=await peer("keymanager", recovery_pb2_grpc.RecoveryServiceStub),
             knowledge=await peer("knowledge", knowledge_pb2_grpc.KnowledgeServiceStub),
             gas=await peer("gas", gas_pb2_grpc.GasServiceStub),
             market=await peer("gas", market_pb2_grpc.MarketplaceServiceStub),

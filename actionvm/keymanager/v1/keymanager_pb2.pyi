@@ -31,21 +31,27 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     KIND_UNSPECIFIED: _Kind.ValueType  # 0
     """Never sent."""
     KIND_API_KEY: _Kind.ValueType  # 1
-    """A bearer key. It can be stored, but not yet used."""
+    """A bearer key, such as that of a model provider: text. It is only released, to who may hold it."""
     KIND_ED25519: _Kind.ValueType  # 2
-    """A 32-byte Ed25519 seed (RFC 8032). It can sign."""
+    """A 32-byte Ed25519 seed (RFC 8032). It signs, also messages of Farcaster, and makes CDP tokens."""
     KIND_SECP256K1: _Kind.ValueType  # 3
-    """A secp256k1 private key. Not accepted so far."""
+    """A secp256k1 private key. It signs digests, and transactions and typed data of EVM chains."""
     KIND_P256: _Kind.ValueType  # 4
-    """A P-256 private key. Not accepted so far."""
+    """A P-256 private key. It signs (ECDSA with SHA-256) and makes CDP tokens."""
     KIND_OAUTH1: _Kind.ValueType  # 5
-    """An OAuth 1.0a quadruple. Not accepted so far."""
+    """An OAuth 1.0a quadruple, as JSON: `consumer_key`, `consumer_secret`, `token`, `token_secret`."""
     KIND_OAUTH2: _Kind.ValueType  # 6
-    """OAuth 2 tokens. Not accepted so far."""
+    """OAuth 2 tokens, as JSON: `access_token`, and what refreshes it (docs/keys.md)."""
     KIND_BASIC: _Kind.ValueType  # 7
-    """User name and password. Not accepted so far."""
+    """User name and password, as JSON: `username`, `password`."""
     KIND_AWS: _Kind.ValueType  # 8
-    """AWS access key. Not accepted so far."""
+    """An AWS access key, as JSON: `access_key_id`, `secret_access_key`, and optionally `session_token`
+    and `region`.
+    """
+    KIND_HMAC: _Kind.ValueType  # 9
+    """A symmetric key of 16 to 512 bytes. It makes HMACs."""
+    KIND_DATA: _Kind.ValueType  # 10
+    """A key of 32 bytes that encrypts knowledge."""
 
 class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
     """What a secret is, and so what it may be used for."""
@@ -53,21 +59,27 @@ class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
 KIND_UNSPECIFIED: Kind.ValueType  # 0
 """Never sent."""
 KIND_API_KEY: Kind.ValueType  # 1
-"""A bearer key. It can be stored, but not yet used."""
+"""A bearer key, such as that of a model provider: text. It is only released, to who may hold it."""
 KIND_ED25519: Kind.ValueType  # 2
-"""A 32-byte Ed25519 seed (RFC 8032). It can sign."""
+"""A 32-byte Ed25519 seed (RFC 8032). It signs, also messages of Farcaster, and makes CDP tokens."""
 KIND_SECP256K1: Kind.ValueType  # 3
-"""A secp256k1 private key. Not accepted so far."""
+"""A secp256k1 private key. It signs digests, and transactions and typed data of EVM chains."""
 KIND_P256: Kind.ValueType  # 4
-"""A P-256 private key. Not accepted so far."""
+"""A P-256 private key. It signs (ECDSA with SHA-256) and makes CDP tokens."""
 KIND_OAUTH1: Kind.ValueType  # 5
-"""An OAuth 1.0a quadruple. Not accepted so far."""
+"""An OAuth 1.0a quadruple, as JSON: `consumer_key`, `consumer_secret`, `token`, `token_secret`."""
 KIND_OAUTH2: Kind.ValueType  # 6
-"""OAuth 2 tokens. Not accepted so far."""
+"""OAuth 2 tokens, as JSON: `access_token`, and what refreshes it (docs/keys.md)."""
 KIND_BASIC: Kind.ValueType  # 7
-"""User name and password. Not accepted so far."""
+"""User name and password, as JSON: `username`, `password`."""
 KIND_AWS: Kind.ValueType  # 8
-"""AWS access key. Not accepted so far."""
+"""An AWS access key, as JSON: `access_key_id`, `secret_access_key`, and optionally `session_token`
+and `region`.
+"""
+KIND_HMAC: Kind.ValueType  # 9
+"""A symmetric key of 16 to 512 bytes. It makes HMACs."""
+KIND_DATA: Kind.ValueType  # 10
+"""A key of 32 bytes that encrypts knowledge."""
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
 class _Purpose:
@@ -84,6 +96,10 @@ class _PurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Purpose.Value
     """A receipt; only the runtime, only with `keys/receipts`."""
     PURPOSE_REQUEST: _Purpose.ValueType  # 3
     """A request of a connector; only the runtime, with a secret that an agent names."""
+    PURPOSE_KNOWLEDGE: _Purpose.ValueType  # 4
+    """Private knowledge, which is encrypted with it."""
+    PURPOSE_GENERATION: _Purpose.ValueType  # 5
+    """The call of a model provider, which takes a bearer key."""
 
 class Purpose(_Purpose, metaclass=_PurposeEnumTypeWrapper):
     """Why something is signed. Each purpose has its own prefix, so that a signature made for one can
@@ -98,6 +114,10 @@ PURPOSE_RECEIPT: Purpose.ValueType  # 2
 """A receipt; only the runtime, only with `keys/receipts`."""
 PURPOSE_REQUEST: Purpose.ValueType  # 3
 """A request of a connector; only the runtime, with a secret that an agent names."""
+PURPOSE_KNOWLEDGE: Purpose.ValueType  # 4
+"""Private knowledge, which is encrypted with it."""
+PURPOSE_GENERATION: Purpose.ValueType  # 5
+"""The call of a model provider, which takes a bearer key."""
 Global___Purpose: _TypeAlias = Purpose  # noqa: Y015
 
 @_typing.final
@@ -106,17 +126,50 @@ class Secret(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Secret._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Secret._State.ValueType  # 0
+        """Never sent."""
+        STATE_ENABLED: Secret._State.ValueType  # 1
+        """It may be used."""
+        STATE_DISABLED: Secret._State.ValueType  # 2
+        """It may not be used until it is enabled again."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """What may be done with a secret."""
+
+    STATE_UNSPECIFIED: Secret.State.ValueType  # 0
+    """Never sent."""
+    STATE_ENABLED: Secret.State.ValueType  # 1
+    """It may be used."""
+    STATE_DISABLED: Secret.State.ValueType  # 2
+    """It may not be used until it is enabled again."""
+
     NAME_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ROTATE_TIME_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    VERSION_BEFORE_FIELD_NUMBER: _builtins.int
+    GRACE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`secrets/{id}`. Output only."""
     kind: Global___Kind.ValueType
     """What it is. Output only."""
     version: _builtins.int
     """Version in use, from 1. Output only."""
+    tenant: _builtins.str
+    """Whose it is, `tenants/{id}`; shredding the tenant destroys it. Output only."""
+    state: Global___Secret.State.ValueType
+    """Whether it may be used. Output only."""
+    version_before: _builtins.int
+    """Version before `version` that may still be used, or 0. Output only."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was put. Output only."""
@@ -124,6 +177,10 @@ class Secret(_message.Message):
     @_builtins.property
     def rotate_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last rotated, or put. Output only."""
+
+    @_builtins.property
+    def grace_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when that is so. Output only; absent if there is none."""
 
     def __init__(
         self,
@@ -133,10 +190,14 @@ class Secret(_message.Message):
         version: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         rotate_time: _timestamp_pb2.Timestamp | None = ...,
+        tenant: _builtins.str = ...,
+        state: Global___Secret.State.ValueType = ...,
+        version_before: _builtins.int = ...,
+        grace_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "rotate_time", b"rotate_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "grace_time", b"grace_time", "rotate_time", b"rotate_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "kind", b"kind", "name", b"name", "rotate_time", b"rotate_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "grace_time", b"grace_time", "kind", b"kind", "name", b"name", "rotate_time", b"rotate_time", "state", b"state", "tenant", b"tenant", "version", b"version", "version_before", b"version_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -153,6 +214,7 @@ class PutSecretRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     GENERATE_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key. Required. 1 to 128 characters."""
     name: _builtins.str
@@ -164,7 +226,9 @@ class PutSecretRequest(_message.Message):
     `KIND_ED25519` exactly 32 bytes.
     """
     generate: _builtins.bool
-    """Make a random value here instead, so that nobody ever sees it. Only for keys that sign."""
+    """Make a random value here instead, so that nobody ever sees it. Only for keys."""
+    tenant: _builtins.str
+    """Whose it is, `tenants/{id}`. Default `tenants/default`."""
     def __init__(
         self,
         *,
@@ -173,10 +237,11 @@ class PutSecretRequest(_message.Message):
         kind: Global___Kind.ValueType = ...,
         value: _builtins.bytes = ...,
         generate: _builtins.bool = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "kind", b"kind", "name", b"name", "request_id", b"request_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "kind", b"kind", "name", b"name", "request_id", b"request_id", "tenant", b"tenant", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -216,6 +281,7 @@ class RotateSecretRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     GENERATE_FIELD_NUMBER: _builtins.int
+    GRACE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key. Required. 1 to 128 characters."""
     name: _builtins.str
@@ -224,6 +290,12 @@ class RotateSecretRequest(_message.Message):
     """The new value; never logged. As in `PutSecretRequest`."""
     generate: _builtins.bool
     """Make a random value here instead. As in `PutSecretRequest`."""
+    @_builtins.property
+    def grace(self) -> _duration_pb2.Duration:
+        """How long the version of now may still be used, where a use names it. Default 0, at most 30
+        days.
+        """
+
     def __init__(
         self,
         *,
@@ -231,10 +303,11 @@ class RotateSecretRequest(_message.Message):
         name: _builtins.str = ...,
         value: _builtins.bytes = ...,
         generate: _builtins.bool = ...,
+        grace: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "name", b"name", "request_id", b"request_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "grace", b"grace", "name", b"name", "request_id", b"request_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -412,6 +485,14 @@ class SignRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    TYPED_DATA_FIELD_NUMBER: _builtins.int
+    PERSONAL_MESSAGE_FIELD_NUMBER: _builtins.int
+    FARCASTER_MESSAGE_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`secrets/{id}`, or `keys/bundles` and `keys/receipts`, which the key manager makes itself.
     Required.
@@ -420,20 +501,46 @@ class SignRequest(_message.Message):
     """Why. Required."""
     message: _builtins.bytes
     """The message. What is signed is `"actionvm/<purpose>/v1\\n" + message`, the purpose in lower case
-    as in `bundle`. Required. 1 byte to 64 KiB.
+    as in `bundle`. Required, unless one of `payload` is set. 1 byte to 64 KiB.
     """
+    account: _builtins.str
+    """Agent on whose behalf, `agents/{name}`. Policies may ask for it."""
+    digest: _builtins.bytes
+    """A digest of 32 bytes, which nobody can look into: a policy must allow `sign-digest`."""
+    transaction: _builtins.bytes
+    """An unsigned EVM transaction, RLP: EIP-155, EIP-2930 or EIP-1559. Only with secp256k1."""
+    typed_data: _builtins.str
+    """Typed data of EIP-712 as JSON. Only with secp256k1."""
+    personal_message: _builtins.bytes
+    """A personal message of EIP-191. Only with secp256k1."""
+    farcaster_message: _builtins.bytes
+    """`MessageData` of Farcaster, serialised. Only with Ed25519."""
+    raw: _builtins.bytes
+    """Bytes as they are, of a protocol that has its own form. A policy must allow `sign-raw`."""
+    version: _builtins.int
+    """Version of the key; 0 is the one in use. The one before works as long as its grace."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         purpose: Global___Purpose.ValueType = ...,
         message: _builtins.bytes = ...,
+        account: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+        transaction: _builtins.bytes = ...,
+        typed_data: _builtins.str = ...,
+        personal_message: _builtins.bytes = ...,
+        farcaster_message: _builtins.bytes = ...,
+        raw: _builtins.bytes = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "farcaster_message", b"farcaster_message", "payload", b"payload", "personal_message", b"personal_message", "raw", b"raw", "transaction", b"transaction", "typed_data", b"typed_data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "message", b"message", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "digest", b"digest", "farcaster_message", b"farcaster_message", "key", b"key", "message", b"message", "payload", b"payload", "personal_message", b"personal_message", "purpose", b"purpose", "raw", b"raw", "transaction", b"transaction", "typed_data", b"typed_data", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["digest", "transaction", "typed_data", "personal_message", "farcaster_message", "raw"]  # noqa: Y015
+    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
 Global___SignRequest: _TypeAlias = SignRequest  # noqa: Y015
 
@@ -444,6 +551,15 @@ class SignResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    SIGNED_TRANSACTION_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    signed_transaction: _builtins.bytes
+    """The signed transaction, RLP, as a node takes it. Output only; of a transaction."""
+    hash: _builtins.bytes
+    """What a signature of an EVM chain or of Farcaster is of: the hash. Output only."""
+    address: _builtins.str
+    """Address of the signer on EVM chains, with the checksum of EIP-55. Output only."""
     @_builtins.property
     def signature(self) -> _action_pb2.Signature:
         """The signature. Output only."""
@@ -452,10 +568,13 @@ class SignResponse(_message.Message):
         self,
         *,
         signature: _action_pb2.Signature | None = ...,
+        signed_transaction: _builtins.bytes = ...,
+        hash: _builtins.bytes = ...,
+        address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "hash", b"hash", "signature", b"signature", "signed_transaction", b"signed_transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -492,7 +611,7 @@ class GetPublicKeyResponse(_message.Message):
     ALGORITHM_FIELD_NUMBER: _builtins.int
     PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     algorithm: _builtins.str
-    """Algorithm, `ed25519`. Output only."""
+    """Algorithm: `ed25519`, `secp256k1` or `p256`. Output only."""
     public_key: _builtins.bytes
     """Raw public key. Output only."""
     def __init__(
@@ -508,6 +627,96 @@ class GetPublicKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPublicKeyResponse: _TypeAlias = GetPublicKeyResponse  # noqa: Y015
+
+@_typing.final
+class EnableSecretRequest(_message.Message):
+    """What to enable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`secrets/{id}`. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnableSecretRequest: _TypeAlias = EnableSecretRequest  # noqa: Y015
+
+@_typing.final
+class EnableSecretResponse(_message.Message):
+    """The enabled secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def secret(self) -> Global___Secret:
+        """The secret. Output only."""
+
+    def __init__(
+        self,
+        *,
+        secret: Global___Secret | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnableSecretResponse: _TypeAlias = EnableSecretResponse  # noqa: Y015
+
+@_typing.final
+class ShredTenantRequest(_message.Message):
+    """Whose secrets to destroy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """`tenants/{id}`. Required."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShredTenantRequest: _TypeAlias = ShredTenantRequest  # noqa: Y015
+
+@_typing.final
+class ShredTenantResponse(_message.Message):
+    """They are gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_COUNT_FIELD_NUMBER: _builtins.int
+    secret_count: _builtins.int
+    """How many secrets there were. Output only."""
+    def __init__(
+        self,
+        *,
+        secret_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret_count", b"secret_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShredTenantResponse: _TypeAlias = ShredTenantResponse  # noqa: Y015
 
 @_typing.final
 class DisableSecretRequest(_message.Message):
@@ -556,64 +765,6 @@ class DisableSecretResponse(_message.Message):
 Global___DisableSecretResponse: _TypeAlias = DisableSecretResponse  # noqa: Y015
 
 @_typing.final
-class ReleaseSecretRequest(_message.Message):
-    """What to release, and to whom."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    RECIPIENT_KEY_FIELD_NUMBER: _builtins.int
-    ACCOUNT_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """`secrets/{id}`. Required."""
-    recipient_key: _builtins.bytes
-    """X25519 public key that the value is sealed to (RFC 9180). Required. 32 bytes."""
-    account: _builtins.str
-    """Agent on whose behalf, `agents/{name}`. Required."""
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        recipient_key: _builtins.bytes = ...,
-        account: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "name", b"name", "recipient_key", b"recipient_key"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ReleaseSecretRequest: _TypeAlias = ReleaseSecretRequest  # noqa: Y015
-
-@_typing.final
-class ReleaseSecretResponse(_message.Message):
-    """A value that only the recipient can open."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEALED_VALUE_FIELD_NUMBER: _builtins.int
-    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
-    sealed_value: _builtins.bytes
-    """HPKE ciphertext. Output only."""
-    @_builtins.property
-    def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the lease ends. Output only."""
-
-    def __init__(
-        self,
-        *,
-        sealed_value: _builtins.bytes = ...,
-        expire_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "sealed_value", b"sealed_value"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ReleaseSecretResponse: _TypeAlias = ReleaseSecretResponse  # noqa: Y015
-
-@_typing.final
 class SignBatchRequest(_message.Message):
     """What to sign."""
 
@@ -660,318 +811,6 @@ class SignBatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SignBatchResponse: _TypeAlias = SignBatchResponse  # noqa: Y015
-
-@_typing.final
-class AuthorizeRequestRequest(_message.Message):
-    """Which request to authenticate."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CREDENTIAL_FIELD_NUMBER: _builtins.int
-    METHOD_FIELD_NUMBER: _builtins.int
-    URL_FIELD_NUMBER: _builtins.int
-    BODY_DIGEST_FIELD_NUMBER: _builtins.int
-    credential: _builtins.str
-    """`secrets/{id}`. Required."""
-    method: _builtins.str
-    """HTTP method. Required."""
-    url: _builtins.str
-    """Absolute URL. Required. At most 8 KiB."""
-    @_builtins.property
-    def body_digest(self) -> _action_pb2.Digest:
-        """Digest of the body. Required."""
-
-    def __init__(
-        self,
-        *,
-        credential: _builtins.str = ...,
-        method: _builtins.str = ...,
-        url: _builtins.str = ...,
-        body_digest: _action_pb2.Digest | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body_digest", b"body_digest"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_digest", b"body_digest", "credential", b"credential", "method", b"method", "url", b"url"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AuthorizeRequestRequest: _TypeAlias = AuthorizeRequestRequest  # noqa: Y015
-
-@_typing.final
-class AuthorizeRequestResponse(_message.Message):
-    """The headers that authenticate it."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    AUTHORIZATION_FIELD_NUMBER: _builtins.int
-    authorization: _builtins.str
-    """Value of the `Authorization` header. Output only."""
-    def __init__(
-        self,
-        *,
-        authorization: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AuthorizeRequestResponse: _TypeAlias = AuthorizeRequestResponse  # noqa: Y015
-
-@_typing.final
-class GenerateDataKeyRequest(_message.Message):
-    """What the data key is for."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTEXT_FIELD_NUMBER: _builtins.int
-    RECIPIENT_KEY_FIELD_NUMBER: _builtins.int
-    context: _builtins.str
-    """Context that is bound to the key, such as `collections/brand`. Required."""
-    recipient_key: _builtins.bytes
-    """X25519 public key that the plain key is sealed to. Required. 32 bytes."""
-    def __init__(
-        self,
-        *,
-        context: _builtins.str = ...,
-        recipient_key: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "recipient_key", b"recipient_key"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GenerateDataKeyRequest: _TypeAlias = GenerateDataKeyRequest  # noqa: Y015
-
-@_typing.final
-class GenerateDataKeyResponse(_message.Message):
-    """A data key, twice wrapped."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    WRAPPED_KEY_FIELD_NUMBER: _builtins.int
-    SEALED_KEY_FIELD_NUMBER: _builtins.int
-    wrapped_key: _builtins.bytes
-    """Wrapped for storage. Output only."""
-    sealed_key: _builtins.bytes
-    """Sealed to the recipient. Output only."""
-    def __init__(
-        self,
-        *,
-        wrapped_key: _builtins.bytes = ...,
-        sealed_key: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sealed_key", b"sealed_key", "wrapped_key", b"wrapped_key"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GenerateDataKeyResponse: _TypeAlias = GenerateDataKeyResponse  # noqa: Y015
-
-@_typing.final
-class EncryptRequest(_message.Message):
-    """What to encrypt."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTEXT_FIELD_NUMBER: _builtins.int
-    PLAINTEXT_FIELD_NUMBER: _builtins.int
-    context: _builtins.str
-    """Context that is bound to the value. Required."""
-    plaintext: _builtins.bytes
-    """Value; never logged. Required. At most 64 KiB."""
-    def __init__(
-        self,
-        *,
-        context: _builtins.str = ...,
-        plaintext: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "plaintext", b"plaintext"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EncryptRequest: _TypeAlias = EncryptRequest  # noqa: Y015
-
-@_typing.final
-class EncryptResponse(_message.Message):
-    """The encrypted value."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CIPHERTEXT_FIELD_NUMBER: _builtins.int
-    ciphertext: _builtins.bytes
-    """Ciphertext with its header. Output only."""
-    def __init__(
-        self,
-        *,
-        ciphertext: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EncryptResponse: _TypeAlias = EncryptResponse  # noqa: Y015
-
-@_typing.final
-class DecryptRequest(_message.Message):
-    """What to decrypt."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTEXT_FIELD_NUMBER: _builtins.int
-    CIPHERTEXT_FIELD_NUMBER: _builtins.int
-    RECIPIENT_KEY_FIELD_NUMBER: _builtins.int
-    context: _builtins.str
-    """Context as it was encrypted. Required."""
-    ciphertext: _builtins.bytes
-    """Ciphertext. Required."""
-    recipient_key: _builtins.bytes
-    """X25519 public key that the value is sealed to. Required. 32 bytes."""
-    def __init__(
-        self,
-        *,
-        context: _builtins.str = ...,
-        ciphertext: _builtins.bytes = ...,
-        recipient_key: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "context", b"context", "recipient_key", b"recipient_key"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DecryptRequest: _TypeAlias = DecryptRequest  # noqa: Y015
-
-@_typing.final
-class DecryptResponse(_message.Message):
-    """The value, for the recipient only."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEALED_VALUE_FIELD_NUMBER: _builtins.int
-    sealed_value: _builtins.bytes
-    """HPKE ciphertext. Output only."""
-    def __init__(
-        self,
-        *,
-        sealed_value: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sealed_value", b"sealed_value"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DecryptResponse: _TypeAlias = DecryptResponse  # noqa: Y015
-
-@_typing.final
-class RewrapRequest(_message.Message):
-    """What to encrypt again."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTEXT_FIELD_NUMBER: _builtins.int
-    CIPHERTEXT_FIELD_NUMBER: _builtins.int
-    context: _builtins.str
-    """Context as it was encrypted. Required."""
-    ciphertext: _builtins.bytes
-    """Ciphertext. Required."""
-    def __init__(
-        self,
-        *,
-        context: _builtins.str = ...,
-        ciphertext: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "context", b"context"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RewrapRequest: _TypeAlias = RewrapRequest  # noqa: Y015
-
-@_typing.final
-class RewrapResponse(_message.Message):
-    """The new ciphertext."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CIPHERTEXT_FIELD_NUMBER: _builtins.int
-    ciphertext: _builtins.bytes
-    """Ciphertext. Output only."""
-    def __init__(
-        self,
-        *,
-        ciphertext: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RewrapResponse: _TypeAlias = RewrapResponse  # noqa: Y015
-
-@_typing.final
-class EvaluateUseRequest(_message.Message):
-    """Which use to evaluate."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    USE_FIELD_NUMBER: _builtins.int
-    ACCOUNT_FIELD_NUMBER: _builtins.int
-    account: _builtins.str
-    """Agent on whose behalf, `agents/{name}`. Required."""
-    @_builtins.property
-    def use(self) -> Global___SignRequest:
-        """The use. Required."""
-
-    def __init__(
-        self,
-        *,
-        use: Global___SignRequest | None = ...,
-        account: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["use", b"use"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "use", b"use"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EvaluateUseRequest: _TypeAlias = EvaluateUseRequest  # noqa: Y015
-
-@_typing.final
-class EvaluateUseResponse(_message.Message):
-    """The decision."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ALLOWED_FIELD_NUMBER: _builtins.int
-    RULE_FIELD_NUMBER: _builtins.int
-    allowed: _builtins.bool
-    """Whether it would be allowed. Output only."""
-    rule: _builtins.str
-    """Rule that decided. Output only."""
-    def __init__(
-        self,
-        *,
-        allowed: _builtins.bool = ...,
-        rule: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "rule", b"rule"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EvaluateUseResponse: _TypeAlias = EvaluateUseResponse  # noqa: Y015
 
 @_typing.final
 class EnrolRequest(_message.Message):
@@ -1149,241 +988,3 @@ class GetQuoteResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetQuoteResponse: _TypeAlias = GetQuoteResponse  # noqa: Y015
-
-@_typing.final
-class ListAuditRecordsRequest(_message.Message):
-    """Which records to read."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    after_sequence: _builtins.int
-    """Reads records after this one; 0 for all."""
-    page_size: _builtins.int
-    """Most records to return. Default 100, at most 1,000."""
-    def __init__(
-        self,
-        *,
-        after_sequence: _builtins.int = ...,
-        page_size: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "page_size", b"page_size"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListAuditRecordsRequest: _TypeAlias = ListAuditRecordsRequest  # noqa: Y015
-
-@_typing.final
-class AuditRecord(_message.Message):
-    """One use of a key."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEQUENCE_FIELD_NUMBER: _builtins.int
-    CALLER_FIELD_NUMBER: _builtins.int
-    METHOD_FIELD_NUMBER: _builtins.int
-    SECRET_FIELD_NUMBER: _builtins.int
-    CHAIN_HASH_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    sequence: _builtins.int
-    """Position, without gaps. Output only."""
-    caller: _builtins.str
-    """Who. Output only."""
-    method: _builtins.str
-    """Which method. Output only."""
-    secret: _builtins.str
-    """Which secret. Output only."""
-    chain_hash: _builtins.bytes
-    """Hash over the record before and this one. Output only."""
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When. Output only."""
-
-    def __init__(
-        self,
-        *,
-        sequence: _builtins.int = ...,
-        caller: _builtins.str = ...,
-        method: _builtins.str = ...,
-        secret: _builtins.str = ...,
-        chain_hash: _builtins.bytes = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "chain_hash", b"chain_hash", "create_time", b"create_time", "method", b"method", "secret", b"secret", "sequence", b"sequence"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AuditRecord: _TypeAlias = AuditRecord  # noqa: Y015
-
-@_typing.final
-class ListAuditRecordsResponse(_message.Message):
-    """Records in order."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RECORDS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditRecord]:
-        """Records. Output only."""
-
-    def __init__(
-        self,
-        *,
-        records: _abc.Iterable[Global___AuditRecord] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListAuditRecordsResponse: _TypeAlias = ListAuditRecordsResponse  # noqa: Y015
-
-@_typing.final
-class BackupRequest(_message.Message):
-    """Who may recover."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RECIPIENT_KEYS_FIELD_NUMBER: _builtins.int
-    THRESHOLD_FIELD_NUMBER: _builtins.int
-    threshold: _builtins.int
-    """How many of them are needed. Required."""
-    @_builtins.property
-    def recipient_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Public keys of the share holders. Required. 1 to 16."""
-
-    def __init__(
-        self,
-        *,
-        recipient_keys: _abc.Iterable[_builtins.bytes] | None = ...,
-        threshold: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recipient_keys", b"recipient_keys", "threshold", b"threshold"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___BackupRequest: _TypeAlias = BackupRequest  # noqa: Y015
-
-@_typing.final
-class BackupResponse(_message.Message):
-    """A backup."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTENT_FIELD_NUMBER: _builtins.int
-    content: _builtins.bytes
-    """Encrypted content. Output only."""
-    def __init__(
-        self,
-        *,
-        content: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___BackupResponse: _TypeAlias = BackupResponse  # noqa: Y015
-
-@_typing.final
-class RestoreRequest(_message.Message):
-    """What to restore."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTENT_FIELD_NUMBER: _builtins.int
-    SHARES_FIELD_NUMBER: _builtins.int
-    content: _builtins.bytes
-    """Encrypted content. Required."""
-    @_builtins.property
-    def shares(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Opened shares; never logged. Required."""
-
-    def __init__(
-        self,
-        *,
-        content: _builtins.bytes = ...,
-        shares: _abc.Iterable[_builtins.bytes] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "shares", b"shares"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RestoreRequest: _TypeAlias = RestoreRequest  # noqa: Y015
-
-@_typing.final
-class RestoreResponse(_message.Message):
-    """What was restored."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SECRET_COUNT_FIELD_NUMBER: _builtins.int
-    secret_count: _builtins.int
-    """Number of secrets. Output only."""
-    def __init__(
-        self,
-        *,
-        secret_count: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret_count", b"secret_count"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RestoreResponse: _TypeAlias = RestoreResponse  # noqa: Y015
-
-@_typing.final
-class RotateRootRequest(_message.Message):
-    """Asks for a new root key."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Idempotency key. Required."""
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RotateRootRequest: _TypeAlias = RotateRootRequest  # noqa: Y015
-
-@_typing.final
-class RotateRootResponse(_message.Message):
-    """The root key was replaced."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SECRET_COUNT_FIELD_NUMBER: _builtins.int
-    secret_count: _builtins.int
-    """Number of secrets that were wrapped again. Output only."""
-    def __init__(
-        self,
-        *,
-        secret_count: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret_count", b"secret_count"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RotateRootResponse: _TypeAlias = RotateRootResponse  # noqa: Y015

@@ -26,16 +26,18 @@ if _version_not_supported:
 
 
 class KeymanagerServiceStub:
-    """Holds every key in sealed storage. Keys are used, not handed out: no response carries a secret.
+    """Holds every key in sealed storage. Keys are used, not handed out.
 
-    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Its value is encrypted with
-    AES-256-GCM under a root key that lies in the key manager's own folder: an emulation of sealed
-    storage that does not protect against root on this machine.
+    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
+    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    that the platform seals. The platform that comes with it is an emulation, which does not protect
+    against root on this machine (docs/security-platform.md).
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`; the value of a secret is never repeated) and `UNIMPLEMENTED` (reason
-    `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`; the value of a secret is never repeated), `UNAVAILABLE` (reason
+    `AUDIT_UNAVAILABLE`: what was asked could not be recorded, so it did not happen) and
+    `FAILED_PRECONDITION` (reason `ROLLED_BACK`: older data were put back; an operator decides).
     """
 
     def __init__(self, channel):
@@ -84,45 +86,20 @@ class KeymanagerServiceStub:
                 request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.DisableSecretRequest.SerializeToString,
                 response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.DisableSecretResponse.FromString,
                 _registered_method=True)
-        self.ReleaseSecret = channel.unary_unary(
-                '/actionvm.keymanager.v1.KeymanagerService/ReleaseSecret',
-                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReleaseSecretRequest.SerializeToString,
-                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReleaseSecretResponse.FromString,
+        self.EnableSecret = channel.unary_unary(
+                '/actionvm.keymanager.v1.KeymanagerService/EnableSecret',
+                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EnableSecretRequest.SerializeToString,
+                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EnableSecretResponse.FromString,
+                _registered_method=True)
+        self.ShredTenant = channel.unary_unary(
+                '/actionvm.keymanager.v1.KeymanagerService/ShredTenant',
+                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ShredTenantRequest.SerializeToString,
+                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ShredTenantResponse.FromString,
                 _registered_method=True)
         self.SignBatch = channel.unary_unary(
                 '/actionvm.keymanager.v1.KeymanagerService/SignBatch',
                 request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.SignBatchRequest.SerializeToString,
                 response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.SignBatchResponse.FromString,
-                _registered_method=True)
-        self.AuthorizeRequest = channel.unary_unary(
-                '/actionvm.keymanager.v1.KeymanagerService/AuthorizeRequest',
-                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.AuthorizeRequestRequest.SerializeToString,
-                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.AuthorizeRequestResponse.FromString,
-                _registered_method=True)
-        self.GenerateDataKey = channel.unary_unary(
-                '/actionvm.keymanager.v1.KeymanagerService/GenerateDataKey',
-                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GenerateDataKeyRequest.SerializeToString,
-                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GenerateDataKeyResponse.FromString,
-                _registered_method=True)
-        self.Encrypt = channel.unary_unary(
-                '/actionvm.keymanager.v1.KeymanagerService/Encrypt',
-                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EncryptRequest.SerializeToString,
-                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EncryptResponse.FromString,
-                _registered_method=True)
-        self.Decrypt = channel.unary_unary(
-                '/actionvm.keymanager.v1.KeymanagerService/Decrypt',
-                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.DecryptRequest.SerializeToString,
-                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.DecryptResponse.FromString,
-                _registered_method=True)
-        self.Rewrap = channel.unary_unary(
-                '/actionvm.keymanager.v1.KeymanagerService/Rewrap',
-                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RewrapRequest.SerializeToString,
-                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RewrapResponse.FromString,
-                _registered_method=True)
-        self.EvaluateUse = channel.unary_unary(
-                '/actionvm.keymanager.v1.KeymanagerService/EvaluateUse',
-                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EvaluateUseRequest.SerializeToString,
-                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EvaluateUseResponse.FromString,
                 _registered_method=True)
         self.Enrol = channel.unary_unary(
                 '/actionvm.keymanager.v1.KeymanagerService/Enrol',
@@ -139,39 +116,21 @@ class KeymanagerServiceStub:
                 request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GetQuoteRequest.SerializeToString,
                 response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GetQuoteResponse.FromString,
                 _registered_method=True)
-        self.ListAuditRecords = channel.unary_unary(
-                '/actionvm.keymanager.v1.KeymanagerService/ListAuditRecords',
-                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ListAuditRecordsRequest.SerializeToString,
-                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ListAuditRecordsResponse.FromString,
-                _registered_method=True)
-        self.Backup = channel.unary_unary(
-                '/actionvm.keymanager.v1.KeymanagerService/Backup',
-                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BackupRequest.SerializeToString,
-                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BackupResponse.FromString,
-                _registered_method=True)
-        self.Restore = channel.unary_unary(
-                '/actionvm.keymanager.v1.KeymanagerService/Restore',
-                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RestoreRequest.SerializeToString,
-                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RestoreResponse.FromString,
-                _registered_method=True)
-        self.RotateRoot = channel.unary_unary(
-                '/actionvm.keymanager.v1.KeymanagerService/RotateRoot',
-                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RotateRootRequest.SerializeToString,
-                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RotateRootResponse.FromString,
-                _registered_method=True)
 
 
 class KeymanagerServiceServicer:
-    """Holds every key in sealed storage. Keys are used, not handed out: no response carries a secret.
+    """Holds every key in sealed storage. Keys are used, not handed out.
 
-    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Its value is encrypted with
-    AES-256-GCM under a root key that lies in the key manager's own folder: an emulation of sealed
-    storage that does not protect against root on this machine.
+    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
+    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    that the platform seals. The platform that comes with it is an emulation, which does not protect
+    against root on this machine (docs/security-platform.md).
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`; the value of a secret is never repeated) and `UNIMPLEMENTED` (reason
-    `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`; the value of a secret is never repeated), `UNAVAILABLE` (reason
+    `AUDIT_UNAVAILABLE`: what was asked could not be recorded, so it did not happen) and
+    `FAILED_PRECONDITION` (reason `ROLLED_BACK`: older data were put back; an operator decides).
     """
 
     def PutSecret(self, request, context):
@@ -225,11 +184,15 @@ class KeymanagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Sign(self, request, context):
-        """Signs a message with a key that never leaves this process.
+        """Signs with a key that never leaves this process.
 
-        - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key.
-        - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not a signing key.
-        - `PERMISSION_DENIED` (reason `PURPOSE_DENIED`): the caller may not sign for this purpose.
+        - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
+        - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
+        - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
+        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
+        decided.
+        - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
+        `approval` names what is to be decided. Then repeat the same request.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -248,116 +211,53 @@ class KeymanagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DisableSecret(self, request, context):
-        """Stops the use of a secret without destroying it. Answers `UNIMPLEMENTED` so far.
+        """Stops the use of a secret without destroying it.
+
+        - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ReleaseSecret(self, request, context):
-        """Releases a bearer key to an attested linker, sealed to its key, for a lease. Answers
-        `UNIMPLEMENTED` so far.
+    def EnableSecret(self, request, context):
+        """Lets a secret be used again.
+
+        - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShredTenant(self, request, context):
+        """Destroys all secrets of a tenant for good, and the key that they hang on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SignBatch(self, request, context):
-        """Signs several messages with one audit record. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def AuthorizeRequest(self, request, context):
-        """Authenticates an HTTP request: OAuth 1.0a, AWS SigV4, CDP JWT, HMAC. Answers `UNIMPLEMENTED`
-        so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GenerateDataKey(self, request, context):
-        """Makes a data key, wrapped for storage. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Encrypt(self, request, context):
-        """Encrypts a small value. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Decrypt(self, request, context):
-        """Decrypts what `Encrypt` made. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Rewrap(self, request, context):
-        """Encrypts again under the current key, without showing the value. Answers `UNIMPLEMENTED`
-        so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def EvaluateUse(self, request, context):
-        """Says whether a use would be allowed, and by which rule. Answers `UNIMPLEMENTED` so far.
+        """Signs several messages with one key; all of them or none. Answers what `Sign` does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Enrol(self, request, context):
-        """Proves what a process is and gets a certificate. Answers `UNIMPLEMENTED` so far.
+        """Proves what a process is and gets a certificate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeIdentity(self, request, context):
-        """Revokes an identity. Answers `UNIMPLEMENTED` so far.
+        """Revokes an identity.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetQuote(self, request, context):
-        """Proves what the key manager is. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListAuditRecords(self, request, context):
-        """Reads the audit log in order. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Backup(self, request, context):
-        """Exports everything, encrypted for the holders of recovery shares. Answers `UNIMPLEMENTED`
-        so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Restore(self, request, context):
-        """Imports a backup. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RotateRoot(self, request, context):
-        """Replaces the root key online. Answers `UNIMPLEMENTED` so far.
+        """Proves what the key manager is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -406,45 +306,20 @@ def add_KeymanagerServiceServicer_to_server(servicer, server):
                     request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.DisableSecretRequest.FromString,
                     response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.DisableSecretResponse.SerializeToString,
             ),
-            'ReleaseSecret': grpc.unary_unary_rpc_method_handler(
-                    servicer.ReleaseSecret,
-                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReleaseSecretRequest.FromString,
-                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReleaseSecretResponse.SerializeToString,
+            'EnableSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableSecret,
+                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EnableSecretRequest.FromString,
+                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EnableSecretResponse.SerializeToString,
+            ),
+            'ShredTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShredTenant,
+                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ShredTenantRequest.FromString,
+                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ShredTenantResponse.SerializeToString,
             ),
             'SignBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.SignBatch,
                     request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.SignBatchRequest.FromString,
                     response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.SignBatchResponse.SerializeToString,
-            ),
-            'AuthorizeRequest': grpc.unary_unary_rpc_method_handler(
-                    servicer.AuthorizeRequest,
-                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.AuthorizeRequestRequest.FromString,
-                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.AuthorizeRequestResponse.SerializeToString,
-            ),
-            'GenerateDataKey': grpc.unary_unary_rpc_method_handler(
-                    servicer.GenerateDataKey,
-                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GenerateDataKeyRequest.FromString,
-                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GenerateDataKeyResponse.SerializeToString,
-            ),
-            'Encrypt': grpc.unary_unary_rpc_method_handler(
-                    servicer.Encrypt,
-                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EncryptRequest.FromString,
-                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EncryptResponse.SerializeToString,
-            ),
-            'Decrypt': grpc.unary_unary_rpc_method_handler(
-                    servicer.Decrypt,
-                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.DecryptRequest.FromString,
-                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.DecryptResponse.SerializeToString,
-            ),
-            'Rewrap': grpc.unary_unary_rpc_method_handler(
-                    servicer.Rewrap,
-                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RewrapRequest.FromString,
-                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RewrapResponse.SerializeToString,
-            ),
-            'EvaluateUse': grpc.unary_unary_rpc_method_handler(
-                    servicer.EvaluateUse,
-                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EvaluateUseRequest.FromString,
-                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EvaluateUseResponse.SerializeToString,
             ),
             'Enrol': grpc.unary_unary_rpc_method_handler(
                     servicer.Enrol,
@@ -461,26 +336,6 @@ def add_KeymanagerServiceServicer_to_server(servicer, server):
                     request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GetQuoteRequest.FromString,
                     response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GetQuoteResponse.SerializeToString,
             ),
-            'ListAuditRecords': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListAuditRecords,
-                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ListAuditRecordsRequest.FromString,
-                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ListAuditRecordsResponse.SerializeToString,
-            ),
-            'Backup': grpc.unary_unary_rpc_method_handler(
-                    servicer.Backup,
-                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BackupRequest.FromString,
-                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BackupResponse.SerializeToString,
-            ),
-            'Restore': grpc.unary_unary_rpc_method_handler(
-                    servicer.Restore,
-                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RestoreRequest.FromString,
-                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RestoreResponse.SerializeToString,
-            ),
-            'RotateRoot': grpc.unary_unary_rpc_method_handler(
-                    servicer.RotateRoot,
-                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RotateRootRequest.FromString,
-                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RotateRootResponse.SerializeToString,
-            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'actionvm.keymanager.v1.KeymanagerService', rpc_method_handlers)
@@ -490,16 +345,18 @@ def add_KeymanagerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KeymanagerService:
-    """Holds every key in sealed storage. Keys are used, not handed out: no response carries a secret.
+    """Holds every key in sealed storage. Keys are used, not handed out.
 
-    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Its value is encrypted with
-    AES-256-GCM under a root key that lies in the key manager's own folder: an emulation of sealed
-    storage that does not protect against root on this machine.
+    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
+    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    that the platform seals. The platform that comes with it is an emulation, which does not protect
+    against root on this machine (docs/security-platform.md).
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`; the value of a secret is never repeated) and `UNIMPLEMENTED` (reason
-    `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`; the value of a secret is never repeated), `UNAVAILABLE` (reason
+    `AUDIT_UNAVAILABLE`: what was asked could not be recorded, so it did not happen) and
+    `FAILED_PRECONDITION` (reason `ROLLED_BACK`: older data were put back; an operator decides).
     """
 
     @staticmethod
@@ -719,7 +576,7 @@ class KeymanagerService:
             _registered_method=True)
 
     @staticmethod
-    def ReleaseSecret(request,
+    def EnableSecret(request,
             target,
             options=(),
             channel_credentials=None,
@@ -732,9 +589,36 @@ class KeymanagerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/actionvm.keymanager.v1.KeymanagerService/ReleaseSecret',
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReleaseSecretRequest.SerializeToString,
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReleaseSecretResponse.FromString,
+            '/actionvm.keymanager.v1.KeymanagerService/EnableSecret',
+            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EnableSecretRequest.SerializeToString,
+            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EnableSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShredTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.keymanager.v1.KeymanagerService/ShredTenant',
+            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ShredTenantRequest.SerializeToString,
+            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ShredTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -762,168 +646,6 @@ class KeymanagerService:
             '/actionvm.keymanager.v1.KeymanagerService/SignBatch',
             actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.SignBatchRequest.SerializeToString,
             actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.SignBatchResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def AuthorizeRequest(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.keymanager.v1.KeymanagerService/AuthorizeRequest',
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.AuthorizeRequestRequest.SerializeToString,
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.AuthorizeRequestResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GenerateDataKey(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.keymanager.v1.KeymanagerService/GenerateDataKey',
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GenerateDataKeyRequest.SerializeToString,
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GenerateDataKeyResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Encrypt(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.keymanager.v1.KeymanagerService/Encrypt',
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EncryptRequest.SerializeToString,
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EncryptResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Decrypt(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.keymanager.v1.KeymanagerService/Decrypt',
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.DecryptRequest.SerializeToString,
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.DecryptResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Rewrap(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.keymanager.v1.KeymanagerService/Rewrap',
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RewrapRequest.SerializeToString,
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RewrapResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def EvaluateUse(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.keymanager.v1.KeymanagerService/EvaluateUse',
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EvaluateUseRequest.SerializeToString,
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EvaluateUseResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1005,114 +727,6 @@ class KeymanagerService:
             '/actionvm.keymanager.v1.KeymanagerService/GetQuote',
             actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GetQuoteRequest.SerializeToString,
             actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.GetQuoteResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListAuditRecords(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.keymanager.v1.KeymanagerService/ListAuditRecords',
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ListAuditRecordsRequest.SerializeToString,
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ListAuditRecordsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Backup(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.keymanager.v1.KeymanagerService/Backup',
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BackupRequest.SerializeToString,
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BackupResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Restore(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.keymanager.v1.KeymanagerService/Restore',
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RestoreRequest.SerializeToString,
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RestoreResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RotateRoot(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.keymanager.v1.KeymanagerService/RotateRoot',
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RotateRootRequest.SerializeToString,
-            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RotateRootResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,16 +27,18 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class KeymanagerServiceStub:
-    """Holds every key in sealed storage. Keys are used, not handed out: no response carries a secret.
+    """Holds every key in sealed storage. Keys are used, not handed out.
 
-    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Its value is encrypted with
-    AES-256-GCM under a root key that lies in the key manager's own folder: an emulation of sealed
-    storage that does not protect against root on this machine.
+    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
+    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    that the platform seals. The platform that comes with it is an emulation, which does not protect
+    against root on this machine (docs/security-platform.md).
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`; the value of a secret is never repeated) and `UNIMPLEMENTED` (reason
-    `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`; the value of a secret is never repeated), `UNAVAILABLE` (reason
+    `AUDIT_UNAVAILABLE`: what was asked could not be recorded, so it did not happen) and
+    `FAILED_PRECONDITION` (reason `ROLLED_BACK`: older data were put back; an operator decides).
     """
 
     @_typing.overload
@@ -74,11 +76,15 @@ class KeymanagerServiceStub:
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     Sign: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.SignRequest, _keymanager_pb2.SignResponse]
-    """Signs a message with a key that never leaves this process.
+    """Signs with a key that never leaves this process.
 
-    - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key.
-    - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not a signing key.
-    - `PERMISSION_DENIED` (reason `PURPOSE_DENIED`): the caller may not sign for this purpose.
+    - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
+    - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
+    - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
+      decided.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
+      `approval` names what is to be decided. Then repeat the same request.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     GetPublicKey: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.GetPublicKeyRequest, _keymanager_pb2.GetPublicKeyResponse]
@@ -89,58 +95,40 @@ class KeymanagerServiceStub:
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     DisableSecret: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.DisableSecretRequest, _keymanager_pb2.DisableSecretResponse]
-    """Stops the use of a secret without destroying it. Answers `UNIMPLEMENTED` so far."""
-    ReleaseSecret: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.ReleaseSecretRequest, _keymanager_pb2.ReleaseSecretResponse]
-    """Releases a bearer key to an attested linker, sealed to its key, for a lease. Answers
-    `UNIMPLEMENTED` so far.
+    """Stops the use of a secret without destroying it.
+
+    - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
     """
+    EnableSecret: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.EnableSecretRequest, _keymanager_pb2.EnableSecretResponse]
+    """Lets a secret be used again.
+
+    - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
+    """
+    ShredTenant: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.ShredTenantRequest, _keymanager_pb2.ShredTenantResponse]
+    """Destroys all secrets of a tenant for good, and the key that they hang on."""
     SignBatch: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.SignBatchRequest, _keymanager_pb2.SignBatchResponse]
-    """Signs several messages with one audit record. Answers `UNIMPLEMENTED` so far."""
-    AuthorizeRequest: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.AuthorizeRequestRequest, _keymanager_pb2.AuthorizeRequestResponse]
-    """Authenticates an HTTP request: OAuth 1.0a, AWS SigV4, CDP JWT, HMAC. Answers `UNIMPLEMENTED`
-    so far.
-    """
-    GenerateDataKey: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.GenerateDataKeyRequest, _keymanager_pb2.GenerateDataKeyResponse]
-    """Makes a data key, wrapped for storage. Answers `UNIMPLEMENTED` so far."""
-    Encrypt: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.EncryptRequest, _keymanager_pb2.EncryptResponse]
-    """Encrypts a small value. Answers `UNIMPLEMENTED` so far."""
-    Decrypt: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.DecryptRequest, _keymanager_pb2.DecryptResponse]
-    """Decrypts what `Encrypt` made. Answers `UNIMPLEMENTED` so far."""
-    Rewrap: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.RewrapRequest, _keymanager_pb2.RewrapResponse]
-    """Encrypts again under the current key, without showing the value. Answers `UNIMPLEMENTED`
-    so far.
-    """
-    EvaluateUse: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.EvaluateUseRequest, _keymanager_pb2.EvaluateUseResponse]
-    """Says whether a use would be allowed, and by which rule. Answers `UNIMPLEMENTED` so far."""
+    """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
     Enrol: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.EnrolRequest, _keymanager_pb2.EnrolResponse]
-    """Proves what a process is and gets a certificate. Answers `UNIMPLEMENTED` so far."""
+    """Proves what a process is and gets a certificate."""
     RevokeIdentity: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.RevokeIdentityRequest, _keymanager_pb2.RevokeIdentityResponse]
-    """Revokes an identity. Answers `UNIMPLEMENTED` so far."""
+    """Revokes an identity."""
     GetQuote: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.GetQuoteRequest, _keymanager_pb2.GetQuoteResponse]
-    """Proves what the key manager is. Answers `UNIMPLEMENTED` so far."""
-    ListAuditRecords: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.ListAuditRecordsRequest, _keymanager_pb2.ListAuditRecordsResponse]
-    """Reads the audit log in order. Answers `UNIMPLEMENTED` so far."""
-    Backup: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.BackupRequest, _keymanager_pb2.BackupResponse]
-    """Exports everything, encrypted for the holders of recovery shares. Answers `UNIMPLEMENTED`
-    so far.
-    """
-    Restore: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.RestoreRequest, _keymanager_pb2.RestoreResponse]
-    """Imports a backup. Answers `UNIMPLEMENTED` so far."""
-    RotateRoot: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.RotateRootRequest, _keymanager_pb2.RotateRootResponse]
-    """Replaces the root key online. Answers `UNIMPLEMENTED` so far."""
+    """Proves what the key manager is."""
 
 @_typing.type_check_only
 class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
-    """Holds every key in sealed storage. Keys are used, not handed out: no response carries a secret.
+    """Holds every key in sealed storage. Keys are used, not handed out.
 
-    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Its value is encrypted with
-    AES-256-GCM under a root key that lies in the key manager's own folder: an emulation of sealed
-    storage that does not protect against root on this machine.
+    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
+    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    that the platform seals. The platform that comes with it is an emulation, which does not protect
+    against root on this machine (docs/security-platform.md).
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`; the value of a secret is never repeated) and `UNIMPLEMENTED` (reason
-    `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`; the value of a secret is never repeated), `UNAVAILABLE` (reason
+    `AUDIT_UNAVAILABLE`: what was asked could not be recorded, so it did not happen) and
+    `FAILED_PRECONDITION` (reason `ROLLED_BACK`: older data were put back; an operator decides).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -175,11 +163,15 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     Sign: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.SignRequest, _keymanager_pb2.SignResponse]  # type: ignore[assignment]
-    """Signs a message with a key that never leaves this process.
+    """Signs with a key that never leaves this process.
 
-    - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key.
-    - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not a signing key.
-    - `PERMISSION_DENIED` (reason `PURPOSE_DENIED`): the caller may not sign for this purpose.
+    - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
+    - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
+    - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
+      decided.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
+      `approval` names what is to be decided. Then repeat the same request.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     GetPublicKey: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.GetPublicKeyRequest, _keymanager_pb2.GetPublicKeyResponse]  # type: ignore[assignment]
@@ -190,57 +182,39 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     DisableSecret: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.DisableSecretRequest, _keymanager_pb2.DisableSecretResponse]  # type: ignore[assignment]
-    """Stops the use of a secret without destroying it. Answers `UNIMPLEMENTED` so far."""
-    ReleaseSecret: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.ReleaseSecretRequest, _keymanager_pb2.ReleaseSecretResponse]  # type: ignore[assignment]
-    """Releases a bearer key to an attested linker, sealed to its key, for a lease. Answers
-    `UNIMPLEMENTED` so far.
+    """Stops the use of a secret without destroying it.
+
+    - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
     """
+    EnableSecret: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.EnableSecretRequest, _keymanager_pb2.EnableSecretResponse]  # type: ignore[assignment]
+    """Lets a secret be used again.
+
+    - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
+    """
+    ShredTenant: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.ShredTenantRequest, _keymanager_pb2.ShredTenantResponse]  # type: ignore[assignment]
+    """Destroys all secrets of a tenant for good, and the key that they hang on."""
     SignBatch: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.SignBatchRequest, _keymanager_pb2.SignBatchResponse]  # type: ignore[assignment]
-    """Signs several messages with one audit record. Answers `UNIMPLEMENTED` so far."""
-    AuthorizeRequest: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.AuthorizeRequestRequest, _keymanager_pb2.AuthorizeRequestResponse]  # type: ignore[assignment]
-    """Authenticates an HTTP request: OAuth 1.0a, AWS SigV4, CDP JWT, HMAC. Answers `UNIMPLEMENTED`
-    so far.
-    """
-    GenerateDataKey: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.GenerateDataKeyRequest, _keymanager_pb2.GenerateDataKeyResponse]  # type: ignore[assignment]
-    """Makes a data key, wrapped for storage. Answers `UNIMPLEMENTED` so far."""
-    Encrypt: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.EncryptRequest, _keymanager_pb2.EncryptResponse]  # type: ignore[assignment]
-    """Encrypts a small value. Answers `UNIMPLEMENTED` so far."""
-    Decrypt: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.DecryptRequest, _keymanager_pb2.DecryptResponse]  # type: ignore[assignment]
-    """Decrypts what `Encrypt` made. Answers `UNIMPLEMENTED` so far."""
-    Rewrap: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.RewrapRequest, _keymanager_pb2.RewrapResponse]  # type: ignore[assignment]
-    """Encrypts again under the current key, without showing the value. Answers `UNIMPLEMENTED`
-    so far.
-    """
-    EvaluateUse: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.EvaluateUseRequest, _keymanager_pb2.EvaluateUseResponse]  # type: ignore[assignment]
-    """Says whether a use would be allowed, and by which rule. Answers `UNIMPLEMENTED` so far."""
+    """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
     Enrol: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.EnrolRequest, _keymanager_pb2.EnrolResponse]  # type: ignore[assignment]
-    """Proves what a process is and gets a certificate. Answers `UNIMPLEMENTED` so far."""
+    """Proves what a process is and gets a certificate."""
     RevokeIdentity: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.RevokeIdentityRequest, _keymanager_pb2.RevokeIdentityResponse]  # type: ignore[assignment]
-    """Revokes an identity. Answers `UNIMPLEMENTED` so far."""
+    """Revokes an identity."""
     GetQuote: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.GetQuoteRequest, _keymanager_pb2.GetQuoteResponse]  # type: ignore[assignment]
-    """Proves what the key manager is. Answers `UNIMPLEMENTED` so far."""
-    ListAuditRecords: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.ListAuditRecordsRequest, _keymanager_pb2.ListAuditRecordsResponse]  # type: ignore[assignment]
-    """Reads the audit log in order. Answers `UNIMPLEMENTED` so far."""
-    Backup: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.BackupRequest, _keymanager_pb2.BackupResponse]  # type: ignore[assignment]
-    """Exports everything, encrypted for the holders of recovery shares. Answers `UNIMPLEMENTED`
-    so far.
-    """
-    Restore: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.RestoreRequest, _keymanager_pb2.RestoreResponse]  # type: ignore[assignment]
-    """Imports a backup. Answers `UNIMPLEMENTED` so far."""
-    RotateRoot: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.RotateRootRequest, _keymanager_pb2.RotateRootResponse]  # type: ignore[assignment]
-    """Replaces the root key online. Answers `UNIMPLEMENTED` so far."""
+    """Proves what the key manager is."""
 
 class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Holds every key in sealed storage. Keys are used, not handed out: no response carries a secret.
+    """Holds every key in sealed storage. Keys are used, not handed out.
 
-    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Its value is encrypted with
-    AES-256-GCM under a root key that lies in the key manager's own folder: an emulation of sealed
-    storage that does not protect against root on this machine.
+    A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
+    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    that the platform seals. The platform that comes with it is an emulation, which does not protect
+    against root on this machine (docs/security-platform.md).
 
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
-    `google.rpc.BadRequest`; the value of a secret is never repeated) and `UNIMPLEMENTED` (reason
-    `NOT_IMPLEMENTED`).
+    `google.rpc.BadRequest`; the value of a secret is never repeated), `UNAVAILABLE` (reason
+    `AUDIT_UNAVAILABLE`: what was asked could not be recorded, so it did not happen) and
+    `FAILED_PRECONDITION` (reason `ROLLED_BACK`: older data were put back; an operator decides).
     """
 
     @_abc_1.abstractmethod
@@ -309,11 +283,15 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.SignRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.SignResponse, _abc.Awaitable[_keymanager_pb2.SignResponse]]:
-        """Signs a message with a key that never leaves this process.
+        """Signs with a key that never leaves this process.
 
-        - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key.
-        - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not a signing key.
-        - `PERMISSION_DENIED` (reason `PURPOSE_DENIED`): the caller may not sign for this purpose.
+        - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
+        - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
+        - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
+        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
+          decided.
+        - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
+          `approval` names what is to be decided. Then repeat the same request.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
         """
 
@@ -336,17 +314,29 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.DisableSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.DisableSecretResponse, _abc.Awaitable[_keymanager_pb2.DisableSecretResponse]]:
-        """Stops the use of a secret without destroying it. Answers `UNIMPLEMENTED` so far."""
+        """Stops the use of a secret without destroying it.
+
+        - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
+        """
 
     @_abc_1.abstractmethod
-    def ReleaseSecret(
+    def EnableSecret(
         self,
-        request: _keymanager_pb2.ReleaseSecretRequest,
+        request: _keymanager_pb2.EnableSecretRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_keymanager_pb2.ReleaseSecretResponse, _abc.Awaitable[_keymanager_pb2.ReleaseSecretResponse]]:
-        """Releases a bearer key to an attested linker, sealed to its key, for a lease. Answers
-        `UNIMPLEMENTED` so far.
+    ) -> _typing.Union[_keymanager_pb2.EnableSecretResponse, _abc.Awaitable[_keymanager_pb2.EnableSecretResponse]]:
+        """Lets a secret be used again.
+
+        - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
         """
+
+    @_abc_1.abstractmethod
+    def ShredTenant(
+        self,
+        request: _keymanager_pb2.ShredTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keymanager_pb2.ShredTenantResponse, _abc.Awaitable[_keymanager_pb2.ShredTenantResponse]]:
+        """Destroys all secrets of a tenant for good, and the key that they hang on."""
 
     @_abc_1.abstractmethod
     def SignBatch(
@@ -354,59 +344,7 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.SignBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.SignBatchResponse, _abc.Awaitable[_keymanager_pb2.SignBatchResponse]]:
-        """Signs several messages with one audit record. Answers `UNIMPLEMENTED` so far."""
-
-    @_abc_1.abstractmethod
-    def AuthorizeRequest(
-        self,
-        request: _keymanager_pb2.AuthorizeRequestRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_keymanager_pb2.AuthorizeRequestResponse, _abc.Awaitable[_keymanager_pb2.AuthorizeRequestResponse]]:
-        """Authenticates an HTTP request: OAuth 1.0a, AWS SigV4, CDP JWT, HMAC. Answers `UNIMPLEMENTED`
-        so far.
-        """
-
-    @_abc_1.abstractmethod
-    def GenerateDataKey(
-        self,
-        request: _keymanager_pb2.GenerateDataKeyRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_keymanager_pb2.GenerateDataKeyResponse, _abc.Awaitable[_keymanager_pb2.GenerateDataKeyResponse]]:
-        """Makes a data key, wrapped for storage. Answers `UNIMPLEMENTED` so far."""
-
-    @_abc_1.abstractmethod
-    def Encrypt(
-        self,
-        request: _keymanager_pb2.EncryptRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_keymanager_pb2.EncryptResponse, _abc.Awaitable[_keymanager_pb2.EncryptResponse]]:
-        """Encrypts a small value. Answers `UNIMPLEMENTED` so far."""
-
-    @_abc_1.abstractmethod
-    def Decrypt(
-        self,
-        request: _keymanager_pb2.DecryptRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_keymanager_pb2.DecryptResponse, _abc.Awaitable[_keymanager_pb2.DecryptResponse]]:
-        """Decrypts what `Encrypt` made. Answers `UNIMPLEMENTED` so far."""
-
-    @_abc_1.abstractmethod
-    def Rewrap(
-        self,
-        request: _keymanager_pb2.RewrapRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_keymanager_pb2.RewrapResponse, _abc.Awaitable[_keymanager_pb2.RewrapResponse]]:
-        """Encrypts again under the current key, without showing the value. Answers `UNIMPLEMENTED`
-        so far.
-        """
-
-    @_abc_1.abstractmethod
-    def EvaluateUse(
-        self,
-        request: _keymanager_pb2.EvaluateUseRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_keymanager_pb2.EvaluateUseResponse, _abc.Awaitable[_keymanager_pb2.EvaluateUseResponse]]:
-        """Says whether a use would be allowed, and by which rule. Answers `UNIMPLEMENTED` so far."""
+        """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
 
     @_abc_1.abstractmethod
     def Enrol(
@@ -414,7 +352,7 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.EnrolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.EnrolResponse, _abc.Awaitable[_keymanager_pb2.EnrolResponse]]:
-        """Proves what a process is and gets a certificate. Answers `UNIMPLEMENTED` so far."""
+        """Proves what a process is and gets a certificate."""
 
     @_abc_1.abstractmethod
     def RevokeIdentity(
@@ -422,7 +360,7 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.RevokeIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.RevokeIdentityResponse, _abc.Awaitable[_keymanager_pb2.RevokeIdentityResponse]]:
-        """Revokes an identity. Answers `UNIMPLEMENTED` so far."""
+        """Revokes an identity."""
 
     @_abc_1.abstractmethod
     def GetQuote(
@@ -430,40 +368,6 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.GetQuoteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.GetQuoteResponse, _abc.Awaitable[_keymanager_pb2.GetQuoteResponse]]:
-        """Proves what the key manager is. Answers `UNIMPLEMENTED` so far."""
-
-    @_abc_1.abstractmethod
-    def ListAuditRecords(
-        self,
-        request: _keymanager_pb2.ListAuditRecordsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_keymanager_pb2.ListAuditRecordsResponse, _abc.Awaitable[_keymanager_pb2.ListAuditRecordsResponse]]:
-        """Reads the audit log in order. Answers `UNIMPLEMENTED` so far."""
-
-    @_abc_1.abstractmethod
-    def Backup(
-        self,
-        request: _keymanager_pb2.BackupRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_keymanager_pb2.BackupResponse, _abc.Awaitable[_keymanager_pb2.BackupResponse]]:
-        """Exports everything, encrypted for the holders of recovery shares. Answers `UNIMPLEMENTED`
-        so far.
-        """
-
-    @_abc_1.abstractmethod
-    def Restore(
-        self,
-        request: _keymanager_pb2.RestoreRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_keymanager_pb2.RestoreResponse, _abc.Awaitable[_keymanager_pb2.RestoreResponse]]:
-        """Imports a backup. Answers `UNIMPLEMENTED` so far."""
-
-    @_abc_1.abstractmethod
-    def RotateRoot(
-        self,
-        request: _keymanager_pb2.RotateRootRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_keymanager_pb2.RotateRootResponse, _abc.Awaitable[_keymanager_pb2.RotateRootResponse]]:
-        """Replaces the root key online. Answers `UNIMPLEMENTED` so far."""
+        """Proves what the key manager is."""
 
 def add_KeymanagerServiceServicer_to_server(servicer: KeymanagerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
