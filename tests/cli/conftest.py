@@ -20,7 +20,14 @@ from typer.testing import CliRunner, Result
 
 from actionvm.assembler.v1 import assembler_pb2, assembler_pb2_grpc
 from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc, market_pb2, market_pb2_grpc
-from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
+from actionvm.keymanager.v1 import (
+    keymanager_pb2,
+    keymanager_pb2_grpc,
+    policy_pb2,
+    policy_pb2_grpc,
+    recovery_pb2,
+    recovery_pb2_grpc,
+)
 from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
@@ -33,10 +40,10 @@ from cli.home import Home
 from cli.services import ROOT, SERVICE_NAMES
 from cli.state import Child, State
 
+from .fake_keymanager import FakeKeymanager, FakePolicy, FakeRecovery
 from .fake_linker import FakeLinker
 from .fakes import (
     FakeAssembler,
-    FakeKeymanager,
     FakeKnowledge,
     FakeRuntime,
     details_of,
@@ -50,6 +57,8 @@ CONTRACTS = (
     knowledge_pb2,
     linker_pb2,
     market_pb2,
+    policy_pb2,
+    recovery_pb2,
     runtime_pb2,
 )
 METHODS = tuple(
@@ -71,6 +80,8 @@ class FakeSystem:
     assembler: FakeAssembler = field(default_factory=FakeAssembler)
     runtime: FakeRuntime = field(default_factory=FakeRuntime)
     keymanager: FakeKeymanager = field(default_factory=FakeKeymanager)
+    policy: FakePolicy = field(default_factory=FakePolicy)
+    recovery: FakeRecovery = field(default_factory=FakeRecovery)
     knowledge: FakeKnowledge = field(default_factory=FakeKnowledge)
     gas: FakeGas = field(default_factory=FakeGas)
     market: FakeMarket = field(default_factory=FakeMarket)
@@ -90,6 +101,8 @@ class FakeSystem:
         assembler_pb2_grpc.add_AssemblerServiceServicer_to_server(self.assembler, server)
         runtime_pb2_grpc.add_RuntimeServiceServicer_to_server(self.runtime, server)
         keymanager_pb2_grpc.add_KeymanagerServiceServicer_to_server(self.keymanager, server)
+        policy_pb2_grpc.add_PolicyServiceServicer_to_server(self.policy, server)
+        recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(self.recovery, server)
         knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(self.knowledge, server)
         gas_pb2_grpc.add_GasServiceServicer_to_server(self.gas, server)
         market_pb2_grpc.add_MarketplaceServiceServicer_to_server(self.market, server)

@@ -13,7 +13,6 @@ from google.protobuf.message import Message
 
 from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2, assembler_pb2_grpc
-from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from chassis.canonical import Json, canonical_json
@@ -258,55 +257,6 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
         if request.run not in self.receipts:
             raise RunNotFound(request.run)
         return runtime_pb2.GetReceiptResponse(receipt=self.receipts[request.run])
-
-
-class FakeKeymanager(keymanager_pb2_grpc.KeymanagerServiceServicer):
-    """Keeps secrets in a dictionary, and lists them two to a page."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, bytes] = {}
-        self.kind = keymanager_pb2.KIND_API_KEY
-        self.public_key = receipt_key().public_key().public_bytes_raw()
-
-    async def PutSecret(
-        self, request: keymanager_pb2.PutSecretRequest, context: Context
-    ) -> keymanager_pb2.PutSecretResponse:
-        self.values[request.name] = b"generated" if request.generate else request.value
-        secret = keymanager_pb2.Secret(name=request.name, kind=request.kind, version=1)
-        return keymanager_pb2.PutSecretResponse(secret=secret)
-
-    async def GetSecret(
-        self, request: keymanager_pb2.GetSecretRequest, context: Context
-    ) -> keymanager_pb2.GetSecretResponse:
-        secret = keymanager_pb2.Secret(name=request.name, kind=self.kind, version=1)
-        return keymanager_pb2.GetSecretResponse(secret=secret)
-
-    async def RotateSecret(
-        self, request: keymanager_pb2.RotateSecretRequest, context: Context
-    ) -> keymanager_pb2.RotateSecretResponse:
-        self.values[request.name] = request.value
-        secret = keymanager_pb2.Secret(name=request.name, kind=self.kind, version=2)
-        return keymanager_pb2.RotateSecretResponse(secret=secret)
-
-    async def ShredSecret(
-        self, request: keymanager_pb2.ShredSecretRequest, context: Context
-    ) -> keymanager_pb2.ShredSecretResponse:
-        del self.values[request.name]
-        return keymanager_pb2.ShredSecretResponse()
-
-    async def ListSecrets(
-        self, request: keymanager_pb2.ListSecretsRequest, context: Context
-    ) -> keymanager_pb2.ListSecretsResponse:
-        start = int(request.page_token or 0)
-        names = sorted(self.values)
-        secrets = [keymanager_pb2.Secret(name=name) for name in names[start : start + 2]]
-        token = str(start + 2) if start + 2 < len(names) else ""
-        return keymanager_pb2.ListSecretsResponse(secrets=secrets, next_page_token=token)
-
-    async def GetPublicKey(
-        self, request: keymanager_pb2.GetPublicKeyRequest, context: Context
-    ) -> keymanager_pb2.GetPublicKeyResponse:
-        return keymanager_pb2.GetPublicKeyResponse(algorithm="ed25519", public_key=self.public_key)
 
 
 class FakeKnowledge(knowledge_pb2_grpc.KnowledgeServiceServicer):

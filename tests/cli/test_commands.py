@@ -158,69 +158,6 @@ def test_a_bundle_that_is_none_is_refused(
     assert "BUNDLE_INVALID" in result.stderr
 
 
-def test_the_value_of_a_secret_comes_from_standard_input_without_its_newline(
-    system: FakeSystem, invoke: Invoke
-) -> None:
-    invoke("secrets", "put", "api", stdin="s3cret\n")
-
-    assert system.keymanager.values == {"secrets/api": b"s3cret"}
-
-
-def test_the_value_of_a_secret_comes_from_a_file(
-    system: FakeSystem, invoke: Invoke, tmp_path: Path
-) -> None:
-    (tmp_path / "value").write_bytes(b"s3cret")
-
-    invoke("secrets", "put", "api", "--value-file", str(tmp_path / "value"))
-
-    assert system.keymanager.values == {"secrets/api": b"s3cret"}
-
-
-def test_a_seed_may_be_hexadecimal(system: FakeSystem, invoke: Invoke) -> None:
-    invoke("secrets", "put", "key", "--kind", "ed25519", stdin="0a" * 32 + "\n")
-
-    assert system.keymanager.values == {"secrets/key": b"\n" * 32}
-
-
-def test_a_value_is_never_printed(system: FakeSystem, invoke: Invoke) -> None:
-    assert "s3cret" not in invoke("secrets", "put", "api", "--json", stdin="s3cret").output
-
-
-def test_an_empty_value_is_refused(system: FakeSystem, invoke: Invoke) -> None:
-    assert invoke("secrets", "put", "api", stdin="\n").exit_code == 2
-
-
-def test_a_rotated_secret_has_the_new_value(system: FakeSystem, invoke: Invoke) -> None:
-    invoke("secrets", "rotate", "api", stdin="new")
-
-    assert system.keymanager.values == {"secrets/api": b"new"}
-
-
-def test_all_pages_of_a_list_are_read(system: FakeSystem, invoke: Invoke) -> None:
-    system.keymanager.values = {f"secrets/{letter}": b"" for letter in "abcde"}
-
-    found = json.loads(invoke("secrets", "list", "--json").stdout)["secrets"]
-
-    assert [secret["name"][-1] for secret in found] == list("abcde")
-
-
-def test_nothing_is_shredded_without_a_yes(system: FakeSystem, invoke: Invoke) -> None:
-    system.keymanager.values = {"secrets/api": b""}
-
-    result = invoke("secrets", "shred", "api", stdin="y\n")
-
-    assert result.exit_code == 2
-    assert system.keymanager.values
-
-
-def test_a_yes_shreds(system: FakeSystem, invoke: Invoke) -> None:
-    system.keymanager.values = {"secrets/api": b""}
-
-    invoke("secrets", "shred", "api", "--yes")
-
-    assert not system.keymanager.values
-
-
 def test_a_document_is_named_after_its_file(
     system: FakeSystem, invoke: Invoke, tmp_path: Path
 ) -> None:
