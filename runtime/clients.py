@@ -352,11 +352,18 @@ class KeymanagerClient:
             response = await self._stub.Sign(request)
         return _signature(response.signature)
 
-    async def sign_request(self, credential: str, message: bytes) -> Signature:
+    async def sign_request(self, credential: str, message: bytes, *, account: str) -> Signature:
         """Sign with a secret that an agent names; see `Signer`."""
         purpose = keymanager_pb2.PURPOSE_REQUEST
-        request = keymanager_pb2.SignRequest(key=credential, purpose=purpose, message=message)
-        with _within_run("keymanager", "CREDENTIAL_REFUSED"):
+        request = keymanager_pb2.SignRequest(
+            key=credential, purpose=purpose, message=message, account=account
+        )
+        known: Known = {
+            "APPROVAL_REQUIRED": lambda remote: PeerUnavailable(
+                f"a person who decides {remote.metadata.get('approval', 'its approval')}"
+            )
+        }
+        with _within_run("keymanager", "CREDENTIAL_REFUSED", known):
             response = await self._stub.Sign(request)
         return _signature(response.signature)
 

@@ -38,6 +38,7 @@ class Errand:
         action = self.act.action
         return Order(
             key=self.key,
+            account=self.program.account,
             arguments=read_arguments(self.act.call, action),
             settings=action.settings,
             credential=action.credential,

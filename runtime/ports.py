@@ -109,5 +109,9 @@ class Signer(Protocol):
     async def sign_receipt(self, sha256: str) -> Signature:
         """Sign the digest of a receipt."""
 
-    async def sign_request(self, credential: str, message: bytes) -> Signature:
-        """Sign a request of a connector with a secret that the agent names."""
+    async def sign_request(self, credential: str, message: bytes, *, account: str) -> Signature:
+        """Sign a request of a connector with a secret that the agent names.
+
+        Where the policy of keys leaves it to a person, that person is a peer who does not answer
+        until it is decided.
+        """

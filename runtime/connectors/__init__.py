@@ -25,11 +25,12 @@ class Descriptor:
 class Order:
     """One call, allowed by policy, with all that a connector needs to perform it.
 
-    `key` stays the same however often the call is repeated; `collections` are those that the agent
-    may read; `arguments` are valid under the action's schema.
+    `key` stays the same however often the call is repeated; `account` is the agent's; `collections`
+    are those that it may read; `arguments` are valid under the action's schema.
     """
 
     key: str
+    account: str
     arguments: Mapping[str, JsonValue]
     settings: Mapping[str, JsonValue]
     credential: str

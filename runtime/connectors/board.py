@@ -65,7 +65,9 @@ class BoardPost:
         url = _posts_url(order)
         body = canonical_json({"text": order.arguments["text"]})
         message = "\n".join(["POST", url.raw_path.decode(), order.key, sha256_hex(body)])
-        signature = await self._signer.sign_request(order.credential, message.encode())
+        signature = await self._signer.sign_request(
+            order.credential, message.encode(), account=order.account
+        )
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": order.key,

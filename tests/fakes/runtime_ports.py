@@ -197,7 +197,7 @@ class FakeSigner(Fake):
         self.fail_if_told()
         return self.sign("keys/receipts", "receipt", sha256.encode())
 
-    async def sign_request(self, credential: str, message: bytes) -> Signature:
+    async def sign_request(self, credential: str, message: bytes, *, account: str) -> Signature:
         self.fail_if_told()
         return self.sign(credential, "request", message)
 

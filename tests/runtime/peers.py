@@ -40,6 +40,13 @@ class Refusal(ServiceError):
     reason: str  # type: ignore[misc]  # of the instance here
 
 
+@dataclass(eq=False)
+class ApprovalRequired(Refusal):
+    """As the key manager's error."""
+
+    approval: str
+
+
 class Peers:
     """Gives its answers in order: a message, a list of messages for a stream, or a refusal."""
 

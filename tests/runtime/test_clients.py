@@ -30,7 +30,7 @@ from runtime.facts import ActionCall, Caller, Passage, Usage
 from runtime.ports import Generation, Hold, Prompt, RunFails
 from tests.fakes.runtime_ports import FakeSigner
 from tests.runtime.hosting import bundle_to_proto
-from tests.runtime.peers import Peers, Refusal, serving
+from tests.runtime.peers import ApprovalRequired, Peers, Refusal, serving
 from tests.runtime.worlds import RUN, payload, program
 
 BOSS = Caller("agents/boss", f"{RUN[:-1]}2")
@@ -232,7 +232,7 @@ async def test_keys_are_used_for_their_purpose_only(peers: Peers, channel: aio.C
     peers.answers += [signed, signed]
     client = KeymanagerClient(channel)
     await client.sign_receipt("digest")
-    await client.sign_request("secrets/a", b"message")
+    await client.sign_request("secrets/a", b"message", account="agents/a")
     receipt, request = peers.requests
     assert (receipt.key, receipt.purpose) == ("keys/receipts", keymanager_pb2.PURPOSE_RECEIPT)
     assert (request.key, request.purpose) == ("secrets/a", keymanager_pb2.PURPOSE_REQUEST)
@@ -244,14 +244,35 @@ async def test_the_key_of_bundles_is_asked_for(peers: Peers, channel: aio.Channe
     assert peers.requests[0].key == "keys/bundles"
 
 
+async def test_the_policy_of_keys_hears_which_agent_asks(
+    peers: Peers, channel: aio.Channel
+) -> None:
+    peers.answers += [keymanager_pb2.SignResponse()]
+    await _sign_request(channel)
+    assert peers.requests[0].account == "agents/a"
+
+
+async def test_a_person_who_has_to_approve_is_waited_for(
+    peers: Peers, channel: aio.Channel
+) -> None:
+    peers.answers += [ApprovalRequired("FAILED_PRECONDITION", "APPROVAL_REQUIRED", "approvals/1")]
+    with pytest.raises(PeerUnavailable, match="a person who decides approvals/1"):
+        await _sign_request(channel)
+
+
 Ask = Callable[[aio.Channel], Awaitable[object]]
+
+
+def _sign_request(channel: aio.Channel) -> Awaitable[object]:
+    return KeymanagerClient(channel).sign_request("secrets/a", b"m", account="agents/a")
+
 
 ASKS: list[tuple[str, Ask]] = [
     ("KNOWLEDGE_FAILED", lambda peer: KnowledgeClient(peer).search(["collections/a"], "q", 1)),
     ("GAS_FAILED", lambda peer: GasClient(peer).settle(Hold("holds/1", 1))),
     ("GAS_FAILED", lambda peer: GasClient(peer).declare_budget("agents/a", program().budget)),
     ("GAS_FAILED", lambda peer: GasClient(peer).limit_run(run=RUN, account="agents/a", gas=1)),
-    ("CREDENTIAL_REFUSED", lambda peer: KeymanagerClient(peer).sign_request("secrets/a", b"m")),
+    ("CREDENTIAL_REFUSED", _sign_request),
 ]
 
 

@@ -21,6 +21,7 @@ from tests.fakes.runtime_ports import FakeKnowledge, FakeSigner
 
 ORDER = Order(
     key="runs/1/call/step-1-1",
+    account="agents/brief",
     arguments={"text": "Ether gained."},
     settings={"url": "http://board.test/"},
     credential="secrets/board-key",

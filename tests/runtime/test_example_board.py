@@ -141,6 +141,7 @@ def test_half_a_line_is_not_a_post(tmp_path: Path) -> None:
 def test_the_connector_of_the_runtime_gets_along_with_it(url: str) -> None:
     order = Order(
         key="runs/1/call/step-1-1",
+        account="agents/brief",
         arguments={"text": "Gold rose."},
         settings={"url": url},
         credential="secrets/board-key",
