@@ -31,6 +31,7 @@ CHASSIS_INSIDE = (
     "database",
     "errors",
     "fields",
+    "group_commit",
     "identity",
     "log",
 )
