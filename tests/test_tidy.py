@@ -29,10 +29,13 @@ CHASSIS_INSIDE = (
     "clock",
     "config",
     "database",
+    "draft",
     "errors",
     "fields",
     "identity",
     "log",
+    "problems",
+    "source",
 )
 OUTSIDE = ("actionvm", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status")
 
