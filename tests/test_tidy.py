@@ -29,11 +29,14 @@ CHASSIS_INSIDE = (
     "clock",
     "config",
     "database",
+    "draft",
     "errors",
     "fields",
     "group_commit",
     "identity",
     "log",
+    "problems",
+    "source",
 )
 OUTSIDE = ("actionvm", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status")
 
