@@ -1,1 +1,0 @@
-"""Logs that nobody can change unseen, not even who keeps them: hashes, proofs, exports."""

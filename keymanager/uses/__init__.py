@@ -1,1 +1,0 @@
-"""What a key can do without being seen: pure functions over bytes."""
