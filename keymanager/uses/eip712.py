@@ -14,6 +14,7 @@ from .strictjson import Value, parse_json
 
 TYPES_MAX = 64
 MEMBERS_MAX = 64
+TYPE_CHARACTERS_MAX = 128
 
 DOMAIN = "EIP712Domain"
 # The members that a domain may have, in the order in which it has them.
@@ -103,8 +104,8 @@ def _members(name: str, value: Value) -> tuple[Member, ...]:
         member, kind = entry["name"], entry["type"]
         if not isinstance(member, str) or not _NAME.fullmatch(member):
             raise InvalidField(f"{path}[{index}].name", "is no name")
-        if not isinstance(kind, str):
-            raise InvalidField(f"{path}[{index}].type", "is no text")
+        if not isinstance(kind, str) or len(kind) > TYPE_CHARACTERS_MAX:
+            raise InvalidField(f"{path}[{index}].type", "is no name of a type")
         members.append(Member(member, kind))
     if len({member.name for member in members}) != len(members):
         raise InvalidField(path, "has a member twice")
@@ -209,15 +210,23 @@ def _atom(path: str, kind: str, value: Value) -> bytes:
     if not isinstance(value, str):
         raise InvalidField(path, "is no text")
     if kind == "string":
-        try:
-            return keccak256(value.encode())
-        except UnicodeEncodeError:
-            raise InvalidField(path, "has half of a surrogate pair") from None
+        return _string(path, value)
     if kind == "address":
         address = parse_address(value)
         if address is None:
             raise InvalidField(path, "is no address, or its checksum is wrong")
         return address.rjust(_WORD_BYTES, b"\0")
+    return _bytes(path, kind, value)
+
+
+def _string(path: str, value: str) -> bytes:
+    try:
+        return keccak256(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidField(path, "has half of a surrogate pair") from None
+
+
+def _bytes(path: str, kind: str, value: str) -> bytes:
     if not _HEX.fullmatch(value):
         raise InvalidField(path, "is no text of 0x and pairs of hexadecimal digits")
     content = bytes.fromhex(value[2:])

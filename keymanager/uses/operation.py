@@ -13,7 +13,7 @@ from ..sealing import RandomBytes
 from ..secret import Kind
 from .keys import LoadedKey
 
-# What a policy may look at. Integers are as large as the payload has them: 256 bits in a transaction.
+# What a policy may look at. Integers are as large as the payload has them: up to 512 bits.
 Fact: TypeAlias = str | int | bool
 Facts: TypeAlias = Mapping[str, Fact]
 
@@ -31,9 +31,7 @@ class Operation(Protocol[ResultT_co]):
         """Return what is to be decided upon; it depends on the request alone, never on the key."""
         ...
 
-    def perform(
-        self, key: LoadedKey, *, now: datetime, random_bytes: RandomBytes
-    ) -> ResultT_co:
+    def perform(self, key: LoadedKey, *, now: datetime, random_bytes: RandomBytes) -> ResultT_co:
         """Do it; a key of a kind that is not in `kinds` raises `InvalidField`."""
         ...
 

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -38,8 +37,6 @@ _CURVES = {"secp256k1": Kind.SECP256K1, "secp256r1": Kind.P256}
 _SIGNING = (Kind.ED25519, Kind.SECP256K1, Kind.P256)
 _HEX_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _PEM_START = "-----BEGIN "
-
-_PrivateKey: TypeAlias = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
 @dataclass(frozen=True)

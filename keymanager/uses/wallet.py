@@ -27,13 +27,12 @@ class SignTypedData:
 
     typed_data: bytes = field(repr=False)
     parsed: TypedData = field(init=False, repr=False)
-    _digest: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_size("typed_data", self.typed_data, size_max=MESSAGE_BYTES_MAX)
-        parsed = parse_typed_data(self.typed_data)
-        object.__setattr__(self, "parsed", parsed)
-        object.__setattr__(self, "_digest", parsed.digest)
+        object.__setattr__(self, "parsed", parse_typed_data(self.typed_data))
+        # Where a value does not fit its type, it is refused here.
+        assert self.parsed.digest, "a digest has 32 bytes"
 
     def facts(self) -> Facts:
         """Say for what it is valid; a fact that the domain lacks is not there."""
@@ -49,7 +48,7 @@ class SignTypedData:
 
     def perform(self, key: LoadedKey, *, now: datetime, random_bytes: RandomBytes) -> bytes:
         """Return r, s and v (27 or 28): 65 bytes."""
-        return sign_for_message(fitting(key, Secp256k1Key).private, self._digest)
+        return sign_for_message(fitting(key, Secp256k1Key).private, self.parsed.digest)
 
 
 @dataclass(frozen=True)
