@@ -57,3 +57,16 @@ class SealBroken(FailedPrecondition):
     message = "what is stored as {name} was changed; restore a backup, or shred it and put it again"
 
     name: str
+
+
+@dataclass(eq=False)
+class AuditBroken(FailedPrecondition):
+    """A stored record of the audit log is not what was recorded."""
+
+    reason = "AUDIT_BROKEN"
+    message = (
+        "audit record {sequence}, or the one before it, was changed on the disk; keep the disk as "
+        "evidence, and compare the last export with 'actionvm audit verify'"
+    )
+
+    sequence: int
