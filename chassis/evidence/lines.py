@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..canonical import canonical_json, parse_time
+from ..canonical import Json, canonical_json, parse_time
 from .checkpoint import Checkpoint
 from .log import EMPTY_LOG, FIRST_HEAD, Log
 from .merkle import HASH_BYTES, Tree
@@ -60,7 +60,7 @@ class LineInvalid(Exception):
 
 def header_line(header: Header) -> bytes:
     """Return the first line."""
-    fields = {
+    fields: dict[str, Json] = {
         "first": header.before.size + 1,
         "format": FORMAT,
         "frontier": [part.hex() for part in header.before.tree.frontier],
@@ -78,7 +78,10 @@ def record_line(entry: Entry) -> bytes:
 
 def checkpoint_line(checkpoint: Checkpoint) -> bytes:
     """Return the line of a checkpoint."""
-    fields = {"checkpoint": checkpoint.facts, "signature": checkpoint.signature.hex()}
+    fields: dict[str, Json] = {
+        "checkpoint": checkpoint.facts,
+        "signature": checkpoint.signature.hex(),
+    }
     return canonical_json(fields) + b"\n"
 
 
