@@ -13,14 +13,16 @@ from enum import Enum, auto
 
 from chassis.canonical import sha256_hex
 from chassis.clock import Clock
+from chassis.draft import Draft, FieldPath
+from chassis.problems import Problem, Severity
+from chassis.source import read_draft
 
 from .agents import account_of, find_agents
 from .bundle import PAYLOAD_BYTES_MAX, Bundle, serialise
-from .draft import Draft, FieldPath
 from .errors import InvalidManifest
 from .manifest import Manifest
 from .ports import Document, KnownAction, Link, ModelWish, Peers, Refusal
-from .problems import Code, Problem, Severity
+from .problems import Code
 from .references import (
     ACTIONS,
     MODEL,
@@ -30,7 +32,6 @@ from .references import (
     collections,
     named_secrets,
 )
-from .source import read_draft
 from .store import BundleStore
 from .structure import check_structure
 from .template import Scalar, render
@@ -215,6 +216,10 @@ def _examine(source: Source) -> tuple[Draft, Manifest | None]:
     """Read a manifest; the second is None if something is wrong with it."""
     draft = read_draft(source.file, source.content)
     if not draft.is_readable:
+        return draft, None
+    if draft.is_empty:
+        fix = "Start with `apiVersion: actionvm/v1`, `kind: Agent`, `metadata` and `spec`."
+        draft.report((), Code.MANIFEST_EMPTY, "holds nothing", fix=fix)
         return draft, None
     render(draft, source.parameters)
     return draft, check_structure(draft)

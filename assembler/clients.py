@@ -14,6 +14,7 @@ from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from chassis.channel import remote_error, translated
+from chassis.problems import Flaw, clip
 
 from .ports import (
     Document,
@@ -26,7 +27,7 @@ from .ports import (
     Segment,
     Signature,
 )
-from .problems import Code, clip
+from .problems import Code
 
 SIGNING_KEY = "keys/bundles"
 # A model that is read from a slow disk for the first time takes its time.
@@ -92,11 +93,11 @@ class ModelsClient:
             needs_actions=wish.needs_actions,
             context_tokens_min=wish.context_tokens_min,
         )
-        refusals = {
+        refusals: dict[str, Code | Flaw] = {
             "PROVIDER_NOT_FOUND": Code.PROVIDER_NOT_FOUND,
             "MODEL_NOT_FOUND": Code.MODEL_NOT_FOUND,
             "MODEL_UNUSABLE": Code.MODEL_UNUSABLE,
-            "INVALID_FIELD": Code.INVALID_VALUE,
+            "INVALID_FIELD": Flaw.INVALID_VALUE,
             "NOT_IMPLEMENTED": Code.NOT_SUPPORTED_YET,
         }
         request = linker_pb2.LinkModelRequest(config=config)
@@ -151,7 +152,7 @@ class DocumentsClient:
             document=knowledge_pb2.Document(name=document.name, text=document.text),
             segment=_SEGMENTS[document.segment],
         )
-        refusals = {
+        refusals: dict[str, Code | Flaw] = {
             "SEGMENT_MISMATCH": Code.SEGMENT_MISMATCH,
             "INVALID_FIELD": Code.DOCUMENT_INVALID,
         }
@@ -205,7 +206,7 @@ class SignerClient:
         return Signature(made.key, made.algorithm, made.public_key, made.value)
 
 
-def _refusal(error: aio.AioRpcError, codes: Mapping[str, Code]) -> Refusal:
+def _refusal(error: aio.AioRpcError, codes: Mapping[str, Code | Flaw]) -> Refusal:
     """Return what a manifest is to blame for; raise everything else again."""
     remote = remote_error(error)
     if remote.reason not in codes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from chassis.errors import InvalidArgument, NotFound
-
-from .problems import Problem, clip
+from chassis.problems import Problem, clip
 
 
 @dataclass(eq=False)

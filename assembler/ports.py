@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from chassis.canonical import Json
+from chassis.problems import Flaw
 
 from .problems import Code
 
@@ -21,7 +22,7 @@ Segment: TypeAlias = Literal["private", "public"]
 class Refusal:
     """Why another service does not do what a manifest asks for."""
 
-    code: Code
+    code: Code | Flaw
     message: str
 
 

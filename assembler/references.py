@@ -10,13 +10,13 @@ from jsonschema import ValidationError as SchemaViolation
 from referencing import Registry
 
 from chassis.canonical import Json
+from chassis.draft import Draft, FieldPath
+from chassis.problems import Flaw, clip, suggest
 
 from .agents import CHAIN_LENGTH_MAX, Agent, account_of
-from .draft import Draft, FieldPath
 from .manifest import COLLECTIONS_MAX
 from .ports import KnownAction, Segment
-from .problems import Code, clip
-from .structure import suggest
+from .problems import Code
 
 MODEL: FieldPath = ("spec", "model", "use")
 MODEL_CREDENTIAL: FieldPath = ("spec", "model", "credential")
@@ -75,14 +75,14 @@ def _check_actions(draft: Draft, known: Known) -> None:
             continue
         if action.name in seen:
             message = f"`{action.name}` is also spec.actions[{seen[action.name]}]"
-            draft.report((*path, "use"), Code.DUPLICATE_ITEM, message, fix="Remove one of them.")
+            draft.report((*path, "use"), Flaw.DUPLICATE_ITEM, message, fix="Remove one of them.")
         seen.setdefault(action.name, index)
         _check_credential(draft, path, action, known)
         _check_settings(draft, path, action)
         if draft.get((*path, "required")) is True and draft.text((*path, "approval")) == "deny":
             message = "is required and denied, so that no run could succeed"
             fix = "Remove `required` or `approval: deny`."
-            draft.report((*path, "required"), Code.CONTRADICTION, message, fix=fix)
+            draft.report((*path, "required"), Flaw.CONTRADICTION, message, fix=fix)
 
 
 def _agent_action(draft: Draft, action_path: FieldPath, known: Known) -> KnownAction | None:
@@ -162,7 +162,7 @@ def _report_setting(
                 message = f"`{action.name}` has no setting `{clip(name)}`"
                 fix = suggest(name, properties) or "Remove it; there are no settings."
                 place = draft.key_place((*path, name))
-                draft.report((*path, name), Code.UNKNOWN_FIELD, message, fix=fix, place=place)
+                draft.report((*path, name), Flaw.UNKNOWN_FIELD, message, fix=fix, place=place)
     else:
         message = f"is no setting of `{action.name}`: {clip(violation.message, length_max=200)}"
         draft.report(path, Code.SETTING_INVALID, message, fix=_about(schema))
@@ -184,11 +184,11 @@ def _check_collections(draft: Draft, known: Known) -> None:
         if name in seen:
             message = f"collection `{name}` comes twice"
             fix = "Keep one of them, with all its documents."
-            draft.report((*path, "collection"), Code.DUPLICATE_ITEM, message, fix=fix)
+            draft.report((*path, "collection"), Flaw.DUPLICATE_ITEM, message, fix=fix)
         seen.add(name)
     if len(list(collections(draft))) > COLLECTIONS_MAX:
         message = f"names more than {COLLECTIONS_MAX} collections"
-        draft.report(("spec", "knowledge"), Code.OUT_OF_RANGE, message, fix="Put some together.")
+        draft.report(("spec", "knowledge"), Flaw.OUT_OF_RANGE, message, fix="Put some together.")
 
 
 def _check_collection(
@@ -215,7 +215,7 @@ def _check_documents(draft: Draft, documents: FieldPath, files: Mapping[str, byt
             continue
         if name in seen:
             message = f"`{clip(name)}` comes twice"
-            draft.report(path, Code.DUPLICATE_ITEM, message, fix="Remove one of them.")
+            draft.report(path, Flaw.DUPLICATE_ITEM, message, fix="Remove one of them.")
         seen.add(name)
         if name not in files:
             message = f"there is no file `{clip(name)}`"

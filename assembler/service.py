@@ -16,6 +16,7 @@ from actionvm.assembler.v1 import assembler_pb2_grpc
 from chassis import fields
 from chassis.errors import InvalidField, ServiceError
 from chassis.identity import OPERATOR
+from chassis.problems import PROBLEMS_MAX, Problem, Severity, shorten
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
@@ -23,7 +24,6 @@ from .assembly import Assembler, Assembly, Progress, Source, Stage
 from .bundle import Bundle
 from .errors import InvalidManifest, ManifestTooLarge
 from .manifest import is_safe_path, manifest_schema
-from .problems import PROBLEMS_MAX, Problem, Severity, shorten
 from .store import BundleStore, BundleSummary
 from .template import read_parameters
 

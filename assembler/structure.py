@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
 from typing import TypeGuard, get_args
 
 import yaml
@@ -12,14 +11,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from chassis.canonical import Json
+from chassis.draft import Draft, FieldPath, format_path
+from chassis.problems import Flaw, clip, describe, suggest
 
-from .draft import Draft, FieldPath, format_path
 from .manifest import Manifest
-from .problems import Code, clip
+from .problems import Code
 
-# Among more names nothing is suggested: a manifest could ask for a hundred million comparisons.
-NAMES_MAX = 200
-
+_CODES = frozenset({*Code, *Flaw})
 # Pydantic's names of what is wrong; what is not here is an `INVALID_VALUE` in pydantic's words.
 _TYPES = {
     "bool_type": "true or false",
@@ -52,30 +50,6 @@ def check_structure(draft: Draft) -> Manifest | None:
         return None
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return advice that names what was probably meant, or all that there is."""
-    names = sorted(known)
-    if len(names) > NAMES_MAX:
-        return ""
-    close = difflib.get_close_matches(clip(word), names, n=1)
-    if close:
-        return f"Did you mean `{close[0]}`?"
-    return f"There is: {', '.join(f'`{name}`' for name in names)}." if names else ""
-
-
-def describe(value: Json) -> str:
-    """Return a value in a few words."""
-    if value is None:
-        return "empty"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return f"the text `{clip(value)}`"
-    return "a mapping" if isinstance(value, Mapping) else "a list"
-
-
 def _report(draft: Draft, details: ErrorDetails) -> None:
     # Pydantic appends this to the path when a key of a mapping is wrong.
     path = tuple(part for part in details["loc"] if part != "[key]")
@@ -86,28 +60,28 @@ def _report(draft: Draft, details: ErrorDetails) -> None:
         owner = format_path(path[:-1]) or "a manifest"
         message = f"{owner} has no field `{clip(str(path[-1]))}`"
         fix = suggest(str(path[-1]), _fields(path[:-1]))
-        draft.report(path, Code.UNKNOWN_FIELD, message, fix=fix, place=draft.key_place(path))
+        draft.report(path, Flaw.UNKNOWN_FIELD, message, fix=fix, place=draft.key_place(path))
     elif kind == "missing":
         owner = format_path(path[:-1]) or "the manifest"
         message = f"{owner} lacks `{path[-1]}`"
-        draft.report(path, Code.MISSING_FIELD, message, fix=f"Add it: {fix}" if fix else "")
+        draft.report(path, Flaw.MISSING_FIELD, message, fix=f"Add it: {fix}" if fix else "")
     elif kind in _TYPES:
         message = f"is {describe(value)}; it must be {_TYPES[kind]}"
-        draft.report(path, Code.WRONG_TYPE, message, fix=fix)
+        draft.report(path, Flaw.WRONG_TYPE, message, fix=fix)
     elif kind in _RANGES:
         message = f"is {value}; {_RANGES[kind].format(**context)}"
-        draft.report(path, Code.OUT_OF_RANGE, message, fix=fix)
+        draft.report(path, Flaw.OUT_OF_RANGE, message, fix=fix)
     elif kind in _LENGTHS:
-        draft.report(path, Code.OUT_OF_RANGE, _LENGTHS[kind].format(**context), fix=fix)
+        draft.report(path, Flaw.OUT_OF_RANGE, _LENGTHS[kind].format(**context), fix=fix)
     elif kind == "literal_error":
         _report_choice(draft, path, value, info)
     elif kind == "string_pattern_mismatch":
         message = f"is {describe(value)}, which is malformed"
-        draft.report(path, Code.INVALID_VALUE, message, fix=fix)
-    elif kind in Code.__members__:
-        draft.report(path, Code[kind], details["msg"], fix=_way_out(Code[kind], fix))
+        draft.report(path, Flaw.INVALID_VALUE, message, fix=fix)
+    elif kind in _CODES:
+        draft.report(path, kind, details["msg"], fix=_way_out(kind, fix))
     else:
-        draft.report(path, Code.INVALID_VALUE, details["msg"], fix=fix)
+        draft.report(path, Flaw.INVALID_VALUE, details["msg"], fix=fix)
 
 
 def _report_choice(draft: Draft, path: FieldPath, value: Json, info: FieldInfo | None) -> None:
@@ -115,14 +89,14 @@ def _report_choice(draft: Draft, path: FieldPath, value: Json, info: FieldInfo |
     choices = [choice for choice in choices if choice != "ask"]
     allowed = " or ".join(", ".join(f"`{name}`" for name in choices).rsplit(", ", 1))
     message = f"is {describe(value)}; it must be {allowed}"
-    code = Code.INVALID_VALUE if isinstance(value, str) else Code.WRONG_TYPE
+    code = Flaw.INVALID_VALUE if isinstance(value, str) else Flaw.WRONG_TYPE
     close = difflib.get_close_matches(clip(str(value)), choices, n=1)
     fix = f"Did you mean `{close[0]}`?" if close else _advice(info)
     draft.report(path, code, message, fix=fix)
 
 
-def _way_out(code: Code, advice: str) -> str:
-    return "Remove it for now." if code is Code.NOT_SUPPORTED_YET else advice
+def _way_out(code: str, advice: str) -> str:
+    return "Remove it for now." if code == Code.NOT_SUPPORTED_YET else advice
 
 
 def _advice(info: FieldInfo | None) -> str:

@@ -15,13 +15,13 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from chassis.canonical import Json
+from chassis.draft import Draft, FieldPath
 from chassis.errors import InvalidField
+from chassis.problems import Flaw, clip, describe, suggest
+from chassis.source import INTEGER_MAX, find_unprintable
 
-from .draft import Draft, FieldPath
 from .manifest import Parameter
-from .problems import Code, clip
-from .source import INTEGER_MAX, find_unprintable
-from .structure import describe, suggest
+from .problems import Code
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -55,7 +55,7 @@ def render(draft: Draft, given: Mapping[str, Scalar]) -> None:
         message = "only a template has parameters"
         fix = "Write `kind: Template`, or remove them."
         place = draft.key_place(("parameters",))
-        draft.report(("parameters",), Code.CONTRADICTION, message, fix=fix, place=place)
+        draft.report(("parameters",), Flaw.CONTRADICTION, message, fix=fix, place=place)
         is_agent = False
     _Renderer(draft, values, is_agent=is_agent).render()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TypeAlias, cast
 
 import rfc8785
@@ -20,3 +21,16 @@ def canonical_json(value: Json) -> bytes:
 def sha256_hex(content: bytes) -> str:
     """Return the lower-case hexadecimal SHA-256."""
     return hashlib.sha256(content).hexdigest()
+
+
+def time_text(time: datetime) -> str:
+    """Return a moment in UTC with all six digits, such as `2026-01-31T12:00:00.000000Z`."""
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def parse_time(text: str) -> datetime:
+    """Return the moment that `time_text` wrote; `ValueError` for any other text."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None or time_text(time) != text:
+        raise ValueError("not a moment as it is written here")
+    return time

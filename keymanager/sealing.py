@@ -1,126 +1,212 @@
-"""Sealed storage: every version of a secret under a data key of its own, that key under the root.
+"""Sealed storage: epoch key -> tenant keys -> data keys, and what each ciphertext is bound to.
 
-Both layers are AES-256-GCM with random 96-bit nonces. NIST SP 800-38D allows 2^32 of these under
-one key: a data key encrypts once, and the wrapping key wraps once for each version of each secret.
+Values are encrypted with AES-256-GCM under a data key that encrypts once. Keys are wrapped with
+AES-256-GCM-SIV, which keeps its promise also where a nonce repeats: a wrapping key is used often,
+and a machine that was cloned has the same dice. Neither cipher commits to its key, so a commitment
+lies beside each wrapped key and is checked before the key is used.
 """
 
 from __future__ import annotations
 
 import hmac
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .errors import SealBroken
-from .secret import Secret
 
 # `os.urandom`, or the bytes of a seeded generator in a simulation.
 RandomBytes: TypeAlias = Callable[[int], bytes]
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
+MAC_BYTES = 32
+EPOCH_BYTES = 8
 
-_FORMAT = b"actionvm/keymanager/seal/v1"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class RootKey:
-    """The one key that lies outside of the database; all others hang on it."""
-
-    def __init__(self, content: bytes) -> None:
-        assert len(content) == KEY_BYTES, "a root key has 32 bytes"
-        self.wrapping = AESGCM(_derive(content, b"wrap"))
-        self._tagging = _derive(content, b"tag")
-
-    def tag(self, content: bytes) -> bytes:
-        """Return a keyed hash, which tells nothing about the content without the root key."""
-        return hmac.digest(self._tagging, content, "sha256")
+_FORMAT = b"actionvm/keymanager/seal/v2"
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class SealedSecret:
-    """A secret as it is stored; nobody can change a part of it without breaking the seal."""
+class Binding:
+    """The one version of the one secret that a value and its data key are for."""
 
-    secret: Secret
-    wrapped_key: bytes = field(repr=False)
-    ciphertext: bytes = field(repr=False)
+    tenant: str
+    secret_id: bytes
+    name: str
+    kind: int
+    version: int
+    create_microseconds: int
 
-
-def seal(root: RootKey, secret: Secret, value: bytes, random_bytes: RandomBytes) -> SealedSecret:
-    """Encrypt a value under a fresh data key, bound to everything that is known about it."""
-    data_key = random_bytes(KEY_BYTES)
-    bound = _associated_data(secret)
-    return SealedSecret(
-        secret=secret,
-        wrapped_key=_encrypt(root.wrapping, data_key, bound, random_bytes(NONCE_BYTES)),
-        ciphertext=_encrypt(AESGCM(data_key), value, bound, random_bytes(NONCE_BYTES)),
-    )
-
-
-def unseal(root: RootKey, sealed: SealedSecret) -> bytes:
-    """Return the value, or raise `SealBroken` if one bit of the row is not what was sealed."""
-    cipher = AESGCM(_unwrap(root, sealed))
-    bound = _associated_data(sealed.secret)
-    return _decrypt(cipher, sealed.ciphertext, bound, name=sealed.secret.name)
-
-
-def authenticate(root: RootKey, sealed: SealedSecret) -> Secret:
-    """Return what is known about a secret, checked without decrypting its value."""
-    _unwrap(root, sealed)
-    return sealed.secret
+    def data(self, purpose: bytes, *parts: bytes | str | int) -> bytes:
+        """Return associated data; nothing else has the same."""
+        return encode(
+            _FORMAT,
+            purpose,
+            self.tenant,
+            self.secret_id,
+            self.name,
+            self.kind,
+            self.version,
+            self.create_microseconds,
+            *parts,
+        )
 
 
-def length_prefixed(*parts: bytes) -> bytes:
-    """Join parts so that no other parts give the same bytes."""
-    return b"".join(
-        tag.to_bytes(1) + len(part).to_bytes(4) + part for tag, part in enumerate(parts, start=1)
-    )
+class EpochKey:
+    """The random key on which everything hangs; the platform seals it, and a rotation ends it."""
+
+    def __init__(self, epoch: bytes, content: bytes) -> None:
+        assert len(content) == KEY_BYTES, "an epoch key has 32 bytes"
+        self.epoch = epoch
+        self.wrapping = AESGCMSIV(derive(content, b"wrap"))
+        self._row_key = derive(content, b"row")
+        self._sum_key = derive(content, b"sum")
+        self._anchor_key = derive(content, b"anchor")
+
+    def row_mac(self, content: bytes) -> bytes:
+        """Return what stands at the end of a row of this epoch."""
+        return hmac.digest(self._row_key, content, "sha256")
+
+    def addend(self, content: bytes) -> int:
+        """Return the share of a row in the sum over all rows; nobody else can compute it."""
+        return int.from_bytes(hmac.digest(self._sum_key, content, "sha256"))
+
+    def anchor_mac(self, content: bytes) -> bytes:
+        """Return what makes an anchor authentic."""
+        return hmac.digest(self._anchor_key, content, "sha256")
+
+
+class TenantKey:
+    """Wraps the data keys of one tenant."""
+
+    def __init__(self, tenant: str, generation: int, epoch: bytes, content: bytes) -> None:
+        self.tenant = tenant
+        self.generation = generation
+        self.epoch = epoch
+        self.wrapping = AESGCMSIV(content)
+
+
+@dataclass(frozen=True)
+class WrappedKey:
+    """A key as it is stored: always as many bytes, so that it can be overwritten in its place."""
+
+    generation: int
+    wrapped: bytes = field(repr=False)
+    commitment: bytes = field(repr=False)
+
+    def to_bytes(self) -> bytes:
+        return _WRAPPED.pack(self.generation, self.wrapped, self.commitment)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, name: str) -> WrappedKey:
+        """Return the key that was stored; destroyed ones are `SealBroken`, as are all others."""
+        if len(content) != WRAPPED_BYTES:
+            raise SealBroken(name)
+        return cls(*_WRAPPED.unpack(content))
+
+
+_WRAPPED = struct.Struct(f">Q{NONCE_BYTES + KEY_BYTES + 16}s{MAC_BYTES}s")
+WRAPPED_BYTES = _WRAPPED.size
+DESTROYED = bytes(WRAPPED_BYTES)
+
+
+def wrap_tenant_key(
+    epoch: EpochKey, tenant: str, generation: int, content: bytes, random_bytes: RandomBytes
+) -> WrappedKey:
+    """Wrap a tenant key under an epoch key."""
+    bound = encode(_FORMAT, b"tenant-key", tenant, generation, epoch.epoch)
+    return _wrap(epoch.wrapping, generation, content, bound, random_bytes(NONCE_BYTES))
+
+
+def unwrap_tenant_key(epoch: EpochKey, tenant: str, wrapped: WrappedKey) -> TenantKey:
+    """Return a tenant key, or raise `SealBroken`."""
+    bound = encode(_FORMAT, b"tenant-key", tenant, wrapped.generation, epoch.epoch)
+    content = _unwrap(epoch.wrapping, wrapped, bound, name=tenant)
+    return TenantKey(tenant, wrapped.generation, epoch.epoch, content)
+
+
+def wrap_data_key(
+    key: TenantKey, binding: Binding, content: bytes, random_bytes: RandomBytes
+) -> WrappedKey:
+    """Wrap a data key under the key of its tenant."""
+    bound = binding.data(b"data-key", key.epoch, key.generation)
+    return _wrap(key.wrapping, key.generation, content, bound, random_bytes(NONCE_BYTES))
+
+
+def unwrap_data_key(key: TenantKey, binding: Binding, wrapped: WrappedKey) -> bytes:
+    """Return a data key, or raise `SealBroken`."""
+    bound = binding.data(b"data-key", key.epoch, wrapped.generation)
+    return _unwrap(key.wrapping, wrapped, bound, name=binding.name)
+
+
+def seal_value(data_key: bytes, binding: Binding, value: bytes, random_bytes: RandomBytes) -> bytes:
+    """Encrypt a value; a data key does this once."""
+    nonce = random_bytes(NONCE_BYTES)
+    return nonce + AESGCM(data_key).encrypt(nonce, value, binding.data(b"value"))
+
+
+def open_value(data_key: bytes, binding: Binding, sealed: bytes) -> bytes:
+    """Return the value, or raise `SealBroken` if one bit is not what was sealed."""
+    return _decrypt(AESGCM(data_key), sealed, binding.data(b"value"), name=binding.name)
+
+
+def encode(*parts: bytes | str | int) -> bytes:
+    """Join parts so that no other parts, also of other types, give the same bytes."""
+    encoded = []
+    for part in parts:
+        if isinstance(part, bytes):
+            kind, content = b"b", part
+        elif isinstance(part, str):
+            # What somebody wrote into a file may be text that UTF-8 cannot hold.
+            kind, content = b"s", part.encode("utf-8", "surrogatepass")
+        else:
+            kind, content = b"i", b"%d" % part
+        encoded += [kind, len(content).to_bytes(4), content]
+    return b"".join(encoded)
+
+
+def derive(content: bytes, purpose: bytes) -> bytes:
+    """Return a key for one purpose."""
+    info = b"actionvm/keymanager/" + purpose + b"/v1"
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(content)
 
 
 def to_microseconds(time: datetime) -> int:
     """Return the exact number of microseconds since 1970."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
+    return (time - _BEGINNING) // timedelta(microseconds=1)
 
 
 def from_microseconds(microseconds: int) -> datetime:
     """Return the time; far away from the present it is an `OverflowError`."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return _BEGINNING + timedelta(microseconds=microseconds)
 
 
-def _associated_data(secret: Secret) -> bytes:
-    return length_prefixed(
-        _FORMAT,
-        secret.name.encode(),
-        str(secret.version).encode(),
-        str(int(secret.kind)).encode(),
-        str(to_microseconds(secret.create_time)).encode(),
-        str(to_microseconds(secret.rotate_time)).encode(),
-    )
+def _wrap(
+    cipher: AESGCMSIV, generation: int, content: bytes, bound: bytes, nonce: bytes
+) -> WrappedKey:
+    commitment = derive(content, b"commit")
+    wrapped = nonce + cipher.encrypt(nonce, content, bound + commitment)
+    return WrappedKey(generation, wrapped, commitment)
 
 
-def _unwrap(root: RootKey, sealed: SealedSecret) -> bytes:
-    bound = _associated_data(sealed.secret)
-    return _decrypt(root.wrapping, sealed.wrapped_key, bound, name=sealed.secret.name)
+def _unwrap(cipher: AESGCMSIV, wrapped: WrappedKey, bound: bytes, *, name: str) -> bytes:
+    content = _decrypt(cipher, wrapped.wrapped, bound + wrapped.commitment, name=name)
+    if not hmac.compare_digest(derive(content, b"commit"), wrapped.commitment):
+        raise SealBroken(name)
+    return content
 
 
-def _encrypt(cipher: AESGCM, plaintext: bytes, bound: bytes, nonce: bytes) -> bytes:
-    return nonce + cipher.encrypt(nonce, plaintext, bound)
-
-
-def _decrypt(cipher: AESGCM, content: bytes, bound: bytes, *, name: str) -> bytes:
+def _decrypt(cipher: AESGCM | AESGCMSIV, content: bytes, bound: bytes, *, name: str) -> bytes:
     nonce, ciphertext = content[:NONCE_BYTES], content[NONCE_BYTES:]
     try:
         return cipher.decrypt(nonce, ciphertext, bound)
     except (InvalidTag, ValueError) as error:  # ValueError: cut so short that the nonce is damaged
         raise SealBroken(name) from error
-
-
-def _derive(root: bytes, purpose: bytes) -> bytes:
-    info = b"actionvm/keymanager/" + purpose + b"/v1"
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(root)

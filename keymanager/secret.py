@@ -12,6 +12,14 @@ class Kind(IntEnum):
 
     API_KEY = 1
     ED25519 = 2
+    SECP256K1 = 3
+    P256 = 4
+    OAUTH1 = 5
+    OAUTH2 = 6
+    BASIC = 7
+    AWS = 8
+    HMAC = 9
+    DATA = 10
 
 
 @dataclass(frozen=True)

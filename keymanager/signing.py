@@ -56,8 +56,13 @@ def sign(key: str, seed: bytes, purpose: Purpose, message: bytes) -> Signature:
     return Signature(
         key=key,
         public_key=private_key.public_key().public_bytes_raw(),
-        value=private_key.sign(f"actionvm/{purpose.value}/v1\n".encode() + message),
+        value=private_key.sign(signed_bytes(purpose, message)),
     )
+
+
+def signed_bytes(purpose: Purpose, message: bytes) -> bytes:
+    """Return what is signed, which can pass for no other purpose and for nothing outside."""
+    return f"actionvm/{purpose.value}/v1\n".encode() + message
 
 
 def public_key_of(seed: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from assembler.problems import Code
+from chassis.problems import Flaw
 
 from .broken import Broken
 from .workbench import changed
@@ -84,7 +85,7 @@ _ROWS = [
         "a setting that is not its own",
         '{url: "${{ parameters.board_url }}"}',
         '{url: "http://b", ulr: 1}',
-        Code.UNKNOWN_FIELD,
+        Flaw.UNKNOWN_FIELD,
         16,
         35,
         "spec.actions[1].settings.ulr",
@@ -219,7 +220,7 @@ _ROWS = [
         "an agent with parameters",
         "kind: Template",
         "kind: Agent",
-        Code.CONTRADICTION,
+        Flaw.CONTRADICTION,
         3,
         1,
         "parameters",

@@ -11,7 +11,8 @@ import pytest
 from assembler.agents import CHAIN_LENGTH_MAX
 from assembler.bundle import Bundle
 from assembler.errors import InvalidManifest
-from assembler.problems import Code, Problem
+from assembler.problems import Code
+from chassis.problems import Flaw, Problem
 
 from .workbench import Workbench
 
@@ -175,14 +176,14 @@ async def test_two_versions_of_an_agent_would_be_one_action() -> None:
     await assemble(workbench, agent("clerk"))
     problem = await refused(workbench, agent("boss", asks("clerk"), asks("clerk@1.0.0")))
 
-    assert (problem.code, problem.field) == (Code.DUPLICATE_ITEM, "spec.actions[1].use")
+    assert (problem.code, problem.field) == (Flaw.DUPLICATE_ITEM, "spec.actions[1].use")
 
 
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
         ({"credential": "board-key"}, Code.CREDENTIAL_UNUSED),
-        ({"settings": {"url": "http://b"}}, Code.UNKNOWN_FIELD),
+        ({"settings": {"url": "http://b"}}, Flaw.UNKNOWN_FIELD),
     ],
 )
 async def test_an_agent_is_given_neither_keys_nor_settings(fields: Any, code: Code) -> None:  # noqa: ANN401  # YAML

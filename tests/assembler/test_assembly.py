@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from assembler.assembly import Assembly, Progress, Stage
 from assembler.errors import BundleNotFound, InvalidManifest
 from assembler.ports import ModelWish, Refusal
-from assembler.problems import Code, Severity
+from assembler.problems import Code
 from chassis.canonical import canonical_json
 from chassis.errors import PeerUnavailable
+from chassis.problems import Severity
 from tests.fakes.assembler_peers import Failing
 
 from .broken import TEXTS, Broken
@@ -166,7 +167,7 @@ async def test_an_existing_collection_needs_no_documents() -> None:
     ]
 
 
-async def _assert_no_trace(workbench: Workbench, text: str | bytes, code: Code) -> None:
+async def _assert_no_trace(workbench: Workbench, text: str | bytes, code: str) -> None:
     with pytest.raises(InvalidManifest) as raised:
         await workbench.assemble(text)
     assert code in [problem.code for problem in raised.value.problems]

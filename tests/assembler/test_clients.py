@@ -30,6 +30,7 @@ from chassis.errors import (
     PeerUnavailable,
     ServiceError,
 )
+from chassis.problems import Flaw
 from chassis.server import Hosted, start_server
 from tests.grpc_fixtures import identities, token_of
 
@@ -193,7 +194,7 @@ async def test_a_link_is_what_the_linker_made(answering: Answering, peers: Peers
         (_Refused("PROVIDER_NOT_FOUND"), Code.PROVIDER_NOT_FOUND),
         (_Refused("MODEL_NOT_FOUND"), Code.MODEL_NOT_FOUND),
         (_Refused("MODEL_UNUSABLE"), Code.MODEL_UNUSABLE),
-        (InvalidField("config.model", "is malformed"), Code.INVALID_VALUE),
+        (InvalidField("config.model", "is malformed"), Flaw.INVALID_VALUE),
         (NotImplementedYet("credentials"), Code.NOT_SUPPORTED_YET),
     ],
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from assembler.errors import InvalidManifest
-from assembler.problems import PROBLEMS_MAX, Code, Problem, Severity, shorten
-from assembler.source import read_draft
+from assembler.problems import Code
+from chassis.problems import PROBLEMS_MAX, Flaw, Problem, Severity, shorten
+from chassis.source import read_draft
 
 from .broken import BOMB, TEXTS, Broken
 from .broken_fields import FIELDS
@@ -20,7 +21,7 @@ ELSEWHERE = {
     Code.BUNDLE_TOO_LARGE,
     Code.CALLS_TOO_DEEP,
     Code.PRICE_NOT_FOUND,
-    Code.PROBLEMS_LEFT_OUT,
+    Flaw.PROBLEMS_LEFT_OUT,
 }
 
 
@@ -54,7 +55,7 @@ async def test_a_model_that_does_not_link_is_a_problem(broken: Broken) -> None:
 def test_every_code_is_provoked_by_a_broken_manifest() -> None:
     provoked = {broken.code for broken in [*TEXTS, *FIELDS, *REFERENCES, *MODELS]}
 
-    assert set(Code) == provoked | ELSEWHERE
+    assert {*Code, *Flaw} == provoked | ELSEWHERE
 
 
 async def test_a_problem_names_the_file_and_a_way_out() -> None:
@@ -114,26 +115,26 @@ async def test_all_problems_come_at_once_in_the_order_of_the_text() -> None:
         await Workbench().assemble(text)
 
     assert [(p.line, p.code) for p in raised.value.problems] == [
-        (6, Code.INVALID_VALUE),
+        (6, Flaw.INVALID_VALUE),
         (10, Code.PROVIDER_NOT_FOUND),
         (13, Code.ACTION_UNKNOWN),
         (15, Code.SECRET_NOT_FOUND),
         (20, Code.DOCUMENT_NOT_FOUND),
-        (21, Code.OUT_OF_RANGE),
-        (22, Code.UNKNOWN_FIELD),
+        (21, Flaw.OUT_OF_RANGE),
+        (22, Flaw.UNKNOWN_FIELD),
     ]
 
 
 async def test_a_cause_is_reported_without_its_consequences() -> None:
     problems = await Workbench().validate(changed("model: {", "model: !!set {"))
 
-    assert [(p.code, p.field) for p in problems] == [(Code.TAG_FORBIDDEN, "spec.model")]
+    assert [(p.code, p.field) for p in problems] == [(Flaw.TAG_FORBIDDEN, "spec.model")]
 
 
 def test_an_alias_bomb_is_refused_before_it_grows() -> None:
     draft = read_draft("bomb.yaml", BOMB.encode())
 
-    assert {problem.code for problem in draft.problems} == {Code.ALIAS_FORBIDDEN}
+    assert {problem.code for problem in draft.problems} == {Flaw.ALIAS_FORBIDDEN}
 
 
 async def test_hostile_texts_come_back_short_and_in_one_line() -> None:
@@ -158,7 +159,7 @@ def test_many_problems_end_with_how_many_were_left_out() -> None:
 
     assert len(shown) == PROBLEMS_MAX
     assert (shown[-1].code, shown[-1].message) == (
-        Code.PROBLEMS_LEFT_OUT,
+        Flaw.PROBLEMS_LEFT_OUT,
         "6 more problems are not shown",
     )
 

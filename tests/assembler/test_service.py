@@ -22,6 +22,7 @@ from assembler.problems import Code
 from assembler.service import AssemblerService, hosted
 from chassis.canonical import sha256_hex
 from chassis.errors import PeerUnavailable
+from chassis.problems import Flaw
 from chassis.server import Hosted
 from tests.contracts.contract import bad_request, error_info
 
@@ -152,7 +153,7 @@ def test_many_problems_fit_into_what_clients_accept(grpc_stub: Stub) -> None:
 
     problems = problems_of(raised.value)
     assert len(_status(raised.value).SerializeToString()) * 4 / 3 < 8_000
-    assert problems[-1].code == Code.PROBLEMS_LEFT_OUT
+    assert problems[-1].code == Flaw.PROBLEMS_LEFT_OUT
     assert len(problems) >= 10
 
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assembler.problems import Code
-from assembler.source import find_unprintable
-from assembler.structure import suggest
 from assembler.template import read_parameters
 from chassis.errors import InvalidField
+from chassis.problems import Flaw, suggest
+from chassis.source import find_unprintable
 
 from .workbench import MANIFEST, Workbench, changed
 
@@ -111,7 +111,7 @@ async def test_an_injection_stays_a_text(value: str) -> None:
         ({"seed": 0}, Code.PARAMETER_INVALID, "parameters.seed"),
         ({"seed": True}, Code.PARAMETER_INVALID, "parameters.seed"),
         ({"seed": 7, "sed": 7}, Code.PARAMETER_UNKNOWN, "parameters.sed"),
-        ({"seed": 7, "heat": 3}, Code.OUT_OF_RANGE, "spec.model.temperature"),
+        ({"seed": 7, "heat": 3}, Flaw.OUT_OF_RANGE, "spec.model.temperature"),
     ],
 )
 async def test_a_wrong_parameter_is_one_problem(

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from assembler.assembly import Assembler, Assembly, Progress, Source
-from assembler.problems import Problem
 from assembler.store import TABLES, BundleStore
 from assembler.template import Scalar
 from chassis.database import open_memory_database
+from chassis.problems import Problem
 from tests.fakes.assembler_peers import FakePeers
 
 FILES: Mapping[str, bytes] = {"knowledge/week.md": b"# The week\n\nETH rose by 4%.\n"}

@@ -1,4 +1,4 @@
-"""A manifest under examination: its values, where they stand, and what is wrong with them."""
+"""A document under examination: its values, where they stand, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from chassis.canonical import Json
-
-from .problems import Code, Problem, Severity, clip
+from .canonical import Json
+from .problems import Problem, Severity, clip
 
 FieldPath: TypeAlias = tuple[str | int, ...]
 
@@ -42,13 +41,15 @@ class Draft:
         self.spots: dict[FieldPath, Spot] = {(): Spot(Place(1, 1), Place(1, 1))}
         # The text could be read to its end; what follows makes sense then.
         self.is_readable = True
+        # It could be read, and there was no value in it.
+        self.is_empty = False
         self._problems: list[Problem] = []
         self._flawed: set[FieldPath] = set()
 
     def report(
         self,
         path: FieldPath,
-        code: Code,
+        code: str,
         message: str,
         *,
         fix: str = "",
@@ -110,7 +111,7 @@ class Draft:
 
     @property
     def has_errors(self) -> bool:
-        """Return whether it cannot be assembled."""
+        """Return whether it cannot be used."""
         return any(problem.severity is Severity.ERROR for problem in self._problems)
 
     def _holds(self, path: FieldPath) -> bool:

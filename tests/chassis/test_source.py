@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assembler.draft import Place
-from assembler.problems import Code
-from assembler.source import INTEGER_MAX, find_unprintable, read_draft
 from chassis.canonical import Json
+from chassis.draft import Place
+from chassis.problems import Flaw
+from chassis.source import INTEGER_MAX, find_unprintable, read_draft
 
 _texts = st.text(max_size=20).filter(lambda text: not find_unprintable(text))
 _scalars = (
@@ -117,4 +117,4 @@ def test_a_duplicate_key_keeps_the_first_value_and_is_reported_once() -> None:
     draft = read_draft("a.yaml", b"a: 1\na: {b: [3]}\n")
 
     assert draft.value == {"a": 1}
-    assert [problem.code for problem in draft.problems] == [Code.DUPLICATE_KEY]
+    assert [problem.code for problem in draft.problems] == [Flaw.DUPLICATE_KEY]

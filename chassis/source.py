@@ -1,4 +1,4 @@
-"""Reads the text of a manifest: YAML without the parts that surprise or attack.
+"""Reads a document that people write: YAML without the parts that surprise or attack.
 
 The reader works on events, so that it stops at a limit before anything large is built. Plain
 scalars follow JSON, not YAML 1.1: `yes`, `12:30` and `2024-01-01` are texts. The scanner in Python
@@ -13,10 +13,9 @@ from typing import Protocol
 
 import yaml
 
-from chassis.canonical import Json
-
+from .canonical import Json
 from .draft import Draft, FieldPath, Place, Spot
-from .problems import Code, clip
+from .problems import Flaw, clip
 
 DEPTH_MAX = 32
 VALUES_MAX = 20_000
@@ -33,7 +32,7 @@ _WORDS: dict[str, Json] = {"": None, "~": None, "null": None, "true": True, "fal
 
 
 def read_draft(file: str, content: bytes) -> Draft:
-    """Read a manifest; what is wrong with its text is among the problems of the draft."""
+    """Read a document; what is wrong with its text is among the problems of the draft."""
     draft = Draft(file)
     try:
         _Reader(draft).read(_decode(content))
@@ -44,7 +43,7 @@ def read_draft(file: str, content: bytes) -> Draft:
 
 
 def find_unprintable(text: str) -> re.Match[str] | None:
-    """Return the first character that no manifest may hold, such as NUL or a lone surrogate."""
+    """Return the first character that no document may hold, such as NUL or a lone surrogate."""
     return _UNPRINTABLE.search(text)
 
 
@@ -59,7 +58,7 @@ class _Mark(Protocol):
 class _UnreadableError(Exception):
     """The text makes no sense from `place` on."""
 
-    code: Code
+    code: Flaw
     message: str
     place: Place
     fix: str
@@ -96,18 +95,16 @@ class _Reader:
             # The scanner lets through what Python makes of `"\UFFFFFFFF"` or `%YAML 9999…`.
             fix = "Remove the escape sequence or directive around here."
             message = "is not YAML: a number in it is too large"
-            raise _UnreadableError(Code.MALFORMED_YAML, message, self._last, fix) from error
-        if not self._value_count:
-            fix = "Start with `apiVersion: actionvm/v1`, `kind: Agent`, `metadata` and `spec`."
-            raise _UnreadableError(Code.MANIFEST_EMPTY, "holds nothing", Place(1, 1), fix)
+            raise _UnreadableError(Flaw.MALFORMED_YAML, message, self._last, fix) from error
+        self._draft.is_empty = not self._value_count
 
     def _take(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.DocumentStartEvent):
             self._document_count += 1
             if self._document_count > 1:
-                fix = "Keep one agent per file; remove the line `---`."
+                fix = "Keep one document per file; remove the line `---`."
                 message = "holds a second document"
-                raise _UnreadableError(Code.MULTIPLE_DOCUMENTS, message, self._last, fix)
+                raise _UnreadableError(Flaw.MULTIPLE_DOCUMENTS, message, self._last, fix)
         elif isinstance(event, yaml.CollectionEndEvent):
             self._frames.pop()
         elif isinstance(event, yaml.NodeEvent):
@@ -124,9 +121,9 @@ class _Reader:
             return
         self._value_count += 1
         if self._value_count > VALUES_MAX:
-            fix = "Move what is large into documents."
+            fix = "Leave out or move elsewhere what is large."
             message = f"holds more than {VALUES_MAX} values"
-            raise _UnreadableError(Code.TOO_MANY_VALUES, message, self._last, fix)
+            raise _UnreadableError(Flaw.TOO_MANY_VALUES, message, self._last, fix)
         path = self._path(frame)
         key_place = frame.key_place if frame and isinstance(frame.container, dict) else self._last
         self._draft.spots[path] = Spot(key=key_place, value=self._last)
@@ -145,7 +142,7 @@ class _Reader:
             if len(self._frames) > DEPTH_MAX:
                 message = f"is nested deeper than {DEPTH_MAX}"
                 fix = "Close the brackets, or flatten it."
-                raise _UnreadableError(Code.TOO_DEEP, message, self._last, fix)
+                raise _UnreadableError(Flaw.TOO_DEEP, message, self._last, fix)
 
     def _path(self, frame: _Frame | None) -> FieldPath:
         if frame is None:
@@ -159,7 +156,7 @@ class _Reader:
         if not isinstance(event, yaml.ScalarEvent):
             message = "has a key that is not a text"
             fix = "Write a plain name before the colon."
-            raise _UnreadableError(Code.KEY_INVALID, message, self._last, fix)
+            raise _UnreadableError(Flaw.KEY_INVALID, message, self._last, fix)
         path = (*frame.path, event.value)
         known = event.value in frame.container
         if _is_plain(event) and event.value == "<<":
@@ -168,13 +165,13 @@ class _Reader:
         if key != event.value:
             message = f"the key `{clip(event.value)}` is not a text"
             self._draft.report(
-                path, Code.KEY_INVALID, message, fix="Put it in quotes.", place=self._last
+                path, Flaw.KEY_INVALID, message, fix="Put it in quotes.", place=self._last
             )
         if known:
             first = self._draft.spots[path].key
             message = f"comes twice; it is also in line {first.line}"
             fix = "Remove one of them."
-            self._draft.report(path, Code.DUPLICATE_KEY, message, fix=fix, place=self._last)
+            self._draft.report(path, Flaw.DUPLICATE_KEY, message, fix=fix, place=self._last)
         frame.key, frame.key_place, frame.drops = event.value, self._last, known
 
     def _value(self, path: FieldPath, event: yaml.NodeEvent) -> Json:
@@ -184,7 +181,7 @@ class _Reader:
         if tag:
             message = f"has the tag `{clip(tag)}`; tags are not taken"
             fix = "Remove the tag; put a text in quotes."
-            self._draft.report(path, Code.TAG_FORBIDDEN, message, fix=fix, place=self._last)
+            self._draft.report(path, Flaw.TAG_FORBIDDEN, message, fix=fix, place=self._last)
         if isinstance(event, yaml.MappingStartEvent):
             return {}
         if isinstance(event, yaml.SequenceStartEvent):
@@ -199,9 +196,9 @@ class _Reader:
 
     def _text(self, path: FieldPath, text: str) -> str:
         if found := find_unprintable(text):
-            message = f"holds the character U+{ord(found[0]):04X}, which no manifest may hold"
+            message = f"holds the character U+{ord(found[0]):04X}, which no document may hold"
             fix = "Remove the escape sequence."
-            self._draft.report(path, Code.MALFORMED_TEXT, message, fix=fix, place=self._last)
+            self._draft.report(path, Flaw.MALFORMED_TEXT, message, fix=fix, place=self._last)
         return text
 
     def _number(self, path: FieldPath, text: str) -> int | float:
@@ -211,14 +208,14 @@ class _Reader:
         if len(text) > NUMBER_CHARACTERS_MAX or abs(value) > INTEGER_MAX:
             message = f"is {clip(text)}; numbers go up to {INTEGER_MAX}"
             fix = "Put it in quotes if a text is meant."
-            self._draft.report(path, Code.OUT_OF_RANGE, message, fix=fix, place=self._last)
+            self._draft.report(path, Flaw.OUT_OF_RANGE, message, fix=fix, place=self._last)
             return 0
         return value
 
     def _report_alias(self, path: FieldPath, what: str) -> None:
         fix = "Write the value out where it is needed."
         message = f"{what} not taken"
-        self._draft.report(path, Code.ALIAS_FORBIDDEN, message, fix=fix, place=self._last)
+        self._draft.report(path, Flaw.ALIAS_FORBIDDEN, message, fix=fix, place=self._last)
 
 
 def _is_plain(event: yaml.ScalarEvent) -> bool:
@@ -235,11 +232,11 @@ def _decode(content: bytes) -> str:
     except UnicodeDecodeError as error:
         place = _place_after(content[: error.start].decode("utf-8-sig"))
         fix = "Save the file as UTF-8."
-        raise _UnreadableError(Code.MALFORMED_TEXT, "is not UTF-8", place, fix) from error
+        raise _UnreadableError(Flaw.MALFORMED_TEXT, "is not UTF-8", place, fix) from error
     if found := find_unprintable(text):
-        message = f"holds the character U+{ord(found[0]):04X}, which no manifest may hold"
+        message = f"holds the character U+{ord(found[0]):04X}, which no document may hold"
         place = _place_after(text[: found.start()])
-        raise _UnreadableError(Code.MALFORMED_TEXT, message, place, "Remove the character.")
+        raise _UnreadableError(Flaw.MALFORMED_TEXT, message, place, "Remove the character.")
     return text
 
 
@@ -262,4 +259,4 @@ def _malformed(error: yaml.YAMLError, last: Place) -> _UnreadableError:
     else:
         fix = "Check indentation, quotes and brackets here and in the line before."
     message = f"is not YAML: {clip(problem, length_max=200)}"
-    return _UnreadableError(Code.MALFORMED_YAML, message, place, fix)
+    return _UnreadableError(Flaw.MALFORMED_YAML, message, place, fix)

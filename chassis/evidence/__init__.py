@@ -1,0 +1,1 @@
+"""Logs that nobody can change unseen, not even who keeps them: hashes, proofs, exports."""

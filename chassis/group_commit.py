@@ -1,0 +1,87 @@
+"""Group commit: operations that arrive while one batch is written are the next batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, TypeVar
+
+BATCH_MAX = 1_024
+
+Asked = TypeVar("Asked")
+
+
+@dataclass(frozen=True)
+class _Group(Generic[Asked]):
+    """Operations that somebody asked for together, and the promise of their outcomes."""
+
+    operations: Sequence[Asked]
+    answer: asyncio.Future[list[object]]
+
+
+class GroupCommit(Generic[Asked]):
+    """Hands operations to `commit` in batches, one batch at a time, and answers after it.
+
+    `commit` runs in a thread. It returns for each operation its result, or the error with which it
+    was refused; if it raises, all callers of the batch get that. `written` runs after each batch.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Asked]], Sequence[object]],
+        *,
+        batch_max: int = BATCH_MAX,
+        written: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._commit = commit
+        self._batch_max = batch_max
+        self._written = written
+        self._queue: deque[_Group[Asked]] = deque()
+        self._writing: asyncio.Task[None] | None = None
+
+    async def apply_all(self, operations: Sequence[Asked]) -> list[object]:
+        """Decide operations in their order, in one batch; return each result or refusal."""
+        group = _Group(operations, asyncio.get_running_loop().create_future())
+        self._queue.append(group)
+        if self._writing is None or self._writing.done():
+            # A task of its own: a caller that goes away must not take its batch with it.
+            self._writing = asyncio.create_task(self._write())
+        return await group.answer
+
+    async def apply(self, operation: Asked) -> object:
+        """Return the result of an operation, or raise what it was refused with."""
+        (outcome,) = await self.apply_all([operation])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def _write(self) -> None:
+        while self._queue:
+            groups = self._next_batch()
+            try:
+                outcomes = await asyncio.to_thread(
+                    self._commit, [one for group in groups for one in group.operations]
+                )
+            except Exception as error:  # noqa: BLE001  # each caller of the batch gets it
+                for group in groups:
+                    if not group.answer.done():
+                        group.answer.set_exception(error)
+            else:
+                decided = iter(outcomes)
+                for group in groups:
+                    own = list(islice(decided, len(group.operations)))
+                    if not group.answer.done():
+                        group.answer.set_result(own)
+            self._written()
+
+    def _next_batch(self) -> list[_Group[Asked]]:
+        """Take groups whole, at least one."""
+        groups = [self._queue.popleft()]
+        size = len(groups[0].operations)
+        while self._queue and size + len(self._queue[0].operations) <= self._batch_max:
+            groups.append(self._queue.popleft())
+            size += len(groups[-1].operations)
+        return groups

@@ -1,0 +1,1 @@
+"""What the key manager records of every use; how it is proven is in `chassis/evidence`."""

@@ -1,0 +1,217 @@
+"""One transaction of the key manager: what it reads is checked, what it writes is stamped.
+
+Rows go to the database as they are written; what the process remembers changes only when the
+transaction is on disk. An operation decides before it writes: nothing undoes half of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from chassis.evidence.log import Log
+from chassis.evidence.merkle import Node
+
+from . import sql
+from .errors import SealBroken
+from .loaded import LoadedKeys
+from .policy_port import Policy
+from .register import Anchor, Place, Register, Stamp, is_authentic, place_of, stamped, total_after
+from .rows import GUARDED, CountRow, KeyRow, LeaseRow, Row
+from .sealing import EpochKey, RandomBytes, TenantKey, to_microseconds
+from .sql import Cursor, RowT
+
+# The platform counts batches that change what a secret is, or who may use it; of the others only
+# one in a while, because a counter of hardware wears out.
+_UNCOUNTED = frozenset({CountRow, LeaseRow})
+
+
+@dataclass
+class Memory:
+    """What the process remembers of what is on disk; only a commit changes it."""
+
+    anchor: Anchor
+    mac: bytes
+    epochs: dict[bytes, EpochKey]
+    register: Register
+    policy: Policy
+    # Places of wrapped keys that were destroyed, and the first that nobody used.
+    free_keys: list[int]
+    next_key: int
+    next_count: int
+    # Times of uses in microseconds by the text of their counter, in order.
+    counts: dict[str, list[int]]
+    loaded: LoadedKeys
+    # What a rotation of the root still has to write again, in this order.
+    stale: list[Place]
+    tag_key: bytes = field(default=b"", repr=False)
+    # Unwrapped keys of tenants by what is stored of them.
+    tenant_keys: dict[bytes, TenantKey] = field(default_factory=dict, repr=False)
+    counted_microseconds: int = 0
+    checkpoint_size: int = 0
+    checkpoint_time: datetime | None = None
+
+    @property
+    def epoch(self) -> EpochKey:
+        """Return the epoch in use."""
+        return self.epochs[self.anchor.epochs[0]]
+
+
+class Batch:
+    """A transaction over a memory; `now` is the time of all that happens in it."""
+
+    def __init__(
+        self, memory: Memory, cursor: Cursor, *, now: datetime, random_bytes: RandomBytes
+    ) -> None:
+        self.memory = memory
+        self.cursor = cursor
+        self.now = now
+        self.microseconds = to_microseconds(now)
+        self.random_bytes = random_bytes
+        self.log: Log = memory.anchor.log
+        self.records: list[tuple[int, bytes, bytes]] = []
+        self.nodes: list[Node] = []
+        self.epochs = memory.epochs
+        self.epoch_ids = memory.anchor.epochs
+        self.accepted_sequence = memory.anchor.accepted_sequence
+        self.policy = memory.policy
+        self.counts: dict[str, list[int]] = {}
+        self.touched: set[str] = set()
+        self.stale: list[Place] | None = None
+        # Whether the counter of the platform must move, and the files be cleaned, before an answer.
+        self.is_counted = False
+        self.erases = False
+        self.is_rewritten = False
+        self.checkpoint: tuple[int, datetime] | None = None
+        self._changes: dict[Place, Stamp | None] = {}
+        self._total = memory.register.total
+        self._reused = 0
+        self._freed: list[int] = []
+        self._next_key = memory.next_key
+        self._next_count = memory.next_count
+
+    @property
+    def epoch(self) -> EpochKey:
+        """Return the epoch in use."""
+        return self.epochs[self.epoch_ids[0]]
+
+    # --- Rows ------------------------------------------------------------------------------------
+
+    def has(self, row: type[Row], *key: str | int | bytes) -> bool:
+        """Tell whether there is a row, broken or not."""
+        return self._stamp((row, key)) is not None
+
+    def find(self, row: type[RowT], *key: str | int | bytes, name: str) -> RowT | None:
+        """Return a row, or None; one that is not as it was written is `SealBroken` of a name."""
+        stamp = self._stamp((row, key))
+        if stamp is None:
+            return None
+        found = sql.get(self.cursor, row, key)
+        if found is None or found[-2:] != stamp or not is_authentic(found, self.epochs):
+            raise SealBroken(name)
+        return found
+
+    def get(self, row: type[RowT], *key: str | int | bytes, name: str) -> RowT:
+        """Return a row that must be there."""
+        found = self.find(row, *key, name=name)
+        if found is None:
+            raise SealBroken(name)
+        return found
+
+    def select(
+        self, row: type[RowT], where: str, values: Sequence[str | int | bytes], *, name: str
+    ) -> list[RowT]:
+        """Return rows by a condition; an injected or changed one is `SealBroken`."""
+        rows = sql.select(self.cursor, row, where, values)
+        for found in rows:
+            if found[-2:] != self._stamp(place_of(found)) or not is_authentic(found, self.epochs):
+                raise SealBroken(name)
+        return rows
+
+    def write(self, row: Row) -> None:
+        """Add a row, or replace the one of its key."""
+        written = stamped(row, self.epoch)
+        sql.upsert(self.cursor, GUARDED[type(row)], [written])
+        self._change(place_of(row), Stamp(written.epoch, written.mac))
+
+    def write_broken(self, row: Row) -> None:
+        """Keep a row that is not authentic so that it stays so."""
+        broken = row._replace(epoch=self.epoch.epoch, mac=bytes(32))
+        sql.upsert(self.cursor, GUARDED[type(row)], [broken])
+        self._change(place_of(row), Stamp(broken.epoch, broken.mac))
+
+    def delete(self, row: type[Row], *key: str | int | bytes) -> None:
+        """Delete a row."""
+        sql.delete(self.cursor, GUARDED[row], key)
+        self._change((row, key), None)
+
+    def _stamp(self, place: Place) -> Stamp | None:
+        if place in self._changes:
+            return self._changes[place]
+        return self.memory.register.stamps.get(place)
+
+    def _change(self, place: Place, new: Stamp | None) -> None:
+        old = self._stamp(place)
+        self._total = total_after(self._total, place, old=old, new=new, epochs=self.epochs)
+        self._changes[place] = new
+        self.is_counted |= place[0] not in _UNCOUNTED
+
+    # --- Places of wrapped keys, and counters ----------------------------------------------------
+
+    def add_key(self, content: bytes) -> int:
+        """Store a wrapped key where another one was destroyed, or at the end; return where."""
+        free = self.memory.free_keys
+        if self._reused < len(free):
+            self._reused += 1
+            id_ = free[-self._reused]
+        else:
+            id_ = self._next_key
+            self._next_key += 1
+        self.write(KeyRow(id_, content))
+        return id_
+
+    def free_key(self, id_: int, content: bytes) -> None:
+        """Overwrite a wrapped key in its place; the files are cleaned before anybody is answered."""
+        self.write(KeyRow(id_, content))
+        self._freed.append(id_)
+        self.erases = True
+
+    def count(self, counter: str) -> None:
+        """Remember one use for a limit of rate."""
+        self.write(CountRow(self._next_count, counter, self.microseconds))
+        self._next_count += 1
+        self.counts.setdefault(counter, []).append(self.microseconds)
+
+    def used(self, counter: str, since_microseconds: int) -> int:
+        """Return how often something was used since a time, this batch included."""
+        times = (*self.memory.counts.get(counter, ()), *self.counts.get(counter, ()))
+        return sum(time >= since_microseconds for time in times)
+
+    # --- The end ---------------------------------------------------------------------------------
+
+    def anchor(self, counter: int) -> tuple[Anchor, bytes]:
+        """Return the anchor after this batch, with its MAC."""
+        anchor = Anchor(self.log, counter, self.epoch_ids, self.accepted_sequence)
+        return anchor, anchor.mac(self.epoch, self._total)
+
+    def merge(self, anchor: Anchor, mac: bytes) -> None:
+        """Remember what is on disk now."""
+        memory = self.memory
+        if anchor.counter != memory.anchor.counter:
+            memory.counted_microseconds = self.microseconds
+        memory.anchor, memory.mac = anchor, mac
+        memory.epochs = {id_: self.epochs[id_] for id_ in self.epoch_ids}
+        memory.policy = self.policy
+        memory.register.change(self._changes, self._total)
+        if self._reused:
+            del memory.free_keys[-self._reused :]
+        memory.free_keys += self._freed
+        memory.next_key, memory.next_count = self._next_key, self._next_count
+        for counter, times in self.counts.items():
+            memory.counts.setdefault(counter, []).extend(times)
+        memory.loaded.drop(self.touched)
+        if self.stale is not None:
+            memory.stale = self.stale
+        if self.checkpoint is not None:
+            memory.checkpoint_size, memory.checkpoint_time = self.checkpoint

@@ -1,0 +1,1 @@
+"""What roots trust: it measures, seals, quotes and counts."""

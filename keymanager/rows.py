@@ -1,0 +1,227 @@
+"""The rows of the key manager as values, and the tables that hold them.
+
+A guarded row ends with the epoch whose key authenticates it, and with its MAC. The first columns
+are its key. All guarded rows together have a sum, which the anchor holds (`register.py`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
+
+# 1 had one row for each secret, under a root key in a file.
+VERSION = 2
+
+TABLES = MetaData()
+
+
+class SecretRow(NamedTuple):
+    """`version` is the present one, `state` a `State`; `id` is another after a shred."""
+
+    name: str
+    id: bytes
+    tenant: str
+    kind: int
+    version: int
+    state: int
+    create_microseconds: int
+    epoch: bytes = b""
+    mac: bytes = b""
+
+
+class VersionRow(NamedTuple):
+    """The value of a secret, sealed; 0 microseconds of expiry are none."""
+
+    secret_id: bytes
+    number: int
+    key_id: int
+    state: int
+    create_microseconds: int
+    expire_microseconds: int
+    ciphertext: bytes
+    epoch: bytes = b""
+    mac: bytes = b""
+
+
+class KeyRow(NamedTuple):
+    """A wrapped data key or tenant key; zeros where it was destroyed.
+
+    Rows are added at the end, overwritten in their place and never deleted. So SQLite moves none
+    of them, and leaves no copy of a key behind in a page that it rearranged.
+    """
+
+    id: int
+    content: bytes
+    epoch: bytes = b""
+    mac: bytes = b""
+
+
+class TenantRow(NamedTuple):
+    """A generation of the key of a tenant, and how many keys it wrapped."""
+
+    tenant: str
+    generation: int
+    key_id: int
+    wraps: int
+    create_microseconds: int
+    epoch: bytes = b""
+    mac: bytes = b""
+
+
+class PolicyRow(NamedTuple):
+    """What operators wrote; the highest version is in force."""
+
+    version: int
+    text: str
+    author: str
+    create_microseconds: int
+    epoch: bytes = b""
+    mac: bytes = b""
+
+
+class ApprovalRow(NamedTuple):
+    """A question to a person about one exact request, whose digest it has."""
+
+    name: str
+    digest: bytes
+    secret: str
+    operation: str
+    caller: str
+    agent: str
+    purpose: str
+    facts: str
+    rule: str
+    state: int
+    decider: str
+    create_microseconds: int
+    expire_microseconds: int
+    epoch: bytes = b""
+    mac: bytes = b""
+
+
+class LeaseRow(NamedTuple):
+    """A value that somebody has for a time."""
+
+    name: str
+    secret: str
+    version: int
+    holder: str
+    agent: str
+    recipient_key: bytes
+    state: int
+    create_microseconds: int
+    expire_microseconds: int
+    epoch: bytes = b""
+    mac: bytes = b""
+
+
+class CountRow(NamedTuple):
+    """One use that counts against a limit of rate, in the order in which they were."""
+
+    id: int
+    counter: str
+    microseconds: int
+    epoch: bytes = b""
+    mac: bytes = b""
+
+
+Row: TypeAlias = (
+    SecretRow | VersionRow | KeyRow | TenantRow | PolicyRow | ApprovalRow | LeaseRow | CountRow
+)
+
+
+def _table(name: str, row: type[Row], *, keys: int) -> Table:
+    columns = [Column(column, _TYPES[kind], nullable=False) for column, kind in _columns(row)]
+    names = [column.name for column in columns[:keys]]
+    return Table(name, TABLES, *columns, PrimaryKeyConstraint(*names))
+
+
+def _columns(row: type[Row]) -> list[tuple[str, str]]:
+    # Annotations are texts here.
+    return [(name, str(row.__annotations__[name])) for name in row._fields]
+
+
+class _Text(Text):
+    """Text in SQLite's own order, which is that of its bytes."""
+
+
+_TYPES = {"str": _Text(), "int": Integer(), "bytes": LargeBinary()}
+
+GUARDED: dict[type[Row], Table] = {
+    SecretRow: _table("secret", SecretRow, keys=1),
+    VersionRow: _table("version", VersionRow, keys=2),
+    KeyRow: _table("wrapped_key", KeyRow, keys=1),
+    TenantRow: _table("tenant_key", TenantRow, keys=2),
+    PolicyRow: _table("policy", PolicyRow, keys=1),
+    ApprovalRow: _table("approval", ApprovalRow, keys=1),
+    LeaseRow: _table("lease", LeaseRow, keys=1),
+    CountRow: _table("use_count", CountRow, keys=1),
+}
+
+# Sealed by the platform twice: for this very code, and for later releases of its signer.
+EPOCH = Table(
+    "epoch",
+    TABLES,
+    Column("id", LargeBinary, primary_key=True),
+    Column("sealed_code", LargeBinary, nullable=False),
+    Column("sealed_signer", LargeBinary, nullable=False),
+    Column("create_microseconds", BigInteger, nullable=False),
+)
+ANCHOR = Table(
+    "anchor",
+    TABLES,
+    Column("id", Integer, primary_key=True),
+    Column("head", LargeBinary, nullable=False),
+    Column("tree", LargeBinary, nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    # The epoch in use first, then those that a rotation has not ended yet.
+    Column("epochs", LargeBinary, nullable=False),
+    # Up to here a person accepted that others saw more than there is.
+    Column("accepted_sequence", BigInteger, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)
+RECORD = Table(
+    "record",
+    TABLES,
+    Column("sequence", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    Column("chain_hash", LargeBinary, nullable=False),
+)
+# The inner nodes of the Merkle tree over the records, for proofs.
+NODE = Table(
+    "node",
+    TABLES,
+    Column("level", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("level", "position"),
+    sqlite_with_rowid=False,
+)
+CHECKPOINT = Table(
+    "checkpoint",
+    TABLES,
+    Column("size", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+# Answered requests: what was asked as a keyed tag, and what was answered.
+REQUEST = Table(
+    "request",
+    TABLES,
+    Column("id", Text, primary_key=True),
+    # Zeros after the secret was shredded: then no repeat fits, and none brings it back.
+    Column("tag", LargeBinary, nullable=False),
+    Column("secret", Text, nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("rotate_microseconds", BigInteger, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""What a key can do without being seen: pure functions over bytes."""
