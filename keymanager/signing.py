@@ -23,6 +23,8 @@ class Purpose(Enum):
     BUNDLE = "bundle"
     RECEIPT = "receipt"
     REQUEST = "request"
+    KNOWLEDGE = "knowledge"
+    GENERATION = "generation"
 
 
 @dataclass(frozen=True)

@@ -27,17 +27,17 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'actionvm/keymanager/v1/keymanager.proto\x12\x16\x61\x63tionvm.keymanager.v1\x1a\x1f\x61\x63tionvm/action/v1/action.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x03\n\x06Secret\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.actionvm.keymanager.v1.Kind\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brotate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x06 \x01(\t\x12\x33\n\x05state\x18\x07 \x01(\x0e\x32$.actionvm.keymanager.v1.Secret.State\x12\x16\n\x0eversion_before\x18\x08 \x01(\x05\x12.\n\ngrace_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_ENABLED\x10\x01\x12\x12\n\x0eSTATE_DISABLED\x10\x02\"\x91\x01\n\x10PutSecretRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x1c.actionvm.keymanager.v1.Kind\x12\r\n\x05value\x18\x04 \x01(\x0c\x12\x10\n\x08generate\x18\x05 \x01(\x08\x12\x0e\n\x06tenant\x18\x06 \x01(\t\"C\n\x11PutSecretResponse\x12.\n\x06secret\x18\x01 \x01(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\"\x82\x01\n\x13RotateSecretRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x10\n\x08generate\x18\x04 \x01(\x08\x12(\n\x05grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"F\n\x14RotateSecretResponse\x12.\n\x06secret\x18\x01 \x01(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\"\"\n\x12ShredSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13ShredSecretResponse\";\n\x12ListSecretsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x13ListSecretsResponse\x12/\n\x07secrets\x18\x01 \x03(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10GetSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x11GetSecretResponse\x12.\n\x06secret\x18\x01 \x01(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\"\x91\x02\n\x0bSignRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x07purpose\x18\x02 \x01(\x0e\x32\x1f.actionvm.keymanager.v1.Purpose\x12\x0f\n\x07message\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12\x10\n\x06\x64igest\x18\x05 \x01(\x0cH\x00\x12\x15\n\x0btransaction\x18\x06 \x01(\x0cH\x00\x12\x14\n\ntyped_data\x18\x07 \x01(\tH\x00\x12\x1a\n\x10personal_message\x18\x08 \x01(\x0cH\x00\x12\x1b\n\x11\x66\x61rcaster_message\x18\t \x01(\x0cH\x00\x12\r\n\x03raw\x18\n \x01(\x0cH\x00\x12\x0f\n\x07version\x18\x0b \x01(\x05\x42\t\n\x07payload\"{\n\x0cSignResponse\x12\x30\n\tsignature\x18\x01 \x01(\x0b\x32\x1d.actionvm.action.v1.Signature\x12\x1a\n\x12signed_transaction\x18\x02 \x01(\x0c\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"\"\n\x13GetPublicKeyRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"=\n\x14GetPublicKeyResponse\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"#\n\x13\x45nableSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x14\x45nableSecretResponse\x12.\n\x06secret\x18\x01 \x01(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\"$\n\x12ShredTenantRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"+\n\x13ShredTenantResponse\x12\x14\n\x0csecret_count\x18\x01 \x01(\x03\"$\n\x14\x44isableSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\x15\x44isableSecretResponse\x12.\n\x06secret\x18\x01 \x01(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\"I\n\x10SignBatchRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.actionvm.keymanager.v1.SignRequest\"F\n\x11SignBatchResponse\x12\x31\n\nsignatures\x18\x01 \x03(\x0b\x32\x1d.actionvm.action.v1.Signature\"Y\n\x0c\x45nrolRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\x12,\n\x05quote\x18\x02 \x01(\x0b\x32\x1d.actionvm.keymanager.v1.Quote\"R\n\rEnrolResponse\x12\x14\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0c\x12+\n\x08validity\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\")\n\x15RevokeIdentityRequest\x12\x10\n\x08identity\x18\x01 \x01(\t\"\x18\n\x16RevokeIdentityResponse\" \n\x0fGetQuoteRequest\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"P\n\x05Quote\x12\x13\n\x0bmeasurement\x18\x01 \x01(\x0c\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x10\n\x08hardware\x18\x03 \x01(\x08\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"@\n\x10GetQuoteResponse\x12,\n\x05quote\x18\x01 \x01(\x0b\x32\x1d.actionvm.keymanager.v1.Quote*\xc1\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_API_KEY\x10\x01\x12\x10\n\x0cKIND_ED25519\x10\x02\x12\x12\n\x0eKIND_SECP256K1\x10\x03\x12\r\n\tKIND_P256\x10\x04\x12\x0f\n\x0bKIND_OAUTH1\x10\x05\x12\x0f\n\x0bKIND_OAUTH2\x10\x06\x12\x0e\n\nKIND_BASIC\x10\x07\x12\x0c\n\x08KIND_AWS\x10\x08\x12\r\n\tKIND_HMAC\x10\t\x12\r\n\tKIND_DATA\x10\n*\x8f\x01\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x12\n\x0ePURPOSE_BUNDLE\x10\x01\x12\x13\n\x0fPURPOSE_RECEIPT\x10\x02\x12\x13\n\x0fPURPOSE_REQUEST\x10\x03\x12\x15\n\x11PURPOSE_KNOWLEDGE\x10\x04\x12\x16\n\x12PURPOSE_GENERATION\x10\x05\x32\x99\x0b\n\x11KeymanagerService\x12`\n\tPutSecret\x12(.actionvm.keymanager.v1.PutSecretRequest\x1a).actionvm.keymanager.v1.PutSecretResponse\x12i\n\x0cRotateSecret\x12+.actionvm.keymanager.v1.RotateSecretRequest\x1a,.actionvm.keymanager.v1.RotateSecretResponse\x12\x66\n\x0bShredSecret\x12*.actionvm.keymanager.v1.ShredSecretRequest\x1a+.actionvm.keymanager.v1.ShredSecretResponse\x12\x66\n\x0bListSecrets\x12*.actionvm.keymanager.v1.ListSecretsRequest\x1a+.actionvm.keymanager.v1.ListSecretsResponse\x12`\n\tGetSecret\x12(.actionvm.keymanager.v1.GetSecretRequest\x1a).actionvm.keymanager.v1.GetSecretResponse\x12Q\n\x04Sign\x12#.actionvm.keymanager.v1.SignRequest\x1a$.actionvm.keymanager.v1.SignResponse\x12i\n\x0cGetPublicKey\x12+.actionvm.keymanager.v1.GetPublicKeyRequest\x1a,.actionvm.keymanager.v1.GetPublicKeyResponse\x12l\n\rDisableSecret\x12,.actionvm.keymanager.v1.DisableSecretRequest\x1a-.actionvm.keymanager.v1.DisableSecretResponse\x12i\n\x0c\x45nableSecret\x12+.actionvm.keymanager.v1.EnableSecretRequest\x1a,.actionvm.keymanager.v1.EnableSecretResponse\x12\x66\n\x0bShredTenant\x12*.actionvm.keymanager.v1.ShredTenantRequest\x1a+.actionvm.keymanager.v1.ShredTenantResponse\x12`\n\tSignBatch\x12(.actionvm.keymanager.v1.SignBatchRequest\x1a).actionvm.keymanager.v1.SignBatchResponse\x12T\n\x05\x45nrol\x12$.actionvm.keymanager.v1.EnrolRequest\x1a%.actionvm.keymanager.v1.EnrolResponse\x12o\n\x0eRevokeIdentity\x12-.actionvm.keymanager.v1.RevokeIdentityRequest\x1a..actionvm.keymanager.v1.RevokeIdentityResponse\x12]\n\x08GetQuote\x12\'.actionvm.keymanager.v1.GetQuoteRequest\x1a(.actionvm.keymanager.v1.GetQuoteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'actionvm/keymanager/v1/keymanager.proto\x12\x16\x61\x63tionvm.keymanager.v1\x1a\x1f\x61\x63tionvm/action/v1/action.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x03\n\x06Secret\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.actionvm.keymanager.v1.Kind\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brotate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x06 \x01(\t\x12\x33\n\x05state\x18\x07 \x01(\x0e\x32$.actionvm.keymanager.v1.Secret.State\x12\x16\n\x0eversion_before\x18\x08 \x01(\x05\x12.\n\ngrace_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_ENABLED\x10\x01\x12\x12\n\x0eSTATE_DISABLED\x10\x02\"\x91\x01\n\x10PutSecretRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x1c.actionvm.keymanager.v1.Kind\x12\r\n\x05value\x18\x04 \x01(\x0c\x12\x10\n\x08generate\x18\x05 \x01(\x08\x12\x0e\n\x06tenant\x18\x06 \x01(\t\"C\n\x11PutSecretResponse\x12.\n\x06secret\x18\x01 \x01(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\"\x82\x01\n\x13RotateSecretRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x10\n\x08generate\x18\x04 \x01(\x08\x12(\n\x05grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"F\n\x14RotateSecretResponse\x12.\n\x06secret\x18\x01 \x01(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\"\"\n\x12ShredSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13ShredSecretResponse\";\n\x12ListSecretsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x13ListSecretsResponse\x12/\n\x07secrets\x18\x01 \x03(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10GetSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x11GetSecretResponse\x12.\n\x06secret\x18\x01 \x01(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\"\xb0\x02\n\x0bSignRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x07purpose\x18\x02 \x01(\x0e\x32\x1f.actionvm.keymanager.v1.Purpose\x12\x0f\n\x07message\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12\x10\n\x06\x64igest\x18\x05 \x01(\x0cH\x00\x12\x15\n\x0btransaction\x18\x06 \x01(\x0cH\x00\x12\x14\n\ntyped_data\x18\x07 \x01(\tH\x00\x12\x1a\n\x10personal_message\x18\x08 \x01(\x0cH\x00\x12\x1b\n\x11\x66\x61rcaster_message\x18\t \x01(\x0cH\x00\x12\x15\n\x0bhmac_sha256\x18\n \x01(\x0cH\x00\x12\x15\n\x0bhmac_sha512\x18\x0c \x01(\x0cH\x00\x12\x0f\n\x07version\x18\x0b \x01(\x05\x42\t\n\x07payload\"{\n\x0cSignResponse\x12\x30\n\tsignature\x18\x01 \x01(\x0b\x32\x1d.actionvm.action.v1.Signature\x12\x1a\n\x12signed_transaction\x18\x02 \x01(\x0c\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"\"\n\x13GetPublicKeyRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"=\n\x14GetPublicKeyResponse\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"#\n\x13\x45nableSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x14\x45nableSecretResponse\x12.\n\x06secret\x18\x01 \x01(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\"$\n\x12ShredTenantRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"+\n\x13ShredTenantResponse\x12\x14\n\x0csecret_count\x18\x01 \x01(\x03\"$\n\x14\x44isableSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\x15\x44isableSecretResponse\x12.\n\x06secret\x18\x01 \x01(\x0b\x32\x1e.actionvm.keymanager.v1.Secret\"I\n\x10SignBatchRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.actionvm.keymanager.v1.SignRequest\"F\n\x11SignBatchResponse\x12\x31\n\nsignatures\x18\x01 \x03(\x0b\x32\x1d.actionvm.action.v1.Signature\"Y\n\x0c\x45nrolRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\x12,\n\x05quote\x18\x02 \x01(\x0b\x32\x1d.actionvm.keymanager.v1.Quote\"R\n\rEnrolResponse\x12\x14\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0c\x12+\n\x08validity\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\")\n\x15RevokeIdentityRequest\x12\x10\n\x08identity\x18\x01 \x01(\t\"\x18\n\x16RevokeIdentityResponse\" \n\x0fGetQuoteRequest\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"P\n\x05Quote\x12\x13\n\x0bmeasurement\x18\x01 \x01(\x0c\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x10\n\x08hardware\x18\x03 \x01(\x08\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"@\n\x10GetQuoteResponse\x12,\n\x05quote\x18\x01 \x01(\x0b\x32\x1d.actionvm.keymanager.v1.Quote*\xc1\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_API_KEY\x10\x01\x12\x10\n\x0cKIND_ED25519\x10\x02\x12\x12\n\x0eKIND_SECP256K1\x10\x03\x12\r\n\tKIND_P256\x10\x04\x12\x0f\n\x0bKIND_OAUTH1\x10\x05\x12\x0f\n\x0bKIND_OAUTH2\x10\x06\x12\x0e\n\nKIND_BASIC\x10\x07\x12\x0c\n\x08KIND_AWS\x10\x08\x12\r\n\tKIND_HMAC\x10\t\x12\r\n\tKIND_DATA\x10\n*\x8f\x01\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x12\n\x0ePURPOSE_BUNDLE\x10\x01\x12\x13\n\x0fPURPOSE_RECEIPT\x10\x02\x12\x13\n\x0fPURPOSE_REQUEST\x10\x03\x12\x15\n\x11PURPOSE_KNOWLEDGE\x10\x04\x12\x16\n\x12PURPOSE_GENERATION\x10\x05\x32\x99\x0b\n\x11KeymanagerService\x12`\n\tPutSecret\x12(.actionvm.keymanager.v1.PutSecretRequest\x1a).actionvm.keymanager.v1.PutSecretResponse\x12i\n\x0cRotateSecret\x12+.actionvm.keymanager.v1.RotateSecretRequest\x1a,.actionvm.keymanager.v1.RotateSecretResponse\x12\x66\n\x0bShredSecret\x12*.actionvm.keymanager.v1.ShredSecretRequest\x1a+.actionvm.keymanager.v1.ShredSecretResponse\x12\x66\n\x0bListSecrets\x12*.actionvm.keymanager.v1.ListSecretsRequest\x1a+.actionvm.keymanager.v1.ListSecretsResponse\x12`\n\tGetSecret\x12(.actionvm.keymanager.v1.GetSecretRequest\x1a).actionvm.keymanager.v1.GetSecretResponse\x12Q\n\x04Sign\x12#.actionvm.keymanager.v1.SignRequest\x1a$.actionvm.keymanager.v1.SignResponse\x12i\n\x0cGetPublicKey\x12+.actionvm.keymanager.v1.GetPublicKeyRequest\x1a,.actionvm.keymanager.v1.GetPublicKeyResponse\x12l\n\rDisableSecret\x12,.actionvm.keymanager.v1.DisableSecretRequest\x1a-.actionvm.keymanager.v1.DisableSecretResponse\x12i\n\x0c\x45nableSecret\x12+.actionvm.keymanager.v1.EnableSecretRequest\x1a,.actionvm.keymanager.v1.EnableSecretResponse\x12\x66\n\x0bShredTenant\x12*.actionvm.keymanager.v1.ShredTenantRequest\x1a+.actionvm.keymanager.v1.ShredTenantResponse\x12`\n\tSignBatch\x12(.actionvm.keymanager.v1.SignBatchRequest\x1a).actionvm.keymanager.v1.SignBatchResponse\x12T\n\x05\x45nrol\x12$.actionvm.keymanager.v1.EnrolRequest\x1a%.actionvm.keymanager.v1.EnrolResponse\x12o\n\x0eRevokeIdentity\x12-.actionvm.keymanager.v1.RevokeIdentityRequest\x1a..actionvm.keymanager.v1.RevokeIdentityResponse\x12]\n\x08GetQuote\x12\'.actionvm.keymanager.v1.GetQuoteRequest\x1a(.actionvm.keymanager.v1.GetQuoteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'actionvm.keymanager.v1.keymanager_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KIND']._serialized_start=2680
-  _globals['_KIND']._serialized_end=2873
-  _globals['_PURPOSE']._serialized_start=2876
-  _globals['_PURPOSE']._serialized_end=3019
+  _globals['_KIND']._serialized_start=2711
+  _globals['_KIND']._serialized_end=2904
+  _globals['_PURPOSE']._serialized_start=2907
+  _globals['_PURPOSE']._serialized_end=3050
   _globals['_SECRET']._serialized_start=166
   _globals['_SECRET']._serialized_end=559
   _globals['_SECRET_STATE']._serialized_start=490
@@ -63,43 +63,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSECRETRESPONSE']._serialized_start=1234
   _globals['_GETSECRETRESPONSE']._serialized_end=1301
   _globals['_SIGNREQUEST']._serialized_start=1304
-  _globals['_SIGNREQUEST']._serialized_end=1577
-  _globals['_SIGNRESPONSE']._serialized_start=1579
-  _globals['_SIGNRESPONSE']._serialized_end=1702
-  _globals['_GETPUBLICKEYREQUEST']._serialized_start=1704
-  _globals['_GETPUBLICKEYREQUEST']._serialized_end=1738
-  _globals['_GETPUBLICKEYRESPONSE']._serialized_start=1740
-  _globals['_GETPUBLICKEYRESPONSE']._serialized_end=1801
-  _globals['_ENABLESECRETREQUEST']._serialized_start=1803
-  _globals['_ENABLESECRETREQUEST']._serialized_end=1838
-  _globals['_ENABLESECRETRESPONSE']._serialized_start=1840
-  _globals['_ENABLESECRETRESPONSE']._serialized_end=1910
-  _globals['_SHREDTENANTREQUEST']._serialized_start=1912
-  _globals['_SHREDTENANTREQUEST']._serialized_end=1948
-  _globals['_SHREDTENANTRESPONSE']._serialized_start=1950
-  _globals['_SHREDTENANTRESPONSE']._serialized_end=1993
-  _globals['_DISABLESECRETREQUEST']._serialized_start=1995
-  _globals['_DISABLESECRETREQUEST']._serialized_end=2031
-  _globals['_DISABLESECRETRESPONSE']._serialized_start=2033
-  _globals['_DISABLESECRETRESPONSE']._serialized_end=2104
-  _globals['_SIGNBATCHREQUEST']._serialized_start=2106
-  _globals['_SIGNBATCHREQUEST']._serialized_end=2179
-  _globals['_SIGNBATCHRESPONSE']._serialized_start=2181
-  _globals['_SIGNBATCHRESPONSE']._serialized_end=2251
-  _globals['_ENROLREQUEST']._serialized_start=2253
-  _globals['_ENROLREQUEST']._serialized_end=2342
-  _globals['_ENROLRESPONSE']._serialized_start=2344
-  _globals['_ENROLRESPONSE']._serialized_end=2426
-  _globals['_REVOKEIDENTITYREQUEST']._serialized_start=2428
-  _globals['_REVOKEIDENTITYREQUEST']._serialized_end=2469
-  _globals['_REVOKEIDENTITYRESPONSE']._serialized_start=2471
-  _globals['_REVOKEIDENTITYRESPONSE']._serialized_end=2495
-  _globals['_GETQUOTEREQUEST']._serialized_start=2497
-  _globals['_GETQUOTEREQUEST']._serialized_end=2529
-  _globals['_QUOTE']._serialized_start=2531
-  _globals['_QUOTE']._serialized_end=2611
-  _globals['_GETQUOTERESPONSE']._serialized_start=2613
-  _globals['_GETQUOTERESPONSE']._serialized_end=2677
-  _globals['_KEYMANAGERSERVICE']._serialized_start=3022
-  _globals['_KEYMANAGERSERVICE']._serialized_end=4455
+  _globals['_SIGNREQUEST']._serialized_end=1608
+  _globals['_SIGNRESPONSE']._serialized_start=1610
+  _globals['_SIGNRESPONSE']._serialized_end=1733
+  _globals['_GETPUBLICKEYREQUEST']._serialized_start=1735
+  _globals['_GETPUBLICKEYREQUEST']._serialized_end=1769
+  _globals['_GETPUBLICKEYRESPONSE']._serialized_start=1771
+  _globals['_GETPUBLICKEYRESPONSE']._serialized_end=1832
+  _globals['_ENABLESECRETREQUEST']._serialized_start=1834
+  _globals['_ENABLESECRETREQUEST']._serialized_end=1869
+  _globals['_ENABLESECRETRESPONSE']._serialized_start=1871
+  _globals['_ENABLESECRETRESPONSE']._serialized_end=1941
+  _globals['_SHREDTENANTREQUEST']._serialized_start=1943
+  _globals['_SHREDTENANTREQUEST']._serialized_end=1979
+  _globals['_SHREDTENANTRESPONSE']._serialized_start=1981
+  _globals['_SHREDTENANTRESPONSE']._serialized_end=2024
+  _globals['_DISABLESECRETREQUEST']._serialized_start=2026
+  _globals['_DISABLESECRETREQUEST']._serialized_end=2062
+  _globals['_DISABLESECRETRESPONSE']._serialized_start=2064
+  _globals['_DISABLESECRETRESPONSE']._serialized_end=2135
+  _globals['_SIGNBATCHREQUEST']._serialized_start=2137
+  _globals['_SIGNBATCHREQUEST']._serialized_end=2210
+  _globals['_SIGNBATCHRESPONSE']._serialized_start=2212
+  _globals['_SIGNBATCHRESPONSE']._serialized_end=2282
+  _globals['_ENROLREQUEST']._serialized_start=2284
+  _globals['_ENROLREQUEST']._serialized_end=2373
+  _globals['_ENROLRESPONSE']._serialized_start=2375
+  _globals['_ENROLRESPONSE']._serialized_end=2457
+  _globals['_REVOKEIDENTITYREQUEST']._serialized_start=2459
+  _globals['_REVOKEIDENTITYREQUEST']._serialized_end=2500
+  _globals['_REVOKEIDENTITYRESPONSE']._serialized_start=2502
+  _globals['_REVOKEIDENTITYRESPONSE']._serialized_end=2526
+  _globals['_GETQUOTEREQUEST']._serialized_start=2528
+  _globals['_GETQUOTEREQUEST']._serialized_end=2560
+  _globals['_QUOTE']._serialized_start=2562
+  _globals['_QUOTE']._serialized_end=2642
+  _globals['_GETQUOTERESPONSE']._serialized_start=2644
+  _globals['_GETQUOTERESPONSE']._serialized_end=2708
+  _globals['_KEYMANAGERSERVICE']._serialized_start=3053
+  _globals['_KEYMANAGERSERVICE']._serialized_end=4486
 # @@protoc_insertion_point(module_scope)

@@ -491,7 +491,8 @@ class SignRequest(_message.Message):
     TYPED_DATA_FIELD_NUMBER: _builtins.int
     PERSONAL_MESSAGE_FIELD_NUMBER: _builtins.int
     FARCASTER_MESSAGE_FIELD_NUMBER: _builtins.int
-    RAW_FIELD_NUMBER: _builtins.int
+    HMAC_SHA256_FIELD_NUMBER: _builtins.int
+    HMAC_SHA512_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`secrets/{id}`, or `keys/bundles` and `keys/receipts`, which the key manager makes itself.
@@ -515,8 +516,10 @@ class SignRequest(_message.Message):
     """A personal message of EIP-191. Only with secp256k1."""
     farcaster_message: _builtins.bytes
     """`MessageData` of Farcaster, serialised. Only with Ed25519."""
-    raw: _builtins.bytes
-    """Bytes as they are, of a protocol that has its own form. A policy must allow `sign-raw`."""
+    hmac_sha256: _builtins.bytes
+    """A message to authenticate with HMAC-SHA-256 (RFC 2104). Only with an HMAC key."""
+    hmac_sha512: _builtins.bytes
+    """A message to authenticate with HMAC-SHA-512. Only with an HMAC key."""
     version: _builtins.int
     """Version of the key; 0 is the one in use. The one before works as long as its grace."""
     def __init__(
@@ -531,14 +534,15 @@ class SignRequest(_message.Message):
         typed_data: _builtins.str = ...,
         personal_message: _builtins.bytes = ...,
         farcaster_message: _builtins.bytes = ...,
-        raw: _builtins.bytes = ...,
+        hmac_sha256: _builtins.bytes = ...,
+        hmac_sha512: _builtins.bytes = ...,
         version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "farcaster_message", b"farcaster_message", "payload", b"payload", "personal_message", b"personal_message", "raw", b"raw", "transaction", b"transaction", "typed_data", b"typed_data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "farcaster_message", b"farcaster_message", "hmac_sha256", b"hmac_sha256", "hmac_sha512", b"hmac_sha512", "payload", b"payload", "personal_message", b"personal_message", "transaction", b"transaction", "typed_data", b"typed_data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "digest", b"digest", "farcaster_message", b"farcaster_message", "key", b"key", "message", b"message", "payload", b"payload", "personal_message", b"personal_message", "purpose", b"purpose", "raw", b"raw", "transaction", b"transaction", "typed_data", b"typed_data", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "digest", b"digest", "farcaster_message", b"farcaster_message", "hmac_sha256", b"hmac_sha256", "hmac_sha512", b"hmac_sha512", "key", b"key", "message", b"message", "payload", b"payload", "personal_message", b"personal_message", "purpose", b"purpose", "transaction", b"transaction", "typed_data", b"typed_data", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["digest", "transaction", "typed_data", "personal_message", "farcaster_message", "raw"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["digest", "transaction", "typed_data", "personal_message", "farcaster_message", "hmac_sha256", "hmac_sha512"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 

@@ -1,0 +1,1 @@
+"""What messages of the contract say, and how they are built."""

@@ -1,0 +1,75 @@
+"""Secrets as the contract has them: what is known of one, never its value."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from actionvm.keymanager.v1 import keymanager_pb2 as pb
+from chassis.errors import InvalidField
+from chassis.fields import SECRET_NAME, require_match, require_range
+
+from ..lifecycle import GRACE_MAX
+from ..secret import DEFAULT_TENANT, Kind, Secret
+
+TENANT_NAME = re.compile(r"tenants/[a-z0-9][a-z0-9-]{0,62}")
+_KEY_NAME = re.compile(rf"keys/[a-z]{{1,32}}|{SECRET_NAME.pattern}")
+
+
+def secret_name(value: str) -> str:
+    """Return the name of a secret of an agent."""
+    return require_match("name", value, SECRET_NAME, example="secrets/board-key")
+
+
+def key_name(value: str, field: str = "key") -> str:
+    """Return the name of a secret, or of a key that the key manager made itself."""
+    return require_match(field, value, _KEY_NAME, example="secrets/board-key")
+
+
+def tenant_name(value: str) -> str:
+    """Return the name of a tenant; the default one if none is given."""
+    if not value:
+        return DEFAULT_TENANT
+    return require_match("tenant", value, TENANT_NAME, example=DEFAULT_TENANT)
+
+
+def kind_from_proto(kind: pb.Kind.ValueType) -> Kind:
+    """Return what a secret is."""
+    if kind == pb.KIND_UNSPECIFIED or kind not in pb.Kind.values():
+        raise InvalidField("kind", "is required, such as KIND_API_KEY")
+    return Kind(kind)
+
+
+def grace_from_proto(grace: Duration) -> timedelta:
+    """Return how long the version before may still be used."""
+    seconds = grace.seconds + grace.nanos / 1e9
+    require_range("grace", seconds, least=0, most=GRACE_MAX.total_seconds())
+    return timedelta(seconds=seconds)
+
+
+def secret_to_proto(secret: Secret) -> pb.Secret:
+    """Return what everybody may know of a secret."""
+    made = pb.Secret(
+        name=secret.name,
+        kind=pb.Kind.ValueType(secret.kind),
+        version=secret.version,
+        create_time=time_to_proto(secret.create_time),
+        rotate_time=time_to_proto(secret.rotate_time),
+        tenant=secret.tenant,
+        state=pb.Secret.State.ValueType(secret.state),
+    )
+    for version in secret.versions:
+        if version.expire_time is not None:
+            made.version_before = version.number
+            made.grace_time.CopyFrom(time_to_proto(version.expire_time))
+    return made
+
+
+def time_to_proto(time: datetime) -> Timestamp:
+    """Return a time as messages have it."""
+    made = Timestamp()
+    made.FromDatetime(time)
+    return made
