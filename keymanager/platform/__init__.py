@@ -1,1 +1,0 @@
-"""What roots trust: it measures, seals, quotes and counts."""
