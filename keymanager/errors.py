@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from chassis.errors import AlreadyExists, FailedPrecondition, NotFound, PermissionDenied
+from chassis.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+)
+from chassis.problems import Problem, clip
 
 
 @dataclass(eq=False)
@@ -57,3 +64,20 @@ class SealBroken(FailedPrecondition):
     message = "what is stored as {name} was changed; restore a backup, or shred it and put it again"
 
     name: str
+
+
+@dataclass(eq=False)
+class PolicyInvalid(InvalidArgument):
+    """A policy has problems; `problems` are all that was found, in the order of the text."""
+
+    reason = "POLICY_INVALID"
+    message = "the policy has problems: {problem_count}; the first: {first}"
+
+    problems: tuple[Problem, ...] = field(metadata={"travels": False})
+    problem_count: int = field(init=False)
+    first: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take the message from the problems."""
+        self.problem_count = len(self.problems)
+        self.first = clip(str(self.problems[0]), length_max=300)
