@@ -74,14 +74,15 @@ class Text:
     def judge(self, fact: Fact | None) -> Match:
         if not isinstance(fact, str):
             return Match.UNKNOWN
-        if fact in self._exact:
+        lowered = fact.lower()
+        if fact in self._exact or lowered in self._exact_hex:
             return Match.YES
-        lowered, folded = fact.lower(), fact.casefold()
         is_ambiguous = fact.startswith("/") and bool(_AMBIGUOUS_PATH.search(fact))
         if not is_ambiguous:
-            if any(glob.matches(lowered if is_hex else fact) for glob, _, is_hex in self._globs):
+            if any(glob.matches(lowered if is_hex else fact) for glob, is_hex in self._globs):
                 return Match.YES
-            if not any(loose.matches(folded) for _, loose, _ in self._globs):
+            folded = fact.casefold()
+            if not any(glob.matches(folded) for glob in self._folded):
                 return Match.NO
         return Match.UNKNOWN
 
@@ -90,14 +91,18 @@ class Text:
         return frozenset(pattern for pattern in self.patterns if "*" not in pattern)
 
     @cached_property
-    def _globs(self) -> list[tuple[Glob, Glob, bool]]:
-        """Return each pattern as it is, without case, and whether it is hexadecimal."""
-        found = []
-        for pattern in self.patterns:
-            is_hex = bool(_HEX.fullmatch(pattern))
-            glob = Glob(pattern.lower() if is_hex else pattern)
-            found.append((glob, Glob(pattern.casefold()), is_hex))
-        return found
+    def _exact_hex(self) -> frozenset[str]:
+        return frozenset(pattern.lower() for pattern in self._exact if _HEX.fullmatch(pattern))
+
+    @cached_property
+    def _globs(self) -> list[tuple[Glob, bool]]:
+        """Return each pattern that stands for many, and whether it is hexadecimal."""
+        globs = ((pattern, bool(_HEX.fullmatch(pattern))) for pattern in self.patterns)
+        return [(Glob(p.lower() if is_hex else p), is_hex) for p, is_hex in globs if "*" in p]
+
+    @cached_property
+    def _folded(self) -> list[Glob]:
+        return [Glob(pattern.casefold()) for pattern in self.patterns]
 
     def __str__(self) -> str:
         return _one_of(self.patterns)

@@ -77,10 +77,8 @@ def _first_with_room(rules: list[Rule], question: Question, counts: Counts) -> D
         problem = _limit_problem(rule, question, counts, keys)
         if not problem:
             is_ask = rule.verdict is Verdict.ASK
-            # Two limits of a rule may count the same.
-            counted = tuple(dict.fromkeys(keys))
             problem = f"rule {rule.name} asks a person" if is_ask else ""
-            return Decision(rule.verdict, rule.name, problem, counted)
+            return Decision(rule.verdict, rule.name, problem, tuple(keys))
         refusal = refusal or Decision(Verdict.DENY, rule.name, f"rule {rule.name}: {problem}")
     return refusal
 
@@ -93,7 +91,9 @@ def _limit_problem(rule: Rule, question: Question, counts: Counts, keys: list[Co
             return f"{limit} are allowed, but {limit.fact} is no number from 0 on"
         if not limit.has_room(key, question, counts):
             return f"{limit} are used up"
-        keys.append(key)
+        # Two limits may count the same.
+        if key not in keys:
+            keys.append(key)
     return ""
 
 

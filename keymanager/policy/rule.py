@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol, TypeAlias
 
 from .conditions import Condition, Fact, Glob, Match
@@ -99,8 +99,11 @@ class Limit:
 
     def has_room(self, key: CountKey, question: Question, counts: Counts) -> bool:
         """Return whether the use still fits in."""
-        since = question.time - timedelta(seconds=self.seconds)
-        return counts.used(key, since) + key.amount <= self.most
+        return counts.used(key, question.time - self._window) + key.amount <= self.most
+
+    @cached_property
+    def _window(self) -> timedelta:
+        return timedelta(seconds=self.seconds)
 
     def __str__(self) -> str:
         what = f" of {self.fact}" if self.fact else ""
@@ -176,8 +179,6 @@ class Rule:
 
     def judge(self, question: Question) -> Match:
         """Return whether the rule, which is about the subject, is about the use."""
-        if not self.is_in_time(question.time):
-            return Match.NO
         found = Match.YES
         for fact, condition in self.conditions:
             match = condition.judge(question.facts.get(fact))
@@ -185,7 +186,8 @@ class Rule:
                 return Match.NO
             if match is Match.UNKNOWN:
                 found = Match.UNKNOWN
-        return found
+        # Last, because a look at a clock costs more than a comparison.
+        return found if self.is_in_time(question.time) else Match.NO
 
 
 class Relevant(NamedTuple):
