@@ -7,6 +7,7 @@ import re
 import zoneinfo
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, TypeAlias
 
 from keymanager.policy.rule import Question
@@ -161,6 +162,7 @@ def _listed(value: Any) -> list[Any]:  # noqa: ANN401  # as JSON has it
     return value if isinstance(value, list) else [value]
 
 
+@cache
 def _glob(pattern: str, text: str) -> bool:
     return bool(re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL))
 

@@ -50,7 +50,7 @@ class ListedCounts:
         self.entries += [(key, time) for key in decision.counts]
 
 
-def asking(facts: Mapping[str, Fact] | None = None, **changes: str) -> Question:
+def asking(facts: Mapping[str, Fact] | None = None, /, **changes: str) -> Question:
     """Return the question with other facts and parts."""
     return replace(QUESTION, facts=facts or {}, **changes)  # type: ignore[arg-type]  # no time
 
