@@ -73,8 +73,7 @@ def _first_with_room(rules: list[Rule], question: Question, counts: Counts) -> D
     """Return the decision of the first rule with room, else how the first one is used up."""
     refusal = None
     for rule in rules:
-        keys = list[CountKey]()
-        problem = _limit_problem(rule, question, counts, keys)
+        problem, keys = _room(rule, question, counts)
         if not problem:
             is_ask = rule.verdict is Verdict.ASK
             problem = f"rule {rule.name} asks a person" if is_ask else ""
@@ -83,18 +82,19 @@ def _first_with_room(rules: list[Rule], question: Question, counts: Counts) -> D
     return refusal
 
 
-def _limit_problem(rule: Rule, question: Question, counts: Counts, keys: list[CountKey]) -> str:
-    """Return which limit has no room, or nothing; `keys` then has what is to be counted."""
+def _room(rule: Rule, question: Question, counts: Counts) -> tuple[str, list[CountKey]]:
+    """Return which limit has no room; if that is empty, also what is to be counted."""
+    keys = list[CountKey]()
     for limit in rule.limits:
         key = limit.key(rule.name, question)
         if key is None:
-            return f"{limit} are allowed, but {limit.fact} is no number from 0 on"
+            return f"{limit} are allowed, but {limit.fact} is no number from 0 on", []
         if not limit.has_room(key, question, counts):
-            return f"{limit} are used up"
+            return f"{limit} are used up", []
         # Two limits may count the same.
         if key not in keys:
             keys.append(key)
-    return ""
+    return "", keys
 
 
 def _explain(rule: Rule, question: Question, counts: Counts) -> Explanation:
@@ -106,7 +106,7 @@ def _explain(rule: Rule, question: Question, counts: Counts) -> Explanation:
     elif not rule.is_in_time(question.time):
         problem = "it is not in force at this time"
     elif match is Match.YES:
-        problem = _limit_problem(rule, question, counts, [])
+        problem, _ = _room(rule, question, counts)
     else:
         problem = next(_condition_problems(rule, question, match))
     return Explanation(rule.name, rule.verdict, match, problem)

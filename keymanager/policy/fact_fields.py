@@ -55,7 +55,7 @@ def _read_condition(draft: Draft, path: FieldPath, verdict: Verdict | None) -> C
         example = "api.example.com"
         texts = [read_text(draft, inner, _PATTERN, example=example) for inner in paths]
         return Text(tuple(text for text in texts if text is not None))
-    message = f"is {describe(value)}; it must be a text, a whole number, true, false or a list"
+    message = f"is {describe(value)}; it must be true, false, or texts, or whole numbers"
     draft.report(path, Flaw.WRONG_TYPE, message, fix=_FIX)
     return None
 
