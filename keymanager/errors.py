@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chassis.errors import (
     AlreadyExists,
@@ -12,6 +12,7 @@ from chassis.errors import (
     PermissionDenied,
     Unavailable,
 )
+from chassis.problems import Problem, clip
 
 
 @dataclass(eq=False)
@@ -300,3 +301,19 @@ class RotationRunning(FailedPrecondition):
     message = "the root is being rotated; {left} rows are left"
 
     left: int
+
+
+class PolicyInvalid(InvalidArgument):
+    """A policy has problems; `problems` are all that was found, in the order of the text."""
+
+    reason = "POLICY_INVALID"
+    message = "the policy has problems: {problem_count}; the first: {first}"
+
+    problems: tuple[Problem, ...] = field(metadata={"travels": False})
+    problem_count: int = field(init=False)
+    first: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take the message from the problems."""
+        self.problem_count = len(self.problems)
+        self.first = clip(str(self.problems[0]), length_max=300)
