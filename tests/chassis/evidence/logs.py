@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -58,15 +57,14 @@ class Bench:
     def export(self, *, first: int = 1, last: int | None = None) -> list[bytes]:
         size = self.size if last is None else last
         before = self.states[first - 1]
-        marks = [mark for mark in self.checkpoints if first - (first > 1) < mark.size + 1]
-        marks = [mark for mark in marks if mark.size <= size]
+        marks = [mark for mark in self.checkpoints if before.size <= mark.size <= size]
         header = Header(self.ledger, self.key, before)
         return list(export_lines(header, self.entries[first - 1 : size], marks, self.sign))
 
 
-def bench(sizes: Sequence[int] = (3, 3, 2), **options: int | str) -> Bench:
+def bench(*sizes: int, seed: int = 1, ledger: str = LEDGER) -> Bench:
     """Return a log with a checkpoint after each of these numbers of records."""
-    made = Bench(**options)  # type: ignore[arg-type]  # handed on as they are
+    made = Bench(seed=seed, ledger=ledger)
     for counter, size in enumerate(sizes, start=1):
         made.add(size)
         made.check(counter)

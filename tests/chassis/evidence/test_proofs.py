@@ -221,9 +221,7 @@ def test_sizes_that_need_a_proof_are_not_accepted_without(before: int, size: int
 
 def test_a_tree_begins_with_the_empty_one_only_under_its_root() -> None:
     assert continues(0, 5, [])
-    assert not verify_consistency(
-        before=0, root_before=bytes(32), size=5, root=ROOT[5], proof=[]
-    )
+    assert not verify_consistency(before=0, root_before=bytes(32), size=5, root=ROOT[5], proof=[])
     assert ROOT[0] == EMPTY_ROOT
 
 
