@@ -7,7 +7,19 @@ from collections.abc import Callable
 import typer
 
 from .command import DEFAULT_HOME, Command, Context, HomeOption, spell_commands
-from .commands import agents, demo, doctor, gas, knowledge, models, receipts, runs, secrets, system
+from .commands import (
+    agents,
+    audit,
+    demo,
+    doctor,
+    gas,
+    knowledge,
+    models,
+    receipts,
+    runs,
+    secrets,
+    system,
+)
 from .home import Home
 
 app = typer.Typer(
@@ -48,6 +60,7 @@ for name, command in commands.items():
     app.command(name, cls=Command)(command)
 for name, group in {
     "secrets": secrets.app,
+    "audit": audit.app,
     "knowledge": knowledge.app,
     "gas": gas.app,
     "models": models.app,
