@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from chassis.errors import InvalidField
 
@@ -48,24 +47,18 @@ class Member:
 
 @dataclass(frozen=True)
 class TypedData:
-    """Typed data that fits its types; all of it is checked when its digest is made."""
+    """Typed data that fits its types; the digest is what is signed."""
 
-    types: Mapping[str, tuple[Member, ...]]
     primary_type: str
     domain: Mapping[str, Value] = field(repr=False)
-    message: Mapping[str, Value] = field(repr=False)
-
-    @cached_property
-    def digest(self) -> bytes:
-        """Return what is signed; raise `InvalidField` where a value does not fit its type."""
-        encoder = _Encoder(self.types)
-        domain = encoder.hash_struct("typed_data.domain", DOMAIN, self.domain)
-        message = encoder.hash_struct("typed_data.message", self.primary_type, self.message)
-        return keccak256(b"\x19\x01" + domain + message)
+    digest: bytes = field(repr=False)
 
 
 def parse_typed_data(content: bytes) -> TypedData:
-    """Parse the JSON that wallets take: `types`, `primaryType`, `domain` and `message`."""
+    """Parse the JSON that wallets take: `types`, `primaryType`, `domain` and `message`.
+
+    Where a value does not fit its type, `InvalidField` has its path.
+    """
     data = parse_json("typed_data", content)
     wanted = {"types", "primaryType", "domain", "message"}
     if not isinstance(data, dict) or data.keys() != wanted:
@@ -80,8 +73,10 @@ def parse_typed_data(content: bytes) -> TypedData:
     primary_type = data["primaryType"]
     if not isinstance(primary_type, str) or primary_type not in types or primary_type == DOMAIN:
         raise InvalidField("typed_data.primaryType", "is none of the types")
-    message = _mapping("typed_data.message", data["message"])
-    return TypedData(types, primary_type, domain, message)
+    encoder = _Encoder(types)
+    domain_hash = encoder.hash_struct("typed_data.domain", DOMAIN, domain)
+    message_hash = encoder.hash_struct("typed_data.message", primary_type, data["message"])
+    return TypedData(primary_type, domain, keccak256(b"\x19\x01" + domain_hash + message_hash))
 
 
 def _mapping(path: str, value: Value) -> Mapping[str, Value]:
