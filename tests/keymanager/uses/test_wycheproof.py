@@ -1,0 +1,159 @@
+"""The primitives that the uses stand on agree with the vectors of Wycheproof."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+import coincurve
+import pytest
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from chassis.errors import InvalidField
+from keymanager.secret import Kind
+from keymanager.uses.handover import Recipient
+from keymanager.uses.keys import load_key
+from keymanager.uses.macs import Algorithm, Hmac
+from tests.specs import specs_folder
+
+from .samples import perform
+
+Fields: TypeAlias = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One vector with what its group says."""
+
+    group: Fields
+    fields: Fields
+
+    def bytes(self, name: str) -> bytes:
+        """Return a field of hexadecimal digits."""
+        return bytes.fromhex(str(self.fields[name]))
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it must be accepted; where either is right, so it is for us."""
+        return self.fields["result"] != "invalid"
+
+    @property
+    def label(self) -> str:
+        """Return what a failure is told by."""
+        return f"{self.fields['tcId']}: {self.fields['comment']}"
+
+    @property
+    def public_key(self) -> bytes:
+        """Return the point or the raw key of the group."""
+        key = cast("Fields", self.group["publicKey"])
+        return bytes.fromhex(str(key.get("uncompressed") or key["pk"]))
+
+
+def vectors(name: str) -> Iterator[Vector]:
+    """Return the vectors of a file, or skip the test without it."""
+    content = json.loads((specs_folder("wycheproof") / f"{name}_test.json").read_text())
+    for group in content["testGroups"]:
+        for fields in group["tests"]:
+            yield Vector(group, fields)
+
+
+def test_ed25519() -> None:
+    for vector in vectors("ed25519"):
+        key = Ed25519PublicKey.from_public_bytes(vector.public_key)
+        try:
+            key.verify(vector.bytes("sig"), vector.bytes("msg"))
+        except InvalidSignature:
+            assert not vector.is_valid, vector.label
+        else:
+            assert vector.is_valid, vector.label
+
+
+def test_p256() -> None:
+    for vector in vectors("ecdsa_secp256r1_sha256"):
+        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), vector.public_key)
+        try:
+            key.verify(vector.bytes("sig"), vector.bytes("msg"), ec.ECDSA(SHA256()))
+        except InvalidSignature:
+            assert not vector.is_valid, vector.label
+        else:
+            assert vector.is_valid, vector.label
+
+
+def test_secp256k1() -> None:
+    for vector in vectors("ecdsa_secp256k1_sha256"):
+        key = coincurve.PublicKey(vector.public_key)
+        try:
+            is_accepted = key.verify(vector.bytes("sig"), vector.bytes("msg"))
+        except ValueError:
+            is_accepted = False
+        # libsecp256k1 takes low s only, as Ethereum does, and reads DER loosely, as Bitcoin did.
+        if vector.is_valid and _has_low_s(vector.bytes("sig")):
+            assert is_accepted, vector.label
+
+
+def _has_low_s(signature: bytes) -> bool:
+    order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+    at = 4 + signature[3]
+    return int.from_bytes(signature[at + 2 : at + 2 + signature[at + 1]]) <= order // 2
+
+
+@pytest.mark.parametrize("name", ["sha1", "sha256"])
+def test_hmac(name: str) -> None:
+    for vector in vectors(f"hmac_{name}"):
+        key, message, tag = (vector.bytes(field) for field in ("key", "msg", "tag"))
+        if name == "sha256" and message and len(key) >= 16:
+            code = perform(Hmac(Algorithm.SHA256, message), load_key(Kind.HMAC, key))
+        else:
+            code = hmac.digest(key, message, name)
+        assert (code[: len(tag)] == tag) == vector.is_valid, vector.label
+
+
+def test_hkdf() -> None:
+    for vector in vectors("hkdf_sha256"):
+        salt, info, size = vector.bytes("salt"), vector.bytes("info"), vector.fields["size"]
+        assert isinstance(size, int)
+        try:
+            key = HKDF(SHA256(), size, salt, info).derive(vector.bytes("ikm"))
+        except ValueError:
+            assert not vector.is_valid, vector.label
+        else:
+            assert (key == vector.bytes("okm")) == vector.is_valid, vector.label
+
+
+def test_aes_gcm() -> None:
+    for vector in vectors("aes_gcm"):
+        if vector.group["keySize"] != 256 or vector.group["ivSize"] != 96:
+            continue
+        cipher, ciphertext = AESGCM(vector.bytes("key")), vector.bytes("ct") + vector.bytes("tag")
+        try:
+            found = cipher.decrypt(vector.bytes("iv"), ciphertext, vector.bytes("aad"))
+        except InvalidTag:
+            assert not vector.is_valid, vector.label
+        else:
+            assert vector.is_valid, vector.label
+            assert found == vector.bytes("msg"), vector.label
+
+
+def test_x25519_and_recipients_of_small_order() -> None:
+    refused = 0
+    for vector in vectors("x25519"):
+        public = vector.bytes("public")
+        if not any(vector.bytes("shared")):
+            with pytest.raises(InvalidField, match="small order"):
+                Recipient(public)
+            refused += 1
+            continue
+        private = X25519PrivateKey.from_private_bytes(vector.bytes("private"))
+        shared = private.exchange(X25519PublicKey.from_public_bytes(public))
+        assert shared == vector.bytes("shared"), vector.label
+        assert Recipient(public).key == public
+    assert refused >= 5
