@@ -61,7 +61,7 @@ def test_a_key_does_what_its_kind_is_for_and_nothing_else(
 
 def test_every_operation_that_there_is_has_a_sample() -> None:
     found = {
-        value.name
+        str(value.name)  # type: ignore[attr-defined]  # looked for two lines below
         for module in pkgutil.iter_modules(uses.__path__, f"{uses.__name__}.")
         for _, value in inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
         if hasattr(value, "perform") and isinstance(getattr(value, "name", None), str)
@@ -137,5 +137,3 @@ def test_keys_that_sign_have_a_public_key(kind: Kind) -> None:
     else:
         with pytest.raises(InvalidField, match="no public key"):
             public_key_of(key)
-
-

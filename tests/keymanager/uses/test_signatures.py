@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from chassis.errors import InvalidField
 from keymanager.secret import Kind
 from keymanager.signing import Purpose, sign
-from keymanager.uses.keys import load_key, public_key_of
+from keymanager.uses.keys import P256Key, load_key, public_key_of
 from keymanager.uses.macs import Algorithm, Hmac
-from keymanager.uses.signatures import Encoding, SignDigest, SignMessage
+from keymanager.uses.signatures import Encoding, SignDigest, SignMessage, sign_p256
 
 from .samples import VALUES, key_of, perform
 
@@ -49,11 +49,14 @@ def test_p256_signs_the_message_under_its_prefix(encoding: Encoding) -> None:
         P256_KEY.verify(signature, b"hello", ec.ECDSA(SHA256()))
 
 
-def test_p256_signs_as_rfc_6979_says() -> None:
-    # Appendix A.2.5, with SHA-256: the nonce of the message "sample" and of this key gives this r.
+def test_p256_signs_the_example_of_rfc_6979_as_printed_there() -> None:
     value = bytes.fromhex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721")
     key = load_key(Kind.P256, value)
-    assert public_key_of(key).value[1:5].hex() == "60fed4ba"
+    assert isinstance(key, P256Key)
+    assert sign_p256(key, b"sample", Encoding.P1363).hex() == (
+        "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716"
+        "f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8"
+    )
 
 
 @given(st.binary(min_size=32, max_size=32))

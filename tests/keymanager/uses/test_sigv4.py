@@ -116,6 +116,7 @@ def _url(path: str, query: list[tuple[str, str]]) -> str:
     session=SESSIONS,
 )
 def test_botocore_signs_requests_alike(
+    *,
     service: str,
     path: str,
     query: list[tuple[str, str]],

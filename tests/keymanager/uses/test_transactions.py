@@ -110,6 +110,7 @@ def _eth_access(entries: Access) -> list[dict[str, object]]:
     access=ACCESS_LISTS,
 )
 def test_eth_account_signs_the_same_bytes(
+    *,
     kind: int,
     chain: int,
     nonce: int,

@@ -59,8 +59,8 @@ def changed(path: str, value: Tree) -> bytes:
     *parents, last = path.split("/")
     here = data
     for name in parents:
-        here = here[int(name)] if isinstance(here, list) else here[name]  # type: ignore[index, call-overload]  # a path of the test
-    here[int(last) if isinstance(here, list) else last] = value  # type: ignore[index, call-overload]  # the same
+        here = here[int(name)] if isinstance(here, list) else here[name]  # type: ignore[index]  # a path of the test
+    here[int(last) if isinstance(here, list) else last] = value  # type: ignore[index]  # the same
     return json.dumps(data).encode()
 
 
@@ -184,7 +184,10 @@ REFUSED = {
         changed("types/Mail/2/type", "EIP712Domain"),
         ".types.Mail[2].type",
     ),
-    "a type of brackets": (changed("types/Mail/2/type", "Mail" + "[]" * 999), ".types.Mail[2].type"),
+    "a type of brackets": (
+        changed("types/Mail/2/type", "Mail" + "[]" * 999),
+        ".types.Mail[2].type",
+    ),
     "two members of one name": (changed("types/Mail/1/name", "from"), ".types.Mail"),
     "a domain of another type": (changed("types/EIP712Domain", []), ".types.EIP712Domain"),
     "a domain with a member more": (changed("domain/extra", 1), ".domain"),
