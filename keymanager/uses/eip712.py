@@ -14,6 +14,7 @@ from .strictjson import Value, parse_json
 TYPES_MAX = 64
 MEMBERS_MAX = 64
 TYPE_CHARACTERS_MAX = 128
+VALUES_MAX = 4_096
 
 DOMAIN = "EIP712Domain"
 # The members that a domain may have, in the order in which it has them.
@@ -151,6 +152,7 @@ class _Encoder:
     def __init__(self, types: Mapping[str, tuple[Member, ...]]) -> None:
         self._types = types
         self._type_hashes: dict[str, bytes] = {}
+        self._values_left = VALUES_MAX
 
     def hash_struct(self, path: str, name: str, value: Value | Mapping[str, Value]) -> bytes:
         members = self._types[name]
@@ -185,6 +187,9 @@ class _Encoder:
         return found
 
     def _word(self, path: str, kind: str, value: Value) -> bytes:
+        self._values_left -= 1
+        if self._values_left < 0:
+            raise InvalidField("typed_data.message", f"has more than {VALUES_MAX} values")
         if array := _ARRAY.fullmatch(kind):
             if not isinstance(value, list) or (array[2] and len(value) != int(array[2])):
                 raise InvalidField(path, "is no array of the length that its type says")

@@ -216,6 +216,7 @@ REFUSED = {
     "a number too small": (typed("int8", -129), ".message.it"),
     "bytes too few": (typed("bytes4", "0x010203"), ".message.it"),
     "bytes that are half": (typed("bytes", "0x1"), ".message.it"),
+    "too many values": (typed("uint8[]", [0] * 4_096), ".message"),
     "an array too short": (typed("uint8[2]", [1]), ".message.it"),
     "an array that is a text": (typed("uint8[]", "ab"), ".message.it"),
     "an element that is wrong": (typed("uint8[]", [1, "x"]), ".message.it[1]"),
