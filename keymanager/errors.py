@@ -294,15 +294,6 @@ class VaultNotEmpty(FailedPrecondition):
 
 
 @dataclass(eq=False)
-class RotationRunning(FailedPrecondition):
-    """The root is being rotated."""
-
-    reason = "ROTATION_RUNNING"
-    message = "the root is being rotated; {left} rows are left"
-
-    left: int
-
-
 class PolicyInvalid(InvalidArgument):
     """A policy has problems; `problems` are all that was found, in the order of the text."""
 
