@@ -36,6 +36,10 @@ class Desk:
         key = root.attestation_key.public_key()
         self._key = key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
+    def is_parent(self, birth: Birth) -> bool:
+        """Tell whether a process is the one that may vouch."""
+        return birth == self._parent
+
     def vouched_role(self, birth: Birth) -> str:
         """Return what the parent called one of its children, or nothing."""
         return self._vouched.get(birth, "")
@@ -75,13 +79,13 @@ class Desk:
         return self._parent.pid if self._parent is not None else 0
 
     def _vouch(self, caller: Caller, fields: protocol.Fields) -> protocol.Fields:
-        if self._parent is None or caller.birth != self._parent:
+        if not self.is_parent(caller.birth):
             raise VouchRefused("only the parent process of platformd vouches for others")
         birth = Birth(protocol.number(fields, "pid"), protocol.number(fields, "start_time"))
         self.vouch(birth, protocol.text(fields, "role", protocol.ROLE_CHARACTERS_MAX))
         return {}
 
-    def _measure(self, caller: Caller, fields: protocol.Fields) -> protocol.Fields:
+    def _measure(self, caller: Caller, _fields: protocol.Fields) -> protocol.Fields:
         return {**_facts(caller.measurement), "problem": caller.measurement.problem}
 
     def _derive_key(self, caller: Caller, fields: protocol.Fields) -> protocol.Fields:
@@ -106,7 +110,7 @@ class Desk:
             "security_version": version,
             "label": protocol.text(fields, "label", protocol.LABEL_CHARACTERS_MAX),
         }
-        return {"key": self._root.derive(info).hex()}
+        return {"key": self._root.derive(info).hex(), "identity": identities[policy].hex()}
 
     def _quote(self, caller: Caller, fields: protocol.Fields) -> protocol.Fields:
         report_data = protocol.octets(fields, "report_data", protocol.REPORT_BYTES)
@@ -121,7 +125,7 @@ class Desk:
         signature = self._root.attestation_key.sign(protocol.quoted(quote))
         return {**quote, "signature": signature.hex()}
 
-    def _read_counter(self, caller: Caller, fields: protocol.Fields) -> protocol.Fields:
+    def _read_counter(self, caller: Caller, _fields: protocol.Fields) -> protocol.Fields:
         return {"counter": self._counters.read(caller.measurement.role)}
 
     def _increment_counter(self, caller: Caller, fields: protocol.Fields) -> protocol.Fields:

@@ -91,7 +91,9 @@ def _strings(path: Path) -> list[str]:
 
 def _libraries(path: Path) -> set[str]:
     """Return what is mapped so that it can be executed; a name ends in ` (deleted)` if it is."""
-    rows = (line.split(maxsplit=5) for line in path.read_text(errors="surrogateescape").splitlines())
+    rows = (
+        line.split(maxsplit=5) for line in path.read_text(errors="surrogateescape").splitlines()
+    )
     return {row[5] for row in rows if "x" in row[1] and row[4] != "0"}
 
 

@@ -11,18 +11,17 @@ lower-case hexadecimal.
 2. One request, one answer, in order. A refusal is `{"message": "...", "refused": "<REASON>"}`,
    and the connection stays, except after `PACKET_INVALID` and `CALLER_REFUSED`.
 
-| operation           | fields                                       | answer                          |
-|---------------------|----------------------------------------------|---------------------------------|
-| `measure`           |                                              | `role`, `code`, `signer`,       |
-|                     |                                              | `security_version`, `debug`,    |
-|                     |                                              | `problem`                       |
-| `derive_key`        | `policy` (`code` or `signer`), `label`,      | `key` (32 bytes)                |
-|                     | `security_version` (at most the own one)     |                                 |
-| `quote`             | `report_data` (64 bytes)                     | the fields of a quote           |
-| `read_counter`      |                                              | `counter`                       |
-| `increment_counter` | `request` (16 bytes; repeated, it changes    | `counter`                       |
-|                     | nothing and answers the same)                |                                 |
-| `vouch`             | `pid`, `start_time`, `role`                  | nothing; for the parent process |
+Operations, their fields -> their answer:
+
+    measure                                -> role, code, signer, security_version, debug, problem
+    derive_key  policy label security_version
+                                           -> key (32 bytes), identity (32 bytes)
+                policy is `code` or `signer`; the security version is at most the own one;
+                identity is the hash of the code, or of the signer, that the key belongs to
+    quote       report_data (64 bytes)     -> the fields of a quote
+    read_counter                           -> counter
+    increment_counter  request (16 bytes)  -> counter; the same request again changes nothing
+    vouch       pid start_time role        -> nothing; for the parent process of platformd alone
 
 Standard library only: platformd, its callers and the supervisor import this module.
 """

@@ -80,9 +80,7 @@ def open_root(folder: Path, random_bytes: RandomBytes, *, make: Callable[[Root],
     return Root(content)
 
 
-def _write_root(
-    path: Path, content: bytes, *, draft: Path, make: Callable[[Root], None]
-) -> None:
+def _write_root(path: Path, content: bytes, *, draft: Path, make: Callable[[Root], None]) -> None:
     """Let the file appear complete, after everything else, or not at all."""
     write_synced(draft, content)
     sync_folder(path.parent)

@@ -109,7 +109,7 @@ class Server:
             raise CallerRefused(f"process {pid} cannot be measured") from error
         vouched = self._desk.vouched_role(process.birth)
         measurement = self._measurer.measure(process, vouched)
-        if measurement.problem:
+        if measurement.problem and not self._desk.is_parent(process.birth):
             _log(f"process {pid} has no role: {measurement.problem}")
         return Caller(process.birth, measurement)
 

@@ -29,7 +29,7 @@ class Sources:
         self._owner_uid = owner_uid
 
     def hash_folder(self, name: str) -> str:
-        """Return the SHA-256 of names and contents; raise Unclean for what cannot be vouched for."""
+        """Return the SHA-256 of names and contents; raise Unclean for what others could change."""
         top = f"{self.checkout}/{name}"
         total = hashlib.sha256()
         for path in sorted(_files(top)):

@@ -70,11 +70,10 @@ class SoftPlatform:
     def seal(self, content: bytes, policy: SealPolicy, label: str) -> bytes:
         """Encrypt with AES-256-GCM-SIV under a key that platformd derives for this process."""
         assert len(content) <= CONTENT_BYTES_MAX, "what is sealed is a key, not data"
-        own = self.measure()
-        identity = own.code if policy is SealPolicy.CODE else own.signer
-        header = _HEADER.pack(_MAGIC, _POLICIES[policy], own.security_version, identity)
+        version = self.measure().security_version
+        identity, cipher = self._cipher(policy, label, version)
+        header = _HEADER.pack(_MAGIC, _POLICIES[policy], version, identity)
         nonce = self._random_bytes(NONCE_BYTES)
-        cipher = self._cipher(policy, label, own.security_version)
         return header + nonce + cipher.encrypt(nonce, content, header + label.encode())
 
     def unseal(self, sealed: bytes, label: str) -> bytes:
@@ -85,7 +84,7 @@ class SoftPlatform:
         if len(nonce) < NONCE_BYTES:
             raise Unsealable(UnsealProblem.DAMAGED)
         try:
-            cipher = self._cipher(policy, label, version)
+            _, cipher = self._cipher(policy, label, version)
             return cipher.decrypt(nonce, ciphertext, header + label.encode())
         except InvalidTag as error:
             raise Unsealable(UnsealProblem.DAMAGED) from error
@@ -125,15 +124,16 @@ class SoftPlatform:
             raise Unsealable(UnsealProblem.NEWER_SECURITY_VERSION)
         return policy, version
 
-    def _cipher(self, policy: SealPolicy, label: str, version: int) -> AESGCMSIV:
-        key = self._ask(
-            lambda answer: protocol.octets(answer, "key", protocol.KEY_BYTES),
-            "derive_key",
-            policy=policy.value,
-            label=label,
-            security_version=version,
+    def _cipher(self, policy: SealPolicy, label: str, version: int) -> tuple[bytes, AESGCMSIV]:
+        """Return for whom a key is derived, and the cipher with that key."""
+
+        def read(answer: protocol.Fields) -> tuple[bytes, AESGCMSIV]:
+            key = protocol.octets(answer, "key", protocol.KEY_BYTES)
+            return protocol.octets(answer, "identity", protocol.HASH_BYTES), AESGCMSIV(key)
+
+        return self._ask(
+            read, "derive_key", policy=policy.value, label=label, security_version=version
         )
-        return AESGCMSIV(key)
 
     def _ask(
         self,
