@@ -1,0 +1,1 @@
+"""What the key manager trusts: a platform that measures, seals, quotes and counts."""
