@@ -61,7 +61,7 @@ class Problem:
 
     def __str__(self) -> str:
         """Return it as one line, such as compilers write."""
-        where = f"{self.file}:{self.line}:{self.column}"
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         return (
             f"{where}: {self.field}: {self.message}" if self.field else f"{where}: {self.message}"
         )

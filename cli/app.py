@@ -10,6 +10,7 @@ from .command import DEFAULT_HOME, Command, Context, HomeOption, spell_commands
 from .commands import (
     agents,
     approvals,
+    audit,
     demo,
     doctor,
     gas,
@@ -65,6 +66,7 @@ for name, group in {
     "policy": policy.app,
     "approvals": approvals.app,
     "recovery": recovery.app,
+    "audit": audit.app,
     "knowledge": knowledge.app,
     "gas": gas.app,
     "models": models.app,

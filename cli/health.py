@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from .errors import CommandError, ExitCode
 from .home import Home
+from .services import PLATFORM
 from .state import Child, State, read_alive
 
 PROBE_SECONDS = 1.0
@@ -62,6 +63,8 @@ async def wait_until_serving(home: Home, state: State, on_ready: Callable[[str],
     async def wait_for(service: str) -> None:
         while not await is_serving(state.services[service].address, wait=True):
             current = read_alive(home)
+            if current is not None and current.platform.failed:
+                raise failure(home, PLATFORM.name, current.platform)
             if current is None or current.services[service].failed:
                 raise failure(home, service, current.services[service] if current else None)
             if time.monotonic() > deadline:
@@ -78,13 +81,16 @@ async def wait_until_serving(home: Home, state: State, on_ready: Callable[[str],
 
 
 async def examine(state: State) -> list[Condition]:
-    """Return the condition of every service."""
+    """Return the condition of the platform, which serves while it runs, and of every service."""
     serving = await asyncio.gather(
         *(is_serving(child.address) for child in state.services.values())
     )
     return [
-        _condition(service, child, is_up)
-        for (service, child), is_up in zip(state.services.items(), serving, strict=True)
+        _condition(PLATFORM.name, state.platform, is_up=bool(state.platform.pid)),
+        *(
+            _condition(service, child, is_up=is_up)
+            for (service, child), is_up in zip(state.services.items(), serving, strict=True)
+        ),
     ]
 
 
@@ -100,7 +106,7 @@ def failure(home: Home, service: str, child: Child | None) -> CommandError:
     )
 
 
-def _condition(service: str, child: Child, is_up: bool) -> Condition:  # noqa: FBT001  # one caller
+def _condition(service: str, child: Child, *, is_up: bool) -> Condition:
     memory, uptime = 0, 0.0
     if child.pid:
         try:

@@ -38,6 +38,10 @@ class Home:
         return self.folder / "webhooks.key"
 
     @property
+    def platform_socket(self) -> Path:
+        return self.folder / "platformd.sock"
+
+    @property
     def logs_dir(self) -> Path:
         return self.folder / "logs"
 

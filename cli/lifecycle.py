@@ -19,7 +19,7 @@ import psutil
 
 from .errors import CommandError, ExitCode
 from .home import Home
-from .services import HOST, ROOT, SERVICE_NAMES, addresses
+from .services import HOST, PLATFORM_PROGRAM, ROOT, SERVICE_NAMES, addresses
 from .state import State, read_alive, read_state
 
 # A supervisor gives its services 8 seconds, then kills them.
@@ -194,7 +194,7 @@ def _signal_system(home: Home, number: signal.Signals) -> None:
     pids = [state.pid] if state.is_alive else []
     if number == signal.SIGKILL or not pids:
         pids += [
-            child.pid for child in state.services.values() if child.pid and _is_ours(child.pid)
+            child.pid for child in state.children.values() if child.pid and _is_ours(child.pid)
         ]
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -202,11 +202,12 @@ def _signal_system(home: Home, number: signal.Signals) -> None:
 
 
 def _is_ours(pid: int) -> bool:
-    """Return whether a process was forked from a supervisor: its number may be somebody else's."""
+    """Return whether a process is a supervisor's: its number may be somebody else's by now."""
     try:
-        return "cli.supervisor" in psutil.Process(pid).cmdline()
+        command = psutil.Process(pid).cmdline()
     except psutil.Error:
         return False
+    return "cli.supervisor" in command or PLATFORM_PROGRAM in command
 
 
 def _left_over(home: Home) -> CommandError:

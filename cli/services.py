@@ -1,4 +1,4 @@
-"""The six services: their order, ports, peers, and the environment that starts each of them."""
+"""The six services and the platform below them: ports, peers, and the settings of each."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ class Service:
     peers: tuple[str, ...] = ()
 
 
+# What the services trust: a process without a port, started before them.
+PLATFORM = Service("platformd")
+# What the user may set for it.
+PLATFORM_PASSED = ("PLATFORMD_RELEASE_KEY", "PLATFORMD_UIDS")
+# In isolation Python has no folder of ours on its path, and heeds no variable of the environment.
+PLATFORM_PROGRAM = (
+    f"import sys; sys.path.insert(0, {str(ROOT)!r}); from platformd.__main__ import main; main()"
+)
+
 # The position is the offset from the base port.
 SERVICES = (
     Service("assembler", ("linker", "keymanager", "knowledge", "gas", "runtime")),
@@ -40,6 +49,11 @@ def addresses(port_base: int) -> dict[str, str]:
 
 def environment(home: Home, service: Service, listen: dict[str, str]) -> dict[str, str]:
     """Return the settings of one service as docs/architecture.md names them."""
+    if service == PLATFORM:
+        return {
+            "PLATFORMD_SOCKET": str(home.platform_socket),
+            "PLATFORMD_DATA_DIR": str(home.data_dir(service.name)),
+        }
     settings = {
         "LISTEN": listen[service.name],
         "DATA_DIR": str(home.data_dir(service.name)),
@@ -48,6 +62,8 @@ def environment(home: Home, service: Service, listen: dict[str, str]) -> dict[st
         "LOG_LEVEL": "info",
     }
     settings |= {f"{peer.upper()}_ADDRESS": listen[peer] for peer in service.peers}
+    if service.name == "keymanager":
+        settings["PLATFORM_SOCKET"] = str(home.platform_socket)
     if service.name == "linker":
         settings["MODELS_DIR"] = str(MODELS_DIR)
     if service.name == "gas":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psutil
 
 from .home import Home, write_private
+from .services import PLATFORM
 
 # The start time of a process is known to a hundredth of a second; the clock may have been set.
 START_TOLERANCE_SECONDS = 2.0
@@ -17,7 +18,10 @@ START_TOLERANCE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Child:
-    """One service: `pid` is 0 while nothing runs, `failed` says that nobody will restart it."""
+    """One process: `address` is where it listens, and `pid` is 0 while nothing runs.
+
+    `failed` says that nobody will restart it.
+    """
 
     address: str
     pid: int = 0
@@ -33,7 +37,13 @@ class State:
     pid: int
     start_seconds: float
     port_base: int
+    platform: Child
     services: Mapping[str, Child]
+
+    @property
+    def children(self) -> dict[str, Child]:
+        """Return every process of the system but the supervisor."""
+        return {PLATFORM.name: self.platform, **self.services}
 
     @property
     def is_alive(self) -> bool:
@@ -60,7 +70,8 @@ def read_state(home: Home) -> State | None:
     try:
         found = json.loads(home.state_file.read_bytes())
         services = {name: Child(**child) for name, child in found.pop("services").items()}
-        return State(services=services, **found)
+        platform = Child(**found.pop("platform"))
+        return State(platform=platform, services=services, **found)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, KeyError, AttributeError):

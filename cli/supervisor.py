@@ -1,6 +1,8 @@
-"""Starts the six services by fork and starts again what dies: `python -m cli.supervisor HOME BASE`.
+"""Starts platform and services and starts again what dies: `python -m cli.supervisor HOME BASE`.
 
 One process imports everything, then forks: start is five times faster and most memory is shared.
+All that the kernel knows of a child is the command line of its parent, so the supervisor tells
+platformd, which is a program of its own, what each child is before the child goes on.
 A fork is safe only without gRPC objects and threads, so nothing here speaks to a service; whoever
 called `up` asks for their health.
 
@@ -20,16 +22,27 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 import psutil
 
+from platformd.client import Connection, Refused
+from platformd.process import birth_of
+
 from .home import Home
-from .services import SERVICES, Service, addresses, environment
+from .services import (
+    PLATFORM,
+    PLATFORM_PASSED,
+    PLATFORM_PROGRAM,
+    SERVICES,
+    Service,
+    addresses,
+    environment,
+)
 from .state import Child, State
 
 # What several services import somewhere below: imported once, its pages are shared by all.
@@ -40,6 +53,9 @@ QUICK_SECONDS = 2.0
 QUICK_DEATHS_MAX = 5
 BACKOFF_SECONDS = 0.2
 STOP_SECONDS = 8.0
+# At its very first start platformd reads all sources before it answers.
+VOUCH_SECONDS = 20.0
+VOUCH_PAUSE_SECONDS = 0.01
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SIGNALS = (signal.SIGCHLD, *STOP_SIGNALS)
@@ -49,7 +65,7 @@ COMMAND_BYTES_MAX = 15
 
 @dataclass
 class Ward:
-    """One service as the supervisor sees it; `due` is when to start it, None while it runs."""
+    """One process as the supervisor sees it; `due` is when to start it, None while it runs."""
 
     service: Service
     child: Child
@@ -69,19 +85,31 @@ class Ward:
 
 
 class Supervisor:
-    """Keeps six processes alive until a signal says stop."""
+    """Keeps platform and services alive until a signal says stop."""
 
     def __init__(self, home: Home, port_base: int) -> None:
         self._home = home
         self._port_base = port_base
         self._listen = addresses(port_base)
         self._start_seconds = psutil.Process().create_time()
-        self._wards = [Ward(service, Child(self._listen[service.name])) for service in SERVICES]
+        self._platform = Ward(PLATFORM, Child(str(home.platform_socket)))
+        self._services = [Ward(one, Child(self._listen[one.name])) for one in SERVICES]
+        self._wards = [self._platform, *self._services]
 
     def publish(self) -> None:
         """Write the state down."""
-        services = {ward.service.name: ward.child for ward in self._wards}
-        State(os.getpid(), self._start_seconds, self._port_base, services).write(self._home)
+        services = {ward.service.name: ward.child for ward in self._services}
+        State(
+            pid=os.getpid(),
+            start_seconds=self._start_seconds,
+            port_base=self._port_base,
+            platform=self._platform.child,
+            services=services,
+        ).write(self._home)
+
+    def start_platform(self) -> None:
+        """Start platformd ahead of the services, so that it is there when they ask."""
+        self._start(self._platform)
 
     def supervise(self) -> None:
         """Start what is due, until a signal says stop; then stop everything."""
@@ -103,13 +131,47 @@ class Supervisor:
         now = time.monotonic()
         due = [ward for ward in self._wards if ward.due is not None and ward.due <= now]
         for ward in due:
-            restarts = ward.child.restarts + bool(ward.started)
-            settings = environment(self._home, ward.service, self._listen)
-            pid = fork_service(ward.service.name, settings, self._home.log_file(ward.service.name))
-            ward.child = replace(ward.child, pid=pid, restarts=restarts)
-            ward.started, ward.due = now, None
+            self._start(ward)
         if due:
             self.publish()
+
+    def _start(self, ward: Ward) -> None:
+        restarts = ward.child.restarts + bool(ward.started)
+        settings = environment(self._home, ward.service, self._listen)
+        log = self._home.log_file(ward.service.name)
+        if ward is self._platform:
+            pid = start_platform(settings | {"PLATFORMD_VOUCHED": self._vouched()}, log)
+        else:
+            pid = fork_service(ward.service.name, settings, log, vouch=self._vouch)
+        ward.child = replace(ward.child, pid=pid, restarts=restarts)
+        ward.started, ward.due = time.monotonic(), None
+
+    def _vouched(self) -> str:
+        """Return the services that run, for a platformd that has forgotten them."""
+        running = [ward for ward in self._services if ward.child.pid]
+        return ",".join(
+            f"{ward.child.pid}:{birth_of(ward.child.pid).start_time}:{ward.service.name}"
+            for ward in running
+        )
+
+    def _vouch(self, pid: int, role: str) -> None:
+        """Tell platformd what a child is; one that is down is told at its next start."""
+        deadline = time.monotonic() + VOUCH_SECONDS
+        birth = birth_of(pid)
+        while self._platform_runs() and time.monotonic() < deadline:
+            try:
+                connection = Connection(self._home.platform_socket, timeout_seconds=1.0)
+            except OSError:
+                time.sleep(VOUCH_PAUSE_SECONDS)
+                continue
+            with suppress(OSError, Refused), closing(connection):
+                connection.ask("vouch", pid=pid, start_time=birth.start_time, role=role)
+                return
+
+    def _platform_runs(self) -> bool:
+        """Return whether platformd has not ended, without taking note of its end."""
+        pid, flags = self._platform.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return pid != 0 and os.waitid(os.P_PID, pid, flags) is None
 
     def _reap(self) -> None:
         reaped = False
@@ -128,22 +190,28 @@ class Supervisor:
             self.publish()
 
     def _stop(self) -> None:
-        self._signal_all(signal.SIGTERM)
+        # The key manager may count until its end.
+        self._end(self._services)
+        self._end([self._platform])
+        self._home.state_file.unlink(missing_ok=True)
+
+    def _end(self, wards: list[Ward]) -> None:
+        _signal_all(wards, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
-        while any(ward.child.pid for ward in self._wards):
+        while any(ward.child.pid for ward in wards):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                self._signal_all(signal.SIGKILL)
+                _signal_all(wards, signal.SIGKILL)
                 remaining = 1.0
             signal.sigtimedwait(SIGNALS, remaining)
             self._reap()
-        self._home.state_file.unlink(missing_ok=True)
 
-    def _signal_all(self, number: signal.Signals) -> None:
-        for ward in self._wards:
-            if ward.child.pid:
-                with suppress(ProcessLookupError):
-                    os.kill(ward.child.pid, number)
+
+def _signal_all(wards: list[Ward], number: signal.Signals) -> None:
+    for ward in wards:
+        if ward.child.pid:
+            with suppress(ProcessLookupError):
+                os.kill(ward.child.pid, number)
 
 
 def describe_exit(status: int) -> str:
@@ -152,12 +220,41 @@ def describe_exit(status: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
 
 
-def fork_service(name: str, settings: Mapping[str, str], log: Path) -> int:
-    """Fork, become the service in the child, and return its process id in the parent."""
+def start_platform(settings: Mapping[str, str], log: Path) -> int:
+    """Start platformd as a program of its own, without our memory and our environment."""
     supervisor = os.getpid()
     pid = os.fork()
     if pid == 0:
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            die_with_parent(supervisor)
+            redirect_output(log)
+            own = {name: value for name, value in os.environ.items() if name in PLATFORM_PASSED}
+            command = [sys.executable, "-I", "-c", PLATFORM_PROGRAM]
+            os.execve(sys.executable, command, {**own, **settings})  # noqa: S606  # no shell
+        finally:
+            os._exit(1)
+    return pid
+
+
+def fork_service(
+    name: str, settings: Mapping[str, str], log: Path, *, vouch: Callable[[int, str], None]
+) -> int:
+    """Fork, become the service in the child, and return its process id in the parent."""
+    supervisor = os.getpid()
+    gate, opener = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(opener)
+        # Nothing is written: the end of the file says that platformd knows who this is.
+        os.read(gate, 1)
+        os.close(gate)
         become(name, settings, log, supervisor)
+    os.close(gate)
+    try:
+        vouch(pid, name)
+    finally:
+        os.close(opener)
     return pid
 
 
@@ -237,6 +334,7 @@ def main() -> None:
     supervisor.publish()
     os.write(arguments.ready_descriptor, b"!")
     os.close(arguments.ready_descriptor)
+    supervisor.start_platform()
     import_shared()
     supervisor.supervise()
 

@@ -11,8 +11,10 @@ from typing import TypeAlias
 
 import yaml
 
+from chassis.problems import Flaw, Problem
+
 from . import price_rules
-from .price_problems import Code, Place, PriceFileInvalid, Problem, clip
+from .price_problems import Place, PriceFileInvalid, problem_at
 from .prices import DEFAULT_RATE, NEUTRAL, Meter, Price, PriceTable, Rate, Source, Weight, table_of
 
 # A folder of files that are one table.
@@ -87,7 +89,7 @@ def parse_prices(files: Sequence[PriceFile]) -> Found:
     draft, problems = _Draft(), list[Problem]()
     for file in files:
         found = _Reader(file, draft).read()
-        problems += sorted(found, key=lambda one: (one.place.line, one.place.column))
+        problems += sorted(found, key=lambda one: (one.line, one.column))
     table = table_of(draft.prices, rate=draft.rate or DEFAULT_RATE, weights=draft.weights)
     if not problems:
         problems += _problems_of_whole(table, draft, Place(files[0].name))
@@ -100,17 +102,17 @@ def _problems_of_whole(table: PriceTable, draft: _Draft, start: Place) -> Iterat
     """Yield what no single line shows."""
     if not draft.prices:
         fix = "start it with 'prices:', or copy: actionvm gas prices show --yaml"
-        yield Problem(start, Code.MISSING_FIELD, "prices", "there are no prices", fix)
+        yield problem_at(start, Flaw.MISSING_FIELD, "prices", "there are no prices", fix)
     for name, count, most in (
         ("prices", len(draft.prices), price_rules.PRICES_MAX),
         ("weights", len(draft.weights), price_rules.WEIGHTS_MAX),
     ):
         if count > most:
             message = f"there are {count}; at most {most} are allowed"
-            yield Problem(start, Code.INVALID_VALUE, name, message)
+            yield problem_at(start, Flaw.INVALID_VALUE, name, message)
     for item, message in price_rules.tier_problems(table):
         path = f"prices.{item}"
-        yield Problem(draft.places[path], Code.INVALID_VALUE, path, message)
+        yield problem_at(draft.places[path], Flaw.INVALID_VALUE, path, message)
 
 
 class _Reader:
@@ -133,7 +135,7 @@ class _Reader:
         for name, (key, _) in found.items():
             if name not in _SECTIONS:
                 message = f"is no part of a price table; its parts are {', '.join(_SECTIONS)}"
-                self._report(key, Code.UNKNOWN_FIELD, name, message)
+                self._report(key, Flaw.UNKNOWN_FIELD, name, message)
         if "rate" in found:
             self._read_rate(*found["rate"])
         parts: dict[str, Callable[[yaml.ScalarNode, yaml.Node, str], None]] = {
@@ -153,22 +155,22 @@ class _Reader:
             _require_flat(text)
             root = yaml.compose(text, Loader=_LOADER)
         except UnicodeDecodeError as error:
-            self._refuse(Code.MALFORMED_TEXT, f"is not UTF-8, at byte {error.start}")
+            self._refuse(Flaw.MALFORMED_TEXT, f"is not UTF-8, at byte {error.start}")
         except yaml.MarkedYAMLError as error:
             message = f"is not YAML: {error.problem}"
-            self._refuse(Code.MALFORMED_YAML, message, _FIX_YAML, error.problem_mark)
+            self._refuse(Flaw.MALFORMED_YAML, message, _FIX_YAML, error.problem_mark)
         except (yaml.YAMLError, ValueError, OverflowError) as error:  # \U without libyaml
-            self._refuse(Code.MALFORMED_YAML, clip(f"is not YAML: {error}"))
+            self._refuse(Flaw.MALFORMED_YAML, f"is not YAML: {error}")
         else:
             return root
         return None
 
     def _refuse(
-        self, code: Code, message: str, fix: str = "", mark: yaml.Mark | None = None
+        self, code: Flaw, message: str, fix: str = "", mark: yaml.Mark | None = None
     ) -> None:
         name = self._file.name
         place = _place(name, mark) if mark else Place(name)
-        self._problems.append(Problem(place, code, "", message, fix))
+        self._problems.append(problem_at(place, code, "", message, fix))
 
     def _read_source(self, key: yaml.ScalarNode, node: yaml.Node, path: str) -> None:
         found = self._texts(key, node, path, ("url", "date"))
@@ -216,7 +218,7 @@ class _Reader:
                 problem = "is no source of this file; name it below 'sources'"
                 self._require(value, f"{path}.source", problem)
         if entries and not lines:
-            self._report(key, Code.MISSING_FIELD, path, "has no price of a meter", _FIX_METER)
+            self._report(key, Flaw.MISSING_FIELD, path, "has no price of a meter", _FIX_METER)
         for name, value, above in lines:
             self._read_price(name, value, path, Price(key.value, Meter.IMAGES, 0, above, source))
 
@@ -227,7 +229,7 @@ class _Reader:
         path = f"{item_path}.{key.value}"
         if key.value not in _METERS:
             message = f"'{key.value}' is no meter"
-            self._report(key, Code.UNKNOWN_FIELD, path, message, _FIX_METER)
+            self._report(key, Flaw.UNKNOWN_FIELD, path, message, _FIX_METER)
             return
         # Also in two tiers of which one is written with underscores.
         if self._is_new(key, f"{item_path}.above {price.input_tokens_above}.{key.value}"):
@@ -258,7 +260,7 @@ class _Reader:
             else:
                 known = ", ".join([*permille, "frequencies"])
                 message = f"is no weight; weights are {known}"
-                self._report(name, Code.UNKNOWN_FIELD, inner, message)
+                self._report(name, Flaw.UNKNOWN_FIELD, inner, message)
         weight = Weight(key.value, **permille, frequencies=tuple(frequencies))
         wrong, problem = price_rules.weight_problem(weight)
         if problem and len(self._problems) == count:
@@ -276,13 +278,13 @@ class _Reader:
             inner = f"{path}.{name.value}"
             if name.value not in names:
                 message = f"is unknown; known are {' and '.join(names)}"
-                self._report(name, Code.UNKNOWN_FIELD, inner, message)
+                self._report(name, Flaw.UNKNOWN_FIELD, inner, message)
             elif isinstance(value, yaml.ScalarNode):
                 found[name.value] = value
             else:
-                self._report(value, Code.WRONG_TYPE, inner, "must be text")
+                self._report(value, Flaw.WRONG_TYPE, inner, "must be text")
         for missing in sorted(set(names) - {name.value for name, _ in entries}) if entries else ():
-            self._report(key, Code.MISSING_FIELD, f"{path}.{missing}", "is required")
+            self._report(key, Flaw.MISSING_FIELD, f"{path}.{missing}", "is required")
         return found
 
     def _entries(self, node: yaml.Node | None, path: str) -> _Entries:
@@ -291,15 +293,15 @@ class _Reader:
             return []
         if not isinstance(node, yaml.MappingNode) or not node.value:
             message = "must be a mapping with at least one entry"
-            self._report(node, Code.WRONG_TYPE, path, message)
+            self._report(node, Flaw.WRONG_TYPE, path, message)
             return []
         found: dict[str, tuple[yaml.ScalarNode, yaml.Node]] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                self._report(key, Code.KEY_INVALID, path, "a key must be text")
+                self._report(key, Flaw.KEY_INVALID, path, "a key must be text")
             elif key.value in found:
                 inner = f"{path}.{key.value}" if path else key.value
-                self._report(key, Code.DUPLICATE_KEY, inner, "comes twice")
+                self._report(key, Flaw.DUPLICATE_KEY, inner, "comes twice")
             else:
                 found[key.value] = (key, value)
         return list(found.values())
@@ -310,7 +312,7 @@ class _Reader:
             if number <= most:
                 return number
         message = f"must be a whole number from 0 to {most}"
-        self._report(node, Code.WRONG_TYPE, path, message)
+        self._report(node, Flaw.WRONG_TYPE, path, message)
         return 0
 
     def _is_new(self, key: yaml.ScalarNode, path: str) -> bool:
@@ -319,16 +321,15 @@ class _Reader:
         if first == self._place(key):
             return True
         message = f"comes twice; first at {first}"
-        self._report(key, Code.DUPLICATE_KEY, path, message)
+        self._report(key, Flaw.DUPLICATE_KEY, path, message)
         return False
 
     def _require(self, node: yaml.Node, path: str, problem: str) -> None:
         if problem:
-            self._report(node, Code.INVALID_VALUE, path, problem)
+            self._report(node, Flaw.INVALID_VALUE, path, problem)
 
-    def _report(self, node: yaml.Node, code: Code, path: str, message: str, fix: str = "") -> None:
-        problem = Problem(self._place(node), code, clip(path), clip(message), fix)
-        self._problems.append(problem)
+    def _report(self, node: yaml.Node, code: Flaw, path: str, message: str, fix: str = "") -> None:
+        self._problems.append(problem_at(self._place(node), code, path, message, fix))
 
     def _place(self, node: yaml.Node) -> Place:
         return _place(self._file.name, node.start_mark)
@@ -355,4 +356,4 @@ def _place(file: str, mark: yaml.Mark) -> Place:
 
 
 def _unusable(path: Path, message: str) -> PriceFileInvalid:
-    return PriceFileInvalid([Problem(Place(str(path)), Code.MALFORMED_TEXT, "", message)])
+    return PriceFileInvalid([problem_at(Place(str(path)), Flaw.MALFORMED_TEXT, "", message)])

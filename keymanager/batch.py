@@ -6,25 +6,40 @@ transaction is on disk. An operation decides before it writes: nothing undoes ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from chassis.evidence.checkpoint import Checkpoint
 from chassis.evidence.log import Log
-from chassis.evidence.merkle import Node
 
 from . import sql
 from .errors import SealBroken
 from .loaded import LoadedKeys
-from .policy_port import Policy
+from .policy.rule import Policy
 from .register import Anchor, Place, Register, Stamp, is_authentic, place_of, stamped, total_after
 from .rows import GUARDED, CountRow, KeyRow, LeaseRow, Row
-from .sealing import EpochKey, RandomBytes, TenantKey, to_microseconds
+from .sealing import DESTROYED, EpochKey, RandomBytes, TenantKey, to_microseconds
 from .sql import Cursor, RowT
 
 # The platform counts batches that change what a secret is, or who may use it; of the others only
 # one in a while, because a counter of hardware wears out.
 _UNCOUNTED = frozenset({CountRow, LeaseRow})
+
+
+@dataclass(frozen=True)
+class OwnKeys:
+    """What the vault itself needs open: the key of its log, and the one of tags of requests.
+
+    `ledger` is the name of the log.
+    """
+
+    tag: bytes = field(repr=False)
+    audit: Ed25519PrivateKey = field(repr=False)
+    ledger: str
 
 
 @dataclass
@@ -40,50 +55,62 @@ class Memory:
     free_keys: list[int]
     next_key: int
     next_count: int
-    # Times of uses in microseconds by the text of their counter, in order.
-    counts: dict[str, list[int]]
+    # Times of uses in microseconds with their amounts, by the text of their counter, in order.
+    counts: dict[str, list[tuple[int, int]]]
     loaded: LoadedKeys
     # What a rotation of the root still has to write again, in this order.
     stale: list[Place]
-    tag_key: bytes = field(default=b"", repr=False)
     # Unwrapped keys of tenants by what is stored of them.
     tenant_keys: dict[bytes, TenantKey] = field(default_factory=dict, repr=False)
+    own_keys: OwnKeys | None = None
     counted_microseconds: int = 0
-    checkpoint_size: int = 0
-    checkpoint_time: datetime | None = None
+    checkpoint: Checkpoint | None = None
 
     @property
     def epoch(self) -> EpochKey:
         """Return the epoch in use."""
         return self.epochs[self.anchor.epochs[0]]
 
+    @property
+    def own(self) -> OwnKeys:
+        """Return the keys that an open vault has."""
+        assert self.own_keys is not None, "the vault is open"
+        return self.own_keys
+
 
 class Batch:
     """A transaction over a memory; `now` is the time of all that happens in it."""
 
     def __init__(
-        self, memory: Memory, cursor: Cursor, *, now: datetime, random_bytes: RandomBytes
+        self,
+        memory: Memory,
+        cursor: Cursor,
+        *,
+        now: datetime,
+        random_bytes: RandomBytes,
+        wraps_max: int,
     ) -> None:
+        self.wraps_max = wraps_max
         self.memory = memory
         self.cursor = cursor
         self.now = now
         self.microseconds = to_microseconds(now)
         self.random_bytes = random_bytes
         self.log: Log = memory.anchor.log
+        self.outcomes: list[object] = []
         self.records: list[tuple[int, bytes, bytes]] = []
-        self.nodes: list[Node] = []
+        self.nodes: list[tuple[int, int, bytes]] = []
         self.epochs = memory.epochs
         self.epoch_ids = memory.anchor.epochs
         self.accepted_sequence = memory.anchor.accepted_sequence
         self.policy = memory.policy
-        self.counts: dict[str, list[int]] = {}
+        self.counts: dict[str, list[tuple[int, int]]] = {}
         self.touched: set[str] = set()
         self.stale: list[Place] | None = None
         # Whether the counter of the platform must move, and the files be cleaned, before an answer.
         self.is_counted = False
         self.erases = False
-        self.is_rewritten = False
-        self.checkpoint: tuple[int, datetime] | None = None
+        self.checkpoint: Checkpoint | None = None
         self._changes: dict[Place, Stamp | None] = {}
         self._total = memory.register.total
         self._reused = 0
@@ -95,6 +122,11 @@ class Batch:
     def epoch(self) -> EpochKey:
         """Return the epoch in use."""
         return self.epochs[self.epoch_ids[0]]
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.records or self._changes) or self.stale is not None
 
     # --- Rows ------------------------------------------------------------------------------------
 
@@ -171,22 +203,31 @@ class Batch:
         self.write(KeyRow(id_, content))
         return id_
 
-    def free_key(self, id_: int, content: bytes) -> None:
+    def free_key(self, id_: int) -> None:
         """Overwrite a wrapped key in its place; the files are cleaned before anybody is answered."""
-        self.write(KeyRow(id_, content))
+        self.write(KeyRow(id_, DESTROYED))
         self._freed.append(id_)
         self.erases = True
 
-    def count(self, counter: str) -> None:
-        """Remember one use for a limit of rate."""
-        self.write(CountRow(self._next_count, counter, self.microseconds))
+    def count(self, counter: str, amount: int) -> None:
+        """Remember one use for a limit."""
+        self.write(CountRow(self._next_count, counter, self.microseconds, str(amount)))
         self._next_count += 1
-        self.counts.setdefault(counter, []).append(self.microseconds)
+        self.counts.setdefault(counter, []).append((self.microseconds, amount))
 
-    def used(self, counter: str, since_microseconds: int) -> int:
-        """Return how often something was used since a time, this batch included."""
+    def used(self, counter: str, after_microseconds: int) -> int:
+        """Return what was used after a time, this batch included."""
         times = (*self.memory.counts.get(counter, ()), *self.counts.get(counter, ()))
-        return sum(time >= since_microseconds for time in times)
+        return sum(amount for time, amount in times if time > after_microseconds)
+
+    def digest(self, content: bytes) -> bytes:
+        """Return a keyed SHA-256, which tells nothing about the content without the key."""
+        return hmac.digest(self.own.tag, content, "sha256")
+
+    @property
+    def own(self) -> OwnKeys:
+        """Return the keys that the vault itself needs."""
+        return self.memory.own
 
     # --- The end ---------------------------------------------------------------------------------
 
@@ -214,4 +255,4 @@ class Batch:
         if self.stale is not None:
             memory.stale = self.stale
         if self.checkpoint is not None:
-            memory.checkpoint_size, memory.checkpoint_time = self.checkpoint
+            memory.checkpoint = self.checkpoint

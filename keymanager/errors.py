@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chassis.errors import (
     AlreadyExists,
@@ -10,7 +10,9 @@ from chassis.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    Unavailable,
 )
+from chassis.problems import Problem, clip
 
 
 @dataclass(eq=False)
@@ -132,3 +134,177 @@ class SharesDisagree(InvalidArgument):
     )
 
     words: str
+
+
+# --- The vault -----------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class AuditUnavailable(Unavailable):
+    """What was asked could not be recorded, so it was not done, or nobody is told that it was."""
+
+    reason = "AUDIT_UNAVAILABLE"
+    message = "the audit log cannot be written, so nothing is answered; free the disk, then repeat"
+
+
+@dataclass(eq=False)
+class PlatformSilent(Unavailable):
+    """The platform does not count or unseal, so nothing may change."""
+
+    reason = "PLATFORM_UNAVAILABLE"
+    message = "the platform does not answer; see 'actionvm status', then repeat"
+
+
+@dataclass(eq=False)
+class RolledBack(FailedPrecondition):
+    """The disk is older than what the platform or a peer remembers."""
+
+    reason = "ROLLED_BACK"
+    message = (
+        "{problem}; restore the latest state, or have an operator accept what is there: keys that "
+        "were rotated or shredded since then may be back"
+    )
+
+    problem: str
+
+
+@dataclass(eq=False)
+class UseDenied(PermissionDenied):
+    """The policy does not allow a use; whether the secret exists is not said."""
+
+    reason = "USE_DENIED"
+    message = "{caller} may not use {secret} for {operation}: {problem}"
+
+    caller: str
+    secret: str
+    operation: str
+    rule: str
+    problem: str
+
+
+@dataclass(eq=False)
+class SecretDisabled(FailedPrecondition):
+    """The secret, or this version of it, is not in use."""
+
+    reason = "SECRET_DISABLED"
+    message = "{name} is disabled; enable it first"
+
+    name: str
+
+
+@dataclass(eq=False)
+class VersionNotFound(NotFound):
+    """The secret has no such version, or has it no longer."""
+
+    reason = "VERSION_NOT_FOUND"
+    message = "{name} has no version {version}; it was shredded, or its grace time is over"
+
+    name: str
+    version: int
+
+
+@dataclass(eq=False)
+class VersionInUse(FailedPrecondition):
+    """The present version cannot go alone."""
+
+    reason = "VERSION_IN_USE"
+    message = "version {version} is the one of {name} in use; rotate or shred the secret"
+
+    name: str
+    version: int
+
+
+@dataclass(eq=False)
+class TenantNotFound(NotFound):
+    """The tenant has no secret."""
+
+    reason = "TENANT_NOT_FOUND"
+    message = "{tenant} has no secrets"
+
+    tenant: str
+
+
+@dataclass(eq=False)
+class ApprovalRequired(FailedPrecondition):
+    """A person has to approve exactly this request; repeat it then."""
+
+    reason = "APPROVAL_REQUIRED"
+    message = "rule {rule} asks a person: decide about {approval}, then repeat the request"
+
+    approval: str
+    rule: str
+
+
+@dataclass(eq=False)
+class ApprovalDenied(PermissionDenied):
+    """A person denied exactly this request."""
+
+    reason = "APPROVAL_DENIED"
+    message = "{approval} was denied"
+
+    approval: str
+
+
+@dataclass(eq=False)
+class ApprovalNotFound(NotFound):
+    """No approval has this name, or its time is over."""
+
+    reason = "APPROVAL_NOT_FOUND"
+    message = "there is no {approval}, or its time is over; repeat the request that asked for it"
+
+    approval: str
+
+
+@dataclass(eq=False)
+class ApprovalDecided(FailedPrecondition):
+    """It was decided otherwise before, or was used."""
+
+    reason = "APPROVAL_DECIDED"
+    message = "{approval} was decided before; repeat the request to be asked again"
+
+    approval: str
+
+
+@dataclass(eq=False)
+class LeaseNotFound(NotFound):
+    """No lease of this holder has this name."""
+
+    reason = "LEASE_NOT_FOUND"
+    message = "there is no {lease}; ask for a release"
+
+    lease: str
+
+
+@dataclass(eq=False)
+class LeaseExpired(FailedPrecondition):
+    """The lease is over or was revoked; what was released must be forgotten."""
+
+    reason = "LEASE_EXPIRED"
+    message = "{lease} is over; forget the value and ask for a release"
+
+    lease: str
+
+
+@dataclass(eq=False)
+class VaultNotEmpty(FailedPrecondition):
+    """A backup would overwrite secrets."""
+
+    reason = "VAULT_NOT_EMPTY"
+    message = "there are secrets already; restore into a new key manager"
+
+
+@dataclass(eq=False)
+class PolicyInvalid(InvalidArgument):
+    """A policy has problems; `problems` are all that was found, in the order of the text."""
+
+    reason = "POLICY_INVALID"
+    message = "the policy has problems: {problem_count}; the first: {first}"
+
+    problems: tuple[Problem, ...] = field(metadata={"travels": False})
+    problem_count: int = field(init=False)
+    first: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take the message from the problems."""
+        self.problem_count = len(self.problems)
+        self.first = clip(str(self.problems[0]), length_max=300)

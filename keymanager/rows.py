@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 from sqlalchemy import (
     BigInteger,
     Column,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -126,11 +127,15 @@ class LeaseRow(NamedTuple):
 
 
 class CountRow(NamedTuple):
-    """One use that counts against a limit of rate, in the order in which they were."""
+    """One use that counts against a limit, in the order in which they were.
+
+    The amount is a text: it may be one of wei, which no number of SQLite holds.
+    """
 
     id: int
     counter: str
     microseconds: int
+    amount: str
     epoch: bytes = b""
     mac: bytes = b""
 
@@ -151,11 +156,7 @@ def _columns(row: type[Row]) -> list[tuple[str, str]]:
     return [(name, str(row.__annotations__[name])) for name in row._fields]
 
 
-class _Text(Text):
-    """Text in SQLite's own order, which is that of its bytes."""
-
-
-_TYPES = {"str": _Text(), "int": Integer(), "bytes": LargeBinary()}
+_TYPES = {"str": Text(), "int": Integer(), "bytes": LargeBinary()}
 
 GUARDED: dict[type[Row], Table] = {
     SecretRow: _table("secret", SecretRow, keys=1),
@@ -211,7 +212,13 @@ CHECKPOINT = Table(
     "checkpoint",
     TABLES,
     Column("size", Integer, primary_key=True),
-    Column("content", LargeBinary, nullable=False),
+    Column("ledger", Text, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    Column("microseconds", BigInteger, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
 )
 # Answered requests: what was asked as a keyed tag, and what was answered.
 REQUEST = Table(
@@ -225,3 +232,9 @@ REQUEST = Table(
     Column("rotate_microseconds", BigInteger, nullable=False),
     Column("mac", LargeBinary, nullable=False),
 )
+
+Index("ix_secret_id", GUARDED[SecretRow].c.id)
+Index("ix_secret_tenant", GUARDED[SecretRow].c.tenant)
+Index("ix_approval_digest", GUARDED[ApprovalRow].c.digest)
+_END = GUARDED[VersionRow].c.expire_microseconds
+Index("ix_version_end", _END, sqlite_where=_END > 0)

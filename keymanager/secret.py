@@ -22,6 +22,28 @@ class Kind(IntEnum):
     DATA = 10
 
 
+class State(IntEnum):
+    """Whether something may be used; the numbers are those of the store."""
+
+    ENABLED = 1
+    DISABLED = 2
+
+
+DEFAULT_TENANT = "tenants/default"
+# Of the keys of the services, which nobody else may put anything into.
+SYSTEM_TENANT = "tenants/system"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One value that a secret has or had; one without an end lives until the next rotation."""
+
+    number: int
+    state: State
+    create_time: datetime
+    expire_time: datetime | None = None
+
+
 @dataclass(frozen=True)
 class Secret:
     """A secret as everybody may see it; `rotate_time` is the time of its present version."""
@@ -31,3 +53,6 @@ class Secret:
     version: int
     create_time: datetime
     rotate_time: datetime
+    tenant: str = DEFAULT_TENANT
+    state: State = State.ENABLED
+    versions: tuple[Version, ...] = ()

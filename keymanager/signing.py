@@ -15,6 +15,9 @@ SEED_BYTES = 32
 BUNDLES_KEY = "keys/bundles"
 RECEIPTS_KEY = "keys/receipts"
 SERVICE_KEYS = (BUNDLES_KEY, RECEIPTS_KEY)
+# Used by the vault itself and by nobody else: for checkpoints, and for tags of requests.
+AUDIT_KEY = "keys/audit"
+REQUESTS_KEY = "keys/requests"
 
 
 class Purpose(Enum):

@@ -1,219 +1,212 @@
-"""Sealed secrets in SQLite; what was deleted is gone from the files, too."""
+"""The vault on disk: applies batches of operations, one transaction each.
+
+Nobody is answered before three things happened: the batch with its records is on disk, the counter
+of the platform moved if secrets changed, and what was destroyed is gone from the files.
+"""
 
 from __future__ import annotations
 
-import hmac
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from datetime import timedelta
 from threading import Lock
+from typing import TypeVar
 
-from sqlalchemy import BigInteger, Engine, text
-from sqlalchemy.orm import registry
-from sqlmodel import Field, Session, SQLModel, col, select, update
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
-from chassis.database import transaction
-from chassis.errors import RequestIdReused
+from chassis.clock import Clock
+from chassis.database import reading
 from chassis.log import log
 
-from .errors import SealBroken, SecretExists, SecretNotFound
-from .sealing import SealedSecret, from_microseconds, to_microseconds
-from .secret import Kind, Secret
-from .signing import SERVICE_KEYS
+from .batch import Batch, Memory
+from .closing import close_batch, is_checkpoint_needed
+from .epochs import SealedEpoch, make_epoch
+from .errors import AuditUnavailable, PlatformSilent, RolledBack
+from .journal import Operation, decide
+from .keyring import WRAPS_MAX
+from .opening import open_memory
+from .platform.port import Platform, PlatformUnavailable
+from .register import Anchor
+from .sealing import RandomBytes
+from .sql import Cursor, cursor_of
+
+# A counter of hardware wears out; between two ticks only witnesses notice a rollback of uses.
+TICK_MICROSECONDS = 60 * 1_000_000
+
+Read = TypeVar("Read")
 
 
-@dataclass(frozen=True)
-class Request:
-    """A mutation that may be repeated: its idempotency key, and a keyed hash of its content."""
+class VaultStore:
+    """All that the key manager knows. One caller at a time may apply; anybody may read.
 
-    id: str
-    tag: bytes
+    Opening raises `RolledBack` where the files are not the latest, unless that is accepted, and
+    `EpochUnusable` where the platform does not open them.
+    """
 
-
-class _Row(SQLModel, registry=registry()):
-    """Tables of this service only."""
-
-
-class _SecretRow(_Row, table=True):
-    __tablename__ = "secrets"
-
-    name: str = Field(primary_key=True)
-    kind: int
-    version: int
-    create_microseconds: int = Field(sa_type=BigInteger)
-    rotate_microseconds: int = Field(sa_type=BigInteger)
-    wrapped_key: bytes
-    ciphertext: bytes
-
-
-class _RequestRow(_Row, table=True):
-    __tablename__ = "requests"
-
-    request_id: str = Field(primary_key=True)
-    # Empty after the secret was shredded: then no repeat fits, and none brings it back.
-    tag: bytes
-    secret: str = Field(index=True)
-    version: int
-    rotate_microseconds: int = Field(sa_type=BigInteger)
-
-
-TABLES = _Row.metadata
-
-
-class SecretStore:
-    """All secrets; one row for each, which a rotation replaces."""
-
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        platform: Platform,
+        *,
+        clock: Clock,
+        random_bytes: RandomBytes,
+        accepts_rollback: bool = False,
+        wraps_max: int = WRAPS_MAX,
+    ) -> None:
         self._engine = engine
-        # Erasing fails where another connection is in the middle of something. Transactions wait
-        # for each other anyway.
+        self._platform = platform
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._wraps_max = wraps_max
         self._alone = Lock()
-        # A kill between a commit and the erasure that belongs to it.
-        self._erase_deleted()
-
-    def is_empty(self) -> bool:
-        """Tell whether nothing is sealed yet."""
-        with self._transaction() as session:
-            return session.exec(select(_SecretRow.name).limit(1)).first() is None
-
-    def ensure(self, sealed: SealedSecret) -> None:
-        """Store a secret unless its name is taken."""
-        with self._transaction() as session:
-            if session.get(_SecretRow, sealed.secret.name) is None:
-                session.add(_row_of(sealed))
-
-    def put(self, request: Request, sealed: SealedSecret) -> Secret:
-        """Store a new secret; a repeat gives the first answer."""
-        with self._transaction() as session:
-            if (answer := _first_answer(session, request)) is not None:
-                return answer
-            if session.get(_SecretRow, sealed.secret.name) is not None:
-                raise SecretExists(sealed.secret.name)
-            session.add(_row_of(sealed))
-            session.add(_answered(request, sealed.secret))
-        return sealed.secret
-
-    def rotate(
-        self, request: Request, name: str, replace: Callable[[SealedSecret], SealedSecret]
-    ) -> Secret:
-        """Replace a sealed secret by another; a repeat gives the first answer."""
-        with self._transaction() as session:
-            if (answer := _first_answer(session, request)) is not None:
-                return answer
-            row = _existing(session, name)
-            new = replace(_sealed_of(row))
-            _erase_what_is_freed(session)
-            session.delete(row)
-            session.flush()
-            session.add(_row_of(new))
-            session.add(_answered(request, new.secret))
-        self._erase_deleted()
-        return new.secret
-
-    def shred(self, name: str) -> None:
-        """Delete a secret with its wrapped key, and overwrite where they were."""
-        with self._transaction() as session:
-            row = _existing(session, name)
-            _erase_what_is_freed(session)
-            session.delete(row)
-            forgotten = update(_RequestRow).where(col(_RequestRow.secret) == name)
-            session.exec(forgotten.values(tag=b""))
-        self._erase_deleted()
-
-    def get(self, name: str) -> SealedSecret:
-        """Return a secret as it is stored."""
-        with self._transaction() as session:
-            return _sealed_of(_existing(session, name))
-
-    def list(self, after: str, limit: int) -> Sequence[SealedSecret]:
-        """Return the secrets of agents by name; the keys of services are not among them."""
-        with self._transaction() as session:
-            query = (
-                select(_SecretRow)
-                .where(col(_SecretRow.name) > after, col(_SecretRow.name).not_in(SERVICE_KEYS))
-                .order_by(col(_SecretRow.name))
-                .limit(limit)
+        # A batch of which nobody knows whether it is on disk.
+        self._unsure: tuple[Batch, Anchor, bytes] | None = None
+        self._problem = ""
+        with self._transaction() as cursor:
+            opened = open_memory(
+                cursor,
+                platform,
+                now=clock.now(),
+                random_bytes=random_bytes,
+                accepts_rollback=accepts_rollback,
             )
-            return [_sealed_of(row) for row in session.exec(query)]
+        self._memory = opened.memory
+        self._counter = opened.counter
+        self._erases = True
+        self._settle()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Session]:
-        with self._alone, transaction(self._engine) as session:
-            yield session
+    @property
+    def sequence(self) -> int:
+        """Return the sequence of the last record."""
+        return self._memory.anchor.log.size
 
-    def _erase_deleted(self) -> None:
-        """Leave nothing deleted in the files: neither in free space nor in the log.
+    @property
+    def memory(self) -> Memory:
+        """Return what is remembered of the last commit, for who reads beside the writer."""
+        return self._memory
 
-        `secure_delete` zeroes what is freed, but moving rows between pages leaves copies behind,
-        which only rebuilding the file removes. Both need to be outside of a transaction.
+    def apply(self, operations: Sequence[Operation]) -> list[object]:
+        """Decide operations in their order; return for each its result, or its refusal.
+
+        What this returns is on disk. If it raises `AuditUnavailable`, nobody knows whether it is,
+        until the operations are repeated.
         """
-        with self._alone, closing(self._engine.raw_connection()) as connection:
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA temp_store=MEMORY")  # VACUUM makes a copy of everything
-            cursor.execute("VACUUM")
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            is_busy, _, _ = cursor.fetchone() or (0, 0, 0)
-            cursor.close()
+        with self._alone:
+            self.require_open()
+            self._settle()
+            try:
+                with self._transaction() as cursor:
+                    self._catch_up(cursor)
+                    batch = self._batch(cursor)
+                    batch.outcomes = [decide(batch, operation) for operation in operations]
+                    if not (batch.is_changed or is_checkpoint_needed(batch)):
+                        return batch.outcomes
+                    is_due = batch.microseconds - self._memory.counted_microseconds >= TICK_MICROSECONDS
+                    counter = self._counter + int(batch.is_counted or is_due)
+                    anchor, mac = close_batch(batch, counter)
+                    self._unsure = (batch, anchor, mac)
+            except (sqlite3.Error, DBAPIError) as error:
+                log.error("vault.not_written", error=type(error).__name__)
+                raise AuditUnavailable from error
+            self._remember(batch, anchor, mac)
+            self._settle()
+            return batch.outcomes
+
+    def read(self, query: Callable[[Cursor, Memory], Read]) -> Read:
+        """Read beside the writer, what the last commit left."""
+        self.require_open()
+        try:
+            with reading(self._engine) as connection:
+                return query(cursor_of(connection), self._memory)
+        except (sqlite3.Error, DBAPIError) as error:
+            raise AuditUnavailable from error
+
+    def new_epoch(self) -> SealedEpoch:
+        """Make a key for another epoch."""
+        try:
+            return make_epoch(self._platform, self._random_bytes)
+        except PlatformUnavailable as error:
+            raise PlatformSilent from error
+
+    def refuse_all(self, problem: str) -> None:
+        """Answer nothing any more but `RolledBack`, until a rollback is accepted."""
+        self._problem = problem
+
+    def answer_again(self) -> None:
+        """Forget why nothing was answered; what is still wrong is noticed again."""
+        self._problem = ""
+
+    def require_open(self) -> None:
+        """Raise `RolledBack` if nothing is answered."""
+        if self._problem:
+            raise RolledBack(self._problem)
+
+    def _batch(self, cursor: Cursor) -> Batch:
+        return Batch(
+            self._memory,
+            cursor,
+            now=self._clock.now(),
+            random_bytes=self._random_bytes,
+            wraps_max=self._wraps_max,
+        )
+
+    def _catch_up(self, cursor: Cursor) -> None:
+        """Learn whether the last batch is on disk, if a failure left that open."""
+        cursor.execute("SELECT mac FROM anchor")
+        found = cursor.fetchone()
+        mac = found[0] if found is not None else b""
+        if self._unsure is not None and mac == self._unsure[2]:
+            self._remember(*self._unsure)
+        self._unsure = None
+        if mac != self._memory.mac:
+            self._problem = "keymanager.db was changed while the key manager ran"
+            raise RolledBack(self._problem)
+        if self._memory.anchor.counter != self._counter:
+            self._count()
+
+    def _remember(self, batch: Batch, anchor: Anchor, mac: bytes) -> None:
+        batch.merge(anchor, mac)
+        self._unsure = None
+        self._erases |= batch.erases
+
+    def _settle(self) -> None:
+        """Do what belongs to the last commit and has not happened yet."""
+        if self._memory.anchor.counter != self._counter:
+            self._count()
+        if self._erases:
+            self._erase()
+
+    def _count(self) -> None:
+        wanted = self._memory.anchor.counter
+        try:
+            self._counter = self._platform.increment_counter()
+        except PlatformUnavailable as error:
+            raise PlatformSilent from error
+        if self._counter != wanted:
+            self._problem = f"the platform counted {self._counter} changes, and not {wanted}"
+            raise RolledBack(self._problem)
+
+    def _erase(self) -> None:
+        """Leave nothing of what was overwritten in the write-ahead log."""
+        try:
+            with closing(self._engine.raw_connection()) as connection:
+                cursor = connection.cursor()
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                is_busy, _, _ = cursor.fetchone() or (0, 0, 0)
+                cursor.close()
+        except (sqlite3.Error, DBAPIError):
+            is_busy = 1
+        # Who reads the file from outside, or a full disk, delays it until the next batch.
+        self._erases = bool(is_busy)
         if is_busy:
-            # Somebody reads the file from outside; the next erasure, or start, takes it along.
             log.warning("store.erasure_delayed")
 
-
-def _first_answer(session: Session, request: Request) -> Secret | None:
-    row = session.get(_RequestRow, request.id)
-    if row is None:
-        return None
-    if not hmac.compare_digest(row.tag, request.tag):
-        raise RequestIdReused(request.id)
-    present = _sealed_of(_existing(session, row.secret)).secret
-    rotate_time = from_microseconds(row.rotate_microseconds)
-    return Secret(present.name, present.kind, row.version, present.create_time, rotate_time)
-
-
-def _existing(session: Session, name: str) -> _SecretRow:
-    row = session.get(_SecretRow, name)
-    if row is None:
-        raise SecretNotFound(name)
-    return row
-
-
-def _erase_what_is_freed(session: Session) -> None:
-    # Not all builds of SQLite have this on.
-    session.connection().execute(text("PRAGMA secure_delete=ON"))
-
-
-def _row_of(sealed: SealedSecret) -> _SecretRow:
-    secret = sealed.secret
-    return _SecretRow(
-        name=secret.name,
-        kind=secret.kind,
-        version=secret.version,
-        create_microseconds=to_microseconds(secret.create_time),
-        rotate_microseconds=to_microseconds(secret.rotate_time),
-        wrapped_key=sealed.wrapped_key,
-        ciphertext=sealed.ciphertext,
-    )
-
-
-def _sealed_of(row: _SecretRow) -> SealedSecret:
-    try:
-        secret = Secret(
-            name=row.name,
-            kind=Kind(row.kind),
-            version=row.version,
-            create_time=from_microseconds(row.create_microseconds),
-            rotate_time=from_microseconds(row.rotate_microseconds),
-        )
-    except (ValueError, OverflowError) as error:
-        raise SealBroken(row.name) from error
-    return SealedSecret(secret, row.wrapped_key, row.ciphertext)
-
-
-def _answered(request: Request, secret: Secret) -> _RequestRow:
-    return _RequestRow(
-        request_id=request.id,
-        tag=request.tag,
-        secret=secret.name,
-        version=secret.version,
-        rotate_microseconds=to_microseconds(secret.rotate_time),
-    )
+    @contextmanager
+    def _transaction(self) -> Iterator[Cursor]:
+        with self._engine.begin() as connection:
+            cursor = cursor_of(connection)
+            # What is overwritten or deleted becomes zeros; not all builds of SQLite have this on.
+            cursor.execute("PRAGMA secure_delete=ON")
+            yield cursor

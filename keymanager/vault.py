@@ -1,120 +1,353 @@
-"""The life of a secret: put, rotated, used, shredded; its value never leaves the vault."""
+"""The vault: everything that can be done with secrets, none of which leaves it in the clear."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar, cast
 
-from chassis.clock import Clock
-from chassis.errors import InvalidField
+from chassis.evidence.checkpoint import Checkpoint
+from chassis.evidence.checkpoint import Sign as Signer
+from chassis.fields import require_range
+from chassis.group_commit import GroupCommit
 
-from .errors import KindUnsuitable
-from .sealing import RandomBytes, RootKey, SealedSecret, authenticate, length_prefixed, seal, unseal
-from .secret import Kind, Secret
-from .signing import (
-    SEED_BYTES,
-    SERVICE_KEYS,
-    Purpose,
-    Signature,
-    check_purpose,
-    public_key_of,
-    sign,
+from .approvals import Approval, Approve
+from .errors import SecretNotFound
+from .journal import Asker, Operation
+from .leases import LIFE, Lease, Lend, Renew, Revoke
+from .lifecycle import GRACE_MAX, Put, Rotate, SetState, Shred, ShredTenant, ShredVersion
+from .policies import PolicyDocument, PutPolicy, ReadPolicy
+from .policy.decision import Evaluation
+from .reading import (
+    ConsistencyProof,
+    ExportPage,
+    InclusionProof,
+    Recorded,
+    last_checkpoint,
+    prove_consistency,
+    prove_inclusion,
+    read_approvals,
+    read_export,
+    read_records,
+    read_secret,
+    read_secrets,
 )
-from .store import Request, SecretStore
+from .requests import Request, content_of
+from .rotation import Begin, End, Step
+from .secret import DEFAULT_TENANT, Kind, Secret, State
+from .signing import AUDIT_KEY, REQUESTS_KEY, Purpose, Signature, check_purpose
+from .snapshot import ExportState, ImportState
+from .store import VaultStore
+from .upkeep import ITSELF, Sweep
+from .uses.handover import Release
+from .uses.keys import PublicKey
+from .uses.operation import Operation as KeyUse
+from .uses.signatures import SignMessage
+from .using import Evaluate, ReadPublicKey, Use
+from .witness import AcceptRollback
+
+Result = TypeVar("Result")
+
+LEASE_SECONDS_MAX = 3_600
+# Of the vault itself; they are not there for anybody else.
+_OWN_KEYS = frozenset({AUDIT_KEY, REQUESTS_KEY})
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the vault is: its last record, its counter, and how much of a rotation is left."""
+
+    sequence: int
+    counter: int
+    rotation_left: int
+    ledger: str
 
 
 class Vault:
-    """Secrets under one root key."""
+    """Secrets and their uses. Every method may raise `AuditUnavailable` and `RolledBack`.
 
-    def __init__(
-        self, store: SecretStore, root: RootKey, *, clock: Clock, random_bytes: RandomBytes
-    ) -> None:
+    What a method returns is on disk together with its record, and so is every refusal.
+    """
+
+    def __init__(self, store: VaultStore) -> None:
         self._store = store
-        self._root = root
-        self._clock = clock
-        self._random_bytes = random_bytes
+        self._commits: GroupCommit[Operation] = GroupCommit(store.apply)
 
-    def ensure_service_keys(self) -> None:
-        """Make the keys of the services where they are missing, and check that they open.
+    # --- Secrets ---------------------------------------------------------------------------------
 
-        A root key that does not belong to the database is noticed here, as `SealBroken`.
-        """
-        now = self._clock.now()
-        for name in SERVICE_KEYS:
-            secret = Secret(name, Kind.ED25519, version=1, create_time=now, rotate_time=now)
-            self._store.ensure(self._seal(secret, self._random_bytes(SEED_BYTES)))
-            unseal(self._root, self._store.get(name))
-
-    def put(
-        self, request_id: str, name: str, kind: Kind, value: bytes, *, generate: bool
+    async def put(
+        self,
+        request_id: str,
+        name: str,
+        kind: Kind,
+        value: bytes,
+        *,
+        generate: bool,
+        by: Asker,
+        tenant: str = DEFAULT_TENANT,
     ) -> Secret:
-        """Seal a new secret durably; see the contract for repeats."""
-        value_to_seal = self._value_of(kind, value, generate=generate)
-        now = self._clock.now()
-        secret = Secret(name, kind, version=1, create_time=now, rotate_time=now)
-        tag = self._tag(b"put", name, str(int(kind)), value, generate=generate)
-        return self._store.put(Request(request_id, tag), self._seal(secret, value_to_seal))
+        """Seal a new secret, or make one here; a repeat gives the first answer.
 
-    def rotate(self, request_id: str, name: str, value: bytes, *, generate: bool) -> Secret:
-        """Seal a new value and destroy the old one."""
-        now = self._clock.now()
+        Raise `SecretExists`, `RequestIdReused`, or `InvalidField` of `value` or `generate`.
+        """
+        flag = "generate" if generate else ""
+        extras = [] if tenant == DEFAULT_TENANT else [tenant]
+        content = content_of(b"put", name, str(int(kind)), value, flag, *extras)
+        asked = Put(by, Request(request_id, content), name, kind, value, generate, tenant)
+        return await self._apply(asked, Secret)
 
-        def replace(old: SealedSecret) -> SealedSecret:
-            # What is not authentic must not get a new seal.
-            found = authenticate(self._root, old)
-            new = Secret(name, found.kind, found.version + 1, found.create_time, rotate_time=now)
-            return self._seal(new, self._value_of(new.kind, value, generate=generate))
+    async def rotate(
+        self,
+        request_id: str,
+        name: str,
+        value: bytes,
+        *,
+        generate: bool,
+        by: Asker,
+        grace: timedelta = timedelta(),
+    ) -> Secret:
+        """Seal a new value; the one before stays usable for `grace`, and is destroyed then.
 
-        tag = self._tag(b"rotate", name, "", value, generate=generate)
-        return self._store.rotate(Request(request_id, tag), name, replace)
+        Raise `SecretNotFound`, `RequestIdReused`, `SealBroken`, or `InvalidField` of `value`,
+        `generate` or `grace`.
+        """
+        require_range("grace", grace.total_seconds(), least=0, most=GRACE_MAX.total_seconds())
+        flag = "generate" if generate else ""
+        extras = [str(grace // timedelta(microseconds=1))] if grace else []
+        content = content_of(b"rotate", name, "", value, flag, *extras)
+        asked = Rotate(by, Request(request_id, content), name, value, generate, grace)
+        return await self._apply(asked, Secret)
 
-    def shred(self, name: str) -> None:
-        """Destroy a secret, whether or not its seal is whole."""
-        self._store.shred(name)
+    async def disable(self, name: str, *, by: Asker, version: int = 0) -> Secret:
+        """Stop the use of a secret, or of one version; raise `SecretNotFound`, `VersionNotFound`."""
+        return await self._apply(SetState(by, name, State.DISABLED, version), Secret)
+
+    async def enable(self, name: str, *, by: Asker, version: int = 0) -> Secret:
+        """Allow the use again; raise `SecretNotFound` or `VersionNotFound`."""
+        return await self._apply(SetState(by, name, State.ENABLED, version), Secret)
+
+    async def shred(self, name: str, *, by: Asker) -> None:
+        """Destroy a secret with all versions, whether or not its seal is whole.
+
+        Raise `SecretNotFound`. When this returns, no file holds a key that opens the value.
+        """
+        await self._commits.apply(Shred(by, name))
+
+    async def shred_version(self, name: str, version: int, *, by: Asker) -> Secret:
+        """Destroy an old version; raise `SecretNotFound`, `VersionNotFound`, `VersionInUse`."""
+        return await self._apply(ShredVersion(by, name, version), Secret)
+
+    async def shred_tenant(self, tenant: str, *, by: Asker) -> int:
+        """Destroy the keys of a tenant and all its secrets; return how many there were.
+
+        Raise `TenantNotFound`.
+        """
+        return await self._apply(ShredTenant(by, tenant), int)
 
     def describe(self, name: str) -> Secret:
-        """Return what is known about a secret."""
-        return authenticate(self._root, self._store.get(name))
+        """Return what is known of a secret; raise `SecretNotFound` or `SealBroken`. Blocks."""
+        return self._store.read(lambda cursor, memory: read_secret(cursor, memory, name))
 
-    def describe_all(self, *, after: str, limit: int) -> Sequence[Secret]:
-        """Return at most `limit` secrets by name, from the one after `after` on."""
-        return [authenticate(self._root, found) for found in self._store.list(after, limit)]
-
-    def sign(self, key: str, purpose: Purpose, message: bytes, *, caller: str) -> Signature:
-        """Sign a message, if this caller may for this purpose with this key."""
-        check_purpose(purpose, caller=caller, key=key)
-        return sign(key, self._seed_of(key), purpose, message)
-
-    def public_key(self, key: str) -> bytes:
-        """Return the raw public key of a signing key."""
-        return public_key_of(self._seed_of(key))
-
-    def _seed_of(self, key: str) -> bytes:
-        sealed = self._store.get(key)
-        # Opened first: only then is the kind known to be authentic.
-        seed = unseal(self._root, sealed)
-        if sealed.secret.kind is not Kind.ED25519:
-            raise KindUnsuitable(key)
-        return seed
-
-    def _value_of(self, kind: Kind, value: bytes, *, generate: bool) -> bytes:
-        if generate:
-            if value:
-                raise InvalidField("value", "is set together with generate; leave one of them out")
-            if kind is not Kind.ED25519:
-                raise InvalidField("generate", "is only for keys that sign; send the value")
-            return self._random_bytes(SEED_BYTES)
-        if not value:
-            raise InvalidField("value", "is required")
-        if kind is Kind.ED25519 and len(value) != SEED_BYTES:
-            raise InvalidField("value", f"has {len(value)} bytes; an ed25519 seed has {SEED_BYTES}")
-        return value
-
-    def _seal(self, secret: Secret, value: bytes) -> SealedSecret:
-        return seal(self._root, secret, value, self._random_bytes)
-
-    def _tag(self, method: bytes, name: str, kind: str, value: bytes, *, generate: bool) -> bytes:
-        """Return what tells a repeated request from another one, without keeping its value."""
-        is_generated = b"generate" if generate else b""
-        return self._root.tag(
-            length_prefixed(method, name.encode(), kind.encode(), is_generated, value)
+    def describe_all(self, *, after: str, limit: int, tenant: str = "") -> Sequence[Secret]:
+        """Return secrets by name, from the one after `after` on; raise `SealBroken`. Blocks."""
+        return self._store.read(
+            lambda cursor, memory: read_secrets(
+                cursor, memory, after=after, limit=limit, tenant=tenant
+            )
         )
+
+    # --- Uses ------------------------------------------------------------------------------------
+
+    async def use(
+        self, name: str, operation: KeyUse[Result], *, method: str, by: Asker, version: int = 0
+    ) -> Result:
+        """Perform an operation with a key, if the policy allows it.
+
+        Raise `UseDenied`, `ApprovalRequired`, `ApprovalDenied`, and, of who is allowed,
+        `SecretNotFound`, `SecretDisabled`, `VersionNotFound`, `KindUnsuitable`, `SealBroken`.
+        """
+        (result,) = await self.use_all(name, [operation], method=method, by=by, version=version)
+        return result
+
+    async def use_all(
+        self,
+        name: str,
+        operations: Sequence[KeyUse[Result]],
+        *,
+        method: str,
+        by: Asker,
+        version: int = 0,
+    ) -> list[Result]:
+        """Perform all operations with one key, or none, with one record; raise as `use` does."""
+        _refuse_own(name)
+        asked = Use(by, method, name, tuple(operations), version)
+        return cast("list[Result]", await self._commits.apply(asked))
+
+    async def sign(self, key: str, purpose: Purpose, message: bytes, *, by: Asker) -> Signature:
+        """Sign a message under the prefix of a purpose; raise `PurposeDenied`, or as `use` does."""
+        check_purpose(purpose, caller=by.caller, key=key)
+        asker = Asker(by.caller, by.agent, purpose.value)
+        operation = SignMessage(purpose, message)
+        value = await self.use(key, operation, method="Sign", by=asker)
+        public_key = await self.public_key(key)
+        return Signature(key=key, public_key=public_key.value, value=value)
+
+    async def public_key(self, name: str) -> PublicKey:
+        """Return a public key; raise `SecretNotFound`, `KindUnsuitable` or `SealBroken`."""
+        _refuse_own(name)
+        return await self._apply(ReadPublicKey(ITSELF, name), PublicKey)
+
+    # --- Leases ----------------------------------------------------------------------------------
+
+    async def release(
+        self, name: str, release: Release, *, by: Asker, life: timedelta = LIFE
+    ) -> Lease:
+        """Hand a bearer value to a recipient for a time; raise as `use` does."""
+        _refuse_own(name)
+        require_range("life", life.total_seconds(), least=1, most=LEASE_SECONDS_MAX)
+        return await self._apply(Lend(by, name, release, life), Lease)
+
+    async def renew(self, lease: str, *, by: Asker, life: timedelta = LIFE) -> Lease:
+        """Extend a lease of the caller.
+
+        Raise `LeaseNotFound`, `LeaseExpired`, `VersionNotFound` after a rotation, `SecretNotFound`
+        after a shred, `SecretDisabled`.
+        """
+        require_range("life", life.total_seconds(), least=1, most=LEASE_SECONDS_MAX)
+        return await self._apply(Renew(by, lease, life), Lease)
+
+    async def revoke(self, lease: str, *, by: Asker, is_operator: bool = False) -> Lease:
+        """End a lease of the caller, or of anybody for an operator; raise `LeaseNotFound`."""
+        return await self._apply(Revoke(by, lease, is_operator), Lease)
+
+    # --- Policy ----------------------------------------------------------------------------------
+
+    async def put_policy(self, text: str, *, by: Asker) -> PolicyDocument:
+        """Put a policy into force; raise `PolicyInvalid`."""
+        return await self._apply(PutPolicy(by, text), PolicyDocument)
+
+    async def policy(self) -> PolicyDocument:
+        """Return the policy in force; version 0, without a text, is the packaged one."""
+        return await self._apply(ReadPolicy(ITSELF), PolicyDocument)
+
+    async def evaluate(self, name: str, operation: KeyUse[object], *, by: Asker) -> Evaluation:
+        """Say what would become of a use, and why; nothing is counted or recorded."""
+        return await self._apply(Evaluate(by, name, operation), Evaluation)
+
+    async def decide_approval(self, name: str, *, approves: bool, by: Asker) -> Approval:
+        """Approve or deny one request; raise `ApprovalNotFound` or `ApprovalDecided`."""
+        return await self._apply(Approve(by, name, approves), Approval)
+
+    def approvals(self, *, after: str, limit: int) -> Sequence[Approval]:
+        """Return approvals by name. Blocks."""
+        return self._store.read(
+            lambda cursor, memory: read_approvals(cursor, memory, after=after, limit=limit)
+        )
+
+    # --- Audit -----------------------------------------------------------------------------------
+
+    def records(self, *, after: int, limit: int) -> Sequence[Recorded]:
+        """Return records after a sequence; raise `AuditBroken`. Blocks."""
+        return self._store.read(lambda cursor, _: read_records(cursor, after=after, limit=limit))
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Return the newest checkpoint, if there is one. Blocks."""
+        return self._store.read(lambda cursor, _: last_checkpoint(cursor))
+
+    def prove_inclusion(self, sequence: int) -> InclusionProof | None:
+        """Prove that a record is in the newest checkpoint; None if it is not. Blocks."""
+        return self._store.read(lambda cursor, _: prove_inclusion(cursor, sequence))
+
+    def prove_consistency(self, size: int) -> ConsistencyProof | None:
+        """Prove that the newest checkpoint continues a log of this size. Blocks."""
+        return self._store.read(lambda cursor, _: prove_consistency(cursor, size))
+
+    def export(self, *, after: int, limit: int) -> ExportPage:
+        """Return records after a sequence up to a checkpoint, for `export_lines`. Blocks."""
+        return self._store.read(
+            lambda cursor, memory: read_export(cursor, memory, after=after, limit=limit)
+        )
+
+    @property
+    def sign_export(self) -> Signer:
+        """Return what signs the end of an export with the key of the log."""
+        return self._store.memory.own.audit.sign
+
+    # --- Rollback --------------------------------------------------------------------------------
+
+    @property
+    def sequence(self) -> int:
+        """Return the sequence of the last record, which answers carry and peers remember."""
+        return self._store.sequence
+
+    def require_seen(self, sequence: int) -> None:
+        """Refuse everything from now on with `RolledBack` if a peer saw more than there is."""
+        if sequence > max(self.sequence, self._store.memory.anchor.accepted_sequence):
+            self._store.refuse_all(f"a peer saw record {sequence}, the last one is {self.sequence}")
+            self._store.require_open()
+
+    async def accept_rollback(self, sequence: int, *, by: Asker) -> None:
+        """Answer again although peers saw records up to `sequence`, which are lost."""
+        require_range("sequence", sequence, least=0, most=2**53 - 1)
+        self._store.answer_again()
+        await self._commits.apply(AcceptRollback(by, sequence))
+
+    # --- The root --------------------------------------------------------------------------------
+
+    async def rotate_root(self, *, by: Asker) -> None:
+        """Replace the root key and all keys of tenants, while everything else goes on.
+
+        Raise `PlatformSilent`. When this returns, the old root key is destroyed.
+        """
+        epoch = await asyncio.to_thread(self._store.new_epoch)
+        await self._commits.apply(Begin(by, epoch))
+        await self._finish_rotation(by)
+
+    async def _finish_rotation(self, by: Asker) -> None:
+        while await self._apply(Step(), int) >= 0:
+            pass
+        await self._commits.apply(End(by))
+
+    async def tend(self) -> None:
+        """Do what is to be done from time to time; finish what a kill interrupted."""
+        while await self._apply(Sweep(), int):
+            pass
+        if self.status.rotation_left:
+            await self._finish_rotation(ITSELF)
+
+    @property
+    def status(self) -> Status:
+        """Return how the vault is."""
+        memory = self._store.memory
+        left = len(memory.stale) if len(memory.anchor.epochs) > 1 else 0
+        return Status(
+            sequence=self.sequence,
+            counter=memory.anchor.counter,
+            rotation_left=left,
+            ledger=memory.own.ledger,
+        )
+
+    # --- Backup ----------------------------------------------------------------------------------
+
+    async def export_state(self, *, by: Asker) -> bytes:
+        """Return all secrets with their values and the policy: encrypt it at once."""
+        return await self._apply(ExportState(by), bytes)
+
+    async def import_state(self, content: bytes, *, by: Asker) -> int:
+        """Seal what `export_state` returned; return how many secrets there were.
+
+        Raise `VaultNotEmpty` where there are any, and `BackupInvalid`.
+        """
+        return await self._apply(ImportState(by, content), int)
+
+    async def _apply(self, operation: Operation, kind: type[Result]) -> Result:
+        result = await self._commits.apply(operation)
+        assert isinstance(result, kind), f"{operation.method} gives a {kind.__name__}"
+        return result
+
+
+def _refuse_own(name: str) -> None:
+    if name in _OWN_KEYS:
+        raise SecretNotFound(name)

@@ -97,9 +97,9 @@ def end_content(digest: bytes) -> bytes:
 
 def parse_header(line: bytes) -> Header:
     """Return what the first line spells, or raise `LineInvalid`."""
+    if f'"format":"{FORMAT}"'.encode() not in line:
+        raise LineInvalid(f"the first line does not name the format {FORMAT}")
     fields = _Fields(line, "header")
-    if fields.found.get("format") != FORMAT:
-        raise LineInvalid(f"this is no export of the format {FORMAT}")
     tree = Tree(fields.whole("first") - 1, fields.hashes("frontier"))
     before = Log(fields.binary("head", HASH_BYTES), tree)
     header = Header(fields.text("ledger", _LEDGER), fields.binary("key", KEY_BYTES), before)

@@ -29,7 +29,7 @@ class Report:
     """What was found: everything up to the flaw, or everything if `flaw` is empty.
 
     `line` counts from 1. It is where the flaw shows, for what is missing the line after; without a
-    flaw it is the last.
+    flaw it is the last. Without a header, it is no export at all.
     """
 
     header: Header | None
@@ -114,7 +114,7 @@ class _Reading:
             self._compare_ends(self._earlier)
 
     def _take_header(self, line: bytes) -> None:
-        header = parse_header(line)
+        header = self._header = parse_header(line)
         if self._trusted_key not in (None, header.key):
             raise LineInvalid(f"the export is signed with another key: {header.key.hex()}")
         known = self._earlier and self._earlier.header
@@ -122,7 +122,7 @@ class _Reading:
             raise LineInvalid(f"the earlier export is of another ledger: {known.ledger}")
         if known and known.key != header.key:
             raise LineInvalid(f"the earlier export is signed with another key: {known.key.hex()}")
-        self._header, self._log = header, header.before
+        self._log = header.before
         if self._earlier and header.before.size > self._earlier.log.size:
             raise LineInvalid(
                 f"the earlier export ends with record {self._earlier.log.size}, and this one "

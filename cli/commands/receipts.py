@@ -17,11 +17,12 @@ from ..errors import CommandError, ExitCode
 from ..following import receipt_key
 from ..manifest import read_limited
 from ..output import console, print_json
+from ..public_key import parse_public_key
 from ..receipt import Checked, called_runs, find_flaw
 from ..render import render_receipt
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
-KEY_BYTES = 32
+KEY_FIX = "it has 64 hexadecimal digits: actionvm verify FILE --json says it"
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="What 'show RUN --json' printed.")]
 Key = Annotated[
@@ -41,7 +42,7 @@ def verify(context: typer.Context, file: File, *, key: Key = "", as_json: AsJson
     Example: actionvm verify receipt.json
     """
     receipts = read_receipt_file(file)
-    public_key = _parse_key(key) if key else ask(context, receipt_key)
+    public_key = parse_public_key(key, KEY_FIX) if key else ask(context, receipt_key)
     totals = {receipt.run: receipt.total_gas for receipt in receipts}
     checked = [
         Checked(receipt, find_flaw(receipt, public_key, totals), min(number, 1))
@@ -85,18 +86,3 @@ def _invalid(file: Path, problem: str) -> CommandError:
         field="FILE",
         fix="write it with: actionvm show RUN --json, when the run has ended",
     )
-
-
-def _parse_key(text: str) -> bytes:
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise CommandError(
-            f"--key {text} is not a public key",
-            reason="INVALID_FIELD",
-            field="--key",
-            fix="it has 64 hexadecimal digits: actionvm verify FILE --json says it",
-        )
-    return key

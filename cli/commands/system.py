@@ -20,7 +20,7 @@ from ..errors import CommandError, ExitCode
 from ..health import Condition, examine, failure, wait_until_serving
 from ..home import Home
 from ..output import console, error_console, print_error, print_json, spelled, table
-from ..services import PORT_BASE, SERVICE_NAMES
+from ..services import PLATFORM, PORT_BASE, SERVICE_NAMES
 from ..state import State, read_alive
 
 WATCH_SECONDS = 0.5
@@ -70,7 +70,7 @@ def down(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 
 def status(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Show each service: where it listens, its health and its memory.
+    """Show the platform and each service: where it listens, its health and its memory.
 
     Example: actionvm status --json
     """
@@ -136,12 +136,12 @@ async def _up_attached(home: Home, port_base: int, *, as_json: bool) -> None:
         # It belongs to whoever started it.
         raise typer.Exit(ExitCode.DONE)
     error_console().print("Ctrl-C stops them")
-    restarts = dict.fromkeys(SERVICE_NAMES, 0)
+    restarts = dict.fromkeys((PLATFORM.name, *SERVICE_NAMES), 0)
     while not ended.is_set():
         state = read_alive(home)
         if state is None:
             return
-        for name, child in state.services.items():
+        for name, child in state.children.items():
             if child.restarts != restarts[name]:
                 restarts[name] = child.restarts
                 error_console().print(f"{name} {child.last_exit}; started again")
@@ -167,7 +167,7 @@ def _print_status(conditions: list[Condition]) -> None:
     rows = [
         (
             one.service,
-            one.child.address,
+            one.child.address if one.service != PLATFORM.name else "-",
             str(one.child.pid or "-"),
             Text(one.health, styles.get(one.health, "yellow")),
             f"{one.memory_bytes / 1e6:.0f} MB" if one.memory_bytes else "-",
@@ -181,7 +181,7 @@ def _print_status(conditions: list[Condition]) -> None:
 
 
 def _status_json(home: Home, state: State, conditions: list[Condition]) -> dict[str, Json]:
-    services: list[Json] = [
+    platform, *services = [
         {
             "service": one.service,
             **asdict(one.child),
@@ -192,7 +192,12 @@ def _status_json(home: Home, state: State, conditions: list[Condition]) -> dict[
         }
         for one in conditions
     ]
-    return {"home": str(home.folder), "supervisor_pid": state.pid, "services": services}
+    return {
+        "home": str(home.folder),
+        "supervisor_pid": state.pid,
+        "platform": platform,
+        "services": [*services],
+    }
 
 
 def _duration(seconds: float) -> str:

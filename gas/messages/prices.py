@@ -8,11 +8,12 @@ from actionvm.action.v1 import action_pb2
 from actionvm.gas.v1 import gas_pb2, prices_pb2
 from chassis import fields
 from chassis.errors import InvalidField
+from chassis.problems import Problem
 
 from .. import price_rules
 from ..price_archive import Listed
 from ..price_file import BYTES_MAX, FILES_MAX, PriceFile, parse_prices
-from ..price_problems import PriceFileInvalid, Problem
+from ..price_problems import PriceFileInvalid
 from ..price_schedule import Scheduled, Update
 from ..prices import DEFAULT_RATE, Price, PriceTable, Rate, Source, Weight, table_of
 from .usages import METERS, time_from_proto, timestamp_to_proto
@@ -74,9 +75,9 @@ def _problem_to_proto(problem: Problem) -> action_pb2.Problem:
     return action_pb2.Problem(
         severity=action_pb2.Problem.SEVERITY_ERROR,
         code=problem.code,
-        file=problem.place.file,
-        line=problem.place.line,
-        column=problem.place.column,
+        file=problem.file,
+        line=problem.line,
+        column=problem.column,
         field=problem.field,
         message=problem.message,
         fix=problem.fix,

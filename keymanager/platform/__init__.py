@@ -1,1 +1,1 @@
-"""What roots trust: it measures, seals, quotes and counts."""
+"""What the key manager trusts: a platform that measures, seals, quotes and counts."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from chassis.errors import InvalidField
 
@@ -15,6 +14,7 @@ from .strictjson import Value, parse_json
 TYPES_MAX = 64
 MEMBERS_MAX = 64
 TYPE_CHARACTERS_MAX = 128
+VALUES_MAX = 4_096
 
 DOMAIN = "EIP712Domain"
 # The members that a domain may have, in the order in which it has them.
@@ -48,24 +48,18 @@ class Member:
 
 @dataclass(frozen=True)
 class TypedData:
-    """Typed data that fits its types; all of it is checked when its digest is made."""
+    """Typed data that fits its types; the digest is what is signed."""
 
-    types: Mapping[str, tuple[Member, ...]]
     primary_type: str
     domain: Mapping[str, Value] = field(repr=False)
-    message: Mapping[str, Value] = field(repr=False)
-
-    @cached_property
-    def digest(self) -> bytes:
-        """Return what is signed; raise `InvalidField` where a value does not fit its type."""
-        encoder = _Encoder(self.types)
-        domain = encoder.hash_struct("typed_data.domain", DOMAIN, self.domain)
-        message = encoder.hash_struct("typed_data.message", self.primary_type, self.message)
-        return keccak256(b"\x19\x01" + domain + message)
+    digest: bytes = field(repr=False)
 
 
 def parse_typed_data(content: bytes) -> TypedData:
-    """Parse the JSON that wallets take: `types`, `primaryType`, `domain` and `message`."""
+    """Parse the JSON that wallets take: `types`, `primaryType`, `domain` and `message`.
+
+    Where a value does not fit its type, `InvalidField` has its path.
+    """
     data = parse_json("typed_data", content)
     wanted = {"types", "primaryType", "domain", "message"}
     if not isinstance(data, dict) or data.keys() != wanted:
@@ -80,8 +74,10 @@ def parse_typed_data(content: bytes) -> TypedData:
     primary_type = data["primaryType"]
     if not isinstance(primary_type, str) or primary_type not in types or primary_type == DOMAIN:
         raise InvalidField("typed_data.primaryType", "is none of the types")
-    message = _mapping("typed_data.message", data["message"])
-    return TypedData(types, primary_type, domain, message)
+    encoder = _Encoder(types)
+    domain_hash = encoder.hash_struct("typed_data.domain", DOMAIN, domain)
+    message_hash = encoder.hash_struct("typed_data.message", primary_type, data["message"])
+    return TypedData(primary_type, domain, keccak256(b"\x19\x01" + domain_hash + message_hash))
 
 
 def _mapping(path: str, value: Value) -> Mapping[str, Value]:
@@ -156,6 +152,7 @@ class _Encoder:
     def __init__(self, types: Mapping[str, tuple[Member, ...]]) -> None:
         self._types = types
         self._type_hashes: dict[str, bytes] = {}
+        self._values_left = VALUES_MAX
 
     def hash_struct(self, path: str, name: str, value: Value | Mapping[str, Value]) -> bytes:
         members = self._types[name]
@@ -190,6 +187,9 @@ class _Encoder:
         return found
 
     def _word(self, path: str, kind: str, value: Value) -> bytes:
+        self._values_left -= 1
+        if self._values_left < 0:
+            raise InvalidField("typed_data.message", f"has more than {VALUES_MAX} values")
         if array := _ARRAY.fullmatch(kind):
             if not isinstance(value, list) or (array[2] and len(value) != int(array[2])):
                 raise InvalidField(path, "is no array of the length that its type says")

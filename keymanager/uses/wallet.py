@@ -31,8 +31,6 @@ class SignTypedData:
     def __post_init__(self) -> None:
         require_size("typed_data", self.typed_data, size_max=MESSAGE_BYTES_MAX)
         object.__setattr__(self, "parsed", parse_typed_data(self.typed_data))
-        # Where a value does not fit its type, it is refused here.
-        assert self.parsed.digest, "a digest has 32 bytes"
 
     def facts(self) -> Facts:
         """Say for what it is valid; a fact that the domain lacks is not there."""

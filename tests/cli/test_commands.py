@@ -49,7 +49,7 @@ COMMANDS = [
     *("gas prices show", "gas prices list", "gas prices update", "gas fees show", "gas fees set"),
     *("gas dao show", "gas dao set", "gas webhook create", "gas webhook list"),
     *("gas webhook delete", "gas webhook replay"),
-    *("models list", "models add", "models pull", "models remove"),
+    *("models list", "models add", "models pull", "models remove", "audit verify"),
 ]
 
 

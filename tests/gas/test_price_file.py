@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.problems import PROBLEMS_MAX, Flaw, Problem
 from gas.price_file import BYTES_MAX, PACKAGED, Found, PriceFile, parse_prices, read_prices
-from gas.price_problems import PROBLEMS_MAX, Code, PriceFileInvalid, Problem
+from gas.price_problems import PriceFileInvalid
 from gas.prices import Meter, Price, Rate, Source, Usage, Weight
 
 GOOD = """\
@@ -25,173 +26,173 @@ RATE = "rate: {{micros_per_thousand_gas: {}, currency: {}}}\n"
 SOURCE = "sources: {{x: {{url: '{}', date: '{}'}}}}\n"
 # What is wrong: the text, line and column (0 for the whole file), code, and words of the message.
 BAD = {
-    "an empty text": ("", (0, 0), Code.MISSING_FIELD, "no prices"),
-    "a list": ("- a", (1, 1), Code.WRONG_TYPE, "must be a mapping"),
+    "an empty text": ("", (0, 0), Flaw.MISSING_FIELD, "no prices"),
+    "a list": ("- a", (1, 1), Flaw.WRONG_TYPE, "must be a mapping"),
     "another key": (
         "prices: {model *: {images: 1}}\nprice: {}",
         (2, 1),
-        Code.UNKNOWN_FIELD,
+        Flaw.UNKNOWN_FIELD,
         "parts are prices,",
     ),
-    "no prices": ("prices:", (1, 8), Code.WRONG_TYPE, "at least one entry"),
-    "nothing but a rate": (RATE.format(1, "USD"), (0, 0), Code.MISSING_FIELD, "no prices"),
-    "a rate of nothing": (GOOD + RATE.format(0, "USD"), (6, 33), Code.INVALID_VALUE, "must be 1"),
-    "a rate of words": (GOOD + RATE.format("a", "USD"), (6, 33), Code.INVALID_VALUE, "must be 1"),
+    "no prices": ("prices:", (1, 8), Flaw.WRONG_TYPE, "at least one entry"),
+    "nothing but a rate": (RATE.format(1, "USD"), (0, 0), Flaw.MISSING_FIELD, "no prices"),
+    "a rate of nothing": (GOOD + RATE.format(0, "USD"), (6, 33), Flaw.INVALID_VALUE, "must be 1"),
+    "a rate of words": (GOOD + RATE.format("a", "USD"), (6, 33), Flaw.INVALID_VALUE, "must be 1"),
     "an unknown currency": (
         GOOD + RATE.format(1, "usd"),
         (6, 46),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "such as USD",
     ),
-    "half a rate": (GOOD + "rate: {currency: USD}", (6, 1), Code.MISSING_FIELD, "is required"),
-    "a rate that is a list": (GOOD + RATE.format("[1]", "USD"), (6, 33), Code.WRONG_TYPE, "text"),
+    "half a rate": (GOOD + "rate: {currency: USD}", (6, 1), Flaw.MISSING_FIELD, "is required"),
+    "a rate that is a list": (GOOD + RATE.format("[1]", "USD"), (6, 33), Flaw.WRONG_TYPE, "text"),
     "too much of a rate": (
         GOOD + "rate: {micros_per_thousand_gas: 1, currency: USD, x: 1}",
         (6, 51),
-        Code.UNKNOWN_FIELD,
+        Flaw.UNKNOWN_FIELD,
         "is unknown",
     ),
     "a source nobody names": (
         "prices: {model *: {images: 1, source: x}}",
         (1, 39),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "is no source",
     ),
     "a source without a day": (
         GOOD + SOURCE.format("https://x.org", ""),
         (6, 43),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "must be a day",
     ),
     "a day that is none": (
         GOOD + SOURCE.format("https://x.org", "2026-02-30"),
         (6, 43),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "must be a day",
     ),
     "a source in the clear": (
         GOOD + SOURCE.format("http://x.org", "2026-02-03"),
         (6, 20),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "must be an https URL",
     ),
     "nothing but a source": (
         SOURCE.format("https://x.org", "2026-02-03") + "prices: {model *: {source: x}}",
         (2, 10),
-        Code.MISSING_FIELD,
+        Flaw.MISSING_FIELD,
         "has no price of a meter",
     ),
     "a tier that is cheaper": (
         "prices: {model *: {images: 2, above 100: {images: 1}}}",
         (1, 10),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "costs less above 100 tokens",
     ),
     "nothing but a tier": (
         "prices: {model *: {above 100: {images: 1}}}",
         (1, 10),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "has no price for",
     ),
     "a tier in two spellings": (
         "prices: {model *: {images: 1, above 10: {images: 1}, above 1_0: {images: 2}}}",
         (1, 66),
-        Code.DUPLICATE_KEY,
+        Flaw.DUPLICATE_KEY,
         "comes twice",
     ),
     "a tier above all": (
         "prices: {model *: {images: 1, above 1000000001: {images: 1}}}",
         (1, 31),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "more than 1000000000 tokens",
     ),
     "an unknown weight": (
         GOOD + "weights: {model *: {beauty: 1}}",
         (6, 21),
-        Code.UNKNOWN_FIELD,
+        Flaw.UNKNOWN_FIELD,
         "is no weight",
     ),
     "too heavy a weight": (
         GOOD + "weights: {model *: {complexity_permille: 1000001}}",
         (6, 42),
-        Code.WRONG_TYPE,
+        Flaw.WRONG_TYPE,
         "must be a whole number",
     ),
     "a weight of nothing": (
         GOOD + "weights: {x: {complexity_permille: 1}}",
         (6, 11),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "is no item",
     ),
     "frequencies that fall": (
         GOOD + "weights: {model *: {frequencies: {9: 1, 8: 1}}}",
         (6, 21),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "must have calls that rise",
     ),
     "an item without a kind": (
         "prices:\n  local/*: {images: 1}",
         (2, 3),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "is no item",
     ),
     "a star inside": (
         "prices:\n  model a*b: {images: 1}",
         (2, 3),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "is no item",
     ),
-    "an item without prices": ("prices:\n  model *: {}", (2, 12), Code.WRONG_TYPE, "one entry"),
-    "an item twice": (GOOD + "  model local/*: {images: 1}", (6, 3), Code.DUPLICATE_KEY, "twice"),
+    "an item without prices": ("prices:\n  model *: {}", (2, 12), Flaw.WRONG_TYPE, "one entry"),
+    "an item twice": (GOOD + "  model local/*: {images: 1}", (6, 3), Flaw.DUPLICATE_KEY, "twice"),
     "a meter twice": (
         "prices:\n  model *:\n    images: 1\n    images: 2",
         (4, 5),
-        Code.DUPLICATE_KEY,
+        Flaw.DUPLICATE_KEY,
         "comes twice",
     ),
     "an unknown meter": (
         "prices:\n  model *:\n    token: 1",
         (3, 5),
-        Code.UNKNOWN_FIELD,
+        Flaw.UNKNOWN_FIELD,
         "'token' is no meter",
     ),
     "a negative price": (
         "prices:\n  model *:\n    images: -1",
         (3, 13),
-        Code.WRONG_TYPE,
+        Flaw.WRONG_TYPE,
         "must be a whole number",
     ),
-    "a fraction": ("prices: {model *: {images: 0.5}}", (1, 28), Code.WRONG_TYPE, "whole number"),
+    "a fraction": ("prices: {model *: {images: 0.5}}", (1, 28), Flaw.WRONG_TYPE, "whole number"),
     "too high a price": (
         f"prices: {{model *: {{images: {10**12 + 1}}}}}",
         (1, 28),
-        Code.WRONG_TYPE,
+        Flaw.WRONG_TYPE,
         "from 0 to",
     ),
     "a price that is a list": (
         "prices: {model *: {images: [1]}}",
         (1, 28),
-        Code.WRONG_TYPE,
+        Flaw.WRONG_TYPE,
         "whole number",
     ),
-    "a key that is a list": ("prices:\n  ? [a]\n  : 1", (2, 5), Code.KEY_INVALID, "must be text"),
-    "no YAML": ("prices:\n  a: [", (3, 1), Code.MALFORMED_YAML, "is not YAML"),
-    "a tab": ("prices:\n\tmodel *: {}", (2, 1), Code.MALFORMED_YAML, "is not YAML"),
-    "a control character": ("prices: \0", (0, 0), Code.MALFORMED_YAML, "is not YAML"),
-    "two documents": ("a: b\n---\na: b", (2, 1), Code.MALFORMED_YAML, "is not YAML"),
-    "an abyss of brackets": ("[" * 10_000, (1, 17), Code.MALFORMED_YAML, "too deeply"),
+    "a key that is a list": ("prices:\n  ? [a]\n  : 1", (2, 5), Flaw.KEY_INVALID, "must be text"),
+    "no YAML": ("prices:\n  a: [", (3, 1), Flaw.MALFORMED_YAML, "is not YAML"),
+    "a tab": ("prices:\n\tmodel *: {}", (2, 1), Flaw.MALFORMED_YAML, "is not YAML"),
+    "a control character": ("prices: \0", (0, 0), Flaw.MALFORMED_YAML, "is not YAML"),
+    "two documents": ("a: b\n---\na: b", (2, 1), Flaw.MALFORMED_YAML, "is not YAML"),
+    "an abyss of brackets": ("[" * 10_000, (1, 17), Flaw.MALFORMED_YAML, "too deeply"),
     # Where the parser in C builds what it reads, this ends the process.
-    "an abyss of lists": ("- " * 100_000, (1, 33), Code.MALFORMED_YAML, "too deeply"),
+    "an abyss of lists": ("- " * 100_000, (1, 33), Flaw.MALFORMED_YAML, "too deeply"),
     "an alias": (
         "prices: {model a: &a {images: 1}, model b: *a}",
         (1, 44),
-        Code.MALFORMED_YAML,
+        Flaw.MALFORMED_YAML,
         "aliases are not read",
     ),
     "too many prices": (
         "prices:\n" + "".join(f"  model {n}: {{images: 1}}\n" for n in range(10_001)),
         (0, 0),
-        Code.INVALID_VALUE,
+        Flaw.INVALID_VALUE,
         "at most 10000",
     ),
 }
@@ -227,7 +228,7 @@ def test_a_bad_table_is_refused_with_its_place(case: str) -> None:
 
     (problem,) = problems(text)
 
-    assert (problem.place.line, problem.place.column) == place
+    assert (problem.line, problem.column) == place
     assert problem.code == code
     assert words in problem.message
 
@@ -237,7 +238,7 @@ def test_all_problems_are_told_in_their_order() -> None:
 
     found = problems(text, "prices: {model z: 1}")
 
-    assert [(one.place.file, one.place.line, one.field) for one in found] == [
+    assert [(one.file, one.line, one.field) for one in found] == [
         ("a.yaml", 2, "prices.model x.a"),
         ("a.yaml", 2, "prices.model x.images"),
         ("a.yaml", 3, "prices.model y.c"),
@@ -250,7 +251,7 @@ def test_of_very_many_problems_the_last_says_how_many_are_left_out() -> None:
     found = problems("prices:\n" + "".join(f"  model {n}: {{a: 1}}\n" for n in range(150)))
 
     assert len(found) == PROBLEMS_MAX
-    assert found[-1].code == Code.PROBLEMS_LEFT_OUT
+    assert found[-1].code == Flaw.PROBLEMS_LEFT_OUT
     assert found[-1].message.startswith("51 more")
 
 

@@ -1,0 +1,257 @@
+"""Opening a vault: nothing is used before all rows, the log and the counter fit together."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from chassis.evidence.log import Log, chain
+from chassis.log import log
+
+from . import sql
+from .batch import Batch, Memory, OwnKeys
+from .closing import close_batch
+from .epochs import make_epoch, open_epoch
+from .errors import RolledBack
+from .journal import Asker, Entry, decide
+from .keyring import WRAPS_MAX, open_version
+from .lifecycle import add_secret, existing, usable
+from .loaded import LoadedKeys
+from .platform.port import Platform
+from .policies import in_force
+from .policy.document import default_policy
+from .reading import last_checkpoint
+from .register import Anchor, AnchorRow, Register, Stamp, is_authentic, place_of, total_after
+from .rotation import stale_places
+from .rows import GUARDED, NODE, CountRow, KeyRow, PolicyRow, Row, SecretRow
+from .sealing import DESTROYED, KEY_BYTES, EpochKey, RandomBytes, from_microseconds
+from .secret import SYSTEM_TENANT, Kind
+from .signing import AUDIT_KEY, REQUESTS_KEY, SERVICE_KEYS
+from .sql import Cursor
+from .upkeep import ITSELF
+
+# How far back the chain of records is followed at a start; all of it is for an export to prove.
+TAIL_RECORDS = 1_024
+
+_GENESIS_PROBLEM = "keymanager.db is missing, but the platform counted {counter} changes of one"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open vault, and where the counter of the platform is."""
+
+    memory: Memory
+    counter: int
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Leave a record of the start, or of a rollback that an operator accepted with it."""
+
+    method: str
+    by: Asker
+    problem: str = ""
+
+    def decide(self, _batch: Batch, entry: Entry) -> None:
+        entry.facts = {"problem": self.problem} if self.problem else {}
+
+
+def open_memory(
+    cursor: Cursor,
+    platform: Platform,
+    *,
+    now: datetime,
+    random_bytes: RandomBytes,
+    accepts_rollback: bool,
+) -> Opened:
+    """Read everything and check it; make what a new vault needs. The caller commits."""
+    counter = platform.read_counter()
+    cursor.execute("SELECT * FROM anchor")
+    found = cursor.fetchone()
+    if found is None:
+        problem = _GENESIS_PROBLEM.format(counter=counter) if counter else ""
+        memory = new_memory(cursor, platform, counter, random_bytes)
+    else:
+        row = AnchorRow._make(found)  # type: ignore[arg-type]  # the table says so
+        memory, counter, problem = _read(cursor, platform, row, counter, accepts=accepts_rollback)
+    if problem and not accepts_rollback:
+        raise RolledBack(problem)
+    batch = Batch(memory, cursor, now=now, random_bytes=random_bytes, wraps_max=WRAPS_MAX)
+    start(batch, counter, problem=problem)
+    return Opened(memory, counter)
+
+
+def start(batch: Batch, counter: int, *, problem: str = "", request_key: bytes = b"") -> None:
+    """Make what a vault needs, leave a record, and write all of it."""
+    ensure_keys(batch, request_key)
+    by = Asker("operator") if problem else ITSELF
+    decide(batch, _Start("AcceptRollback" if problem else "Start", by, problem))
+    batch.policy = in_force(batch)
+    # The counter moves at every start, so that what was copied before is old.
+    batch.merge(*close_batch(batch, counter + 1))
+    batch.memory.counted_microseconds = batch.microseconds
+
+
+def new_memory(
+    cursor: Cursor, platform: Platform, counter: int, random_bytes: RandomBytes
+) -> Memory:
+    """Return the memory of a vault in which there is nothing but an epoch."""
+    made = make_epoch(platform, random_bytes)
+    made.write(cursor, 0)
+    anchor = Anchor(Log(), counter, (made.key.epoch,))
+    return _memory(anchor, b"", {made.key.epoch: made.key}, Register())
+
+
+def ensure_keys(batch: Batch, request_key: bytes = b"") -> None:
+    """Make the keys of the services where they are missing, and open those of the vault itself."""
+    for name in (*SERVICE_KEYS, AUDIT_KEY):
+        if not batch.has(SecretRow, name):
+            value = batch.random_bytes(KEY_BYTES)
+            add_secret(batch, name, Kind.ED25519, value, tenant=SYSTEM_TENANT)
+    if not batch.has(SecretRow, REQUESTS_KEY):
+        value = request_key or batch.random_bytes(KEY_BYTES)
+        add_secret(batch, REQUESTS_KEY, Kind.HMAC, value, tenant=SYSTEM_TENANT)
+    audit = Ed25519PrivateKey.from_private_bytes(_open(batch, AUDIT_KEY))
+    digest = hashlib.sha256(audit.public_key().public_bytes_raw()).hexdigest()
+    # Its own key names a log.
+    own = OwnKeys(_open(batch, REQUESTS_KEY), audit, ledger=f"keymanager/{digest[:16]}")
+    batch.memory.own_keys = own
+
+
+def _open(batch: Batch, name: str) -> bytes:
+    row = existing(batch, name)
+    return open_version(batch, row, usable(batch, row, 0))
+
+
+def _read(
+    cursor: Cursor, platform: Platform, row: AnchorRow, counter: int, *, accepts: bool
+) -> tuple[Memory, int, str]:
+    """Return what is there, where the counter is, and what is wrong with it."""
+    anchor = row.anchor()
+    epochs = {epoch: open_epoch(platform, cursor, epoch) for epoch in anchor.epochs}
+    register = Register()
+    broken = [stored for kind in GUARDED for stored in _register(cursor, kind, register, epochs)]
+    memory = _memory(anchor, row.mac, epochs, register)
+    is_anchored = anchor.mac(memory.epoch, register.total) == row.mac
+    if is_anchored and anchor.counter == counter + 1:
+        # Killed between the commit and the tick that belongs to it.
+        counter = platform.increment_counter()
+    problem = (
+        _counter_problem(anchor.counter, counter)
+        or ("" if is_anchored else "rows of keymanager.db are missing, added or not the latest")
+        or _log_problem(cursor, anchor.log)
+        or _row_problem(broken)
+    )
+    if problem and accepts:
+        _adopt(cursor, memory, broken)
+    elif broken:
+        log.warning("vault.rows_broken", count=len(broken))
+    if not problem or accepts:
+        _remember_rows(cursor, memory)
+    return memory, counter, problem
+
+
+def _register(cursor: Cursor, kind: type[Row], register: Register, epochs: dict[bytes, EpochKey]) -> list[Row]:
+    """Take all rows of a table into the register; return those that were changed."""
+    broken = []
+    for stored in sql.select(cursor, kind, ""):
+        if not is_authentic(stored, epochs):
+            broken.append(stored)
+            if stored.epoch not in epochs or type(stored.mac) is not bytes:
+                continue
+        place, stamp = place_of(stored), Stamp(stored.epoch, stored.mac)
+        register.stamps[place] = stamp
+        register.total = total_after(register.total, place, old=None, new=stamp, epochs=epochs)
+    return broken
+
+
+def _counter_problem(anchored: int, counter: int) -> str:
+    if anchored == counter:
+        return ""
+    return f"keymanager.db is of change {anchored}, and the platform counted {counter}"
+
+
+def _row_problem(broken: list[Row]) -> str:
+    # Broken rows of other tables are refused where they are used; these are used by all.
+    critical = [row for row in broken if isinstance(row, CountRow | PolicyRow)]
+    return "the policy, or what was counted for it, was changed" if critical else ""
+
+
+def _log_problem(cursor: Cursor, known: Log) -> str:
+    cursor.execute("SELECT count(*) FROM record")
+    (count,) = cursor.fetchone() or (0,)
+    if count != known.size:
+        return f"the audit log has {count} records, and had {known.size}"
+    statement = "SELECT content, chain_hash FROM record ORDER BY sequence DESC LIMIT ?"
+    cursor.execute(statement, (TAIL_RECORDS,))
+    tail = cursor.fetchall()[::-1]
+    head = tail[-1][1] if tail else known.head
+    pairs = zip(tail, tail[1:], strict=False)
+    is_whole = all(
+        chain(bytes(before), bytes(content)) == after  # type: ignore[arg-type]  # the table says so
+        for (_, before), (content, after) in pairs
+    )
+    return "" if is_whole and head == known.head else "the end of the audit log was changed"
+
+
+def _adopt(cursor: Cursor, memory: Memory, broken: list[Row]) -> None:
+    """Go on with what is there, as an operator wants: changed rows stay refused, the log goes on."""
+    batch = Batch(
+        memory,
+        cursor,
+        now=from_microseconds(0),
+        random_bytes=lambda _: b"",
+        wraps_max=WRAPS_MAX,
+    )
+    for row in broken:
+        place = place_of(row)
+        if isinstance(row, CountRow | PolicyRow):
+            batch.delete(place[0], *place[1])
+        else:
+            batch.write_broken(row)
+    log_, nodes = Log(), list[tuple[int, int, bytes]]()
+    cursor.execute("SELECT content FROM record ORDER BY sequence")
+    for (content,) in cursor.fetchall():
+        assert isinstance(content, bytes), "the table says so"
+        log_, made = log_.append(content)
+        nodes += [(node.level, node.index, node.hash) for node in made]
+    cursor.execute("DELETE FROM node")
+    sql.insert(cursor, NODE, nodes)
+    cursor.execute("DELETE FROM checkpoint WHERE size > ?", (log_.size,))
+    batch.log = log_
+    batch.merge(*batch.anchor(memory.anchor.counter))
+
+
+def _remember_rows(cursor: Cursor, memory: Memory) -> None:
+    for row in sql.select(cursor, KeyRow, "ORDER BY id"):
+        memory.next_key = max(memory.next_key, row.id + 1)
+        if row.content == DESTROYED:
+            memory.free_keys.append(row.id)
+    for count in sql.select(cursor, CountRow, "ORDER BY id"):
+        memory.next_count = max(memory.next_count, count.id + 1)
+        times = memory.counts.setdefault(count.counter, [])
+        times.append((count.microseconds, int(count.amount)))
+    if len(memory.anchor.epochs) > 1:
+        memory.stale = stale_places(memory, memory.anchor.epochs[0])
+    memory.checkpoint = last_checkpoint(cursor)
+
+
+def _memory(
+    anchor: Anchor, mac: bytes, epochs: dict[bytes, EpochKey], register: Register
+) -> Memory:
+    return Memory(
+        anchor=anchor,
+        mac=mac,
+        epochs=epochs,
+        register=register,
+        policy=default_policy(),
+        free_keys=[],
+        next_key=1,
+        next_count=1,
+        counts={},
+        loaded=LoadedKeys(),
+        stale=[],
+    )

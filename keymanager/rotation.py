@@ -1,0 +1,119 @@
+"""Rotation of the root: a new epoch, in which every row is written again while the service runs.
+
+Each key of a tenant is replaced, and every data key is wrapped again under the new one: who had the
+old epoch key and a copy of the database has no way into what is sealed from then on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from .batch import Batch, Memory
+from .epochs import SealedEpoch, forget_epochs
+from .errors import SealBroken
+from .journal import Asker, Entry
+from .keyring import destroy_tenant_key, rewrap_version
+from .register import Place
+from .rows import GUARDED, KeyRow, Row, SecretRow, TenantRow, VersionRow
+from .sql import get, select
+from .upkeep import ITSELF
+
+STEP_ROWS = 256
+
+# Keys of tenants go when nothing is wrapped under them any more, and then what is left of keys.
+_LAST = (TenantRow, KeyRow)
+_ORDER = {row: _LAST.index(row) if row in _LAST else -1 for row in GUARDED}
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Put a new epoch into use; the old one stays open until nothing is left in it."""
+
+    method: ClassVar[str] = "RotateRoot"
+
+    by: Asker
+    epoch: SealedEpoch = field(repr=False)
+
+    def decide(self, batch: Batch, entry: Entry) -> int:
+        """Return how many rows are to be written again; where that goes on already, it goes on."""
+        entry.operation = "begin"
+        if len(batch.epoch_ids) > 1:
+            return len(batch.memory.stale)
+        new = self.epoch.key
+        self.epoch.write(batch.cursor, batch.microseconds)
+        batch.epochs = {**batch.epochs, new.epoch: new}
+        batch.epoch_ids = (new.epoch, *batch.epoch_ids)
+        batch.stale = stale_places(batch.memory, new.epoch)
+        batch.is_counted = True
+        return len(batch.stale)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Write some rows again; the last step ends the old epoch."""
+
+    method: ClassVar[str] = ""
+
+    by: Asker = ITSELF
+    rows_max: int = STEP_ROWS
+
+    def decide(self, batch: Batch, _entry: Entry) -> int:
+        """Return how many rows are left, -1 after the end."""
+        if len(batch.epoch_ids) == 1:
+            return -1
+        stale = batch.memory.stale if batch.stale is None else batch.stale
+        for place in stale[: self.rows_max]:
+            _move(batch, place)
+        batch.stale = stale[self.rows_max :]
+        if not batch.stale:
+            batch.epoch_ids = batch.epoch_ids[:1]
+            forget_epochs(batch.cursor, batch.epoch.epoch)
+            batch.erases = batch.is_counted = True
+            return -1
+        return len(batch.stale)
+
+
+@dataclass(frozen=True)
+class End:
+    """Leave a record that the old epoch is destroyed."""
+
+    method: ClassVar[str] = "RotateRoot"
+
+    by: Asker
+
+    def decide(self, _batch: Batch, entry: Entry) -> None:
+        entry.operation = "end"
+
+
+def stale_places(memory: Memory, epoch: bytes) -> list[Place]:
+    """Return where rows are of another epoch, in the order in which they can be moved."""
+    found = (place for place, stamp in memory.register.stamps.items() if stamp.epoch != epoch)
+    return sorted(found, key=lambda place: _ORDER[place[0]])
+
+
+def _move(batch: Batch, place: Place) -> None:
+    """Bring a row into the present epoch; one that was changed stays broken."""
+    row, key = place
+    stored = get(batch.cursor, row, key)
+    if stored is None or not batch.has(row, *key) or stored.epoch == batch.epoch.epoch:
+        # It was deleted or written meanwhile, or moved together with another.
+        if stored is None and batch.has(row, *key):
+            batch.delete(row, *key)
+        return
+    try:
+        _move_whole(batch, batch.get(row, *key, name="row"))
+    except SealBroken:
+        batch.write_broken(stored)
+
+
+def _move_whole(batch: Batch, row: Row) -> None:
+    if isinstance(row, TenantRow):
+        destroy_tenant_key(batch, row)
+        return
+    if isinstance(row, VersionRow):
+        (secret,) = select(batch.cursor, SecretRow, "WHERE id = ?", (row.secret_id,)) or (None,)
+        if secret is None:
+            raise SealBroken("row")
+        rewrap_version(batch, batch.get(SecretRow, secret.name, name=secret.name), row)
+    batch.write(row)

@@ -1,0 +1,158 @@
+"""All that a vault knows, in the clear, for a backup that encrypts it at once."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from .batch import Batch
+from .errors import BackupInvalid, VaultNotEmpty
+from .journal import Asker, Entry
+from .keyring import open_version, seal_version
+from .lifecycle import ID_BYTES, shred, versions_of
+from .policies import in_force, latest
+from .rows import PolicyRow, SecretRow, VersionRow
+from .secret import SYSTEM_TENANT, Kind, State
+from .signing import AUDIT_KEY, REQUESTS_KEY
+from .uses.values import check_value
+
+FORMAT = "actionvm.keymanager-state/v1"
+
+
+@dataclass(frozen=True)
+class ExportState:
+    """Return all secrets with their values, and the policy.
+
+    The keys of the log and of request ids stay: another vault keeps a log of its own.
+    """
+
+    method: ClassVar[str] = "Backup"
+
+    by: Asker
+
+    def decide(self, batch: Batch, entry: Entry) -> bytes:
+        where = "WHERE name NOT IN (?, ?) ORDER BY name"
+        rows = batch.select(SecretRow, where, (AUDIT_KEY, REQUESTS_KEY), name="secrets")
+        entry.facts = {"secrets": len(rows)}
+        state = {
+            "format": FORMAT,
+            "ledger": batch.own.ledger,
+            "sequence": batch.log.size,
+            "policy": latest(batch).text,
+            "secrets": [_secret_to_json(batch, row) for row in rows],
+        }
+        return json.dumps(state, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True)
+class ImportState:
+    """Seal what another vault exported; the keys of the services become those of that vault."""
+
+    method: ClassVar[str] = "Restore"
+
+    by: Asker
+    content: bytes = field(repr=False)
+
+    def decide(self, batch: Batch, entry: Entry) -> int:
+        batch.cursor.execute("SELECT 1 FROM secret WHERE tenant != ?", (SYSTEM_TENANT,))
+        if batch.cursor.fetchone() is not None:
+            raise VaultNotEmpty
+        state = _parse(self.content)
+        entry.facts = {"ledger": state.ledger, "sequence": state.sequence}
+        for row, versions in state.secrets:
+            if batch.has(SecretRow, row.name):
+                shred(batch, row.name)
+            row = row._replace(id=batch.random_bytes(ID_BYTES))
+            batch.write(row)
+            for version, value in versions:
+                seal_version(batch, row, version._replace(secret_id=row.id), value)
+            batch.touched.add(row.name)
+        if state.policy:
+            version = latest(batch).version + 1
+            batch.write(PolicyRow(version, state.policy, self.by.caller, batch.microseconds))
+            batch.policy = in_force(batch)
+        return len(state.secrets)
+
+
+@dataclass(frozen=True)
+class _State:
+    ledger: str
+    sequence: int
+    policy: str
+    secrets: list[tuple[SecretRow, list[tuple[VersionRow, bytes]]]]
+
+
+def _secret_to_json(batch: Batch, row: SecretRow) -> dict[str, object]:
+    return {
+        "name": row.name,
+        "tenant": row.tenant,
+        "kind": row.kind,
+        "version": row.version,
+        "state": row.state,
+        "create_microseconds": row.create_microseconds,
+        "versions": [
+            {
+                "number": version.number,
+                "state": version.state,
+                "create_microseconds": version.create_microseconds,
+                "expire_microseconds": version.expire_microseconds,
+                "value": base64.b64encode(open_version(batch, row, version)).decode(),
+            }
+            for version in versions_of(batch, row)
+        ],
+    }
+
+
+def _parse(content: bytes) -> _State:
+    try:
+        found = json.loads(content)
+        if found["format"] != FORMAT:
+            raise BackupInvalid
+        secrets = [_secret_from_json(one) for one in found["secrets"]]
+        return _State(
+            str(found["ledger"]), int(found["sequence"]), str(found["policy"]), secrets
+        )
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BackupInvalid from error
+
+
+def _secret_from_json(found: dict[str, object]) -> tuple[SecretRow, list[tuple[VersionRow, bytes]]]:
+    row = SecretRow(
+        name=str(found["name"]),
+        id=b"",
+        tenant=str(found["tenant"]),
+        kind=Kind(_whole(found["kind"])),
+        version=_whole(found["version"]),
+        state=State(_whole(found["state"])),
+        create_microseconds=_whole(found["create_microseconds"]),
+    )
+    listed = found["versions"]
+    if not isinstance(listed, list):
+        raise BackupInvalid
+    versions = [_version_from_json(row, one) for one in listed]
+    if row.version not in {version.number for version, _ in versions}:
+        raise BackupInvalid
+    return row, versions
+
+
+def _version_from_json(row: SecretRow, found: dict[str, object]) -> tuple[VersionRow, bytes]:
+    value = base64.b64decode(str(found["value"]), validate=True)
+    check_value(Kind(row.kind), value)
+    version = VersionRow(
+        secret_id=b"",
+        number=_whole(found["number"]),
+        key_id=0,
+        state=State(_whole(found["state"])),
+        create_microseconds=_whole(found["create_microseconds"]),
+        expire_microseconds=_whole(found["expire_microseconds"]),
+        ciphertext=b"",
+    )
+    return version, value
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise BackupInvalid
+    return value

@@ -1,0 +1,48 @@
+"""What the key manager does by itself from time to time, a little at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+from .batch import Batch
+from .journal import Asker, Entry
+from .keyring import destroy_version
+from .leases import end_leases
+from .policy.rule import WINDOW_SECONDS_MAX
+from .rows import ApprovalRow, CountRow, VersionRow
+
+ITSELF = Asker("keymanager")
+COUNT_MAX = 256
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Destroy versions whose grace time is over, and forget what no decision needs any more."""
+
+    method: ClassVar[str] = ""
+
+    by: Asker = ITSELF
+
+    def decide(self, batch: Batch, _entry: Entry) -> int:
+        """Return how much there was to do; if it is much, there may be more."""
+        batch.memory.loaded.drop_idle(batch.microseconds)
+        where = "WHERE expire_microseconds BETWEEN 1 AND ? LIMIT ?"
+        limits = (batch.microseconds, COUNT_MAX)
+        ended = batch.select(VersionRow, where, limits, name="secrets")
+        for version in ended:
+            destroy_version(batch, version)
+        asked = batch.select(ApprovalRow, where, limits, name="approvals")
+        for approval in asked:
+            batch.delete(ApprovalRow, approval.name)
+        return len(ended) + len(asked) + end_leases(batch, COUNT_MAX) + _forget_counts(batch)
+
+
+def _forget_counts(batch: Batch) -> int:
+    oldest = batch.microseconds - timedelta(seconds=WINDOW_SECONDS_MAX) // timedelta(microseconds=1)
+    where = "WHERE microseconds < ? ORDER BY id LIMIT ?"
+    old = batch.select(CountRow, where, (oldest, COUNT_MAX), name="counts")
+    for count in old:
+        batch.delete(CountRow, count.id)
+    return len(old)

@@ -1,0 +1,277 @@
+"""Uses of keys: each decided by the policy, performed here, counted and recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from functools import cache
+from typing import ClassVar
+
+from .approvals import require_approval, use_approval
+from .batch import Batch
+from .errors import KindUnsuitable, SealBroken, SecretNotFound, UseDenied
+from .journal import Asker, Entry
+from .keyring import open_version
+from .lifecycle import existing, usable, versions_of
+from .loaded import LoadedSecret
+from .policy.decision import Evaluation, decide, evaluate
+from .policy.rule import CountKey, Decision, Question, Verdict
+from .rows import SecretRow, VersionRow
+from .sealing import encode, to_microseconds
+from .secret import Kind, State
+from .uses.keys import DataKey, LoadedKey, PublicKey, load_key, public_key_of
+from .uses.operation import Operation
+
+
+@dataclass(frozen=True)
+class Use:
+    """Perform operations with one secret, all or none; version 0 is the present one.
+
+    All have one record, and each is decided by the policy as if the others were done.
+    """
+
+    by: Asker
+    method: str
+    name: str
+    operations: Sequence[Operation[object]]
+    version: int = 0
+
+    def decide(self, batch: Batch, entry: Entry) -> list[object]:
+        entry.secret, entry.version, entry.operation = self.name, self.version, self.operations[0].name
+        entry.digest = digest_of(batch, self.by, self.name, self.version, *self.operations)
+        row = _find(batch, self.name)
+        counts = _Counts(batch)
+        approvals = [
+            self._approve(batch, operation, self._judge(batch, entry, operation, row, counts))
+            for operation in self.operations
+        ]
+        if not isinstance(row, SecretRow):
+            raise row or SecretNotFound(self.name)
+        self._check_kind(row)
+        number, key = _key(batch, row, self.version)
+        entry.version = number
+        results = [
+            operation.perform(key, now=batch.now, random_bytes=batch.random_bytes)
+            for operation in self.operations
+        ]
+        counts.write()
+        for approval in filter(None, approvals):
+            use_approval(batch, approval)
+        return results
+
+    def _judge(
+        self,
+        batch: Batch,
+        entry: Entry,
+        operation: Operation[object],
+        row: SecretRow | SealBroken | None,
+        counts: _Counts,
+    ) -> Decision:
+        question = question_of(batch, self.by, self.name, operation, row)
+        is_one = len(self.operations) == 1
+        entry.facts = question.facts if is_one else {"operations": len(self.operations)}
+        decision = decide(batch.policy, question, counts)
+        entry.verdict, entry.rule = decision.verdict.value, decision.rule
+        if decision.verdict is Verdict.DENY:
+            raise UseDenied(
+                caller=self.by.caller,
+                secret=self.name,
+                operation=operation.name,
+                rule=decision.rule,
+                problem=decision.problem,
+            )
+        if not isinstance(row, SecretRow):
+            raise row or SecretNotFound(self.name)
+        counts.pending += decision.counts
+        return decision
+
+    def _approve(self, batch: Batch, operation: Operation[object], decision: Decision) -> str:
+        if decision.verdict is not Verdict.ASK:
+            return ""
+        digest = digest_of(batch, self.by, self.name, self.version, operation)
+        return require_approval(
+            batch, self.by, self.name, operation, digest=digest, rule=decision.rule
+        )
+
+    def _check_kind(self, row: SecretRow) -> None:
+        if any(row.kind not in operation.kinds for operation in self.operations):
+            raise KindUnsuitable(self.name)
+
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Say what would become of a use, and why; it is not recorded, because nothing happens."""
+
+    method: ClassVar[str] = ""
+
+    by: Asker
+    name: str
+    operation: Operation[object]
+
+    def decide(self, batch: Batch, _entry: Entry) -> Evaluation:
+        row = _find(batch, self.name)
+        question = question_of(batch, self.by, self.name, self.operation, row)
+        return evaluate(batch.policy, question, _Counts(batch))
+
+
+@dataclass(frozen=True)
+class ReadPublicKey:
+    """Return the half of a key that everybody may see; not recorded."""
+
+    method: ClassVar[str] = ""
+
+    by: Asker
+    name: str
+
+    def decide(self, batch: Batch, _entry: Entry) -> PublicKey:
+        row = existing(batch, self.name)
+        if row.kind not in _PUBLIC:
+            raise KindUnsuitable(self.name)
+        return public_key_of(_key(batch, row, 0)[1])
+
+
+_PUBLIC = frozenset({Kind.ED25519, Kind.SECP256K1, Kind.P256})
+
+
+def question_of(
+    batch: Batch,
+    by: Asker,
+    name: str,
+    operation: Operation[object],
+    row: SecretRow | SealBroken | None,
+) -> Question:
+    """Return what the policy is asked; of a secret that is not there, it learns only the name."""
+    is_known = isinstance(row, SecretRow)
+    return Question(
+        caller=by.caller,
+        agent=by.agent,
+        secret=name,
+        tenant=row.tenant if is_known else "",
+        kind=kind_text(Kind(row.kind)) if is_known else "",
+        operation=operation.name,
+        purpose=by.purpose,
+        facts=operation.facts(),
+        time=batch.now,
+    )
+
+
+def kind_text(kind: Kind) -> str:
+    """Return a kind as policies and records spell it, such as `api-key`."""
+    return kind.name.lower().replace("_", "-")
+
+
+def digest_of(
+    batch: Batch, by: Asker, name: str, version: int, *operations: Operation[object]
+) -> bytes:
+    """Return a keyed SHA-256 of a request: nothing in it can change without changing this.
+
+    Without the key, who reads the log could try which short text was encrypted.
+    """
+    parts = [by.caller, by.agent, by.purpose, name, version]
+    return batch.digest(encode(*parts, *map(_canonical, operations)))
+
+
+def _canonical(value: object) -> bytes:
+    """Return bytes that no other value has, of what operations consist of."""
+    if isinstance(value, Enum):
+        return encode("enum", value.name)
+    if isinstance(value, bool) or value is None:
+        return encode("constant", repr(value))
+    if isinstance(value, str | int | bytes):
+        return encode(value)
+    if isinstance(value, datetime):
+        return encode("time", value.isoformat())
+    if isinstance(value, Mapping):
+        pairs = sorted((_canonical(name), _canonical(part)) for name, part in value.items())
+        return encode("mapping", *(part for pair in pairs for part in pair))
+    if isinstance(value, Sequence):
+        return encode("sequence", *map(_canonical, value))
+    parts = (_canonical(getattr(value, name)) for name in _fields(type(value)))
+    return encode("object", type(value).__name__, *parts)
+
+
+@cache
+def _fields(kind: type) -> tuple[str, ...]:
+    assert dataclasses.is_dataclass(kind), f"{kind} is no part of a request"
+    return tuple(one.name for one in dataclasses.fields(kind) if one.init)
+
+
+def _find(batch: Batch, name: str) -> SecretRow | SealBroken | None:
+    """Return a secret; why it cannot be read is not for whom the policy denies."""
+    if name not in batch.touched:
+        loaded = batch.memory.loaded.find(name, batch.microseconds)
+        if loaded is not None:
+            return loaded.row
+    try:
+        return batch.find(SecretRow, name, name=name)
+    except SealBroken as error:
+        return error
+
+
+def _key(batch: Batch, row: SecretRow, number: int) -> tuple[int, LoadedKey]:
+    """Return the key of a version with its number; 0 is the present one."""
+    wanted = number or row.version
+    loaded = None if row.name in batch.touched else batch.memory.loaded.find(row.name, batch.microseconds)
+    if loaded is not None and wanted in loaded.versions:
+        key, end = loaded.versions[wanted]
+        if not end or batch.microseconds < end:
+            return wanted, key
+    version = usable(batch, row, number)
+    opened = _load(batch, row, version)
+    if Kind(row.kind) is Kind.DATA:
+        opened, end = _join(batch, row, opened)
+    else:
+        end = version.expire_microseconds
+    if row.name not in batch.touched:
+        versions = dict(loaded.versions) if loaded is not None else {}
+        versions[wanted] = (opened, end)
+        batch.memory.loaded.keep(LoadedSecret(row, versions, batch.microseconds))
+    return wanted, opened
+
+
+def _load(batch: Batch, row: SecretRow, version: VersionRow) -> LoadedKey:
+    value = open_version(batch, row, version)
+    return load_key(Kind(row.kind), value, version=version.number)
+
+
+def _join(batch: Batch, row: SecretRow, key: LoadedKey) -> tuple[LoadedKey, int]:
+    """Return a data key that opens what any usable version made, and when the first of them ends."""
+    assert isinstance(key, DataKey), "only these work together"
+    ends = []
+    for version in versions_of(batch, row):
+        end = version.expire_microseconds
+        if version.state == State.ENABLED and version.number not in key.versions:
+            if end and end <= batch.microseconds:
+                continue
+            other = _load(batch, row, version)
+            assert isinstance(other, DataKey), "all versions are of one kind"
+            key = key.joined(other)
+            ends += [end] if end else []
+    return key, min(ends, default=0)
+
+
+class _Counts:
+    """What was used so far, with what this use has already added."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self.pending: tuple[CountKey, ...] = ()
+
+    def used(self, key: CountKey, since: datetime) -> int:
+        """Return the sum of all amounts that were added after a time."""
+        added = sum(one.amount for one in self.pending if one == key)
+        return added + self._batch.used(_text(key), to_microseconds(since))
+
+    def write(self) -> None:
+        """Count what succeeded."""
+        for key in self.pending:
+            self._batch.count(_text(key), key.amount)
+
+
+def _text(key: CountKey) -> str:
+    return json.dumps([key.rule, key.fact, key.each, key.name])

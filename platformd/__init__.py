@@ -1,0 +1,1 @@
+"""The emulated platform: a small process that holds the root, measures its callers, and counts."""

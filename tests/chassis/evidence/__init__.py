@@ -1,0 +1,1 @@
+"""Tests of logs that nobody can change unseen."""

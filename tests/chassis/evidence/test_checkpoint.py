@@ -1,0 +1,98 @@
+"""A checkpoint says one thing, is signed by one key, and is made in time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from chassis.canonical import parse_time, time_text
+from chassis.evidence.checkpoint import is_checkpoint_due, verify_checkpoint
+from chassis.evidence.log import EMPTY_LOG
+
+from .logs import START, Bench, bench
+
+CHANGES: dict[str, object] = {
+    "ledger": "ledger-2",
+    "size": 4,
+    "root": bytes(32),
+    "head": bytes(32),
+    "counter": 2,
+    "time": START + timedelta(microseconds=1),
+    "key": Bench(seed=2).key,
+    "signature": bytes(64),
+}
+
+
+def test_a_checkpoint_is_genuine_as_it_was_signed() -> None:
+    assert verify_checkpoint(bench(3).checkpoints[0])
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_checkpoint_of_which_one_field_was_changed_is_not_genuine(name: str) -> None:
+    changed = replace(bench(3).checkpoints[0], **{name: CHANGES[name]})  # type: ignore[arg-type]  # any field
+
+    assert not verify_checkpoint(changed)
+
+
+def test_a_key_that_is_none_has_signed_nothing() -> None:
+    assert not verify_checkpoint(replace(bench(3).checkpoints[0], key=b"short"))
+
+
+def test_the_same_moment_is_signed_the_same_way_in_any_time_zone() -> None:
+    checkpoint = bench(3).checkpoints[0]
+    local = checkpoint.time.astimezone(timezone(timedelta(hours=5)))
+
+    assert verify_checkpoint(replace(checkpoint, time=local))
+
+
+def test_without_records_no_checkpoint_is_due() -> None:
+    assert not is_checkpoint_due(EMPTY_LOG, None, START)
+
+
+def test_the_first_record_makes_a_checkpoint_due() -> None:
+    assert is_checkpoint_due(bench(1).states[-1], None, START)
+
+
+@pytest.mark.parametrize(
+    ("records", "seconds", "is_due"),
+    [
+        (0, 100, False),
+        (1, 0.999, False),
+        (1, 1, True),
+        (1_023, 0, False),
+        (1_024, 0, True),
+        # The clock was put back.
+        (1, -0.001, True),
+    ],
+)
+def test_a_checkpoint_is_due_after_enough_records_or_time(
+    records: int, seconds: float, *, is_due: bool
+) -> None:
+    log = bench(3)
+    log.add(records)
+
+    now = START + timedelta(seconds=seconds)
+    assert is_checkpoint_due(log.states[-1], log.checkpoints[0], now) == is_due
+
+
+@pytest.mark.parametrize(
+    "time",
+    [START, datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC)],
+)
+def test_a_time_is_written_and_comes_back(time: datetime) -> None:
+    assert parse_time(time_text(time)) == time
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "Z", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000000", "2026-01-31"),
+        *("2026-01-31T12:00:00.000000+00:00", "2026-01-31 12:00:00.000000Z", "2026-W05-6T12Z"),
+        *("2026-02-30T12:00:00.000000Z", "0001-01-01T00:00:00.000000+23:59"),
+    ],
+)
+def test_a_time_has_one_spelling(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        parse_time(text)

@@ -1,0 +1,64 @@
+"""A platform for tests: it seals under one fixed key, and its counter outlives who counts."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+
+from keymanager.platform.port import PlatformUnavailable, SealPolicy, Unsealable, UnsealProblem
+
+_NONCE = bytes(12)
+
+
+class FakePlatform:
+    """Counts in memory, or in a file if there is a path. `code` is what it measures."""
+
+    def __init__(self, path: Path | None = None, *, code: str = "code") -> None:
+        self._path = path
+        self._counter = 0
+        self.code = code
+        self.seal_count = 0
+        self._failures: list[Exception] = []
+
+    def fail_next(self, error: Exception | None = None) -> None:
+        """Let the next call fail."""
+        self._failures.append(error or PlatformUnavailable())
+
+    def seal(self, content: bytes, policy: SealPolicy, label: str) -> bytes:
+        self._may_fail()
+        self.seal_count += 1
+        return self._cipher(policy).encrypt(_NONCE, content, label.encode())
+
+    def unseal(self, sealed: bytes, label: str) -> bytes:
+        self._may_fail()
+        for policy in SealPolicy:
+            try:
+                return self._cipher(policy).decrypt(_NONCE, sealed, label.encode())
+            except (InvalidTag, ValueError):
+                continue
+        raise Unsealable(UnsealProblem.DAMAGED)
+
+    def read_counter(self) -> int:
+        self._may_fail()
+        if self._path is not None and self._path.exists():
+            return int(self._path.read_text())
+        return self._counter
+
+    def increment_counter(self) -> int:
+        self._counter = self.read_counter() + 1
+        if self._path is not None:
+            draft = self._path.with_suffix(".new")
+            draft.write_text(str(self._counter))
+            draft.replace(self._path)
+        return self._counter
+
+    def _cipher(self, policy: SealPolicy) -> AESGCMSIV:
+        who = self.code if policy is SealPolicy.CODE else "signer"
+        return AESGCMSIV(hashlib.sha256(f"{policy.value}:{who}".encode()).digest())
+
+    def _may_fail(self) -> None:
+        if self._failures:
+            raise self._failures.pop(0)
