@@ -136,7 +136,7 @@ class Batch:
 
     def find(self, row: type[RowT], *key: str | int | bytes, name: str) -> RowT | None:
         """Return a row, or None; one that is not as it was written is `SealBroken` of a name."""
-        stamp = self._stamp((row, key))
+        stamp = self._stamp((row, key))  # type: ignore[arg-type]  # a kind of rows
         if stamp is None:
             return None
         found = sql.get(self.cursor, row, key)

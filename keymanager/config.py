@@ -26,3 +26,7 @@ class KeymanagerConfig(ServiceConfig):
     tpm_release_file: Path | None = Field(
         default=None, description="what the release key approves, for the policy of the signer"
     )
+    accept_rollback: bool = Field(
+        default=False,
+        description="start although keymanager.db is older than what the platform remembers",
+    )

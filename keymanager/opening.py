@@ -75,7 +75,7 @@ def open_memory(
         problem = _GENESIS_PROBLEM.format(counter=counter) if counter else ""
         memory = new_memory(cursor, platform, counter, random_bytes)
     else:
-        row = AnchorRow._make(found)  # type: ignore[arg-type]  # the table says so
+        row = AnchorRow._make(found)
         memory, counter, problem = _read(cursor, platform, row, counter, accepts=accepts_rollback)
     if problem and not accepts_rollback:
         raise RolledBack(problem)
@@ -154,7 +154,9 @@ def _read(
     return memory, counter, problem
 
 
-def _register(cursor: Cursor, kind: type[Row], register: Register, epochs: dict[bytes, EpochKey]) -> list[Row]:
+def _register(
+    cursor: Cursor, kind: type[Row], register: Register, epochs: dict[bytes, EpochKey]
+) -> list[Row]:
     """Take all rows of a table into the register; return those that were changed."""
     broken = []
     for stored in sql.select(cursor, kind, ""):
@@ -184,7 +186,7 @@ def _log_problem(cursor: Cursor, known: Log) -> str:
     cursor.execute("SELECT count(*) FROM record")
     (count,) = cursor.fetchone() or (0,)
     if count != known.size:
-        return f"the audit log has {count} records, and had {known.size}"
+        return f"the audit log has {int(count)} records, and had {known.size}"
     statement = "SELECT content, chain_hash FROM record ORDER BY sequence DESC LIMIT ?"
     cursor.execute(statement, (TAIL_RECORDS,))
     tail = cursor.fetchall()[::-1]

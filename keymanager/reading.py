@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from chassis.evidence.checkpoint import Checkpoint
 from chassis.evidence.lines import Entry, Header
-from chassis.evidence.log import Log
+from chassis.evidence.log import FIRST_HEAD, Log
 from chassis.evidence.merkle import Tree
 from chassis.evidence.proofs import consistency_proof, inclusion_proof
 
 from . import sql
 from .approvals import Approval, approval_of
-from .audit.record import Record, record_of
+from .audit.record import Record, read_records
 from .batch import Memory
 from .errors import SealBroken, SecretNotFound
 from .lifecycle import describe
@@ -100,9 +100,11 @@ def _checked(row: RowT, memory: Memory, name: str) -> RowT:
     return row
 
 
-def read_records(cursor: Cursor, *, after: int, limit: int) -> list[Recorded]:
-    """Return records after a sequence, in order."""
-    return [Recorded(record_of(entry.content), entry.chain_hash) for entry in _entries(cursor, after, limit)]
+def read_recorded(cursor: Cursor, *, after: int, limit: int) -> list[Recorded]:
+    """Return records after a sequence, in order, or raise `AuditBroken`."""
+    entries = _entries(cursor, after, limit)
+    checked = read_records(_head_at(cursor, after), entries)
+    return [Recorded(one, entry.chain_hash) for one, entry in zip(checked, entries, strict=True)]
 
 
 def last_checkpoint(cursor: Cursor) -> Checkpoint | None:
@@ -126,7 +128,9 @@ def prove_consistency(cursor: Cursor, size: int) -> ConsistencyProof | None:
     checkpoint = last_checkpoint(cursor)
     if checkpoint is None or not 0 <= size <= checkpoint.size:
         return None
-    return ConsistencyProof(checkpoint, consistency_proof(_node_reader(cursor), size, checkpoint.size))
+    return ConsistencyProof(
+        checkpoint, consistency_proof(_node_reader(cursor), size, checkpoint.size)
+    )
 
 
 def read_export(cursor: Cursor, memory: Memory, *, after: int, limit: int) -> ExportPage:
@@ -154,14 +158,18 @@ def _log_at(cursor: Cursor, size: int) -> Log:
     """Return the state that the log had when it had this many records."""
     if size == 0:
         return Log()
-    cursor.execute("SELECT chain_hash FROM record WHERE sequence = ?", (size,))
-    (head,) = cursor.fetchone() or (b"",)
     read, frontier, start = _node_reader(cursor), [], 0
     for level in reversed(range(size.bit_length())):
         if size >> level & 1:
             frontier.append(read(level, start >> level))
             start += 1 << level
-    return Log(_bytes(head), Tree(size, tuple(frontier)))
+    return Log(_head_at(cursor, size), Tree(size, tuple(frontier)))
+
+
+def _head_at(cursor: Cursor, sequence: int) -> bytes:
+    cursor.execute("SELECT chain_hash FROM record WHERE sequence = ?", (sequence,))
+    (head,) = cursor.fetchone() or (FIRST_HEAD,)
+    return _bytes(head)
 
 
 def _node_reader(cursor: Cursor) -> NodeReader:
@@ -182,9 +190,7 @@ class NodeReader:
         return _bytes(found)
 
 
-def _checkpoints(
-    cursor: Cursor, where: str, values: Sequence[sql.Cell]
-) -> list[Checkpoint]:
+def _checkpoints(cursor: Cursor, where: str, values: Sequence[sql.Cell]) -> list[Checkpoint]:
     columns = "size, ledger, root, head, counter, microseconds, key, signature"
     cursor.execute(f"SELECT {columns} FROM checkpoint {where}", values)  # noqa: S608  # ours
     return list(_checkpoints_of(cursor.fetchall()))

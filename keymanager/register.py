@@ -75,7 +75,9 @@ class Register:
         self.total = total
 
 
-def total_after(total: int, place: Place, *, old: Stamp | None, new: Stamp | None, epochs: Epochs) -> int:
+def total_after(
+    total: int, place: Place, *, old: Stamp | None, new: Stamp | None, epochs: Epochs
+) -> int:
     """Return the sum after one row changed."""
     if old is not None:
         total -= _addend(place, old, epochs)
@@ -138,7 +140,9 @@ class AnchorRow(NamedTuple):
             tree = Tree.from_bytes(self.tree)
             starts = range(0, len(self.epochs), EPOCH_BYTES)
             epochs = tuple(self.epochs[start : start + EPOCH_BYTES] for start in starts)
-            found = Anchor(Log(self.head, tree), int(self.counter), epochs, int(self.accepted_sequence))
+            found = Anchor(
+                Log(self.head, tree), int(self.counter), epochs, int(self.accepted_sequence)
+            )
         except (TypeError, ValueError) as error:
             raise SealBroken("anchor") from error
         if not epochs:

@@ -28,16 +28,24 @@ class Request:
 
 def content_of(method: bytes, name: str, kind: str, value: bytes, *extras: str) -> bytes:
     """Return all that tells one request from another."""
-    parts = (method, name.encode(), kind.encode(), *(extra.encode() for extra in extras), value)
-    # As it was before there were tenants: a repeat may come after the upgrade.
+    generates, *rest = (extra.encode() for extra in extras)
+    # The first five are as in the first release: a repeat may come after the upgrade.
+    return join(method, name.encode(), kind.encode(), generates, value, *rest)
+
+
+def join(*parts: bytes) -> bytes:
+    """Join parts so that no other parts give the same bytes, as the first release did."""
     return b"".join(
-        place.to_bytes(1) + len(part).to_bytes(4) + part for place, part in enumerate(parts, start=1)
+        place.to_bytes(1) + len(part).to_bytes(4) + part
+        for place, part in enumerate(parts, start=1)
     )
 
 
 def find_answer(batch: Batch, request: Request) -> Secret | None:
     """Return the first answer to a request, None if it is new, or raise `RequestIdReused`."""
-    statement = "SELECT id, tag, secret, version, rotate_microseconds, mac FROM request WHERE id = ?"
+    statement = (
+        "SELECT id, tag, secret, version, rotate_microseconds, mac FROM request WHERE id = ?"
+    )
     batch.cursor.execute(statement, (request.id,))
     found = batch.cursor.fetchone()
     if found is None:

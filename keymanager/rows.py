@@ -6,6 +6,7 @@ are its key. All guarded rows together have a sum, which the anchor holds (`regi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import (
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.types import TypeEngine
 
 # 1 had one row for each secret, under a root key in a file.
 VERSION = 2
@@ -146,19 +148,19 @@ Row: TypeAlias = (
 
 
 def _table(name: str, row: type[Row], *, keys: int) -> Table:
-    columns = [Column(column, _TYPES[kind], nullable=False) for column, kind in _columns(row)]
-    names = [column.name for column in columns[:keys]]
-    return Table(name, TABLES, *columns, PrimaryKeyConstraint(*names))
-
-
-def _columns(row: type[Row]) -> list[tuple[str, str]]:
     # Annotations are texts here.
-    return [(name, str(row.__annotations__[name])) for name in row._fields]
+    kinds = {column: _TYPES[row.__annotations__[column]] for column in row._fields}
+    columns = [Column[object](column, kind, nullable=False) for column, kind in kinds.items()]
+    return Table(name, TABLES, *columns, PrimaryKeyConstraint(*row._fields[:keys]))
 
 
-_TYPES = {"str": Text(), "int": Integer(), "bytes": LargeBinary()}
+_TYPES: dict[str, TypeEngine[object]] = {
+    "str": Text(),  # type: ignore[dict-item]  # what it is in Python does not matter here
+    "int": BigInteger().with_variant(Integer(), "sqlite"),  # type: ignore[dict-item]  # as above
+    "bytes": LargeBinary(),  # type: ignore[dict-item]  # as above
+}
 
-GUARDED: dict[type[Row], Table] = {
+GUARDED: Mapping[type[Row], Table] = {
     SecretRow: _table("secret", SecretRow, keys=1),
     VersionRow: _table("version", VersionRow, keys=2),
     KeyRow: _table("wrapped_key", KeyRow, keys=1),

@@ -25,6 +25,7 @@ from chassis.identity import OPERATOR, current_caller
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
+from .journal import Asker
 from .secret import Kind, Secret
 from .signing import SERVICE_KEYS, Purpose
 from .vault import Vault
@@ -98,13 +99,13 @@ class KeymanagerService:
         self, request: pb.PutSecretRequest, context: Context
     ) -> pb.PutSecretResponse:
         require_size("value", request.value, size_min=0, size_max=VALUE_BYTES_MAX)
-        secret = await asyncio.to_thread(
-            self._vault.put,
+        secret = await self._vault.put(
             require_request_id(request.request_id),
             _secret_name(request.name),
             _kind_from_proto(request.kind),
             request.value,
             generate=request.generate,
+            by=_asker(),
         )
         return pb.PutSecretResponse(secret=_secret_to_proto(secret))
 
@@ -112,19 +113,19 @@ class KeymanagerService:
         self, request: pb.RotateSecretRequest, context: Context
     ) -> pb.RotateSecretResponse:
         require_size("value", request.value, size_min=0, size_max=VALUE_BYTES_MAX)
-        secret = await asyncio.to_thread(
-            self._vault.rotate,
+        secret = await self._vault.rotate(
             require_request_id(request.request_id),
             _secret_name(request.name),
             request.value,
             generate=request.generate,
+            by=_asker(),
         )
         return pb.RotateSecretResponse(secret=_secret_to_proto(secret))
 
     async def ShredSecret(
         self, request: pb.ShredSecretRequest, context: Context
     ) -> pb.ShredSecretResponse:
-        await asyncio.to_thread(self._vault.shred, _secret_name(request.name))
+        await self._vault.shred(_secret_name(request.name), by=_asker())
         return pb.ShredSecretResponse()
 
     async def ListSecrets(
@@ -147,12 +148,11 @@ class KeymanagerService:
 
     async def Sign(self, request: pb.SignRequest, context: Context) -> pb.SignResponse:
         require_size("message", request.message, size_max=MESSAGE_BYTES_MAX)
-        signature = await asyncio.to_thread(
-            self._vault.sign,
+        signature = await self._vault.sign(
             _key_name(request.key),
             _purpose_from_proto(request.purpose),
             request.message,
-            caller=current_caller(),
+            by=_asker(),
         )
         return pb.SignResponse(
             signature=action_pb2.Signature(
@@ -166,8 +166,12 @@ class KeymanagerService:
     async def GetPublicKey(
         self, request: pb.GetPublicKeyRequest, context: Context
     ) -> pb.GetPublicKeyResponse:
-        public_key = await asyncio.to_thread(self._vault.public_key, _key_name(request.key))
-        return pb.GetPublicKeyResponse(algorithm="ed25519", public_key=public_key)
+        public_key = await self._vault.public_key(_key_name(request.key))
+        return pb.GetPublicKeyResponse(algorithm="ed25519", public_key=public_key.value)
+
+
+def _asker() -> Asker:
+    return Asker(current_caller())
 
 
 def _secret_name(value: str) -> str:

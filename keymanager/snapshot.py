@@ -19,6 +19,7 @@ from .signing import AUDIT_KEY, REQUESTS_KEY
 from .uses.values import check_value
 
 FORMAT = "actionvm.keymanager-state/v1"
+_PROBLEM = "does not hold what a key manager exports; take one that this release or an older made"
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class ImportState:
                 seal_version(batch, row, version._replace(secret_id=row.id), value)
             batch.touched.add(row.name)
         if state.policy:
-            version = latest(batch).version + 1
-            batch.write(PolicyRow(version, state.policy, self.by.caller, batch.microseconds))
+            number = latest(batch).version + 1
+            batch.write(PolicyRow(number, state.policy, self.by.caller, batch.microseconds))
             batch.policy = in_force(batch)
         return len(state.secrets)
 
@@ -109,13 +110,11 @@ def _parse(content: bytes) -> _State:
     try:
         found = json.loads(content)
         if found["format"] != FORMAT:
-            raise BackupInvalid
+            raise BackupInvalid(_PROBLEM)
         secrets = [_secret_from_json(one) for one in found["secrets"]]
-        return _State(
-            str(found["ledger"]), int(found["sequence"]), str(found["policy"]), secrets
-        )
+        return _State(str(found["ledger"]), int(found["sequence"]), str(found["policy"]), secrets)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise BackupInvalid from error
+        raise BackupInvalid(_PROBLEM) from error
 
 
 def _secret_from_json(found: dict[str, object]) -> tuple[SecretRow, list[tuple[VersionRow, bytes]]]:
@@ -130,10 +129,10 @@ def _secret_from_json(found: dict[str, object]) -> tuple[SecretRow, list[tuple[V
     )
     listed = found["versions"]
     if not isinstance(listed, list):
-        raise BackupInvalid
+        raise BackupInvalid(_PROBLEM)
     versions = [_version_from_json(row, one) for one in listed]
     if row.version not in {version.number for version, _ in versions}:
-        raise BackupInvalid
+        raise BackupInvalid(_PROBLEM)
     return row, versions
 
 
@@ -154,5 +153,5 @@ def _version_from_json(row: SecretRow, found: dict[str, object]) -> tuple[Versio
 
 def _whole(value: object) -> int:
     if type(value) is not int:
-        raise BackupInvalid
+        raise BackupInvalid(_PROBLEM)
     return value

@@ -33,13 +33,13 @@ def cursor_of(connection: Connection) -> Cursor:
 
 def select(cursor: Cursor, row: type[RowT], where: str, values: Sequence[Cell] = ()) -> list[RowT]:
     """Return rows as they are stored, by a condition of ours."""
-    cursor.execute(f"{_select(GUARDED[row])} {where}", values)
-    return [row._make(found) for found in cursor.fetchall()]  # type: ignore[misc]  # a union of tuples
+    cursor.execute(f"{_select(GUARDED[row])} {where}", values)  # type: ignore[index]  # it is one
+    return [row._make(found) for found in cursor.fetchall()]  # type: ignore[misc]  # as above
 
 
 def get(cursor: Cursor, row: type[RowT], key: Sequence[Cell]) -> RowT | None:
     """Return the row of a key as it is stored."""
-    cursor.execute(_get(GUARDED[row]), key)
+    cursor.execute(_get(GUARDED[row]), key)  # type: ignore[index]  # it is one of them
     found = cursor.fetchone()
     return None if found is None else row._make(found)  # type: ignore[return-value]  # as above
 

@@ -103,7 +103,9 @@ class VaultStore:
                     batch.outcomes = [decide(batch, operation) for operation in operations]
                     if not (batch.is_changed or is_checkpoint_needed(batch)):
                         return batch.outcomes
-                    is_due = batch.microseconds - self._memory.counted_microseconds >= TICK_MICROSECONDS
+                    is_due = (
+                        batch.microseconds - self._memory.counted_microseconds >= TICK_MICROSECONDS
+                    )
                     counter = self._counter + int(batch.is_counted or is_due)
                     anchor, mac = close_batch(batch, counter)
                     self._unsure = (batch, anchor, mac)

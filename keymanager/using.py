@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import cache
-from typing import ClassVar
+from functools import lru_cache
+from typing import ClassVar, cast
 
 from .approvals import require_approval, use_approval
 from .batch import Batch
@@ -41,7 +41,11 @@ class Use:
     version: int = 0
 
     def decide(self, batch: Batch, entry: Entry) -> list[object]:
-        entry.secret, entry.version, entry.operation = self.name, self.version, self.operations[0].name
+        entry.secret, entry.version, entry.operation = (
+            self.name,
+            self.version,
+            self.operations[0].name,
+        )
         entry.digest = digest_of(batch, self.by, self.name, self.version, *self.operations)
         row = _find(batch, self.name)
         counts = _Counts(batch)
@@ -102,7 +106,6 @@ class Use:
             raise KindUnsuitable(self.name)
 
 
-
 @dataclass(frozen=True)
 class Evaluate:
     """Say what would become of a use, and why; it is not recorded, because nothing happens."""
@@ -146,13 +149,13 @@ def question_of(
     row: SecretRow | SealBroken | None,
 ) -> Question:
     """Return what the policy is asked; of a secret that is not there, it learns only the name."""
-    is_known = isinstance(row, SecretRow)
+    known = row if isinstance(row, SecretRow) else None
     return Question(
         caller=by.caller,
         agent=by.agent,
         secret=name,
-        tenant=row.tenant if is_known else "",
-        kind=kind_text(Kind(row.kind)) if is_known else "",
+        tenant=known.tenant if known else "",
+        kind=kind_text(Kind(known.kind)) if known else "",
         operation=operation.name,
         purpose=by.purpose,
         facts=operation.facts(),
@@ -172,8 +175,8 @@ def digest_of(
 
     Without the key, who reads the log could try which short text was encrypted.
     """
-    parts = [by.caller, by.agent, by.purpose, name, version]
-    return batch.digest(encode(*parts, *map(_canonical, operations)))
+    known = (by.caller, by.agent, by.purpose, name, version)
+    return batch.digest(encode(*known, *map(_canonical, operations)))
 
 
 def _canonical(value: object) -> bytes:
@@ -191,12 +194,13 @@ def _canonical(value: object) -> bytes:
         return encode("mapping", *(part for pair in pairs for part in pair))
     if isinstance(value, Sequence):
         return encode("sequence", *map(_canonical, value))
-    parts = (_canonical(getattr(value, name)) for name in _fields(type(value)))
+    parts = (_canonical(getattr(value, name)) for name in _fields(cast("Hashable", type(value))))
     return encode("object", type(value).__name__, *parts)
 
 
-@cache
-def _fields(kind: type) -> tuple[str, ...]:
+@lru_cache(maxsize=256)
+def _fields(kind: Hashable) -> tuple[str, ...]:
+    assert isinstance(kind, type), "it is the type of a value"
     assert dataclasses.is_dataclass(kind), f"{kind} is no part of a request"
     return tuple(one.name for one in dataclasses.fields(kind) if one.init)
 
@@ -216,7 +220,11 @@ def _find(batch: Batch, name: str) -> SecretRow | SealBroken | None:
 def _key(batch: Batch, row: SecretRow, number: int) -> tuple[int, LoadedKey]:
     """Return the key of a version with its number; 0 is the present one."""
     wanted = number or row.version
-    loaded = None if row.name in batch.touched else batch.memory.loaded.find(row.name, batch.microseconds)
+    loaded = (
+        None
+        if row.name in batch.touched
+        else batch.memory.loaded.find(row.name, batch.microseconds)
+    )
     if loaded is not None and wanted in loaded.versions:
         key, end = loaded.versions[wanted]
         if not end or batch.microseconds < end:

@@ -30,7 +30,7 @@ from .reading import (
     prove_inclusion,
     read_approvals,
     read_export,
-    read_records,
+    read_recorded,
     read_secret,
     read_secrets,
 )
@@ -250,7 +250,7 @@ class Vault:
 
     def records(self, *, after: int, limit: int) -> Sequence[Recorded]:
         """Return records after a sequence; raise `AuditBroken`. Blocks."""
-        return self._store.read(lambda cursor, _: read_records(cursor, after=after, limit=limit))
+        return self._store.read(lambda cursor, _: read_recorded(cursor, after=after, limit=limit))
 
     def checkpoint(self) -> Checkpoint | None:
         """Return the newest checkpoint, if there is one. Blocks."""
