@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from actionvm.action.v1 import action_pb2
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
-from chassis.errors import InvalidField, NotImplementedYet
-from chassis.fields import (
-    SECRET_NAME,
-    page_limit,
-    page_start,
-    page_token,
-    require_match,
-    require_request_id,
-    require_size,
-)
+from chassis.errors import InvalidField
+from chassis.fields import page_limit, page_start, page_token, require_request_id, require_size
 from chassis.identity import OPERATOR, current_caller
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
 from .journal import Asker
-from .secret import Kind, Secret
-from .signing import SERVICE_KEYS, Purpose
+from .messages.secrets import (
+    grace_from_proto,
+    key_name,
+    kind_from_proto,
+    secret_name,
+    secret_to_proto,
+    tenant_name,
+)
+from .messages.uses import (
+    account_from_proto,
+    purpose_from_proto,
+    signed_to_proto,
+    signing_from_proto,
+)
+from .uses.attributed import Attribute
 from .vault import Vault
 
 if TYPE_CHECKING:
     from chassis.interceptors import Context
 
 VALUE_BYTES_MAX = 64 * 1024
-MESSAGE_BYTES_MAX = 64 * 1024
+BATCH_MAX = 256
 
 DESCRIPTOR = pb.DESCRIPTOR.services_by_name["KeymanagerService"]
 
@@ -45,34 +47,17 @@ CALLERS = {
     "PutSecret": _OPERATOR,
     "RotateSecret": _OPERATOR,
     "ShredSecret": _OPERATOR,
+    "ShredTenant": _OPERATOR,
     "ListSecrets": _OPERATOR,
     "GetSecret": _OPERATOR | {"assembler"},
-    "Sign": _SIGNERS,
-    "GetPublicKey": _OPERATOR | _SIGNERS,
     "DisableSecret": _OPERATOR,
-    "ReleaseSecret": _OPERATOR,
-    "SignBatch": _OPERATOR,
-    "AuthorizeRequest": _OPERATOR,
-    "GenerateDataKey": _OPERATOR,
-    "Encrypt": _OPERATOR,
-    "Decrypt": _OPERATOR,
-    "Rewrap": _OPERATOR,
-    "EvaluateUse": _OPERATOR,
+    "EnableSecret": _OPERATOR,
+    "Sign": _SIGNERS,
+    "SignBatch": _SIGNERS,
+    "GetPublicKey": _OPERATOR | _SIGNERS,
     "Enrol": _OPERATOR,
     "RevokeIdentity": _OPERATOR,
     "GetQuote": _OPERATOR,
-    "ListAuditRecords": _OPERATOR,
-    "Backup": _OPERATOR,
-    "Restore": _OPERATOR,
-    "RotateRoot": _OPERATOR,
-}
-
-_KEY_NAME = re.compile("|".join((SECRET_NAME.pattern, *SERVICE_KEYS)))
-_KINDS = {pb.KIND_API_KEY: Kind.API_KEY, pb.KIND_ED25519: Kind.ED25519}
-_PURPOSES = {
-    pb.PURPOSE_BUNDLE: Purpose.BUNDLE,
-    pb.PURPOSE_RECEIPT: Purpose.RECEIPT,
-    pb.PURPOSE_REQUEST: Purpose.REQUEST,
 }
 
 
@@ -101,13 +86,14 @@ class KeymanagerService:
         require_size("value", request.value, size_min=0, size_max=VALUE_BYTES_MAX)
         secret = await self._vault.put(
             require_request_id(request.request_id),
-            _secret_name(request.name),
-            _kind_from_proto(request.kind),
+            secret_name(request.name),
+            kind_from_proto(request.kind),
             request.value,
             generate=request.generate,
-            by=_asker(),
+            tenant=tenant_name(request.tenant),
+            by=Asker(current_caller()),
         )
-        return pb.PutSecretResponse(secret=_secret_to_proto(secret))
+        return pb.PutSecretResponse(secret=secret_to_proto(secret))
 
     async def RotateSecret(
         self, request: pb.RotateSecretRequest, context: Context
@@ -115,18 +101,31 @@ class KeymanagerService:
         require_size("value", request.value, size_min=0, size_max=VALUE_BYTES_MAX)
         secret = await self._vault.rotate(
             require_request_id(request.request_id),
-            _secret_name(request.name),
+            secret_name(request.name),
             request.value,
             generate=request.generate,
-            by=_asker(),
+            grace=grace_from_proto(request.grace),
+            by=Asker(current_caller()),
         )
-        return pb.RotateSecretResponse(secret=_secret_to_proto(secret))
+        return pb.RotateSecretResponse(secret=secret_to_proto(secret))
 
     async def ShredSecret(
         self, request: pb.ShredSecretRequest, context: Context
     ) -> pb.ShredSecretResponse:
-        await self._vault.shred(_secret_name(request.name), by=_asker())
+        name, by = secret_name(request.name), Asker(current_caller())
+        if request.version:
+            await self._vault.shred_version(name, request.version, by=by)
+        else:
+            await self._vault.shred(name, by=by)
         return pb.ShredSecretResponse()
+
+    async def ShredTenant(
+        self, request: pb.ShredTenantRequest, context: Context
+    ) -> pb.ShredTenantResponse:
+        if not request.tenant:
+            raise InvalidField("tenant", "is required, such as 'tenants/acme'")
+        tenant, by = tenant_name(request.tenant), Asker(current_caller())
+        return pb.ShredTenantResponse(secret_count=await self._vault.shred_tenant(tenant, by=by))
 
     async def ListSecrets(
         self, request: pb.ListSecretsRequest, context: Context
@@ -136,74 +135,64 @@ class KeymanagerService:
         found = await asyncio.to_thread(self._vault.describe_all, after=after, limit=limit + 1)
         page = found[:limit]
         return pb.ListSecretsResponse(
-            secrets=map(_secret_to_proto, page),
+            secrets=map(secret_to_proto, page),
             next_page_token=page_token(page[-1].name) if len(found) > limit else "",
         )
 
     async def GetSecret(
         self, request: pb.GetSecretRequest, context: Context
     ) -> pb.GetSecretResponse:
-        secret = await asyncio.to_thread(self._vault.describe, _secret_name(request.name))
-        return pb.GetSecretResponse(secret=_secret_to_proto(secret))
+        secret = await asyncio.to_thread(self._vault.describe, secret_name(request.name))
+        return pb.GetSecretResponse(secret=secret_to_proto(secret))
+
+    async def DisableSecret(
+        self, request: pb.DisableSecretRequest, context: Context
+    ) -> pb.DisableSecretResponse:
+        name, by = secret_name(request.name), Asker(current_caller())
+        secret = await self._vault.disable(name, version=request.version, by=by)
+        return pb.DisableSecretResponse(secret=secret_to_proto(secret))
+
+    async def EnableSecret(
+        self, request: pb.EnableSecretRequest, context: Context
+    ) -> pb.EnableSecretResponse:
+        name, by = secret_name(request.name), Asker(current_caller())
+        secret = await self._vault.enable(name, version=request.version, by=by)
+        return pb.EnableSecretResponse(secret=secret_to_proto(secret))
 
     async def Sign(self, request: pb.SignRequest, context: Context) -> pb.SignResponse:
-        require_size("message", request.message, size_max=MESSAGE_BYTES_MAX)
-        signature = await self._vault.sign(
-            _key_name(request.key),
-            _purpose_from_proto(request.purpose),
-            request.message,
-            by=_asker(),
+        return (await self._sign([request], "Sign"))[0]
+
+    async def SignBatch(
+        self, request: pb.SignBatchRequest, context: Context
+    ) -> pb.SignBatchResponse:
+        require_size("requests", request.requests, size_max=BATCH_MAX)
+        first = request.requests[0]
+        for i, other in enumerate(request.requests):
+            for field in ("key", "version", "purpose", "account"):
+                if getattr(other, field) != getattr(first, field):
+                    raise InvalidField(f"requests[{i}].{field}", "is not that of the first one")
+        answers = await self._sign(request.requests, "SignBatch")
+        return pb.SignBatchResponse(
+            signatures=[answer.signature for answer in answers], responses=answers
         )
-        return pb.SignResponse(
-            signature=action_pb2.Signature(
-                key=signature.key,
-                algorithm="ed25519",
-                public_key=signature.public_key,
-                value=signature.value,
-            )
-        )
+
+    async def _sign(self, requests: Sequence[pb.SignRequest], method: str) -> list[pb.SignResponse]:
+        first = requests[0]
+        key = key_name(first.key)
+        purpose = purpose_from_proto(first.purpose)
+        by = Asker(current_caller(), account_from_proto(first.account), purpose.value)
+        operations = [signing_from_proto(request) for request in requests]
+        wanted = [Attribute(operation) for operation in operations]
+        made = await self._vault.use_all(key, wanted, method=method, by=by, version=first.version)
+        return [
+            signed_to_proto(key, operation, one.result, one.public_key)
+            for operation, one in zip(operations, made, strict=True)
+        ]
 
     async def GetPublicKey(
         self, request: pb.GetPublicKeyRequest, context: Context
     ) -> pb.GetPublicKeyResponse:
-        public_key = await self._vault.public_key(_key_name(request.key))
-        return pb.GetPublicKeyResponse(algorithm="ed25519", public_key=public_key.value)
-
-
-def _asker() -> Asker:
-    return Asker(current_caller())
-
-
-def _secret_name(value: str) -> str:
-    return require_match("name", value, SECRET_NAME, example="secrets/board-key")
-
-
-def _key_name(value: str) -> str:
-    return require_match("key", value, _KEY_NAME, example="secrets/board-key")
-
-
-def _kind_from_proto(kind: pb.Kind.ValueType) -> Kind:
-    if kind in _KINDS:
-        return _KINDS[kind]
-    if kind != pb.KIND_UNSPECIFIED and kind in pb.Kind.values():
-        raise NotImplementedYet(pb.Kind.Name(kind))
-    raise InvalidField("kind", "is required, such as KIND_API_KEY")
-
-
-def _purpose_from_proto(purpose: pb.Purpose.ValueType) -> Purpose:
-    if purpose not in _PURPOSES:
-        raise InvalidField("purpose", "is required, such as PURPOSE_REQUEST")
-    return _PURPOSES[purpose]
-
-
-def _secret_to_proto(secret: Secret) -> pb.Secret:
-    create_time, rotate_time = Timestamp(), Timestamp()
-    create_time.FromDatetime(secret.create_time)
-    rotate_time.FromDatetime(secret.rotate_time)
-    return pb.Secret(
-        name=secret.name,
-        kind=pb.Kind.ValueType(secret.kind),
-        version=secret.version,
-        create_time=create_time,
-        rotate_time=rotate_time,
-    )
+        found = await self._vault.public_key(key_name(request.key))
+        return pb.GetPublicKeyResponse(
+            algorithm=found.algorithm, public_key=found.value, address=found.address
+        )

@@ -23,7 +23,7 @@ from .policy.rule import CountKey, Decision, Question, Verdict
 from .rows import SecretRow, VersionRow
 from .sealing import encode, to_microseconds
 from .secret import Kind, State
-from .uses.keys import DataKey, LoadedKey, PublicKey, load_key, public_key_of
+from .uses.keys import PUBLIC_KINDS, DataKey, LoadedKey, PublicKey, load_key, public_key_of
 from .uses.operation import Operation
 
 
@@ -133,12 +133,9 @@ class ReadPublicKey:
 
     def decide(self, batch: Batch, _entry: Entry) -> PublicKey:
         row = existing(batch, self.name)
-        if row.kind not in _PUBLIC:
+        if row.kind not in PUBLIC_KINDS:
             raise KindUnsuitable(self.name)
         return public_key_of(_key(batch, row, 0)[1])
-
-
-_PUBLIC = frozenset({Kind.ED25519, Kind.SECP256K1, Kind.P256})
 
 
 def question_of(

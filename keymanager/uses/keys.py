@@ -171,6 +171,10 @@ def generate(kind: Kind, random_bytes: RandomBytes) -> bytes:
     raise AssertionError("the random generator is broken")
 
 
+# Those of which one half may be known.
+PUBLIC_KINDS = frozenset({Kind.ED25519, Kind.SECP256K1, Kind.P256})
+
+
 def public_key_of(key: LoadedKey) -> PublicKey:
     """Return the public key: 32 raw bytes of Ed25519, else an uncompressed point of 65."""
     match key:

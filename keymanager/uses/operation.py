@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from chassis.errors import InvalidField
 
@@ -24,8 +24,15 @@ ResultT_co = TypeVar("ResultT_co", covariant=True)
 class Operation(Protocol[ResultT_co]):
     """One use of a key; making one from hostile input raises `InvalidField` with the field."""
 
-    kinds: ClassVar[frozenset[Kind]]
-    name: ClassVar[str]
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """Return with keys of which kinds it works."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Return what policies and records call it."""
+        ...
 
     def facts(self) -> Facts:
         """Return what is to be decided upon; it depends on the request alone, never on the key."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"actionvm/keymanager/v1/audit.proto\x12\x16\x61\x63tionvm.keymanager.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetCheckpointRequest\"\xb0\x01\n\nCheckpoint\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04root\x18\x02 \x01(\x0c\x12\x0c\n\x04head\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63ounter\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npublic_key\x18\x06 \x01(\x0c\x12\x11\n\tsignature\x18\x07 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x08 \x01(\x0c\"O\n\x15GetCheckpointResponse\x12\x36\n\ncheckpoint\x18\x01 \x01(\x0b\x32\".actionvm.keymanager.v1.Checkpoint\"7\n\x15ProveInclusionRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04size\x18\x02 \x01(\x03\"B\n\x16ProveInclusionResponse\x12\x0c\n\x04path\x18\x01 \x03(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0c\n\x04root\x18\x03 \x01(\x0c\"<\n\x17ProveConsistencyRequest\x12\x13\n\x0bsize_before\x18\x01 \x01(\x03\x12\x0c\n\x04size\x18\x02 \x01(\x03\"Y\n\x18ProveConsistencyResponse\x12\x0c\n\x04path\x18\x01 \x03(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x13\n\x0broot_before\x18\x03 \x01(\x0c\x12\x0c\n\x04root\x18\x04 \x01(\x0c\"/\n\x15\x45xportAuditLogRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"\'\n\x16\x45xportAuditLogResponse\x12\r\n\x05lines\x18\x01 \x01(\x0c\"\x17\n\x15\x41\x63\x63\x65ptRollbackRequest\"3\n\x16\x41\x63\x63\x65ptRollbackResponse\x12\x19\n\x11lost_record_count\x18\x01 \x01(\x03\"D\n\x17ListAuditRecordsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"\x9b\x02\n\x0b\x41uditRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12\x12\n\nchain_hash\x18\x05 \x01(\x0c\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x63\x63ount\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\x05\x12\x11\n\toperation\x18\t \x01(\t\x12\x0f\n\x07purpose\x18\n \x01(\t\x12\x0f\n\x07verdict\x18\x0b \x01(\t\x12\x0c\n\x04rule\x18\x0c \x01(\t\x12\x0f\n\x07outcome\x18\r \x01(\t\x12\x0f\n\x07\x63ontent\x18\x0e \x01(\x0c\"P\n\x18ListAuditRecordsResponse\x12\x34\n\x07records\x18\x01 \x03(\x0b\x32#.actionvm.keymanager.v1.AuditRecord2\xbf\x05\n\x0c\x41uditService\x12u\n\x10ListAuditRecords\x12/.actionvm.keymanager.v1.ListAuditRecordsRequest\x1a\x30.actionvm.keymanager.v1.ListAuditRecordsResponse\x12l\n\rGetCheckpoint\x12,.actionvm.keymanager.v1.GetCheckpointRequest\x1a-.actionvm.keymanager.v1.GetCheckpointResponse\x12o\n\x0eProveInclusion\x12-.actionvm.keymanager.v1.ProveInclusionRequest\x1a..actionvm.keymanager.v1.ProveInclusionResponse\x12u\n\x10ProveConsistency\x12/.actionvm.keymanager.v1.ProveConsistencyRequest\x1a\x30.actionvm.keymanager.v1.ProveConsistencyResponse\x12q\n\x0e\x45xportAuditLog\x12-.actionvm.keymanager.v1.ExportAuditLogRequest\x1a..actionvm.keymanager.v1.ExportAuditLogResponse0\x01\x12o\n\x0e\x41\x63\x63\x65ptRollback\x12-.actionvm.keymanager.v1.AcceptRollbackRequest\x1a..actionvm.keymanager.v1.AcceptRollbackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"actionvm/keymanager/v1/audit.proto\x12\x16\x61\x63tionvm.keymanager.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetCheckpointRequest\"\xc0\x01\n\nCheckpoint\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04root\x18\x02 \x01(\x0c\x12\x0c\n\x04head\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63ounter\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npublic_key\x18\x06 \x01(\x0c\x12\x11\n\tsignature\x18\x07 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x08 \x01(\x0c\x12\x0e\n\x06ledger\x18\t \x01(\t\"O\n\x15GetCheckpointResponse\x12\x36\n\ncheckpoint\x18\x01 \x01(\x0b\x32\".actionvm.keymanager.v1.Checkpoint\")\n\x15ProveInclusionRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"o\n\x16ProveInclusionResponse\x12\x0c\n\x04path\x18\x01 \x03(\x0c\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x36\n\ncheckpoint\x18\x03 \x01(\x0b\x32\".actionvm.keymanager.v1.Checkpoint\"\'\n\x17ProveConsistencyRequest\x12\x0c\n\x04size\x18\x01 \x01(\x03\"`\n\x18ProveConsistencyResponse\x12\x0c\n\x04path\x18\x01 \x03(\x0c\x12\x36\n\ncheckpoint\x18\x02 \x01(\x0b\x32\".actionvm.keymanager.v1.Checkpoint\"/\n\x15\x45xportAuditLogRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"\'\n\x16\x45xportAuditLogResponse\x12\r\n\x05lines\x18\x01 \x01(\x0c\")\n\x15\x41\x63\x63\x65ptRollbackRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"\x18\n\x16\x41\x63\x63\x65ptRollbackResponse\"D\n\x17ListAuditRecordsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"\x9b\x02\n\x0b\x41uditRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12\x12\n\nchain_hash\x18\x05 \x01(\x0c\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x63\x63ount\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\x05\x12\x11\n\toperation\x18\t \x01(\t\x12\x0f\n\x07purpose\x18\n \x01(\t\x12\x0f\n\x07verdict\x18\x0b \x01(\t\x12\x0c\n\x04rule\x18\x0c \x01(\t\x12\x0f\n\x07outcome\x18\r \x01(\t\x12\x0f\n\x07\x63ontent\x18\x0e \x01(\x0c\"P\n\x18ListAuditRecordsResponse\x12\x34\n\x07records\x18\x01 \x03(\x0b\x32#.actionvm.keymanager.v1.AuditRecord2\xbf\x05\n\x0c\x41uditService\x12u\n\x10ListAuditRecords\x12/.actionvm.keymanager.v1.ListAuditRecordsRequest\x1a\x30.actionvm.keymanager.v1.ListAuditRecordsResponse\x12l\n\rGetCheckpoint\x12,.actionvm.keymanager.v1.GetCheckpointRequest\x1a-.actionvm.keymanager.v1.GetCheckpointResponse\x12o\n\x0eProveInclusion\x12-.actionvm.keymanager.v1.ProveInclusionRequest\x1a..actionvm.keymanager.v1.ProveInclusionResponse\x12u\n\x10ProveConsistency\x12/.actionvm.keymanager.v1.ProveConsistencyRequest\x1a\x30.actionvm.keymanager.v1.ProveConsistencyResponse\x12q\n\x0e\x45xportAuditLog\x12-.actionvm.keymanager.v1.ExportAuditLogRequest\x1a..actionvm.keymanager.v1.ExportAuditLogResponse0\x01\x12o\n\x0e\x41\x63\x63\x65ptRollback\x12-.actionvm.keymanager.v1.AcceptRollbackRequest\x1a..actionvm.keymanager.v1.AcceptRollbackResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,31 +35,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCHECKPOINTREQUEST']._serialized_start=95
   _globals['_GETCHECKPOINTREQUEST']._serialized_end=117
   _globals['_CHECKPOINT']._serialized_start=120
-  _globals['_CHECKPOINT']._serialized_end=296
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=298
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=377
-  _globals['_PROVEINCLUSIONREQUEST']._serialized_start=379
-  _globals['_PROVEINCLUSIONREQUEST']._serialized_end=434
-  _globals['_PROVEINCLUSIONRESPONSE']._serialized_start=436
-  _globals['_PROVEINCLUSIONRESPONSE']._serialized_end=502
-  _globals['_PROVECONSISTENCYREQUEST']._serialized_start=504
-  _globals['_PROVECONSISTENCYREQUEST']._serialized_end=564
-  _globals['_PROVECONSISTENCYRESPONSE']._serialized_start=566
-  _globals['_PROVECONSISTENCYRESPONSE']._serialized_end=655
-  _globals['_EXPORTAUDITLOGREQUEST']._serialized_start=657
-  _globals['_EXPORTAUDITLOGREQUEST']._serialized_end=704
-  _globals['_EXPORTAUDITLOGRESPONSE']._serialized_start=706
-  _globals['_EXPORTAUDITLOGRESPONSE']._serialized_end=745
-  _globals['_ACCEPTROLLBACKREQUEST']._serialized_start=747
-  _globals['_ACCEPTROLLBACKREQUEST']._serialized_end=770
-  _globals['_ACCEPTROLLBACKRESPONSE']._serialized_start=772
-  _globals['_ACCEPTROLLBACKRESPONSE']._serialized_end=823
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=825
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=893
-  _globals['_AUDITRECORD']._serialized_start=896
-  _globals['_AUDITRECORD']._serialized_end=1179
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=1181
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=1261
-  _globals['_AUDITSERVICE']._serialized_start=1264
-  _globals['_AUDITSERVICE']._serialized_end=1967
+  _globals['_CHECKPOINT']._serialized_end=312
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=314
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=393
+  _globals['_PROVEINCLUSIONREQUEST']._serialized_start=395
+  _globals['_PROVEINCLUSIONREQUEST']._serialized_end=436
+  _globals['_PROVEINCLUSIONRESPONSE']._serialized_start=438
+  _globals['_PROVEINCLUSIONRESPONSE']._serialized_end=549
+  _globals['_PROVECONSISTENCYREQUEST']._serialized_start=551
+  _globals['_PROVECONSISTENCYREQUEST']._serialized_end=590
+  _globals['_PROVECONSISTENCYRESPONSE']._serialized_start=592
+  _globals['_PROVECONSISTENCYRESPONSE']._serialized_end=688
+  _globals['_EXPORTAUDITLOGREQUEST']._serialized_start=690
+  _globals['_EXPORTAUDITLOGREQUEST']._serialized_end=737
+  _globals['_EXPORTAUDITLOGRESPONSE']._serialized_start=739
+  _globals['_EXPORTAUDITLOGRESPONSE']._serialized_end=778
+  _globals['_ACCEPTROLLBACKREQUEST']._serialized_start=780
+  _globals['_ACCEPTROLLBACKREQUEST']._serialized_end=821
+  _globals['_ACCEPTROLLBACKRESPONSE']._serialized_start=823
+  _globals['_ACCEPTROLLBACKRESPONSE']._serialized_end=847
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=849
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=917
+  _globals['_AUDITRECORD']._serialized_start=920
+  _globals['_AUDITRECORD']._serialized_end=1203
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=1205
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=1285
+  _globals['_AUDITSERVICE']._serialized_start=1288
+  _globals['_AUDITSERVICE']._serialized_end=1991
 # @@protoc_insertion_point(module_scope)

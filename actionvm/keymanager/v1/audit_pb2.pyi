@@ -50,6 +50,7 @@ class Checkpoint(_message.Message):
     PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
     size: _builtins.int
     """How many records there are. Output only."""
     root: _builtins.bytes
@@ -64,6 +65,8 @@ class Checkpoint(_message.Message):
     """Signature of `content`. Output only."""
     content: _builtins.bytes
     """What is signed: `"actionvm/checkpoint/v1\\n"` and canonical JSON (RFC 8785). Output only."""
+    ledger: _builtins.str
+    """Name of the log. Output only."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was signed. Output only."""
@@ -79,10 +82,11 @@ class Checkpoint(_message.Message):
         public_key: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
         content: _builtins.bytes = ...,
+        ledger: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "counter", b"counter", "create_time", b"create_time", "head", b"head", "public_key", b"public_key", "root", b"root", "signature", b"signature", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "counter", b"counter", "create_time", b"create_time", "head", b"head", "ledger", b"ledger", "public_key", b"public_key", "root", b"root", "signature", b"signature", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -97,7 +101,7 @@ class GetCheckpointResponse(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def checkpoint(self) -> Global___Checkpoint:
-        """The checkpoint. Output only."""
+        """The checkpoint. Output only; absent as long as there is none."""
 
     def __init__(
         self,
@@ -119,20 +123,16 @@ class ProveInclusionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Its sequence. Required."""
-    size: _builtins.int
-    """Size of the log; 0 is that of now."""
+    """Its sequence. Required; at most the size of the newest checkpoint."""
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
-        size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -145,26 +145,28 @@ class ProveInclusionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
-    ROOT_FIELD_NUMBER: _builtins.int
-    size: _builtins.int
-    """Size of the log that it is for. Output only."""
-    root: _builtins.bytes
-    """Root of that log. Output only."""
+    CONTENT_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """The record, as the leaf has it. Output only."""
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Hashes from the leaf to the root. Output only."""
+
+    @_builtins.property
+    def checkpoint(self) -> Global___Checkpoint:
+        """The log that it is in. Output only."""
 
     def __init__(
         self,
         *,
         path: _abc.Iterable[_builtins.bytes] | None = ...,
-        size: _builtins.int = ...,
-        root: _builtins.bytes = ...,
+        content: _builtins.bytes = ...,
+        checkpoint: Global___Checkpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "root", b"root", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "content", b"content", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,25 +174,21 @@ Global___ProveInclusionResponse: _TypeAlias = ProveInclusionResponse  # noqa: Y0
 
 @_typing.final
 class ProveConsistencyRequest(_message.Message):
-    """Which logs to compare."""
+    """Which earlier log to compare."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SIZE_BEFORE_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
-    size_before: _builtins.int
-    """Size of the smaller one. Required."""
     size: _builtins.int
-    """Size of the larger one; 0 is that of now."""
+    """Its size. Required; at most the size of the newest checkpoint."""
     def __init__(
         self,
         *,
-        size_before: _builtins.int = ...,
         size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["size", b"size", "size_before", b"size_before"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -203,30 +201,24 @@ class ProveConsistencyResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
-    ROOT_BEFORE_FIELD_NUMBER: _builtins.int
-    ROOT_FIELD_NUMBER: _builtins.int
-    size: _builtins.int
-    """Size of the larger log. Output only."""
-    root_before: _builtins.bytes
-    """Root of the smaller one. Output only."""
-    root: _builtins.bytes
-    """Root of the larger one. Output only."""
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Hashes of the proof. Output only."""
+
+    @_builtins.property
+    def checkpoint(self) -> Global___Checkpoint:
+        """The log that continues the earlier one. Output only."""
 
     def __init__(
         self,
         *,
         path: _abc.Iterable[_builtins.bytes] | None = ...,
-        size: _builtins.int = ...,
-        root_before: _builtins.bytes = ...,
-        root: _builtins.bytes = ...,
+        checkpoint: Global___Checkpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "root", b"root", "root_before", b"root_before", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -282,12 +274,17 @@ class AcceptRollbackRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The last record that a peer saw, as the reason `ROLLED_BACK` told. Required."""
     def __init__(
         self,
+        *,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -299,17 +296,12 @@ class AcceptRollbackResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    LOST_RECORD_COUNT_FIELD_NUMBER: _builtins.int
-    lost_record_count: _builtins.int
-    """How many records are known to be lost; 0 if that is unknown. Output only."""
     def __init__(
         self,
-        *,
-        lost_record_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_record_count", b"lost_record_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

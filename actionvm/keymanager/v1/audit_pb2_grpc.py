@@ -29,7 +29,10 @@ class AuditServiceStub:
     """What was done with keys, by whom, and why it was allowed: a log that nobody can change unseen
     (docs/audit.md). Nothing is answered before its record is on disk.
 
-    Records are the leaves of a Merkle tree with the hashes of RFC 6962.
+    Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
+    most 1,024 records or a second behind the end.
+
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
     """
 
     def __init__(self, channel):
@@ -74,7 +77,10 @@ class AuditServiceServicer:
     """What was done with keys, by whom, and why it was allowed: a log that nobody can change unseen
     (docs/audit.md). Nothing is answered before its record is on disk.
 
-    Records are the leaves of a Merkle tree with the hashes of RFC 6962.
+    Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
+    most 1,024 records or a second behind the end.
+
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
     """
 
     def ListAuditRecords(self, request, context):
@@ -85,37 +91,36 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCheckpoint(self, request, context):
-        """Signs the end of the log as it stands.
+        """Reads the newest checkpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ProveInclusion(self, request, context):
-        """Proves that a record is in the log of a size.
+        """Proves that a record is in the log of the newest checkpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ProveConsistency(self, request, context):
-        """Proves that the log of a size is the beginning of that of a larger one.
+        """Proves that the log of the newest checkpoint begins with an earlier one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportAuditLog(self, request, context):
-        """Exports the log, line by line, as `actionvm audit verify` reads it offline.
+        """Exports the log up to the newest checkpoint, line by line, as `actionvm audit verify` reads it
+        offline.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AcceptRollback(self, request, context):
-        """Accepts that older data were put back, after a start was refused or a peer had seen more.
-
-        - `FAILED_PRECONDITION` (reason `NOT_ROLLED_BACK`): there is nothing to accept.
+        """Answers again although a peer saw records that are lost, after older data were put back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,7 +171,10 @@ class AuditService:
     """What was done with keys, by whom, and why it was allowed: a log that nobody can change unseen
     (docs/audit.md). Nothing is answered before its record is on disk.
 
-    Records are the leaves of a Merkle tree with the hashes of RFC 6962.
+    Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
+    most 1,024 records or a second behind the end.
+
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
     """
 
     @staticmethod

@@ -30,7 +30,10 @@ class AuditServiceStub:
     """What was done with keys, by whom, and why it was allowed: a log that nobody can change unseen
     (docs/audit.md). Nothing is answered before its record is on disk.
 
-    Records are the leaves of a Merkle tree with the hashes of RFC 6962.
+    Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
+    most 1,024 records or a second behind the end.
+
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
     """
 
     @_typing.overload
@@ -40,49 +43,53 @@ class AuditServiceStub:
     ListAuditRecords: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListAuditRecordsRequest, _audit_pb2.ListAuditRecordsResponse]
     """Reads the log in order."""
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetCheckpointRequest, _audit_pb2.GetCheckpointResponse]
-    """Signs the end of the log as it stands."""
+    """Reads the newest checkpoint."""
     ProveInclusion: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ProveInclusionRequest, _audit_pb2.ProveInclusionResponse]
-    """Proves that a record is in the log of a size."""
+    """Proves that a record is in the log of the newest checkpoint."""
     ProveConsistency: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ProveConsistencyRequest, _audit_pb2.ProveConsistencyResponse]
-    """Proves that the log of a size is the beginning of that of a larger one."""
+    """Proves that the log of the newest checkpoint begins with an earlier one."""
     ExportAuditLog: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportAuditLogRequest, _audit_pb2.ExportAuditLogResponse]
-    """Exports the log, line by line, as `actionvm audit verify` reads it offline."""
-    AcceptRollback: _grpc.UnaryUnaryMultiCallable[_audit_pb2.AcceptRollbackRequest, _audit_pb2.AcceptRollbackResponse]
-    """Accepts that older data were put back, after a start was refused or a peer had seen more.
-
-    - `FAILED_PRECONDITION` (reason `NOT_ROLLED_BACK`): there is nothing to accept.
+    """Exports the log up to the newest checkpoint, line by line, as `actionvm audit verify` reads it
+    offline.
     """
+    AcceptRollback: _grpc.UnaryUnaryMultiCallable[_audit_pb2.AcceptRollbackRequest, _audit_pb2.AcceptRollbackResponse]
+    """Answers again although a peer saw records that are lost, after older data were put back."""
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
     """What was done with keys, by whom, and why it was allowed: a log that nobody can change unseen
     (docs/audit.md). Nothing is answered before its record is on disk.
 
-    Records are the leaves of a Merkle tree with the hashes of RFC 6962.
+    Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
+    most 1,024 records or a second behind the end.
+
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditRecords: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListAuditRecordsRequest, _audit_pb2.ListAuditRecordsResponse]  # type: ignore[assignment]
     """Reads the log in order."""
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetCheckpointRequest, _audit_pb2.GetCheckpointResponse]  # type: ignore[assignment]
-    """Signs the end of the log as it stands."""
+    """Reads the newest checkpoint."""
     ProveInclusion: _aio.UnaryUnaryMultiCallable[_audit_pb2.ProveInclusionRequest, _audit_pb2.ProveInclusionResponse]  # type: ignore[assignment]
-    """Proves that a record is in the log of a size."""
+    """Proves that a record is in the log of the newest checkpoint."""
     ProveConsistency: _aio.UnaryUnaryMultiCallable[_audit_pb2.ProveConsistencyRequest, _audit_pb2.ProveConsistencyResponse]  # type: ignore[assignment]
-    """Proves that the log of a size is the beginning of that of a larger one."""
+    """Proves that the log of the newest checkpoint begins with an earlier one."""
     ExportAuditLog: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportAuditLogRequest, _audit_pb2.ExportAuditLogResponse]  # type: ignore[assignment]
-    """Exports the log, line by line, as `actionvm audit verify` reads it offline."""
-    AcceptRollback: _aio.UnaryUnaryMultiCallable[_audit_pb2.AcceptRollbackRequest, _audit_pb2.AcceptRollbackResponse]  # type: ignore[assignment]
-    """Accepts that older data were put back, after a start was refused or a peer had seen more.
-
-    - `FAILED_PRECONDITION` (reason `NOT_ROLLED_BACK`): there is nothing to accept.
+    """Exports the log up to the newest checkpoint, line by line, as `actionvm audit verify` reads it
+    offline.
     """
+    AcceptRollback: _aio.UnaryUnaryMultiCallable[_audit_pb2.AcceptRollbackRequest, _audit_pb2.AcceptRollbackResponse]  # type: ignore[assignment]
+    """Answers again although a peer saw records that are lost, after older data were put back."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """What was done with keys, by whom, and why it was allowed: a log that nobody can change unseen
     (docs/audit.md). Nothing is answered before its record is on disk.
 
-    Records are the leaves of a Merkle tree with the hashes of RFC 6962.
+    Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
+    most 1,024 records or a second behind the end.
+
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
     """
 
     @_abc_1.abstractmethod
@@ -99,7 +106,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.GetCheckpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.GetCheckpointResponse, _abc.Awaitable[_audit_pb2.GetCheckpointResponse]]:
-        """Signs the end of the log as it stands."""
+        """Reads the newest checkpoint."""
 
     @_abc_1.abstractmethod
     def ProveInclusion(
@@ -107,7 +114,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.ProveInclusionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.ProveInclusionResponse, _abc.Awaitable[_audit_pb2.ProveInclusionResponse]]:
-        """Proves that a record is in the log of a size."""
+        """Proves that a record is in the log of the newest checkpoint."""
 
     @_abc_1.abstractmethod
     def ProveConsistency(
@@ -115,7 +122,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.ProveConsistencyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.ProveConsistencyResponse, _abc.Awaitable[_audit_pb2.ProveConsistencyResponse]]:
-        """Proves that the log of a size is the beginning of that of a larger one."""
+        """Proves that the log of the newest checkpoint begins with an earlier one."""
 
     @_abc_1.abstractmethod
     def ExportAuditLog(
@@ -123,7 +130,9 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.ExportAuditLogRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_audit_pb2.ExportAuditLogResponse], _abc.AsyncIterator[_audit_pb2.ExportAuditLogResponse]]:
-        """Exports the log, line by line, as `actionvm audit verify` reads it offline."""
+        """Exports the log up to the newest checkpoint, line by line, as `actionvm audit verify` reads it
+        offline.
+        """
 
     @_abc_1.abstractmethod
     def AcceptRollback(
@@ -131,9 +140,6 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.AcceptRollbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.AcceptRollbackResponse, _abc.Awaitable[_audit_pb2.AcceptRollbackResponse]]:
-        """Accepts that older data were put back, after a start was refused or a peer had seen more.
-
-        - `FAILED_PRECONDITION` (reason `NOT_ROLLED_BACK`): there is nothing to accept.
-        """
+        """Answers again although a peer saw records that are lost, after older data were put back."""
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -155,9 +155,11 @@ class KeymanagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ShredSecret(self, request, context):
-        """Destroys a secret and all its versions for good. Shredding twice is `NOT_FOUND`.
+        """Destroys a secret and all its versions for good, or one of them. Shredding twice is `NOT_FOUND`.
 
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
+        - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
+        - `FAILED_PRECONDITION` (reason `VERSION_IN_USE`): that version is the present one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,6 +195,8 @@ class KeymanagerServiceServicer:
         decided.
         - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
         `approval` names what is to be decided. Then repeat the same request.
+        - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+        - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): that version is gone, or its grace is over.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -230,6 +234,8 @@ class KeymanagerServiceServicer:
 
     def ShredTenant(self, request, context):
         """Destroys all secrets of a tenant for good, and the key that they hang on.
+
+        - `NOT_FOUND` (reason `TENANT_NOT_FOUND`): it has no secrets.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,9 +59,11 @@ class KeymanagerServiceStub:
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     ShredSecret: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.ShredSecretRequest, _keymanager_pb2.ShredSecretResponse]
-    """Destroys a secret and all its versions for good. Shredding twice is `NOT_FOUND`.
+    """Destroys a secret and all its versions for good, or one of them. Shredding twice is `NOT_FOUND`.
 
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
+    - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
+    - `FAILED_PRECONDITION` (reason `VERSION_IN_USE`): that version is the present one.
     """
     ListSecrets: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.ListSecretsRequest, _keymanager_pb2.ListSecretsResponse]
     """Lists secrets without their values.
@@ -85,6 +87,8 @@ class KeymanagerServiceStub:
       decided.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
+    - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+    - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): that version is gone, or its grace is over.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     GetPublicKey: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.GetPublicKeyRequest, _keymanager_pb2.GetPublicKeyResponse]
@@ -105,7 +109,10 @@ class KeymanagerServiceStub:
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
     """
     ShredTenant: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.ShredTenantRequest, _keymanager_pb2.ShredTenantResponse]
-    """Destroys all secrets of a tenant for good, and the key that they hang on."""
+    """Destroys all secrets of a tenant for good, and the key that they hang on.
+
+    - `NOT_FOUND` (reason `TENANT_NOT_FOUND`): it has no secrets.
+    """
     SignBatch: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.SignBatchRequest, _keymanager_pb2.SignBatchResponse]
     """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
     Enrol: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.EnrolRequest, _keymanager_pb2.EnrolResponse]
@@ -146,9 +153,11 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     ShredSecret: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.ShredSecretRequest, _keymanager_pb2.ShredSecretResponse]  # type: ignore[assignment]
-    """Destroys a secret and all its versions for good. Shredding twice is `NOT_FOUND`.
+    """Destroys a secret and all its versions for good, or one of them. Shredding twice is `NOT_FOUND`.
 
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
+    - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
+    - `FAILED_PRECONDITION` (reason `VERSION_IN_USE`): that version is the present one.
     """
     ListSecrets: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.ListSecretsRequest, _keymanager_pb2.ListSecretsResponse]  # type: ignore[assignment]
     """Lists secrets without their values.
@@ -172,6 +181,8 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
       decided.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
+    - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+    - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): that version is gone, or its grace is over.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     GetPublicKey: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.GetPublicKeyRequest, _keymanager_pb2.GetPublicKeyResponse]  # type: ignore[assignment]
@@ -192,7 +203,10 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
     """
     ShredTenant: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.ShredTenantRequest, _keymanager_pb2.ShredTenantResponse]  # type: ignore[assignment]
-    """Destroys all secrets of a tenant for good, and the key that they hang on."""
+    """Destroys all secrets of a tenant for good, and the key that they hang on.
+
+    - `NOT_FOUND` (reason `TENANT_NOT_FOUND`): it has no secrets.
+    """
     SignBatch: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.SignBatchRequest, _keymanager_pb2.SignBatchResponse]  # type: ignore[assignment]
     """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
     Enrol: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.EnrolRequest, _keymanager_pb2.EnrolResponse]  # type: ignore[assignment]
@@ -248,9 +262,11 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.ShredSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.ShredSecretResponse, _abc.Awaitable[_keymanager_pb2.ShredSecretResponse]]:
-        """Destroys a secret and all its versions for good. Shredding twice is `NOT_FOUND`.
+        """Destroys a secret and all its versions for good, or one of them. Shredding twice is `NOT_FOUND`.
 
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
+        - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
+        - `FAILED_PRECONDITION` (reason `VERSION_IN_USE`): that version is the present one.
         """
 
     @_abc_1.abstractmethod
@@ -292,6 +308,8 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
           decided.
         - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
           `approval` names what is to be decided. Then repeat the same request.
+        - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+        - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): that version is gone, or its grace is over.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
         """
 
@@ -336,7 +354,10 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.ShredTenantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.ShredTenantResponse, _abc.Awaitable[_keymanager_pb2.ShredTenantResponse]]:
-        """Destroys all secrets of a tenant for good, and the key that they hang on."""
+        """Destroys all secrets of a tenant for good, and the key that they hang on.
+
+        - `NOT_FOUND` (reason `TENANT_NOT_FOUND`): it has no secrets.
+        """
 
     @_abc_1.abstractmethod
     def SignBatch(

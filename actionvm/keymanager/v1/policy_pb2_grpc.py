@@ -73,7 +73,6 @@ class PolicyServiceServicer:
 
         - `INVALID_ARGUMENT` (reason `POLICY_INVALID`): the document is wrong; all its problems come as
         `actionvm.action.v1.Problems`.
-        - `FAILED_PRECONDITION` (reason `POLICY_CHANGED`): it is not `version` that is in force.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,7 +102,8 @@ class PolicyServiceServicer:
     def DecideApproval(self, request, context):
         """Decides such a use, once. An approval holds for exactly that use, one time.
 
-        - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it was decided, has expired, or never was.
+        - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it has expired, or never was.
+        - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise, or used.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,6 @@ class PolicyServiceStub:
 
     - `INVALID_ARGUMENT` (reason `POLICY_INVALID`): the document is wrong; all its problems come as
       `actionvm.action.v1.Problems`.
-    - `FAILED_PRECONDITION` (reason `POLICY_CHANGED`): it is not `version` that is in force.
     """
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_policy_pb2.GetPolicyRequest, _policy_pb2.GetPolicyResponse]
     """Reads the policy in force."""
@@ -51,7 +50,8 @@ class PolicyServiceStub:
     DecideApproval: _grpc.UnaryUnaryMultiCallable[_policy_pb2.DecideApprovalRequest, _policy_pb2.DecideApprovalResponse]
     """Decides such a use, once. An approval holds for exactly that use, one time.
 
-    - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it was decided, has expired, or never was.
+    - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it has expired, or never was.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise, or used.
     """
 
 @_typing.type_check_only
@@ -66,7 +66,6 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
 
     - `INVALID_ARGUMENT` (reason `POLICY_INVALID`): the document is wrong; all its problems come as
       `actionvm.action.v1.Problems`.
-    - `FAILED_PRECONDITION` (reason `POLICY_CHANGED`): it is not `version` that is in force.
     """
     GetPolicy: _aio.UnaryUnaryMultiCallable[_policy_pb2.GetPolicyRequest, _policy_pb2.GetPolicyResponse]  # type: ignore[assignment]
     """Reads the policy in force."""
@@ -77,7 +76,8 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     DecideApproval: _aio.UnaryUnaryMultiCallable[_policy_pb2.DecideApprovalRequest, _policy_pb2.DecideApprovalResponse]  # type: ignore[assignment]
     """Decides such a use, once. An approval holds for exactly that use, one time.
 
-    - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it was decided, has expired, or never was.
+    - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it has expired, or never was.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise, or used.
     """
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -95,7 +95,6 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
 
         - `INVALID_ARGUMENT` (reason `POLICY_INVALID`): the document is wrong; all its problems come as
           `actionvm.action.v1.Problems`.
-        - `FAILED_PRECONDITION` (reason `POLICY_CHANGED`): it is not `version` that is in force.
         """
 
     @_abc_1.abstractmethod
@@ -130,7 +129,8 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_policy_pb2.DecideApprovalResponse, _abc.Awaitable[_policy_pb2.DecideApprovalResponse]]:
         """Decides such a use, once. An approval holds for exactly that use, one time.
 
-        - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it was decided, has expired, or never was.
+        - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it has expired, or never was.
+        - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise, or used.
         """
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

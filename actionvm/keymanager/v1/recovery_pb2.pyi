@@ -164,17 +164,12 @@ class RotateRootResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SECRET_COUNT_FIELD_NUMBER: _builtins.int
-    secret_count: _builtins.int
-    """Number of secrets that were wrapped again. Output only."""
     def __init__(
         self,
-        *,
-        secret_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret_count", b"secret_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

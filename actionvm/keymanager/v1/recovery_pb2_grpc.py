@@ -66,8 +66,13 @@ class RecoveryServiceServicer:
     def Restore(self, request, context):
         """Imports a backup into a key manager that holds nothing yet.
 
-        - `INVALID_ARGUMENT` (reason `BACKUP_REFUSED`): the content or a share is not what was made.
-        - `FAILED_PRECONDITION` (reason `NOT_EMPTY`): there are secrets, which a restore would overwrite.
+        - `INVALID_ARGUMENT` (reason `BACKUP_INVALID`): the content is not what was made.
+        - `INVALID_ARGUMENT` (reason `SHARE_DAMAGED`): a share has a word that is not its own.
+        - `INVALID_ARGUMENT` (reason `SHARE_FOREIGN`): a share is of another backup.
+        - `INVALID_ARGUMENT` (reason `SHARES_DISAGREE`): together they open nothing.
+        - `FAILED_PRECONDITION` (reason `SHARES_MISSING`): more of them are needed.
+        - `FAILED_PRECONDITION` (reason `VAULT_NOT_EMPTY`): there are secrets, which a restore would
+        overwrite.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -75,6 +80,8 @@ class RecoveryServiceServicer:
 
     def RotateRoot(self, request, context):
         """Replaces the key at the root, and wraps what hangs on it again, while all others work on.
+
+        - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform, which seals it, does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

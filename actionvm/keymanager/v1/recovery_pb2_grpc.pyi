@@ -38,11 +38,19 @@ class RecoveryServiceStub:
     Restore: _grpc.UnaryUnaryMultiCallable[_recovery_pb2.RestoreRequest, _recovery_pb2.RestoreResponse]
     """Imports a backup into a key manager that holds nothing yet.
 
-    - `INVALID_ARGUMENT` (reason `BACKUP_REFUSED`): the content or a share is not what was made.
-    - `FAILED_PRECONDITION` (reason `NOT_EMPTY`): there are secrets, which a restore would overwrite.
+    - `INVALID_ARGUMENT` (reason `BACKUP_INVALID`): the content is not what was made.
+    - `INVALID_ARGUMENT` (reason `SHARE_DAMAGED`): a share has a word that is not its own.
+    - `INVALID_ARGUMENT` (reason `SHARE_FOREIGN`): a share is of another backup.
+    - `INVALID_ARGUMENT` (reason `SHARES_DISAGREE`): together they open nothing.
+    - `FAILED_PRECONDITION` (reason `SHARES_MISSING`): more of them are needed.
+    - `FAILED_PRECONDITION` (reason `VAULT_NOT_EMPTY`): there are secrets, which a restore would
+      overwrite.
     """
     RotateRoot: _grpc.UnaryUnaryMultiCallable[_recovery_pb2.RotateRootRequest, _recovery_pb2.RotateRootResponse]
-    """Replaces the key at the root, and wraps what hangs on it again, while all others work on."""
+    """Replaces the key at the root, and wraps what hangs on it again, while all others work on.
+
+    - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform, which seals it, does not answer.
+    """
 
 @_typing.type_check_only
 class RecoveryServiceAsyncStub(RecoveryServiceStub):
@@ -54,11 +62,19 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     Restore: _aio.UnaryUnaryMultiCallable[_recovery_pb2.RestoreRequest, _recovery_pb2.RestoreResponse]  # type: ignore[assignment]
     """Imports a backup into a key manager that holds nothing yet.
 
-    - `INVALID_ARGUMENT` (reason `BACKUP_REFUSED`): the content or a share is not what was made.
-    - `FAILED_PRECONDITION` (reason `NOT_EMPTY`): there are secrets, which a restore would overwrite.
+    - `INVALID_ARGUMENT` (reason `BACKUP_INVALID`): the content is not what was made.
+    - `INVALID_ARGUMENT` (reason `SHARE_DAMAGED`): a share has a word that is not its own.
+    - `INVALID_ARGUMENT` (reason `SHARE_FOREIGN`): a share is of another backup.
+    - `INVALID_ARGUMENT` (reason `SHARES_DISAGREE`): together they open nothing.
+    - `FAILED_PRECONDITION` (reason `SHARES_MISSING`): more of them are needed.
+    - `FAILED_PRECONDITION` (reason `VAULT_NOT_EMPTY`): there are secrets, which a restore would
+      overwrite.
     """
     RotateRoot: _aio.UnaryUnaryMultiCallable[_recovery_pb2.RotateRootRequest, _recovery_pb2.RotateRootResponse]  # type: ignore[assignment]
-    """Replaces the key at the root, and wraps what hangs on it again, while all others work on."""
+    """Replaces the key at the root, and wraps what hangs on it again, while all others work on.
+
+    - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform, which seals it, does not answer.
+    """
 
 class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Backups that only several people together can open, and new keys at the root (docs/recovery.md)."""
@@ -79,8 +95,13 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_recovery_pb2.RestoreResponse, _abc.Awaitable[_recovery_pb2.RestoreResponse]]:
         """Imports a backup into a key manager that holds nothing yet.
 
-        - `INVALID_ARGUMENT` (reason `BACKUP_REFUSED`): the content or a share is not what was made.
-        - `FAILED_PRECONDITION` (reason `NOT_EMPTY`): there are secrets, which a restore would overwrite.
+        - `INVALID_ARGUMENT` (reason `BACKUP_INVALID`): the content is not what was made.
+        - `INVALID_ARGUMENT` (reason `SHARE_DAMAGED`): a share has a word that is not its own.
+        - `INVALID_ARGUMENT` (reason `SHARE_FOREIGN`): a share is of another backup.
+        - `INVALID_ARGUMENT` (reason `SHARES_DISAGREE`): together they open nothing.
+        - `FAILED_PRECONDITION` (reason `SHARES_MISSING`): more of them are needed.
+        - `FAILED_PRECONDITION` (reason `VAULT_NOT_EMPTY`): there are secrets, which a restore would
+          overwrite.
         """
 
     @_abc_1.abstractmethod
@@ -89,6 +110,9 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_pb2.RotateRootRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_pb2.RotateRootResponse, _abc.Awaitable[_recovery_pb2.RotateRootResponse]]:
-        """Replaces the key at the root, and wraps what hangs on it again, while all others work on."""
+        """Replaces the key at the root, and wraps what hangs on it again, while all others work on.
+
+        - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform, which seals it, does not answer.
+        """
 
 def add_RecoveryServiceServicer_to_server(servicer: RecoveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -38,6 +38,7 @@ class UseServiceStub:
     decided.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
     names what is to be decided. Then repeat the same request.
+    - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 
     def __init__(self, channel):
@@ -101,6 +102,7 @@ class UseServiceServicer:
     decided.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
     names what is to be decided. Then repeat the same request.
+    - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 
     def AuthorizeRequest(self, request, context):
@@ -153,7 +155,9 @@ class UseServiceServicer:
     def RenewLease(self, request, context):
         """Prolongs a lease, as long as the secret may be released.
 
-        - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): it has ended, or is somebody else's.
+        - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
+        - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over.
+        - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): the secret was rotated since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,7 +166,7 @@ class UseServiceServicer:
     def RevokeLease(self, request, context):
         """Ends a lease. What was released cannot be called back; rotate the secret for that.
 
-        - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): it has ended, or is somebody else's.
+        - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,6 +236,7 @@ class UseService:
     decided.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
     names what is to be decided. Then repeat the same request.
+    - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 
     @staticmethod

@@ -39,6 +39,7 @@ class UseServiceStub:
       decided.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
       names what is to be decided. Then repeat the same request.
+    - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 
     @_typing.overload
@@ -68,12 +69,14 @@ class UseServiceStub:
     RenewLease: _grpc.UnaryUnaryMultiCallable[_use_pb2.RenewLeaseRequest, _use_pb2.RenewLeaseResponse]
     """Prolongs a lease, as long as the secret may be released.
 
-    - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): it has ended, or is somebody else's.
+    - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
+    - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over.
+    - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): the secret was rotated since.
     """
     RevokeLease: _grpc.UnaryUnaryMultiCallable[_use_pb2.RevokeLeaseRequest, _use_pb2.RevokeLeaseResponse]
     """Ends a lease. What was released cannot be called back; rotate the secret for that.
 
-    - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): it has ended, or is somebody else's.
+    - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
     """
 
 @_typing.type_check_only
@@ -90,6 +93,7 @@ class UseServiceAsyncStub(UseServiceStub):
       decided.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
       names what is to be decided. Then repeat the same request.
+    - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -116,12 +120,14 @@ class UseServiceAsyncStub(UseServiceStub):
     RenewLease: _aio.UnaryUnaryMultiCallable[_use_pb2.RenewLeaseRequest, _use_pb2.RenewLeaseResponse]  # type: ignore[assignment]
     """Prolongs a lease, as long as the secret may be released.
 
-    - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): it has ended, or is somebody else's.
+    - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
+    - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over.
+    - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): the secret was rotated since.
     """
     RevokeLease: _aio.UnaryUnaryMultiCallable[_use_pb2.RevokeLeaseRequest, _use_pb2.RevokeLeaseResponse]  # type: ignore[assignment]
     """Ends a lease. What was released cannot be called back; rotate the secret for that.
 
-    - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): it has ended, or is somebody else's.
+    - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
     """
 
 class UseServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -137,6 +143,7 @@ class UseServiceServicer(metaclass=_abc_1.ABCMeta):
       decided.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
       names what is to be decided. Then repeat the same request.
+    - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 
     @_abc_1.abstractmethod
@@ -203,7 +210,9 @@ class UseServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_use_pb2.RenewLeaseResponse, _abc.Awaitable[_use_pb2.RenewLeaseResponse]]:
         """Prolongs a lease, as long as the secret may be released.
 
-        - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): it has ended, or is somebody else's.
+        - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
+        - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over.
+        - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): the secret was rotated since.
         """
 
     @_abc_1.abstractmethod
@@ -214,7 +223,7 @@ class UseServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_use_pb2.RevokeLeaseResponse, _abc.Awaitable[_use_pb2.RevokeLeaseResponse]]:
         """Ends a lease. What was released cannot be called back; rotate the secret for that.
 
-        - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): it has ended, or is somebody else's.
+        - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
         """
 
 def add_UseServiceServicer_to_server(servicer: UseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,171 @@
+"""The contract of who may use which key: the policy, dry runs, and what people decide."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from actionvm.action.v1 import action_pb2
+from actionvm.keymanager.v1 import policy_pb2 as pb
+from actionvm.keymanager.v1 import policy_pb2_grpc
+from chassis.fields import page_limit, page_start, page_token, require_size
+from chassis.identity import OPERATOR, current_caller
+from chassis.problems import PROBLEMS_MAX, Severity, shorten
+from chassis.server import Hosted
+
+from .approvals import ApprovalState
+from .errors import PolicyInvalid
+from .journal import Asker
+from .messages.policies import (
+    approval_name,
+    approval_to_proto,
+    caller_from_proto,
+    evaluation_to_proto,
+    policy_to_proto,
+    require_one_use,
+)
+from .messages.secrets import key_name
+from .messages.uses import (
+    AnyOperation,
+    account_from_proto,
+    authorization_from_proto,
+    purpose_from_proto,
+    signing_from_proto,
+)
+from .policy.document import parse
+from .signing import Purpose
+from .uses.handover import Release
+from .vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from google.protobuf.message import Message
+
+    from chassis.errors import ServiceError
+    from chassis.interceptors import Context
+
+CONTENT_CHARACTERS_MAX = 256 * 1024
+# What fits into the trailers of a call beside the rest.
+DETAILS_BYTES_MAX = 4_500
+
+DESCRIPTOR = pb.DESCRIPTOR.services_by_name["PolicyService"]
+
+_OPERATOR = frozenset({OPERATOR})
+
+CALLERS = dict.fromkeys(
+    ("PutPolicy", "GetPolicy", "EvaluateUse", "ListApprovals", "DecideApproval"), _OPERATOR
+)
+
+
+def hosted(servicer: PolicyService) -> Hosted:
+    """Return the service with its authorisation table."""
+    return Hosted(
+        descriptor=DESCRIPTOR,
+        add_to=lambda server: policy_pb2_grpc.add_PolicyServiceServicer_to_server(servicer, server),
+        callers=CALLERS,
+        details_of=details_of,
+    )
+
+
+class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
+    """Rules are documents that people write; their problems are told all at once."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    async def PutPolicy(
+        self, request: pb.PutPolicyRequest, context: Context
+    ) -> pb.PutPolicyResponse:
+        require_size("content", request.content, size_max=CONTENT_CHARACTERS_MAX)
+        if request.validate_only:
+            await asyncio.to_thread(parse, request.content)
+            return pb.PutPolicyResponse()
+        made = await self._vault.put_policy(request.content, by=Asker(current_caller()))
+        return pb.PutPolicyResponse(version=made.version)
+
+    async def GetPolicy(
+        self, request: pb.GetPolicyRequest, context: Context
+    ) -> pb.GetPolicyResponse:
+        return policy_to_proto(await self._vault.policy())
+
+    async def EvaluateUse(
+        self, request: pb.EvaluateUseRequest, context: Context
+    ) -> pb.EvaluateUseResponse:
+        caller = caller_from_proto(request.caller)
+        account = account_from_proto(request.account)
+        name, purpose, operation = _use_of(request)
+        by = Asker(caller, account, purpose.value)
+        return evaluation_to_proto(await self._vault.evaluate(name, operation, by=by))
+
+    async def ListApprovals(
+        self, request: pb.ListApprovalsRequest, context: Context
+    ) -> pb.ListApprovalsResponse:
+        limit = page_limit(request.page_size)
+        (after,) = page_start(request.page_token) or ("",)
+        found = await asyncio.to_thread(self._vault.approvals, after=after, limit=limit + 1)
+        page = found[:limit]
+        waiting = [one for one in page if one.state is ApprovalState.PENDING]
+        return pb.ListApprovalsResponse(
+            approvals=map(approval_to_proto, waiting),
+            next_page_token=page_token(page[-1].name) if len(found) > limit else "",
+        )
+
+    async def DecideApproval(
+        self, request: pb.DecideApprovalRequest, context: Context
+    ) -> pb.DecideApprovalResponse:
+        name, by = approval_name(request.name), Asker(current_caller())
+        await self._vault.decide_approval(name, approves=request.approved, by=by)
+        return pb.DecideApprovalResponse()
+
+
+def details_of(error: ServiceError) -> Sequence[Message]:
+    """Return what an error carries besides its reason: all problems of a policy that fit."""
+    if not isinstance(error, PolicyInvalid):
+        return []
+    shown = action_pb2.Problems()
+    for count_max in range(min(len(error.problems), PROBLEMS_MAX), 0, -1):
+        problems = shorten(error.problems, count_max=count_max)
+        shown = action_pb2.Problems(
+            problems=[
+                action_pb2.Problem(
+                    severity=_SEVERITIES[one.severity],
+                    code=one.code,
+                    file=one.file,
+                    line=one.line,
+                    column=one.column,
+                    field=one.field,
+                    message=one.message,
+                    fix=one.fix,
+                )
+                for one in problems
+            ]
+        )
+        if shown.ByteSize() <= DETAILS_BYTES_MAX:
+            break
+    return [shown]
+
+
+_SEVERITIES = {
+    Severity.WARNING: action_pb2.Problem.SEVERITY_WARNING,
+    Severity.ERROR: action_pb2.Problem.SEVERITY_ERROR,
+}
+
+
+def _use_of(request: pb.EvaluateUseRequest) -> tuple[str, Purpose, AnyOperation]:
+    """Return which secret a dry run is about, why, and what with it."""
+    match require_one_use(request):
+        case "use":
+            signing = request.use
+            return (
+                key_name(signing.key),
+                purpose_from_proto(signing.purpose),
+                signing_from_proto(signing),
+            )
+        case "authorize":
+            asked = request.authorize
+            name = key_name(asked.credential, "credential")
+            return name, Purpose.REQUEST, authorization_from_proto(asked)
+        case _:
+            release = Release(Purpose.GENERATION.value, request.release.recipient_key)
+            return key_name(request.release.name, "name"), Purpose.GENERATION, release
