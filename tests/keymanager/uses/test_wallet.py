@@ -139,6 +139,18 @@ def test_eth_account_signs_typed_data_alike(data: dict[str, Tree]) -> None:
     assert ours == theirs.signature
 
 
+def test_a_type_may_have_a_colon() -> None:
+    data: dict[str, Tree] = {
+        "types": {"HyperliquidTransaction:UsdSend": [{"name": "amount", "type": "string"}]},
+        "primaryType": "HyperliquidTransaction:UsdSend",
+        "domain": {"name": "HyperliquidSignTransaction", "version": "1", "chainId": 42161},
+        "message": {"amount": "1"},
+    }
+    ours = perform(SignTypedData(json.dumps(data).encode()), load_key(Kind.SECP256K1, COW))
+    theirs = Account.sign_message(encode_typed_data(full_message=data), COW)
+    assert ours == theirs.signature
+
+
 @pytest.mark.parametrize(
     ("kind", "forms"),
     [
