@@ -105,7 +105,7 @@ def test_a_version_that_is_gone_is_named() -> None:
 
 def test_a_data_key_comes_twice() -> None:
     made = perform(GenerateDataKey(CONTEXT, RECIPIENT_KEY), data_key(1))
-    now = opened(made.sealed_key, "data-key", CONTEXT)
+    now = opened(made.sealed_key, "generate-data-key", CONTEXT)
     sealed = perform(Decrypt(CONTEXT, made.wrapped_key, RECIPIENT_KEY), data_key(1))
     assert len(now) == 32
     assert opened(sealed, "decrypt", CONTEXT) == now
@@ -135,6 +135,10 @@ def test_a_released_value_opens_for_nothing_else(
     sealed = perform(Release("models/openai", RECIPIENT_KEY), key_of(Kind.API_KEY))
     with pytest.raises(InvalidTag):
         SUITE.decrypt(sealed, recipient, sealing_info(operation, binding))
+
+
+def test_what_a_value_is_sealed_for_is_written_as_documented() -> None:
+    assert sealing_info("release", "models/openai") == b"actionvm/hpke/release/v1\nmodels/openai"
 
 
 def test_a_recipient_is_known_by_its_fingerprint() -> None:

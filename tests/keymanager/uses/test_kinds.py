@@ -25,7 +25,7 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "keys.md"
 # Written out by hand: what a policy and docs/keys.md say about operations.
 SERVED = {
     "basic": {Kind.BASIC},
-    "data-key": {Kind.DATA},
+    "generate-data-key": {Kind.DATA},
     "decrypt": {Kind.DATA},
     "encrypt": {Kind.DATA},
     "farcaster": {Kind.ED25519},
