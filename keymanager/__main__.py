@@ -20,9 +20,9 @@ from .database import open_vault_store
 from .epochs import EpochUnusable
 from .errors import RolledBack
 from .first_release import RootKeyUnusable
+from .hosting import hosted
 from .platform.opening import open_platform
 from .platform.port import PlatformUnavailable
-from .service import KeymanagerService, hosted
 from .vault import Vault
 
 TEND_SECONDS = 10.0
@@ -31,18 +31,18 @@ TEND_SECONDS = 10.0
 @asynccontextmanager
 async def open_service(config: KeymanagerConfig, _telemetry: Telemetry) -> AsyncIterator[Hosted]:
     """Open platform and store, and tend the vault while it serves."""
-    folder = ensure_private_folder(config.data_dir)
+    folder, clock = ensure_private_folder(config.data_dir), SystemClock()
     engine, store = open_vault_store(
         folder,
         open_platform(config, random_bytes=os.urandom),
-        clock=SystemClock(),
+        clock=clock,
         random_bytes=os.urandom,
         accepts_rollback=config.accept_rollback,
     )
     try:
         vault = Vault(store)
         tending = asyncio.create_task(_tend(vault))
-        yield hosted(KeymanagerService(vault))
+        yield hosted(vault, clock=clock, random_bytes=os.urandom)
         tending.cancel()
         with suppress(asyncio.CancelledError):
             await tending

@@ -11,7 +11,6 @@ from chassis.errors import InvalidField
 from chassis.evidence.export import export_lines
 from chassis.fields import page_limit, require_range
 from chassis.identity import OPERATOR, current_caller
-from chassis.server import Hosted
 
 from .journal import Asker
 from .messages.audit import checkpoint_to_proto, record_to_proto
@@ -42,15 +41,6 @@ CALLERS = {
     "ExportAuditLog": _READERS,
     "AcceptRollback": frozenset({OPERATOR}),
 }
-
-
-def hosted(servicer: AuditService) -> Hosted:
-    """Return the service with its authorisation table."""
-    return Hosted(
-        descriptor=DESCRIPTOR,
-        add_to=lambda server: audit_pb2_grpc.add_AuditServiceServicer_to_server(servicer, server),
-        callers=CALLERS,
-    )
 
 
 class AuditService(audit_pb2_grpc.AuditServiceServicer):

@@ -37,24 +37,12 @@ class SecretExists(AlreadyExists):
 
 @dataclass(eq=False)
 class KindUnsuitable(FailedPrecondition):
-    """A secret that cannot sign was asked to."""
+    """A secret was asked for what its kind cannot do."""
 
     reason = "KIND_UNSUITABLE"
-    message = "{name} is no signing key; name a secret of kind ed25519"
+    message = "{name} is of a kind that cannot do this; docs/keys.md says which can"
 
     name: str
-
-
-@dataclass(eq=False)
-class PurposeDenied(PermissionDenied):
-    """The purpose belongs to another caller or to another key."""
-
-    reason = "PURPOSE_DENIED"
-    message = "{caller} may not sign with {key} for the purpose {purpose}"
-
-    caller: str
-    key: str
-    purpose: str
 
 
 @dataclass(eq=False)

@@ -107,10 +107,9 @@ def new_memory(
 
 def ensure_keys(batch: Batch, request_key: bytes = b"") -> None:
     """Make the keys of the services where they are missing, and open those of the vault itself."""
-    for name in (*SERVICE_KEYS, AUDIT_KEY):
+    for name, kind in {**SERVICE_KEYS, AUDIT_KEY: Kind.ED25519}.items():
         if not batch.has(SecretRow, name):
-            value = batch.random_bytes(KEY_BYTES)
-            add_secret(batch, name, Kind.ED25519, value, tenant=SYSTEM_TENANT)
+            add_secret(batch, name, kind, batch.random_bytes(KEY_BYTES), tenant=SYSTEM_TENANT)
     if not batch.has(SecretRow, REQUESTS_KEY):
         value = request_key or batch.random_bytes(KEY_BYTES)
         add_secret(batch, REQUESTS_KEY, Kind.HMAC, value, tenant=SYSTEM_TENANT)

@@ -11,7 +11,6 @@ from actionvm.keymanager.v1 import policy_pb2_grpc
 from chassis.fields import page_limit, page_start, page_token, require_size
 from chassis.identity import OPERATOR, current_caller
 from chassis.problems import PROBLEMS_MAX, Severity, shorten
-from chassis.server import Hosted
 
 from .approvals import ApprovalState
 from .errors import PolicyInvalid
@@ -56,16 +55,6 @@ _OPERATOR = frozenset({OPERATOR})
 CALLERS = dict.fromkeys(
     ("PutPolicy", "GetPolicy", "EvaluateUse", "ListApprovals", "DecideApproval"), _OPERATOR
 )
-
-
-def hosted(servicer: PolicyService) -> Hosted:
-    """Return the service with its authorisation table."""
-    return Hosted(
-        descriptor=DESCRIPTOR,
-        add_to=lambda server: policy_pb2_grpc.add_PolicyServiceServicer_to_server(servicer, server),
-        callers=CALLERS,
-        details_of=details_of,
-    )
 
 
 class PolicyService(policy_pb2_grpc.PolicyServiceServicer):

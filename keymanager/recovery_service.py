@@ -12,7 +12,6 @@ from chassis.clock import Clock
 from chassis.errors import InvalidField
 from chassis.fields import require_range, require_request_id, require_size
 from chassis.identity import OPERATOR, current_caller
-from chassis.server import Hosted
 
 from .journal import Asker
 from .recovery import SHARES_MAX, make_backup, open_backup, seal_share
@@ -28,17 +27,6 @@ SHARE_BYTES_MAX = 2_048
 DESCRIPTOR = pb.DESCRIPTOR.services_by_name["RecoveryService"]
 
 CALLERS = dict.fromkeys(("Backup", "Restore", "RotateRoot"), frozenset({OPERATOR}))
-
-
-def hosted(servicer: RecoveryService) -> Hosted:
-    """Return the service with its authorisation table."""
-    return Hosted(
-        descriptor=DESCRIPTOR,
-        add_to=lambda server: recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(
-            servicer, server
-        ),
-        callers=CALLERS,
-    )
 
 
 class RecoveryService(recovery_pb2_grpc.RecoveryServiceServicer):

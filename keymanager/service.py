@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
-from actionvm.keymanager.v1 import keymanager_pb2_grpc
 from chassis.errors import InvalidField
 from chassis.fields import page_limit, page_start, page_token, require_request_id, require_size
 from chassis.identity import OPERATOR, current_caller
-from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
 from .journal import Asker
@@ -59,18 +57,6 @@ CALLERS = {
     "RevokeIdentity": _OPERATOR,
     "GetQuote": _OPERATOR,
 }
-
-
-def hosted(servicer: KeymanagerService) -> Hosted:
-    """Return the service with its authorisation table."""
-    return Hosted(
-        descriptor=DESCRIPTOR,
-        add_to=lambda server: keymanager_pb2_grpc.add_KeymanagerServiceServicer_to_server(
-            servicer,  # type: ignore[arg-type]  # the decorator adds what it lacks
-            server,
-        ),
-        callers=CALLERS,
-    )
 
 
 @refusing_the_rest(DESCRIPTOR)

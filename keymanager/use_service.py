@@ -9,7 +9,6 @@ from actionvm.keymanager.v1 import use_pb2 as pb
 from actionvm.keymanager.v1 import use_pb2_grpc
 from chassis.fields import UUID, require_match
 from chassis.identity import OPERATOR, current_caller
-from chassis.server import Hosted
 
 from .journal import Asker
 from .messages.secrets import key_name, secret_name, time_to_proto
@@ -39,15 +38,6 @@ CALLERS = {
 }
 
 _LEASE_NAME = re.compile(f"leases/{UUID}")
-
-
-def hosted(servicer: UseService) -> Hosted:
-    """Return the service with its authorisation table."""
-    return Hosted(
-        descriptor=DESCRIPTOR,
-        add_to=lambda server: use_pb2_grpc.add_UseServiceServicer_to_server(servicer, server),
-        callers=CALLERS,
-    )
 
 
 class UseService(use_pb2_grpc.UseServiceServicer):

@@ -37,14 +37,13 @@ from .reading import (
 from .requests import Request, content_of
 from .rotation import Begin, End, Step
 from .secret import DEFAULT_TENANT, Kind, Secret, State
-from .signing import AUDIT_KEY, REQUESTS_KEY, Purpose, Signature, check_purpose
+from .signing import AUDIT_KEY, REQUESTS_KEY
 from .snapshot import ExportState, ImportState
 from .store import VaultStore
 from .upkeep import ITSELF, Sweep
 from .uses.handover import Release
 from .uses.keys import PublicKey
 from .uses.operation import Operation as KeyUse
-from .uses.signatures import SignMessage
 from .using import Evaluate, ReadPublicKey, Use
 from .witness import AcceptRollback
 
@@ -184,15 +183,6 @@ class Vault:
         _refuse_own(name)
         asked = Use(by, method, name, tuple(operations), version)
         return cast("list[Result]", await self._commits.apply(asked))
-
-    async def sign(self, key: str, purpose: Purpose, message: bytes, *, by: Asker) -> Signature:
-        """Sign a message under the prefix of a purpose; raise `PurposeDenied`, or as `use` does."""
-        check_purpose(purpose, caller=by.caller, key=key)
-        asker = Asker(by.caller, by.agent, purpose.value)
-        operation = SignMessage(purpose, message)
-        value = await self.use(key, operation, method="Sign", by=asker)
-        public_key = await self.public_key(key)
-        return Signature(key=key, public_key=public_key.value, value=value)
 
     async def public_key(self, name: str) -> PublicKey:
         """Return a public key; raise `SecretNotFound`, `KindUnsuitable` or `SealBroken`."""

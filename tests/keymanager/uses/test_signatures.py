@@ -9,6 +9,7 @@ import coincurve
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
@@ -16,12 +17,12 @@ from hypothesis import strategies as st
 
 from chassis.errors import InvalidField
 from keymanager.secret import Kind
-from keymanager.signing import Purpose, sign
+from keymanager.signing import Purpose
 from keymanager.uses.keys import P256Key, load_key, public_key_of
 from keymanager.uses.macs import Algorithm, Hmac
 from keymanager.uses.signatures import Encoding, SignDigest, SignMessage, sign_p256
 
-from .samples import VALUES, key_of, perform
+from .samples import key_of, perform
 
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 P256_KEY = ec.EllipticCurvePublicKey.from_encoded_point(
@@ -31,9 +32,19 @@ P256_KEY = ec.EllipticCurvePublicKey.from_encoded_point(
 
 @given(st.sampled_from(Purpose), st.binary(min_size=1, max_size=100))
 def test_ed25519_signs_as_the_services_do(purpose: Purpose, message: bytes) -> None:
-    expected = sign("secrets/a", VALUES[Kind.ED25519], purpose, message)
-    assert perform(SignMessage(purpose, message), key_of(Kind.ED25519)) == expected.value
-    assert public_key_of(key_of(Kind.ED25519)).value == expected.public_key
+    signature = perform(SignMessage(purpose, message), key_of(Kind.ED25519))
+    public = Ed25519PublicKey.from_public_bytes(public_key_of(key_of(Kind.ED25519)).value)
+    public.verify(signature, f"actionvm/{purpose.value}/v1\n".encode() + message)
+
+
+@given(st.permutations(list(Purpose)), st.binary(min_size=1, max_size=100))
+def test_a_signature_never_passes_for_another_purpose(
+    purposes: list[Purpose], message: bytes
+) -> None:
+    signature = perform(SignMessage(purposes[0], message), key_of(Kind.ED25519))
+    public = Ed25519PublicKey.from_public_bytes(public_key_of(key_of(Kind.ED25519)).value)
+    with pytest.raises(InvalidSignature):
+        public.verify(signature, f"actionvm/{purposes[1].value}/v1\n".encode() + message)
 
 
 @pytest.mark.parametrize("encoding", Encoding)

@@ -1,0 +1,55 @@
+"""All contracts of the key manager, in front of one vault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actionvm.keymanager.v1 import (
+    audit_pb2_grpc,
+    keymanager_pb2_grpc,
+    policy_pb2_grpc,
+    recovery_pb2_grpc,
+    use_pb2_grpc,
+)
+from chassis.clock import Clock
+from chassis.server import Hosted
+
+from . import audit_service, policy_service, recovery_service, service, use_service
+from .audit_service import AuditService
+from .policy_service import PolicyService
+from .recovery_service import RecoveryService
+from .sealing import RandomBytes
+from .service import KeymanagerService
+from .use_service import UseService
+from .vault import Vault
+
+if TYPE_CHECKING:
+    from grpc import aio
+
+_OTHERS = (use_service, policy_service, audit_service, recovery_service)
+
+
+def hosted(vault: Vault, *, clock: Clock, random_bytes: RandomBytes) -> Hosted:
+    """Return all contracts with their authorisation table."""
+
+    def add_to(server: aio.Server) -> None:
+        keymanager_pb2_grpc.add_KeymanagerServiceServicer_to_server(
+            KeymanagerService(vault),  # type: ignore[arg-type]  # the decorator adds what it lacks
+            server,
+        )
+        use_pb2_grpc.add_UseServiceServicer_to_server(UseService(vault), server)
+        policy_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyService(vault), server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(vault), server)
+        recovery = RecoveryService(vault, clock=clock, random_bytes=random_bytes)
+        recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+
+    callers = dict(service.CALLERS)
+    for other in _OTHERS:
+        callers |= other.CALLERS
+    return Hosted(
+        descriptor=service.DESCRIPTOR,
+        add_to=add_to,
+        callers=callers,
+        details_of=policy_service.details_of,
+        others=tuple(other.DESCRIPTOR for other in _OTHERS),
+    )
