@@ -7,7 +7,7 @@ are its key. All guarded rows together have a sum, which the anchor holds (`regi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, get_type_hints
 
 from sqlalchemy import (
     BigInteger,
@@ -148,16 +148,16 @@ Row: TypeAlias = (
 
 
 def _table(name: str, row: type[Row], *, keys: int) -> Table:
-    # Annotations are texts here.
-    kinds = {column: _TYPES[row.__annotations__[column]] for column in row._fields}
+    hints = get_type_hints(row)
+    kinds = {column: _TYPES[hints[column]] for column in row._fields}
     columns = [Column[object](column, kind, nullable=False) for column, kind in kinds.items()]
     return Table(name, TABLES, *columns, PrimaryKeyConstraint(*row._fields[:keys]))
 
 
-_TYPES: dict[str, TypeEngine[object]] = {
-    "str": Text(),  # type: ignore[dict-item]  # what it is in Python does not matter here
-    "int": BigInteger().with_variant(Integer(), "sqlite"),  # type: ignore[dict-item]  # as above
-    "bytes": LargeBinary(),  # type: ignore[dict-item]  # as above
+_TYPES: dict[type, TypeEngine[object]] = {
+    str: Text(),  # type: ignore[dict-item]  # what it is in Python does not matter here
+    int: BigInteger().with_variant(Integer(), "sqlite"),  # type: ignore[dict-item]  # as above
+    bytes: LargeBinary(),  # type: ignore[dict-item]  # as above
 }
 
 GUARDED: Mapping[type[Row], Table] = {

@@ -13,20 +13,16 @@ from typing import TypeAlias
 from sqlalchemy import Engine
 
 from chassis.database import open_database, open_memory_database
-from keymanager.sealing import RootKey
-from keymanager.store import TABLES, SecretStore
+from keymanager.journal import Asker
+from keymanager.keyring import WRAPS_MAX
+from keymanager.rows import TABLES, VERSION
+from keymanager.secret import Kind, Secret
+from keymanager.store import VaultStore
 from keymanager.vault import Vault
+from tests.fakes.platform import FakePlatform
 
-ROOT_KEY = bytes(range(32))
-COLUMNS = (
-    "name",
-    "kind",
-    "version",
-    "create_microseconds",
-    "rotate_microseconds",
-    "wrapped_key",
-    "ciphertext",
-)
+OPERATOR = Asker("operator")
+RUNTIME = Asker("runtime")
 
 Cell: TypeAlias = str | int | bytes
 
@@ -52,39 +48,76 @@ class Bench:
 
     path: Path | None = None
     seed: int = 1
-    root: RootKey = field(default_factory=lambda: RootKey(ROOT_KEY))
     clock: HandSetClock = field(default_factory=HandSetClock)
+    platform: FakePlatform = field(default_factory=FakePlatform)
+    wraps_max: int = WRAPS_MAX
 
     def __post_init__(self) -> None:
         self.engine: Engine = (
-            open_database(self.path, TABLES) if self.path else open_memory_database(TABLES)
+            open_database(self.path, TABLES, version=VERSION)
+            if self.path
+            else open_memory_database(TABLES, version=VERSION)
         )
-        self.store = SecretStore(self.engine)
-        dice = random.Random(self.seed)
-        self.vault = Vault(self.store, self.root, clock=self.clock, random_bytes=dice.randbytes)
-        self.vault.ensure_service_keys()
+        self.dice = random.Random(self.seed)
+        self.open()
 
-    def cells(self, name: str) -> dict[str, Cell]:
-        """Return a stored row, column by column."""
+    def open(self, *, accepts_rollback: bool = False) -> None:
+        """Open the vault, or open it again as the next process would."""
+        self.store = VaultStore(
+            self.engine,
+            self.platform,
+            clock=self.clock,
+            random_bytes=self.dice.randbytes,
+            accepts_rollback=accepts_rollback,
+            wraps_max=self.wraps_max,
+        )
+        self.vault = Vault(self.store)
+
+    async def put(self, name: str, value: bytes = b"", kind: Kind = Kind.API_KEY) -> Secret:
+        """Put a secret; without a value, a key that nobody knows."""
+        kind = kind if value else Kind.ED25519
+        return await self.vault.put(
+            f"put {name} {self.dice.random()}",
+            name,
+            kind,
+            value,
+            generate=not value,
+            by=OPERATOR,
+        )
+
+    async def rotate(
+        self, name: str, value: bytes = b"", grace: timedelta = timedelta()
+    ) -> Secret:
+        """Rotate a secret; without a value, to a key that nobody knows."""
+        return await self.vault.rotate(
+            f"rotate {name} {self.dice.random()}",
+            name,
+            value,
+            generate=not value,
+            by=OPERATOR,
+            grace=grace,
+        )
+
+    def execute(self, statement: str, values: tuple[Cell, ...] = ()) -> list[tuple[Cell, ...]]:
+        """Run a statement beside the vault, as somebody with the file in his hands would."""
         with closing(self.engine.raw_connection()) as connection:
             cursor = connection.cursor()
-            cursor.execute(f"SELECT {', '.join(COLUMNS)} FROM secrets WHERE name = ?", (name,))  # noqa: S608  # constants
-            row = cursor.fetchone()
-        assert row is not None
-        return dict(zip(COLUMNS, row, strict=True))
+            cursor.execute(statement, values)
+            found: list[tuple[Cell, ...]] = cursor.fetchall()
+            return found
 
     def write(self, name: str, /, **cells: Cell) -> None:
-        """Overwrite columns of a stored row, as somebody with the file in his hands would."""
+        """Overwrite columns of the row of a secret."""
         assignments = ", ".join(f"{column} = ?" for column in cells)
-        with closing(self.engine.raw_connection()) as connection:
-            statement = f"UPDATE secrets SET {assignments} WHERE name = ?"  # noqa: S608  # constants
-            connection.cursor().execute(statement, (*cells.values(), name))
+        statement = f"UPDATE secret SET {assignments} WHERE name = ?"  # noqa: S608  # constants
+        self.execute(statement, (*cells.values(), name))
 
     @contextmanager
-    def tampered(self, name: str, /, **cells: Cell) -> Iterator[str]:
-        """Overwrite columns for the time of a block; yield the name that the row has then."""
-        before = self.cells(name)
-        self.write(name, **cells)
-        now = str(cells.get("name", name))
-        yield now
-        self.write(now, **before)
+    def tampered(self, table: str, rowid: int, column: str, cell: Cell) -> Iterator[None]:
+        """Overwrite one column of one row for the time of a block."""
+        where = f"{table} WHERE rowid = ?"
+        ((before,),) = self.execute(f"SELECT {column} FROM {where}", (rowid,))  # noqa: S608  # constants
+        statement = f"UPDATE {table} SET {column} = ? WHERE rowid = ?"  # noqa: S608  # constants
+        self.execute(statement, (cell, rowid))
+        yield
+        self.execute(statement, (before, rowid))
