@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from shamir_mnemonic import Share
 from shamir_mnemonic.wordlist import WORDLIST
 
 from chassis.canonical import Json, canonical_json
@@ -179,6 +181,19 @@ def test_a_share_of_another_threshold_is_named() -> None:
     # The same dice, so that it begins with the same words.
     with pytest.raises(ShareForeign):
         open_backup(BACKUP.content, [*ENOUGH[:2], made(4).shares[2]])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"index": 5}, {"group_index": 1}, {"group_count": 2}, {"iteration_exponent": 15}],
+    ids=str,
+)
+def test_a_share_that_was_made_up_is_named(fields: dict[str, int]) -> None:
+    false = dataclasses.replace(Share.from_mnemonic(ENOUGH[1]), **fields).mnemonic()
+    # Of this backup as it says itself; the exponent would keep the machine busy for minutes.
+    backup = with_header(words=" ".join(false.split()[:2]))
+    with pytest.raises(ShareForeign):
+        open_backup(backup, [false])
 
 
 def test_shares_of_another_backup_that_begin_with_the_same_words_do_not_open_this_one() -> None:

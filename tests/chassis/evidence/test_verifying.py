@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -147,6 +148,15 @@ def test_no_bit_can_be_flipped(at: int) -> None:
         changed = bytearray(LINES[at])
         changed[byte] ^= 1 << byte % 8
         assert flaw([*LINES[:at], bytes(changed), *LINES[at + 1 :]]), f"byte {byte}"
+
+
+@pytest.mark.parametrize("at", PLACES)
+def test_a_line_has_one_spelling(at: int) -> None:
+    fields = json.loads(LINES[at])
+    spellings = [json.dumps(fields), json.dumps({**fields, "zzz": 1}, separators=(",", ":"))]
+    for spelling in (*spellings, LINES[at].decode().replace('":', '": ', 1).strip()):
+        report = verify_export([*LINES[:at], f"{spelling}\n".encode(), *LINES[at + 1 :]])
+        assert (bool(report.flaw), report.line) == (True, at + 1)
 
 
 # --- What is said --------------------------------------------------------------------------------
