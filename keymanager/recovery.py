@@ -108,6 +108,7 @@ def make_backup(
     shares = _split(key, threshold, count, random_bytes)
     words = _first_words(shares[0])
     header = Header(ledger, create_time, threshold, count, words, _derive(key, b"check")).to_bytes()
+    assert len(header) <= HEADER_BYTES_MAX, "the name of a ledger is short"
     nonce = random_bytes(NONCE_BYTES)
     sealed = header + nonce + AESGCM(_derive(key, b"content")).encrypt(nonce, content, header)
     return Backup(sealed + hashlib.sha256(sealed).digest(), tuple(map(Share.mnemonic, shares)))

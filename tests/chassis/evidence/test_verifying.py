@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chassis.evidence.checkpoint import Checkpoint
 from chassis.evidence.export import export_lines
@@ -157,6 +159,17 @@ def test_a_line_has_one_spelling(at: int) -> None:
     for spelling in (*spellings, LINES[at].decode().replace('":', '": ', 1).strip()):
         report = verify_export([*LINES[:at], f"{spelling}\n".encode(), *LINES[at + 1 :]])
         assert (bool(report.flaw), report.line) == (True, at + 1)
+
+
+@given(st.lists(st.sampled_from(LINES) | st.binary(max_size=300), max_size=15))
+def test_whatever_comes_is_answered_with_a_report(lines: list[bytes]) -> None:
+    assert bool(flaw(lines, GENUINE.key)) == (lines != LINES)
+
+
+@pytest.mark.parametrize("start", [b'{"chain_hash":"%b","record":{"a":' % (b"0" * 64), b'{"end":'])
+def test_a_line_that_goes_deep_is_answered_with_a_report(start: bytes) -> None:
+    line = start + b"[" * 100_000 + b"}}\n"
+    assert flaw([LINES[0], line])
 
 
 # --- What is said --------------------------------------------------------------------------------
