@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,14 +14,8 @@ from hypothesis import strategies as st
 
 from chassis.canonical import Json
 from chassis.errors import ServiceError
-from keymanager.errors import (
-    BackupInvalid,
-)
-from keymanager.recovery import (
-    Header,
-    open_backup,
-    read_header,
-)
+from keymanager.errors import BackupInvalid
+from keymanager.recovery import Header, open_backup, read_header
 
 from .backups import BACKUP, ENOUGH, LINE, TIME, checksummed, made, with_header
 
@@ -34,6 +31,11 @@ def test_a_backup_says_what_it_is() -> None:
 def test_a_content_of_any_size_comes_back(content: bytes) -> None:
     backup = made(content=content)
     assert open_backup(backup.content, backup.shares) == content
+
+
+def test_a_backup_that_was_made_long_ago_opens() -> None:
+    old = json.loads((Path(__file__).parent / "old_backup.json").read_text(encoding="utf-8"))
+    assert open_backup(base64.b64decode(old["backup"]), old["shares"]) == b"made long ago"
 
 
 def test_a_backup_shows_nothing_of_its_content() -> None:

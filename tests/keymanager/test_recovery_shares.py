@@ -11,12 +11,7 @@ from shamir_mnemonic import Share
 from shamir_mnemonic.wordlist import WORDLIST
 
 from chassis.errors import InvalidField
-from keymanager.errors import (
-    ShareDamaged,
-    ShareForeign,
-    SharesDisagree,
-    SharesMissing,
-)
+from keymanager.errors import ShareDamaged, ShareForeign, SharesDisagree, SharesMissing
 from keymanager.recovery import (
     SealedShareInvalid,
     open_backup,
@@ -26,8 +21,6 @@ from keymanager.recovery import (
 )
 
 from .backups import BACKUP, CONTENT, ENOUGH, made, with_header, with_word
-
-# --- Shares --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threshold", range(2, 6))

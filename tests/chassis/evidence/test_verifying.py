@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.evidence.checkpoint import Checkpoint
 from chassis.evidence.export import export_lines
 from chassis.evidence.lines import (
     LINE_BYTES_MAX,
@@ -97,23 +95,6 @@ def test_a_line_without_end_is_not_read_into_memory() -> None:
 
     assert max(map(len, found)) == LINE_BYTES_MAX + 1
     assert flaw(found) == f"3: the line has more than {LINE_BYTES_MAX} bytes"
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda marks: marks[:-1],
-        lambda marks: [marks[1], marks[0], marks[2]],
-        lambda marks: [*marks, replace(marks[-1], size=9)],
-        lambda marks: marks[:0],
-    ],
-)
-def test_a_writer_is_stopped_before_it_signs_an_export_that_is_not_whole(
-    spoil: Callable[[list[Checkpoint]], list[Checkpoint]],
-) -> None:
-    marks = spoil(GENUINE.checkpoints)
-    with pytest.raises(AssertionError, match="checkpoint"):
-        list(export_lines(Header("l", GENUINE.key), GENUINE.entries, marks, GENUINE.sign))
 
 
 # --- Every line ----------------------------------------------------------------------------------
