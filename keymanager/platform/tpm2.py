@@ -35,7 +35,7 @@ from tpm2_pytss.constants import (
     TPMA_OBJECT,
     TPMA_SESSION,
 )
-from tpm2_pytss.exceptions import TSS2_Exception
+from tpm2_pytss.TSS2_Exception import TSS2_Exception
 from tpm2_pytss.types import (
     TPM2B_AUTH,
     TPM2B_DIGEST,
@@ -76,9 +76,11 @@ _POLICIES = {SealPolicy.CODE: 1, SealPolicy.SIGNER: 2}
 _HEADER = struct.Struct(">8sBQ32sHH")
 _CC_POLICY_PCR, _CC_POLICY_AUTHORIZE = 0x017F, 0x016A
 _SELECTION = struct.pack(">IHB3B", 1, 0x000B, 3, 0, 1 << 6, 0)
+# NODA: there is no password to guess, and a TPM that lost its power too often would lock us out.
 _STORAGE = (
     TPMA_OBJECT.FIXEDTPM
     | TPMA_OBJECT.FIXEDPARENT
+    | TPMA_OBJECT.NODA
     | TPMA_OBJECT.SENSITIVEDATAORIGIN
     | TPMA_OBJECT.USERWITHAUTH
     | TPMA_OBJECT.RESTRICTED
@@ -172,7 +174,9 @@ class TpmPlatform:
                 version = own.security_version
                 digest = _authorized(self._signer_name(tpm), self._reference(version))
             public = TPM2B_PUBLIC.parse(
-                "keyedhash", TPMA_OBJECT.FIXEDTPM | TPMA_OBJECT.FIXEDPARENT, authPolicy=digest
+                "keyedhash",
+                TPMA_OBJECT.FIXEDTPM | TPMA_OBJECT.FIXEDPARENT | TPMA_OBJECT.NODA,
+                authPolicy=digest,
             )
             sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(data=key))
             parent = _parent(tpm)
@@ -215,7 +219,7 @@ class TpmPlatform:
         with self._open() as tpm:
             handle, public, *_ = tpm.create_primary(
                 TPM2B_SENSITIVE_CREATE(),
-                TPM2B_PUBLIC.parse("ecc256:ecdsa-sha256", _STORAGE | TPMA_OBJECT.SIGN_ENCRYPT),
+                TPM2B_PUBLIC.parse("ecc256:ecdsa-sha256:null", _STORAGE | TPMA_OBJECT.SIGN_ENCRYPT),
                 ESYS_TR.ENDORSEMENT,
             )
             point = public.publicArea.unique.ecc

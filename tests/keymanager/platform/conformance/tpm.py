@@ -117,9 +117,11 @@ class TpmBench:
 
     def _extend(self, identity: Identity) -> None:
         from tpm2_pytss import ESAPI  # noqa: PLC0415  # an extra
-        from tpm2_pytss.types import TPML_DIGEST_VALUES  # noqa: PLC0415
+        from tpm2_pytss.constants import ESYS_TR, TPM2_ALG  # noqa: PLC0415
+        from tpm2_pytss.types import TPML_DIGEST_VALUES, TPMT_HA, TPMU_HA  # noqa: PLC0415
 
-        digest = hashlib.sha256(identity.code.encode()).hexdigest()
+        digest = TPMU_HA(sha256=hashlib.sha256(identity.code.encode()).digest())
+        values = TPML_DIGEST_VALUES([TPMT_HA(hashAlg=TPM2_ALG.SHA256, digest=digest)])
         with ESAPI(self._tcti) as tpm:
-            tpm.pcr_extend(14, TPML_DIGEST_VALUES.parse(f"sha256:{digest}"))
+            tpm.pcr_extend(ESYS_TR.PCR14, values)
         self._identity = identity
