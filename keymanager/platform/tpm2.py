@@ -235,9 +235,7 @@ class TpmPlatform:
                 int.from_bytes(bytes(both.signatureR)), int.from_bytes(bytes(both.signatureS))
             )
         statement = bytes(attested)
-        return replace(
-            quote, signature=struct.pack(">H", len(statement)) + statement + signature
-        )
+        return replace(quote, signature=struct.pack(">H", len(statement)) + statement + signature)
 
     def read_counter(self) -> int:
         """Return the counter of this role; a new one starts above all that the TPM ever had."""
@@ -275,9 +273,7 @@ class TpmPlatform:
             debug=not own.key,
         )
 
-    def _check(
-        self, policy: SealPolicy, version: int, identity: bytes, own: Measurement
-    ) -> None:
+    def _check(self, policy: SealPolicy, version: int, identity: bytes, own: Measurement) -> None:
         """Say in words what the TPM would refuse without a reason."""
         if policy is SealPolicy.CODE and identity != own.code:
             raise Unsealable(UnsealProblem.OTHER_CODE)

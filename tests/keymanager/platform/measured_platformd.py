@@ -1,4 +1,4 @@
-"""The real platformd, but for a measurement that a test writes down: role, code, signer, version."""
+"""The real platformd, but for a measurement that a test writes down."""
 
 from __future__ import annotations
 

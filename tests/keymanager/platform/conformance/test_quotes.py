@@ -107,7 +107,7 @@ def flipped(name: str, at: int) -> Callable[[Scene], bytes]:
     def forge(scene: Scene) -> bytes:
         content = bytearray(getattr(scene.quote, name))
         content[at % len(content)] ^= 1
-        return replace(scene.quote, **{name: bytes(content)}).to_bytes()
+        return changed(**{name: bytes(content)})(scene)
 
     return forge
 
@@ -128,8 +128,10 @@ def without(name: str) -> Callable[[Scene], bytes]:
     )
 
 
-FIELDS = ("code", "debug", "format", "hardware", "key", "platform", "report_data", "role")
-FIELDS += ("security_version", "signature", "signer")
+FIELDS = (
+    *("code", "debug", "format", "hardware", "key", "platform", "report_data", "role"),
+    *("security_version", "signature", "signer"),
+)
 
 FORGED: dict[str, Callable[[Scene], bytes]] = {
     "replayed": lambda scene: scene.replayed.to_bytes(),
