@@ -72,11 +72,12 @@ class Server:
 
     def turn(self, timeout_seconds: float | None) -> None:
         """Wait for somebody and serve all who are there."""
-        for key, _ in self._selector.select(timeout_seconds):
-            if key.fileobj is self._listener:
-                self._accept()
-            elif key.fd in self._lines:
-                self._serve(self._lines[key.fd])
+        ready = [key.fd for key, _ in self._selector.select(timeout_seconds)]
+        # Whoever hangs up makes room for whoever comes.
+        for line in [self._lines[one] for one in ready if one in self._lines]:
+            self._serve(line)
+        if self._listener.fileno() in ready:
+            self._accept()
 
     def _accept(self) -> None:
         peer, _ = self._listener.accept()

@@ -117,7 +117,9 @@ class FakeSystem:
         """Write the state of a supervisor that is this very process."""
         start_seconds = psutil.Process().create_time()
         services = {name: Child(self.address, pid=os.getpid()) for name in SERVICE_NAMES}
-        State(os.getpid(), start_seconds, 1, services).write(self.home)
+        State(os.getpid(), start_seconds, 1, Child("socket", pid=os.getpid()), services).write(
+            self.home
+        )
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def further_module(checkout: Checkout, _: Path) -> dict[str, object]:
 
 
 def stale_compiled_file(checkout: Checkout, _: Path) -> dict[str, object]:
-    """The trick of the design page: time and size of the source fit, its content does not."""
+    """Fit time and size of the source, but not its content."""
     source = checkout.folder / "chassis/clock.py"
     times = source.stat()
     source.write_text(EVIL)
