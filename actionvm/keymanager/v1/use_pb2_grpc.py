@@ -128,9 +128,8 @@ class UseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Decrypt(self, request, context):
-        """Decrypts what `Encrypt` made, or opens a wrapped data key.
-
-        - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the ciphertext or its context was changed.
+        """Decrypts what `Encrypt` made, or opens a wrapped data key. A ciphertext that was changed, or is
+        of another context, is `INVALID_FIELD`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,8 +137,6 @@ class UseServiceServicer:
 
     def Rewrap(self, request, context):
         """Encrypts again under the current version of the key, without showing the value.
-
-        - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the ciphertext or its context was changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

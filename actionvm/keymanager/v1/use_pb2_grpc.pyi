@@ -55,15 +55,11 @@ class UseServiceStub:
     Encrypt: _grpc.UnaryUnaryMultiCallable[_use_pb2.EncryptRequest, _use_pb2.EncryptResponse]
     """Encrypts a small value."""
     Decrypt: _grpc.UnaryUnaryMultiCallable[_use_pb2.DecryptRequest, _use_pb2.DecryptResponse]
-    """Decrypts what `Encrypt` made, or opens a wrapped data key.
-
-    - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the ciphertext or its context was changed.
+    """Decrypts what `Encrypt` made, or opens a wrapped data key. A ciphertext that was changed, or is
+    of another context, is `INVALID_FIELD`.
     """
     Rewrap: _grpc.UnaryUnaryMultiCallable[_use_pb2.RewrapRequest, _use_pb2.RewrapResponse]
-    """Encrypts again under the current version of the key, without showing the value.
-
-    - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the ciphertext or its context was changed.
-    """
+    """Encrypts again under the current version of the key, without showing the value."""
     ReleaseSecret: _grpc.UnaryUnaryMultiCallable[_use_pb2.ReleaseSecretRequest, _use_pb2.ReleaseSecretResponse]
     """Releases a bearer key to an attested linker, sealed to its key, for a lease."""
     RenewLease: _grpc.UnaryUnaryMultiCallable[_use_pb2.RenewLeaseRequest, _use_pb2.RenewLeaseResponse]
@@ -106,15 +102,11 @@ class UseServiceAsyncStub(UseServiceStub):
     Encrypt: _aio.UnaryUnaryMultiCallable[_use_pb2.EncryptRequest, _use_pb2.EncryptResponse]  # type: ignore[assignment]
     """Encrypts a small value."""
     Decrypt: _aio.UnaryUnaryMultiCallable[_use_pb2.DecryptRequest, _use_pb2.DecryptResponse]  # type: ignore[assignment]
-    """Decrypts what `Encrypt` made, or opens a wrapped data key.
-
-    - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the ciphertext or its context was changed.
+    """Decrypts what `Encrypt` made, or opens a wrapped data key. A ciphertext that was changed, or is
+    of another context, is `INVALID_FIELD`.
     """
     Rewrap: _aio.UnaryUnaryMultiCallable[_use_pb2.RewrapRequest, _use_pb2.RewrapResponse]  # type: ignore[assignment]
-    """Encrypts again under the current version of the key, without showing the value.
-
-    - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the ciphertext or its context was changed.
-    """
+    """Encrypts again under the current version of the key, without showing the value."""
     ReleaseSecret: _aio.UnaryUnaryMultiCallable[_use_pb2.ReleaseSecretRequest, _use_pb2.ReleaseSecretResponse]  # type: ignore[assignment]
     """Releases a bearer key to an attested linker, sealed to its key, for a lease."""
     RenewLease: _aio.UnaryUnaryMultiCallable[_use_pb2.RenewLeaseRequest, _use_pb2.RenewLeaseResponse]  # type: ignore[assignment]
@@ -178,9 +170,8 @@ class UseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _use_pb2.DecryptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_use_pb2.DecryptResponse, _abc.Awaitable[_use_pb2.DecryptResponse]]:
-        """Decrypts what `Encrypt` made, or opens a wrapped data key.
-
-        - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the ciphertext or its context was changed.
+        """Decrypts what `Encrypt` made, or opens a wrapped data key. A ciphertext that was changed, or is
+        of another context, is `INVALID_FIELD`.
         """
 
     @_abc_1.abstractmethod
@@ -189,10 +180,7 @@ class UseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _use_pb2.RewrapRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_use_pb2.RewrapResponse, _abc.Awaitable[_use_pb2.RewrapResponse]]:
-        """Encrypts again under the current version of the key, without showing the value.
-
-        - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the ciphertext or its context was changed.
-        """
+        """Encrypts again under the current version of the key, without showing the value."""
 
     @_abc_1.abstractmethod
     def ReleaseSecret(

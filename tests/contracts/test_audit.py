@@ -1,0 +1,92 @@
+"""Contract of the audit log: every RPC is called, with each reason that it documents."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from actionvm.keymanager.v1 import audit_pb2 as pb
+from actionvm.keymanager.v1 import audit_pb2_grpc
+from chassis.evidence.merkle import leaf_hash
+from chassis.evidence.proofs import verify_inclusion
+from chassis.evidence.verifying import verify_export
+from chassis.server import Hosted
+from keymanager.hosting import hosted
+from tests.contracts.contract import Call, make
+from tests.contracts.keymanagers import open_bench
+from tests.grpc_fixtures import HostedFactory, StubAs
+
+# Each call stands alone: they may run in any order, and on several machines.
+CALLS = [
+    Call("ListAuditRecords", pb.ListAuditRecordsRequest(page_size=3)),
+    Call("ListAuditRecords", pb.ListAuditRecordsRequest(after_sequence=-1), reason="INVALID_FIELD"),
+    Call("ListAuditRecords", pb.ListAuditRecordsRequest(page_size=1_000), reason="AUDIT_BROKEN"),
+    Call(
+        "ListAuditRecords", pb.ListAuditRecordsRequest(), caller="runtime", reason="METHOD_DENIED"
+    ),
+    Call("GetCheckpoint", pb.GetCheckpointRequest()),
+    Call("ProveInclusion", pb.ProveInclusionRequest(sequence=1)),
+    Call("ProveInclusion", pb.ProveInclusionRequest(sequence=999), reason="INVALID_FIELD"),
+    Call("ProveInclusion", pb.ProveInclusionRequest(), reason="INVALID_FIELD"),
+    Call("ProveConsistency", pb.ProveConsistencyRequest(size=2)),
+    Call("ProveConsistency", pb.ProveConsistencyRequest(size=999), reason="INVALID_FIELD"),
+    Call("ProveConsistency", pb.ProveConsistencyRequest(size=-1), reason="INVALID_FIELD"),
+    Call("ExportAuditLog", pb.ExportAuditLogRequest(after_sequence=999), reason="INVALID_FIELD"),
+    Call("ExportAuditLog", pb.ExportAuditLogRequest(after_sequence=-1), reason="INVALID_FIELD"),
+    Call("AcceptRollback", pb.AcceptRollbackRequest(sequence=1)),
+    Call("AcceptRollback", pb.AcceptRollbackRequest(), reason="INVALID_FIELD"),
+]
+
+
+@pytest.fixture(scope="module")
+def hosted_service() -> HostedFactory:
+    @asynccontextmanager
+    async def build() -> AsyncIterator[Hosted]:
+        bench = await open_bench()
+        bench.clock.advance(timedelta(seconds=2))
+        await bench.put("secrets/last", b"value")
+        # The last record is one that somebody has changed.
+        ((last,),) = bench.execute("SELECT max(sequence) FROM record")
+        bench.execute("UPDATE record SET content = ? WHERE sequence = ?", (b"{}", last))
+        yield hosted(bench.vault, clock=bench.clock, random_bytes=bench.dice.randbytes)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def grpc_stub_cls() -> type[audit_pb2_grpc.AuditServiceStub]:
+    return audit_pb2_grpc.AuditServiceStub
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method}-{call.reason or 'OK'}")
+def test_a_call_answers_as_the_contract_says(grpc_stub_as: StubAs, call: Call) -> None:
+    make(grpc_stub_as, call)
+
+
+def test_a_record_is_proved_to_be_in_the_log(grpc_stub_as: StubAs) -> None:
+    stub = grpc_stub_as("operator")
+    (record,) = stub.ListAuditRecords(pb.ListAuditRecordsRequest(page_size=1)).records
+
+    proof = stub.ProveInclusion(pb.ProveInclusionRequest(sequence=1))
+
+    assert record.content == proof.content
+    assert verify_inclusion(
+        leaf_hash(proof.content),
+        index=0,
+        size=proof.checkpoint.size,
+        root=proof.checkpoint.root,
+        proof=tuple(proof.path),
+    )
+
+
+def test_an_export_shows_what_was_changed_on_the_disk(grpc_stub_as: StubAs) -> None:
+    parts = grpc_stub_as("operator").ExportAuditLog(pb.ExportAuditLogRequest())
+    lines = b"".join(part.lines for part in parts).splitlines(keepends=True)
+
+    report = verify_export(lines)
+
+    assert report.flaw
+    assert report.line == len(lines) - 2

@@ -1,0 +1,132 @@
+"""Contract of uses of keys: every RPC is called, with each reason that it documents."""
+
+from __future__ import annotations
+
+import pytest
+
+from actionvm.action.v1 import action_pb2
+from actionvm.keymanager.v1 import use_pb2 as pb
+from actionvm.keymanager.v1 import use_pb2_grpc
+from tests.contracts.contract import Call, make
+from tests.contracts.keymanagers import RECIPIENT, host
+from tests.grpc_fixtures import HostedFactory, StubAs
+
+URL = "https://api.example.com/2/tweets"
+CONTEXT = "collections/brand"
+UNKNOWN = "leases/00000000-0000-4000-8000-000000000000"
+Scheme = pb.AuthorizeRequestRequest
+
+
+def authorize(
+    credential: str, scheme: Scheme.Scheme.ValueType, reason: str = "", /, **fields: object
+) -> Call:
+    request = Scheme(credential=credential, method="GET", url=URL, scheme=scheme)
+    request.MergeFrom(Scheme(**fields))  # type: ignore[arg-type]  # of the message
+    return Call("AuthorizeRequest", request, caller="runtime", reason=reason)
+
+
+def knowledge(method: str, request: object, reason: str = "") -> Call:
+    return Call(method, request, caller="knowledge", reason=reason)
+
+
+def release(name: str, reason: str = "") -> Call:
+    request = pb.ReleaseSecretRequest(name=f"secrets/{name}", recipient_key=RECIPIENT)
+    return Call("ReleaseSecret", request, caller="linker", reason=reason)
+
+
+def lease(method: str, name: str, reason: str = "", caller: str = "linker") -> Call:
+    kinds = {"RenewLease": pb.RenewLeaseRequest, "RevokeLease": pb.RevokeLeaseRequest}
+    return Call(method, kinds[method](lease=name), caller=caller, reason=reason)
+
+
+DECRYPT = pb.DecryptRequest(context=CONTEXT, ciphertext=b"no", recipient_key=RECIPIENT)
+
+# Each call stands alone: they may run in any order, and on several machines.
+CALLS = [
+    authorize("secrets/oauth", Scheme.SCHEME_OAUTH1),
+    authorize("secrets/aws", Scheme.SCHEME_AWS_SIGV4, region="us-east-1", service="s3"),
+    authorize(
+        *("secrets/aws", Scheme.SCHEME_AWS_SIGV4, "INVALID_FIELD"),
+        region="us-east-1",
+        service="s3",
+        body_digest=action_pb2.Digest(sha256="x"),
+    ),
+    authorize("secrets/es256", Scheme.SCHEME_CDP, key_id="8f6c1a6e-3c8e-4f3e-9d0b-6b0f3f6a2c11"),
+    authorize("secrets/es256", Scheme.SCHEME_CDP_WALLET, body_json='{"to": "0x1"}'),
+    authorize("secrets/login", Scheme.SCHEME_BASIC),
+    authorize("secrets/login", Scheme.SCHEME_UNSPECIFIED, "INVALID_FIELD"),
+    authorize("secrets/login", Scheme.SCHEME_BASIC, "INVALID_FIELD", account="nobody"),
+    authorize("secrets/none", Scheme.SCHEME_BASIC, "SECRET_NOT_FOUND"),
+    authorize("secrets/board", Scheme.SCHEME_BASIC, "KIND_UNSUITABLE"),
+    authorize("secrets/disabled", Scheme.SCHEME_CDP, "SECRET_DISABLED", key_id="a"),
+    authorize("secrets/forbidden", Scheme.SCHEME_BASIC, "USE_DENIED"),
+    authorize("secrets/guarded", Scheme.SCHEME_BASIC, "APPROVAL_REQUIRED"),
+    knowledge(
+        "GenerateDataKey", pb.GenerateDataKeyRequest(context=CONTEXT, recipient_key=RECIPIENT)
+    ),
+    knowledge(
+        "GenerateDataKey",
+        pb.GenerateDataKeyRequest(context=CONTEXT, recipient_key=b"short"),
+        "INVALID_FIELD",
+    ),
+    knowledge("Encrypt", pb.EncryptRequest(context=CONTEXT, plaintext=b"value")),
+    knowledge("Encrypt", pb.EncryptRequest(plaintext=b"value"), "INVALID_FIELD"),
+    knowledge(
+        "Encrypt",
+        pb.EncryptRequest(context=CONTEXT, plaintext=b"v", key="secrets/board"),
+        "KIND_UNSUITABLE",
+    ),
+    knowledge("Decrypt", DECRYPT, "INVALID_FIELD"),
+    knowledge("Rewrap", pb.RewrapRequest(context=CONTEXT, ciphertext=b"no"), "INVALID_FIELD"),
+    release("bearer"),
+    release("wallet", "KIND_UNSUITABLE"),
+    release("forbidden", "USE_DENIED"),
+    Call("ReleaseSecret", pb.ReleaseSecretRequest(), caller="runtime", reason="METHOD_DENIED"),
+    lease("RenewLease", UNKNOWN, "LEASE_NOT_FOUND"),
+    lease("RenewLease", "leases/1", "INVALID_FIELD"),
+    lease("RevokeLease", UNKNOWN, "LEASE_NOT_FOUND"),
+    lease("RevokeLease", UNKNOWN, "LEASE_NOT_FOUND", caller="operator"),
+]
+
+
+@pytest.fixture(scope="module")
+def hosted_service() -> HostedFactory:
+    return host()
+
+
+@pytest.fixture(scope="module")
+def grpc_stub_cls() -> type[use_pb2_grpc.UseServiceStub]:
+    return use_pb2_grpc.UseServiceStub
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method}-{call.reason or 'OK'}")
+def test_a_call_answers_as_the_contract_says(grpc_stub_as: StubAs, call: Call) -> None:
+    make(grpc_stub_as, call)
+
+
+def test_what_was_encrypted_is_rewrapped_and_decrypted(grpc_stub_as: StubAs) -> None:
+    stub = grpc_stub_as("knowledge")
+    ciphertext = stub.Encrypt(pb.EncryptRequest(context=CONTEXT, plaintext=b"value")).ciphertext
+    again = stub.Rewrap(pb.RewrapRequest(context=CONTEXT, ciphertext=ciphertext)).ciphertext
+    asked = pb.DecryptRequest(context=CONTEXT, ciphertext=again, recipient_key=RECIPIENT)
+
+    assert again != ciphertext
+    assert len(stub.Decrypt(asked).sealed_value) > len(b"value")
+
+
+def test_another_context_does_not_open_it(grpc_stub_as: StubAs) -> None:
+    stub = grpc_stub_as("knowledge")
+    ciphertext = stub.Encrypt(pb.EncryptRequest(context=CONTEXT, plaintext=b"value")).ciphertext
+    asked = pb.DecryptRequest(context="x", ciphertext=ciphertext, recipient_key=RECIPIENT)
+
+    make(grpc_stub_as, knowledge("Decrypt", asked, "INVALID_FIELD"))
+
+
+def test_a_lease_is_renewed_and_revoked(grpc_stub_as: StubAs) -> None:
+    stub = grpc_stub_as("linker")
+    request = pb.ReleaseSecretRequest(name="secrets/bearer", recipient_key=RECIPIENT)
+    held = stub.ReleaseSecret(request).lease
+    stub.RenewLease(pb.RenewLeaseRequest(lease=held))
+    stub.RevokeLease(pb.RevokeLeaseRequest(lease=held))
+
+    make(grpc_stub_as, lease("RenewLease", held, "LEASE_EXPIRED"))
