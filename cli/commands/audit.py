@@ -9,7 +9,8 @@ import typer
 from grpc import aio
 
 from actionvm.keymanager.v1 import audit_pb2 as pb
-from chassis.canonical import Json, time_text
+from chassis import canonical
+from chassis.canonical import Json
 from chassis.evidence.verifying import Report, read_lines, verify_export
 
 from ..client import Client, command_error
@@ -191,7 +192,7 @@ def _facts(report: Report) -> dict[str, Json]:
         "head": report.log.head.hex(),
     }
     if checkpoint is not None:
-        facts |= {"counter": checkpoint.counter, "time": time_text(checkpoint.time)}
+        facts |= {"counter": checkpoint.counter, "time": canonical.time_text(checkpoint.time)}
     return facts
 
 

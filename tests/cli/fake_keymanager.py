@@ -183,4 +183,4 @@ class FakeRecovery(recovery_pb2_grpc.RecoveryServiceServicer):
     async def RotateRoot(
         self, request: recovery_pb2.RotateRootRequest, context: Context
     ) -> recovery_pb2.RotateRootResponse:
-        return recovery_pb2.RotateRootResponse(secret_count=7)
+        return recovery_pb2.RotateRootResponse()

@@ -129,4 +129,4 @@ def test_the_root_is_not_replaced_without_a_yes(system: FakeSystem, invoke: Invo
 def test_the_root_is_replaced(system: FakeSystem, invoke: Invoke) -> None:
     answer = json.loads(invoke("recovery", "rotate-root", "--yes", "--json").stdout)
 
-    assert answer == {"secret_count": 7}
+    assert answer == {"rotated": True}
