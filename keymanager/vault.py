@@ -189,9 +189,12 @@ class Vault:
         """Sign a message under the prefix of a purpose; raise `PurposeDenied`, or as `use` does."""
         check_purpose(purpose, caller=by.caller, key=key)
         asker = Asker(by.caller, by.agent, purpose.value)
-        operation = SignMessage(purpose, message)
-        value = await self.use(key, operation, method="Sign", by=asker)
-        public_key = await self.public_key(key)
+        asked = Use(asker, "Sign", key, (SignMessage(purpose, message),))
+        results = await self._commits.apply_all([asked, ReadPublicKey(ITSELF, key)])
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        (value,), public_key = cast("tuple[list[bytes], PublicKey]", tuple(results))
         return Signature(key=key, public_key=public_key.value, value=value)
 
     async def public_key(self, name: str) -> PublicKey:
