@@ -135,16 +135,16 @@ CALLS = [*IMPLEMENTED, *SIGNING, *NOT_IMPLEMENTED]
 def hosted_service() -> HostedFactory:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(KeymanagerService(_bench().vault))
+        yield hosted(KeymanagerService((await _bench()).vault))
 
     return build
 
 
-def _bench() -> Bench:
+async def _bench() -> Bench:
     bench = Bench()
     for name in ("board", "tampered", "old"):
-        bench.vault.put(name, f"secrets/{name}", Kind.ED25519, b"", generate=True)
-    bench.vault.put("bearer", "secrets/bearer", Kind.API_KEY, b"value", generate=False)
+        await bench.put(f"secrets/{name}")
+    await bench.put("secrets/bearer", b"value")
     bench.write("secrets/tampered", version=2)
     return bench
 

@@ -11,17 +11,21 @@ from keymanager.errors import (
     KindUnsuitable,
     PurposeDenied,
     SealBroken,
+    SecretDisabled,
     SecretExists,
     SecretNotFound,
+    TenantNotFound,
+    VersionInUse,
+    VersionNotFound,
 )
-from keymanager.sealing import RootKey, unseal
-from keymanager.secret import Kind
+from keymanager.journal import Asker
+from keymanager.secret import Kind, Secret, State
 from keymanager.signing import Purpose, public_key_of
-from keymanager.store import SecretStore
-from keymanager.vault import Vault
-from tests.keymanager.vaults import Bench
+from keymanager.uses.signatures import SignMessage
+from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench
 
 SEED = bytes(range(32, 64))
+REQUESTS = Asker("runtime", purpose="request")
 
 
 @pytest.fixture
@@ -29,41 +33,76 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_a_new_secret_has_version_1(bench: Bench) -> None:
-    assert bench.vault.put("r1", "secrets/a", Kind.API_KEY, b"v", generate=False).version == 1
+async def put(
+    bench: Bench,
+    request_id: str,
+    name: str = "secrets/a",
+    kind: Kind = Kind.ED25519,
+    value: bytes = SEED,
+    *,
+    generate: bool = False,
+) -> Secret:
+    return await bench.vault.put(request_id, name, kind, value, generate=generate, by=OPERATOR)
 
 
-def test_a_secret_that_was_put_signs(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.ED25519, SEED, generate=False)
-    signature = bench.vault.sign("secrets/a", Purpose.REQUEST, b"m", caller="runtime")
+async def rotate(
+    bench: Bench, request_id: str, value: bytes = b"", *, grace: timedelta = timedelta()
+) -> Secret:
+    return await bench.vault.rotate(
+        request_id, "secrets/a", value, generate=not value, by=OPERATOR, grace=grace
+    )
+
+
+async def public_key(bench: Bench, name: str = "secrets/a") -> bytes:
+    return (await bench.vault.public_key(name)).value
+
+
+async def sign(bench: Bench, version: int = 0) -> bytes:
+    operation = SignMessage(Purpose.REQUEST, b"m")
+    return await bench.vault.use(
+        "secrets/a", operation, method="Sign", by=REQUESTS, version=version
+    )
+
+
+# --- Put -----------------------------------------------------------------------------------------
+
+
+async def test_a_new_secret_has_version_1(bench: Bench) -> None:
+    assert (await put(bench, "r1")).version == 1
+
+
+async def test_a_secret_that_was_put_signs(bench: Bench) -> None:
+    await put(bench, "r1")
+    signature = await bench.vault.sign("secrets/a", Purpose.REQUEST, b"m", by=RUNTIME)
     assert signature.public_key == public_key_of(SEED)
 
 
-def test_a_name_that_is_taken_is_not_overwritten(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.ED25519, SEED, generate=False)
+async def test_a_name_that_is_taken_is_not_overwritten(bench: Bench) -> None:
+    await put(bench, "r1")
     with pytest.raises(SecretExists):
-        bench.vault.put("r2", "secrets/a", Kind.ED25519, bytes(32), generate=False)
-    assert bench.vault.public_key("secrets/a") == public_key_of(SEED)
+        await put(bench, "r2", value=bytes(32))
+    assert await public_key(bench) == public_key_of(SEED)
 
 
-def test_two_generated_secrets_differ(bench: Bench) -> None:
-    for name in ("secrets/a", "secrets/b"):
-        bench.vault.put(name, name, Kind.ED25519, b"", generate=True)
-    assert bench.vault.public_key("secrets/a") != bench.vault.public_key("secrets/b")
+async def test_two_generated_secrets_differ(bench: Bench) -> None:
+    await bench.put("secrets/a")
+    await bench.put("secrets/b")
+    assert await public_key(bench) != await public_key(bench, "secrets/b")
 
 
-def test_a_repeated_put_gives_the_first_answer_even_after_a_rotation(bench: Bench) -> None:
-    first = bench.vault.put("r1", "secrets/a", Kind.API_KEY, b"v", generate=False)
+async def test_a_repeated_put_gives_the_first_answer_even_after_a_rotation(bench: Bench) -> None:
+    first = await put(bench, "r1")
     bench.clock.advance(timedelta(hours=1))
-    bench.vault.rotate("r2", "secrets/a", b"w", generate=False)
-    assert bench.vault.put("r1", "secrets/a", Kind.API_KEY, b"v", generate=False) == first
+    await rotate(bench, "r2")
+    again = await put(bench, "r1")
+    assert (again.version, again.rotate_time) == (first.version, first.rotate_time)
 
 
-def test_a_repeated_put_keeps_the_first_generated_value(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.ED25519, b"", generate=True)
-    public_key = bench.vault.public_key("secrets/a")
-    bench.vault.put("r1", "secrets/a", Kind.ED25519, b"", generate=True)
-    assert bench.vault.public_key("secrets/a") == public_key
+async def test_a_repeated_put_keeps_the_first_generated_value(bench: Bench) -> None:
+    await put(bench, "r1", value=b"", generate=True)
+    first = await public_key(bench)
+    await put(bench, "r1", value=b"", generate=True)
+    assert await public_key(bench) == first
 
 
 @pytest.mark.parametrize(
@@ -75,101 +114,32 @@ def test_a_repeated_put_keeps_the_first_generated_value(bench: Bench) -> None:
         ("secrets/a", Kind.ED25519, b"", True),
     ],
 )
-def test_a_request_id_with_other_content_is_refused(
+async def test_a_request_id_with_other_content_is_refused(
     bench: Bench, name: str, kind: Kind, value: bytes, *, generate: bool
 ) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.ED25519, SEED, generate=False)
+    await put(bench, "r1")
     with pytest.raises(RequestIdReused):
-        bench.vault.put("r1", name, kind, value, generate=generate)
+        await put(bench, "r1", name, kind, value, generate=generate)
 
 
-def test_a_request_id_of_a_put_is_refused_for_a_rotation(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.ED25519, SEED, generate=False)
+async def test_a_request_id_with_another_tenant_is_refused(bench: Bench) -> None:
+    await put(bench, "r1")
     with pytest.raises(RequestIdReused):
-        bench.vault.rotate("r1", "secrets/a", SEED, generate=False)
+        await bench.vault.put(
+            "r1",
+            "secrets/a",
+            Kind.ED25519,
+            SEED,
+            generate=False,
+            by=OPERATOR,
+            tenant="tenants/other",
+        )
 
 
-def test_a_rotation_keeps_when_the_secret_was_made(bench: Bench) -> None:
-    first = bench.vault.put("r1", "secrets/a", Kind.API_KEY, b"v", generate=False)
-    bench.clock.advance(timedelta(hours=1))
-    second = bench.vault.rotate("r2", "secrets/a", b"w", generate=False)
-    assert (second.version, second.create_time, second.rotate_time) == (
-        2,
-        first.create_time,
-        first.create_time + timedelta(hours=1),
-    )
-
-
-def test_a_rotated_secret_has_its_new_value(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.API_KEY, b"old", generate=False)
-    bench.vault.rotate("r2", "secrets/a", b"new", generate=False)
-    assert unseal(bench.root, bench.store.get("secrets/a")) == b"new"
-
-
-def test_a_repeated_rotation_rotates_once(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.ED25519, SEED, generate=False)
-    answers = [bench.vault.rotate("r2", "secrets/a", b"", generate=True) for _ in range(2)]
-    assert [answer.version for answer in answers] == [2, 2]
-
-
-def test_a_row_that_was_changed_gets_no_new_seal(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.API_KEY, SEED, generate=False)
-    bench.write("secrets/a", kind=int(Kind.ED25519))
-    with pytest.raises(SealBroken):
-        bench.vault.rotate("r2", "secrets/a", b"", generate=True)
-
-
-def test_a_shredded_secret_is_unknown(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.API_KEY, b"v", generate=False)
-    bench.vault.shred("secrets/a")
-    with pytest.raises(SecretNotFound):
-        bench.vault.describe("secrets/a")
-
-
-def test_a_row_that_was_changed_can_be_shredded(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.API_KEY, b"v", generate=False)
-    bench.write("secrets/a", kind=77)
-    bench.vault.shred("secrets/a")
-    with pytest.raises(SecretNotFound):
-        bench.vault.describe("secrets/a")
-
-
-def test_a_late_repeat_does_not_bring_a_shredded_secret_back(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.API_KEY, b"v", generate=False)
-    bench.vault.shred("secrets/a")
+async def test_a_request_id_of_a_put_is_refused_for_a_rotation(bench: Bench) -> None:
+    await put(bench, "r1")
     with pytest.raises(RequestIdReused):
-        bench.vault.put("r1", "secrets/a", Kind.API_KEY, b"v", generate=False)
-
-
-def test_a_shredded_name_can_be_put_again(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.API_KEY, b"v", generate=False)
-    bench.vault.shred("secrets/a")
-    assert bench.vault.put("r2", "secrets/a", Kind.API_KEY, b"w", generate=False).version == 1
-
-
-def test_a_list_goes_on_where_it_stopped(bench: Bench) -> None:
-    names = [f"secrets/{letter}" for letter in "abcde"]
-    for name in reversed(names):
-        bench.vault.put(name, name, Kind.API_KEY, b"v", generate=False)
-    listed = bench.vault.describe_all(after="secrets/b", limit=2)
-    assert [secret.name for secret in listed] == names[2:4]
-
-
-def test_no_list_shows_the_keys_of_the_services(bench: Bench) -> None:
-    assert not bench.vault.describe_all(after="", limit=10)
-
-
-def test_a_list_refuses_a_row_that_was_changed(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.API_KEY, b"v", generate=False)
-    bench.write("secrets/a", version=7)
-    with pytest.raises(SealBroken):
-        bench.vault.describe_all(after="", limit=10)
-
-
-@pytest.mark.parametrize("size", [1, 31, 33, 64])
-def test_a_seed_of_another_size_is_refused(bench: Bench, size: int) -> None:
-    with pytest.raises(InvalidField, match="32"):
-        bench.vault.put("r1", "secrets/a", Kind.ED25519, bytes(size), generate=False)
+        await rotate(bench, "r1", SEED)
 
 
 @pytest.mark.parametrize(
@@ -177,59 +147,232 @@ def test_a_seed_of_another_size_is_refused(bench: Bench, size: int) -> None:
     [
         (Kind.API_KEY, b"", False, "value"),
         (Kind.ED25519, b"", False, "value"),
+        (Kind.ED25519, b"short", False, "value"),
         (Kind.API_KEY, b"", True, "generate"),
         (Kind.ED25519, SEED, True, "value"),
     ],
 )
-def test_a_put_without_one_clear_value_is_refused(
+async def test_a_put_without_one_clear_value_is_refused(
     bench: Bench, kind: Kind, value: bytes, field: str, *, generate: bool
 ) -> None:
     with pytest.raises(InvalidField) as caught:
-        bench.vault.put("r1", "secrets/a", kind, value, generate=generate)
+        await put(bench, "r1", "secrets/a", kind, value, generate=generate)
     assert caught.value.field == field
 
 
-def test_a_rotation_knows_what_kind_it_rotates(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.ED25519, SEED, generate=False)
-    with pytest.raises(InvalidField, match="32"):
-        bench.vault.rotate("r2", "secrets/a", b"short", generate=False)
+# --- Versions ------------------------------------------------------------------------------------
 
 
-def test_a_refused_rotation_changes_nothing(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.ED25519, SEED, generate=False)
+async def test_a_rotation_keeps_when_the_secret_was_made(bench: Bench) -> None:
+    first = await put(bench, "r1")
+    bench.clock.advance(timedelta(hours=1))
+    second = await rotate(bench, "r2")
+    assert (second.version, second.create_time, second.rotate_time) == (
+        2,
+        first.create_time,
+        first.create_time + timedelta(hours=1),
+    )
+
+
+async def test_a_rotated_secret_has_its_new_value(bench: Bench) -> None:
+    await put(bench, "r1", value=bytes(32))
+    await rotate(bench, "r2", SEED)
+    assert await public_key(bench) == public_key_of(SEED)
+
+
+async def test_a_repeated_rotation_rotates_once(bench: Bench) -> None:
+    await put(bench, "r1")
+    assert [(await rotate(bench, "r2")).version for _ in range(2)] == [2, 2]
+
+
+async def test_a_refused_rotation_changes_nothing(bench: Bench) -> None:
+    await put(bench, "r1")
     with pytest.raises(InvalidField):
-        bench.vault.rotate("r2", "secrets/a", b"short", generate=False)
-    assert bench.vault.public_key("secrets/a") == public_key_of(SEED)
+        await rotate(bench, "r2", b"short")
+    assert await public_key(bench) == public_key_of(SEED)
 
 
-def test_a_bearer_key_does_not_sign(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.API_KEY, SEED, generate=False)
+async def test_the_version_before_signs_during_its_grace_time(bench: Bench) -> None:
+    await put(bench, "r1")
+    before = await sign(bench)
+    await rotate(bench, "r2", grace=timedelta(hours=1))
+    bench.clock.advance(timedelta(minutes=59))
+    assert (await sign(bench, version=1), await sign(bench) == before) == (before, False)
+
+
+@pytest.mark.parametrize("was_used", [False, True])
+async def test_the_version_before_is_gone_after_its_grace_time(
+    bench: Bench, *, was_used: bool
+) -> None:
+    await put(bench, "r1")
+    await rotate(bench, "r2", grace=timedelta(hours=1))
+    if was_used:
+        # Then it is among the keys that are kept open.
+        await sign(bench, version=1)
+    bench.clock.advance(timedelta(hours=1))
+    with pytest.raises(VersionNotFound):
+        await sign(bench, version=1)
+
+
+async def test_what_a_grace_time_kept_is_destroyed_when_it_is_over(bench: Bench) -> None:
+    await put(bench, "r1")
+    await rotate(bench, "r2", grace=timedelta(hours=1))
+    bench.clock.advance(timedelta(hours=1))
+    await bench.vault.tend()
+    assert [one.number for one in bench.vault.describe("secrets/a").versions] == [2]
+
+
+async def test_without_a_grace_time_the_version_before_is_gone(bench: Bench) -> None:
+    await put(bench, "r1")
+    await rotate(bench, "r2")
+    with pytest.raises(VersionNotFound):
+        await sign(bench, version=1)
+
+
+async def test_an_old_version_can_be_shredded_alone(bench: Bench) -> None:
+    await put(bench, "r1")
+    await rotate(bench, "r2", grace=timedelta(hours=1))
+    await sign(bench, version=1)
+    left = await bench.vault.shred_version("secrets/a", 1, by=OPERATOR)
+    assert [one.number for one in left.versions] == [2]
+    with pytest.raises(VersionNotFound):
+        await sign(bench, version=1)
+
+
+async def test_the_present_version_cannot_be_shredded_alone(bench: Bench) -> None:
+    await put(bench, "r1")
+    with pytest.raises(VersionInUse):
+        await bench.vault.shred_version("secrets/a", 1, by=OPERATOR)
+
+
+async def test_a_disabled_secret_does_not_sign_until_it_is_enabled(bench: Bench) -> None:
+    await put(bench, "r1")
+    before = await sign(bench)
+    disabled = await bench.vault.disable("secrets/a", by=OPERATOR)
+    assert disabled.state is State.DISABLED
+    with pytest.raises(SecretDisabled):
+        await sign(bench)
+    await bench.vault.enable("secrets/a", by=OPERATOR)
+    assert await sign(bench) == before
+
+
+async def test_a_disabled_version_leaves_the_others_in_use(bench: Bench) -> None:
+    await put(bench, "r1")
+    await rotate(bench, "r2", grace=timedelta(hours=1))
+    await bench.vault.disable("secrets/a", by=OPERATOR, version=1)
+    assert await sign(bench)
+    with pytest.raises(SecretDisabled):
+        await sign(bench, version=1)
+
+
+# --- Shred ---------------------------------------------------------------------------------------
+
+
+async def test_a_shredded_secret_is_unknown(bench: Bench) -> None:
+    await put(bench, "r1")
+    await sign(bench)
+    await bench.vault.shred("secrets/a", by=OPERATOR)
+    with pytest.raises(SecretNotFound):
+        bench.vault.describe("secrets/a")
+    with pytest.raises(SecretNotFound):
+        await sign(bench)
+
+
+async def test_a_row_that_was_changed_can_be_shredded_and_put_again(bench: Bench) -> None:
+    await put(bench, "r1")
+    bench.write("secrets/a", kind=77)
+    await bench.vault.shred("secrets/a", by=OPERATOR)
+    await put(bench, "r2", value=bytes(32))
+    bench.open()
+    assert await public_key(bench) == public_key_of(bytes(32))
+
+
+async def test_a_late_repeat_does_not_bring_a_shredded_secret_back(bench: Bench) -> None:
+    await put(bench, "r1")
+    await bench.vault.shred("secrets/a", by=OPERATOR)
+    with pytest.raises(RequestIdReused):
+        await put(bench, "r1")
+
+
+async def test_a_shredded_tenant_takes_its_secrets_and_no_others_along(bench: Bench) -> None:
+    await put(bench, "r1")
+    for name in ("secrets/b", "secrets/c"):
+        await bench.vault.put(
+            name,
+            name,
+            Kind.API_KEY,
+            b"v",
+            generate=False,
+            by=OPERATOR,
+            tenant="tenants/other",
+        )
+    assert await bench.vault.shred_tenant("tenants/other", by=OPERATOR) == 2
+    listed = bench.vault.describe_all(after="", limit=10)
+    assert [secret.name for secret in listed] == ["secrets/a"]
+    with pytest.raises(TenantNotFound):
+        await bench.vault.shred_tenant("tenants/other", by=OPERATOR)
+
+
+async def test_a_shredded_tenant_can_have_secrets_again(bench: Bench) -> None:
+    await put(bench, "r1")
+    await bench.vault.shred_tenant("tenants/default", by=OPERATOR)
+    await put(bench, "r2")
+    bench.open()
+    assert await sign(bench)
+
+
+# --- Reading -------------------------------------------------------------------------------------
+
+
+async def test_a_list_goes_on_where_it_stopped(bench: Bench) -> None:
+    names = [f"secrets/{letter}" for letter in "abcde"]
+    for name in reversed(names):
+        await bench.put(name)
+    listed = bench.vault.describe_all(after="secrets/b", limit=2)
+    assert [secret.name for secret in listed] == names[2:4]
+
+
+async def test_no_list_shows_the_keys_of_the_services(bench: Bench) -> None:
+    assert not bench.vault.describe_all(after="", limit=10)
+
+
+async def test_a_list_refuses_a_row_that_was_changed(bench: Bench) -> None:
+    await put(bench, "r1")
+    bench.write("secrets/a", version=7)
+    with pytest.raises(SealBroken):
+        bench.vault.describe_all(after="", limit=10)
+
+
+async def test_a_row_that_was_changed_gets_no_new_seal(bench: Bench) -> None:
+    await put(bench, "r1", kind=Kind.API_KEY)
+    bench.write("secrets/a", kind=int(Kind.ED25519))
+    with pytest.raises(SealBroken):
+        await rotate(bench, "r2")
+
+
+async def test_a_bearer_key_does_not_sign(bench: Bench) -> None:
+    await put(bench, "r1", kind=Kind.API_KEY)
     with pytest.raises(KindUnsuitable):
-        bench.vault.sign("secrets/a", Purpose.REQUEST, b"m", caller="runtime")
+        await bench.vault.sign("secrets/a", Purpose.REQUEST, b"m", by=RUNTIME)
 
 
-def test_a_denied_caller_does_not_learn_whether_a_secret_exists(bench: Bench) -> None:
-    bench.vault.put("r1", "secrets/a", Kind.ED25519, SEED, generate=False)
+async def test_a_denied_caller_does_not_learn_whether_a_secret_exists(bench: Bench) -> None:
+    await put(bench, "r1")
     answers = []
     for name in ("secrets/a", "secrets/b"):
         with pytest.raises(PurposeDenied) as caught:
-            bench.vault.sign(name, Purpose.REQUEST, b"m", caller="assembler")
+            await bench.vault.sign(name, Purpose.REQUEST, b"m", by=Asker("assembler"))
         answers.append(str(caught.value).replace(name, "?"))
     assert answers[0] == answers[1]
 
 
-def test_the_keys_of_the_services_stay_the_same_at_the_next_start(bench: Bench) -> None:
-    public_key = bench.vault.public_key("keys/bundles")
-    again = Vault(
-        SecretStore(bench.engine), bench.root, clock=bench.clock, random_bytes=lambda n: b"!" * n
-    )
-    again.ensure_service_keys()
-    assert again.public_key("keys/bundles") == public_key
+@pytest.mark.parametrize("name", ["keys/audit", "keys/requests"])
+async def test_nobody_uses_the_keys_of_the_vault_itself(bench: Bench, name: str) -> None:
+    with pytest.raises(SecretNotFound):
+        await bench.vault.public_key(name)
 
 
-def test_a_start_with_another_root_key_is_noticed(bench: Bench) -> None:
-    other = Vault(
-        bench.store, RootKey(b"!" * 32), clock=bench.clock, random_bytes=lambda n: b"!" * n
-    )
-    with pytest.raises(SealBroken):
-        other.ensure_service_keys()
+async def test_the_keys_of_the_services_stay_the_same_at_the_next_start(bench: Bench) -> None:
+    before = await public_key(bench, "keys/bundles")
+    bench.open()
+    assert await public_key(bench, "keys/bundles") == before

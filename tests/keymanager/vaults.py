@@ -77,7 +77,7 @@ class Bench:
         """Put a secret; without a value, a key that nobody knows."""
         kind = kind if value else Kind.ED25519
         return await self.vault.put(
-            f"put {name} {self.dice.random()}",
+            name.rpartition("/")[2],
             name,
             kind,
             value,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from sqlalchemy import Engine, MetaData
 import assembler.store
 import gas.store
 import gas.tables
+import keymanager.rows
 import keymanager.store
 import knowledge.store
 import linker.store
@@ -26,7 +26,6 @@ from chassis.server import Hosted
 from gas.price_file import PACKAGED, read_prices
 from gas.service import GasService
 from gas.service import hosted as hosted_gas
-from keymanager.sealing import RootKey
 from keymanager.service import KeymanagerService
 from keymanager.service import hosted as hosted_keymanager
 from keymanager.vault import Vault
@@ -45,6 +44,7 @@ from runtime.connectors.catalogue import catalogue
 from runtime.service import RuntimeService
 from runtime.service import hosted as hosted_runtime
 from runtime.stage import Stage
+from tests.fakes.platform import FakePlatform
 from tests.linker.shelves import make_shelf
 
 from .board import SimulatedBoard
@@ -52,8 +52,6 @@ from .world import Process, World
 
 # The public prices of providers change, and nothing is bought from them here.
 PRICES = PACKAGED / "local.yaml"
-# The file of a root key outlives its process, as the database does.
-ROOT_KEY = random.Random("root").randbytes(32)
 
 
 class System:
@@ -63,6 +61,8 @@ class System:
         self.world = world
         self.board = SimulatedBoard(world)
         self._script = script
+        # It outlives its process, as the database does.
+        self._platform = FakePlatform()
         for build in (
             self.gas,
             self.keymanager,
@@ -84,11 +84,13 @@ class System:
     @asynccontextmanager
     async def keymanager(self, process: Process) -> AsyncIterator[Hosted]:
         """Build the key manager."""
-        store = keymanager.store.SecretStore(_database(process, keymanager.store.TABLES))
-        bytes_of = process.random.randbytes
-        vault = Vault(store, RootKey(ROOT_KEY), clock=self.world, random_bytes=bytes_of)
-        vault.ensure_service_keys()
-        yield hosted_keymanager(KeymanagerService(vault))
+        store = keymanager.store.VaultStore(
+            _database(process, keymanager.rows.TABLES),
+            self._platform,
+            clock=self.world,
+            random_bytes=process.random.randbytes,
+        )
+        yield hosted_keymanager(KeymanagerService(Vault(store)))
 
     @asynccontextmanager
     async def knowledge(self, process: Process) -> AsyncIterator[Hosted]:
