@@ -40,6 +40,7 @@ class Line:
     peer: socket.socket
     caller: Caller
     challenge: str
+    has_asked: bool = False
 
 
 class Server:
@@ -110,8 +111,6 @@ class Server:
             raise CallerRefused(f"process {pid} cannot be measured") from error
         vouched = self._desk.vouched_role(process.birth)
         measurement = self._measurer.measure(process, vouched)
-        if measurement.problem and not self._desk.is_parent(process.birth):
-            _log(f"process {pid} has no role: {measurement.problem}")
         return Caller(process.birth, measurement)
 
     def _serve(self, line: Line) -> None:
@@ -122,6 +121,7 @@ class Server:
                 return
             fields = protocol.decode(packet)
             self._check_sender(line, sender, fields)
+            self._note(line)
             _send(line.peer, self._desk.answer(line.caller, fields))
         except (protocol.PacketInvalid, CallerRefused) as error:
             reason = error.reason if isinstance(error, CallerRefused) else "PACKET_INVALID"
@@ -135,6 +135,13 @@ class Server:
             self._hang_up(line)
         except ConnectionError:
             self._hang_up(line)
+
+    def _note(self, line: Line) -> None:
+        """Say once in the log why somebody who asks has no role."""
+        problem, birth = line.caller.measurement.problem, line.caller.birth
+        if problem and not line.has_asked and not self._desk.is_parent(birth):
+            _log(f"process {birth.pid} has no role: {problem}")
+        line.has_asked = True
 
     @staticmethod
     def _check_sender(line: Line, sender: int, fields: protocol.Fields) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -63,19 +63,18 @@ from .port import (
     Unsealable,
     UnsealProblem,
 )
+from .tpm_release import TpmRelease, authorized, policy_of_code, read_tpm_release, reference
 
 PCR = 14
 PLATFORM = "tpm2"
-FORMAT = "actionvm.tpm-release/v1"
 NONCE_BYTES = 12
-COUNTERS = 0x01800E00
+# The first of 65,536 NV indices, one for each role by its hash.
+COUNTERS = 0x01A00000
 
 _MAGIC = b"avm-tpm2"
 _POLICIES = {SealPolicy.CODE: 1, SealPolicy.SIGNER: 2}
 # Magic, policy, security version, identity, lengths of the public and the private part.
 _HEADER = struct.Struct(">8sBQ32sHH")
-_CC_POLICY_PCR, _CC_POLICY_AUTHORIZE = 0x017F, 0x016A
-_SELECTION = struct.pack(">IHB3B", 1, 0x000B, 3, 0, 1 << 6, 0)
 # NODA: there is no password to guess, and a TPM that lost its power too often would lock us out.
 _STORAGE = (
     TPMA_OBJECT.FIXEDTPM
@@ -91,57 +90,6 @@ _COUNTER = (
     | TPMA_NV.NO_DA
     | (TPM2_NT.COUNTER << TPMA_NV.TPM2_NT_SHIFT)
 )
-
-
-@dataclass(frozen=True)
-class TpmRelease:
-    """What a release key says: role and version of the code, and what it approves.
-
-    `key` is a point of P-256 (65 bytes), empty for code that nobody signed. `approvals` are ECDSA
-    signatures (DER) of `approval(code, role, version)` for every version up to the own one.
-    """
-
-    role: str
-    security_version: int
-    key: bytes
-    approvals: Mapping[int, bytes]
-
-    @property
-    def signer(self) -> bytes:
-        """Return the hash of the key."""
-        return hashlib.sha256(self.key).digest()
-
-
-def read_tpm_release(path: Path) -> TpmRelease:
-    """Read a release file; raise PlatformUnavailable."""
-    try:
-        fields = protocol.decode(path.read_bytes())
-        if fields.get("format") != FORMAT:
-            raise protocol.PacketInvalid("it has another format")
-        return TpmRelease(
-            role=protocol.text(fields, "role", protocol.ROLE_CHARACTERS_MAX),
-            security_version=protocol.number(fields, "security_version"),
-            key=protocol.octets(fields, "key", 65),
-            approvals={
-                int(name.removeprefix("approval.")): bytes.fromhex(str(value))
-                for name, value in fields.items()
-                if name.startswith("approval.")
-            },
-        )
-    except (OSError, ValueError) as error:
-        raise PlatformUnavailable(f"{path} is no release: {error}") from error
-
-
-def policy_of_code(code: bytes) -> bytes:
-    """Return the digest of PolicyPCR for a value of the PCR."""
-    command = struct.pack(">I", _CC_POLICY_PCR)
-    values = hashlib.sha256(code).digest()
-    return hashlib.sha256(bytes(32) + command + _SELECTION + values).digest()
-
-
-def approval(code: bytes, role: str, security_version: int) -> bytes:
-    """Return the digest that a release key signs to approve code for a security version."""
-    return hashlib.sha256(policy_of_code(code) + _reference(role, security_version)).digest()
 
 
 def open_tpm(tcti: str, *, release_file: Path | None, random_bytes: RandomBytes) -> TpmPlatform:
@@ -172,7 +120,7 @@ class TpmPlatform:
             digest = policy_of_code(own.code)
             if policy is SealPolicy.SIGNER:
                 version = own.security_version
-                digest = _authorized(self._signer_name(tpm), self._reference(version))
+                digest = authorized(self._signer_name(tpm), self._reference(version))
             public = TPM2B_PUBLIC.parse(
                 "keyedhash",
                 TPMA_OBJECT.FIXEDTPM | TPMA_OBJECT.FIXEDPARENT | TPMA_OBJECT.NODA,
@@ -305,12 +253,12 @@ class TpmPlatform:
         signature.signature.ecdsa.signatureR = r.to_bytes(32)
         signature.signature.ecdsa.signatureS = s.to_bytes(32)
         approved = tpm.policy_get_digest(session)
-        reference = self._reference(version)
-        digest = hashlib.sha256(bytes(approved) + reference).digest()
+        bound = self._reference(version)
+        digest = hashlib.sha256(bytes(approved) + bound).digest()
         key = self._load_signer(tpm)
         ticket: TPMT_TK_VERIFIED = tpm.verify_signature(key, TPM2B_DIGEST(digest), signature)
         tpm.policy_authorize(
-            session, approved, tpm.tr_get_name(key), ticket, policy_ref=TPM2B_NONCE(reference)
+            session, approved, tpm.tr_get_name(key), ticket, policy_ref=TPM2B_NONCE(bound)
         )
 
     def _signer_name(self, tpm: ESAPI) -> bytes:
@@ -329,12 +277,12 @@ class TpmPlatform:
         return tpm.load_external(public, hierarchy=ESYS_TR.OWNER)
 
     def _reference(self, version: int) -> bytes:
-        return _reference(self._release.role, version)
+        return reference(self._release.role, version)
 
     def _counter(self, tpm: ESAPI) -> ESYS_TR:
         """Return the NV counter of this role, made when it is first asked for."""
-        number = hashlib.sha256(self._release.role.encode()).digest()[0]
-        index = COUNTERS + number
+        number = hashlib.sha256(self._release.role.encode()).digest()[:2]
+        index = COUNTERS + int.from_bytes(number)
         try:
             return tpm.tr_from_tpmpublic(index)
         except TSS2_Exception:
@@ -345,18 +293,6 @@ class TpmPlatform:
             # It cannot be read before it was written.
             tpm.nv_increment(made, auth_handle=ESYS_TR.OWNER)
             return made
-
-
-def _reference(role: str, security_version: int) -> bytes:
-    written = protocol.encode({"role": role, "security_version": security_version})
-    return hashlib.sha256(b"actionvm/tpm-release/v1\n" + written).digest()
-
-
-def _authorized(name: bytes, reference: bytes) -> bytes:
-    """Return the digest of PolicyAuthorize."""
-    command = struct.pack(">I", _CC_POLICY_AUTHORIZE)
-    first = hashlib.sha256(bytes(32) + command + name).digest()
-    return hashlib.sha256(first + reference).digest()
 
 
 def _parent(tpm: ESAPI) -> ESYS_TR:

@@ -152,7 +152,7 @@ def test_a_full_disk_does_not_let_the_counter_run_ahead(tmp_path: Path, root: Ro
     counters.increment("gas", "a")
     # A folder in the place of the draft fails like a disk that takes no file.
     (tmp_path / "counters.new").mkdir()
-    with pytest.raises(OSError, match="counters.new"):
+    with pytest.raises(OSError, match=r"counters\.new"):
         counters.increment("gas", "b")
     (tmp_path / "counters.new").rmdir()
 

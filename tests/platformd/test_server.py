@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platformd import protocol
-from platformd.client import Refused
+from platformd.client import Connection, Refused
 from platformd.protocol import PacketInvalid
 
 from .checkouts import Checkout, derive
@@ -116,11 +116,11 @@ def test_another_user_is_refused(checkout: Checkout) -> None:
 
 
 def test_a_further_connection_is_refused_until_one_is_closed(checkout: Checkout) -> None:
-    connections = []
+    connections: list[Connection] = []
     try:
         with pytest.raises(Refused, match="close one"):
             for _ in range(65):
-                connections.append(checkout.connect())
+                connections.append(checkout.connect())  # noqa: PERF401  # to be closed
     finally:
         for connection in connections:
             connection.close()

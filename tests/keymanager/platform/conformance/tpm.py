@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keymanager.platform.port import Platform
+from keymanager.platform.tpm_release import TpmRelease, approval
 
 from .bench import Bench, Identity
 
@@ -51,11 +52,7 @@ class TpmBench:
 
     def become(self, identity: Identity) -> Platform:
         """Return the platform as such a process sees it."""
-        from keymanager.platform.tpm2 import (  # noqa: PLC0415  # an extra
-            TpmPlatform,
-            TpmRelease,
-            approval,
-        )
+        from keymanager.platform.tpm2 import TpmPlatform  # noqa: PLC0415  # an extra
 
         if self._identity != identity:
             self._stop()
