@@ -22,7 +22,7 @@ from .first_release import FirstRelease, read_first_release
 from .keyring import WRAPS_MAX, seal_version
 from .lifecycle import ID_BYTES
 from .opening import new_memory, start
-from .platform.port import Platform
+from .platform.port import Sealing
 from .requests import write as write_request
 from .rows import TABLES, VERSION, SecretRow, VersionRow
 from .sealing import RandomBytes, derive
@@ -36,7 +36,7 @@ _FIRST = 1
 
 def open_vault_store(
     folder: Path,
-    platform: Platform,
+    platform: Sealing,
     *,
     clock: Clock,
     random_bytes: RandomBytes,

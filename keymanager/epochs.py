@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from . import sql
-from .platform.port import Platform, SealPolicy, Unsealable
+from .platform.port import Sealing, SealPolicy, Unsealable
 from .rows import EPOCH
 from .sealing import EPOCH_BYTES, KEY_BYTES, EpochKey, RandomBytes
 from .sql import Cursor
@@ -29,7 +29,7 @@ class SealedEpoch:
         sql.upsert(cursor, EPOCH, [row])
 
 
-def make_epoch(platform: Platform, random_bytes: RandomBytes) -> SealedEpoch:
+def make_epoch(platform: Sealing, random_bytes: RandomBytes) -> SealedEpoch:
     """Make a random epoch key that only this platform opens."""
     epoch, content = random_bytes(EPOCH_BYTES), random_bytes(KEY_BYTES)
     return SealedEpoch(
@@ -39,7 +39,7 @@ def make_epoch(platform: Platform, random_bytes: RandomBytes) -> SealedEpoch:
     )
 
 
-def open_epoch(platform: Platform, cursor: Cursor, epoch: bytes) -> EpochKey:
+def open_epoch(platform: Sealing, cursor: Cursor, epoch: bytes) -> EpochKey:
     """Return an epoch key, or raise `EpochUnusable`.
 
     After an upgrade only the copy for the signer opens; then this code gets one of its own.

@@ -20,7 +20,7 @@ from .journal import Asker, Entry, decide
 from .keyring import WRAPS_MAX, open_version
 from .lifecycle import add_secret, existing, usable
 from .loaded import LoadedKeys
-from .platform.port import Platform
+from .platform.port import Sealing
 from .policies import in_force
 from .policy.document import default_policy
 from .reading import last_checkpoint
@@ -61,7 +61,7 @@ class _Start:
 
 def open_memory(
     cursor: Cursor,
-    platform: Platform,
+    platform: Sealing,
     *,
     now: datetime,
     random_bytes: RandomBytes,
@@ -96,7 +96,7 @@ def start(batch: Batch, counter: int, *, problem: str = "", request_key: bytes =
 
 
 def new_memory(
-    cursor: Cursor, platform: Platform, counter: int, random_bytes: RandomBytes
+    cursor: Cursor, platform: Sealing, counter: int, random_bytes: RandomBytes
 ) -> Memory:
     """Return the memory of a vault in which there is nothing but an epoch."""
     made = make_epoch(platform, random_bytes)
@@ -126,7 +126,7 @@ def _open(batch: Batch, name: str) -> bytes:
 
 
 def _read(
-    cursor: Cursor, platform: Platform, row: AnchorRow, counter: int, *, accepts: bool
+    cursor: Cursor, platform: Sealing, row: AnchorRow, counter: int, *, accepts: bool
 ) -> tuple[Memory, int, str]:
     """Return what is there, where the counter is, and what is wrong with it."""
     anchor = row.anchor()

@@ -26,7 +26,7 @@ from .errors import AuditUnavailable, PlatformSilent, RolledBack
 from .journal import Operation, decide
 from .keyring import WRAPS_MAX
 from .opening import open_memory
-from .platform.port import Platform, PlatformUnavailable
+from .platform.port import Sealing, PlatformUnavailable
 from .register import Anchor
 from .sealing import RandomBytes
 from .sql import Cursor, cursor_of
@@ -47,7 +47,7 @@ class VaultStore:
     def __init__(
         self,
         engine: Engine,
-        platform: Platform,
+        platform: Sealing,
         *,
         clock: Clock,
         random_bytes: RandomBytes,

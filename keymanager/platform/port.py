@@ -111,11 +111,8 @@ def _some_octets(fields: protocol.Fields, name: str) -> bytes:
     return protocol.octets(fields, name, len(written) // 2)
 
 
-class Platform(Protocol):
-    """What roots trust. Every method may raise PlatformUnavailable."""
-
-    def measure(self) -> Measurement:
-        """Return what the platform knows about this process."""
+class Sealing(Protocol):
+    """What storage needs of a platform. Every method may raise PlatformUnavailable."""
 
     def seal(self, content: bytes, policy: SealPolicy, label: str) -> bytes:
         """Encrypt so that only this platform opens it, for whom the policy names."""
@@ -123,14 +120,21 @@ class Platform(Protocol):
     def unseal(self, sealed: bytes, label: str) -> bytes:
         """Return what was sealed under this label; raise Unsealable."""
 
-    def quote(self, report_data: bytes) -> Quote:
-        """Sign the measurement of this process together with 64 bytes of its choice."""
-
     def read_counter(self) -> int:
         """Return the counter of this role."""
 
     def increment_counter(self) -> int:
         """Return one more than before; durable before it returns."""
+
+
+class Platform(Sealing, Protocol):
+    """What roots trust. Every method may raise PlatformUnavailable."""
+
+    def measure(self) -> Measurement:
+        """Return what the platform knows about this process."""
+
+    def quote(self, report_data: bytes) -> Quote:
+        """Sign the measurement of this process together with 64 bytes of its choice."""
 
 
 class UnsealProblem(StrEnum):

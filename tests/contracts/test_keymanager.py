@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
-from chassis.server import Hosted
 from keymanager.secret import Kind
-from keymanager.service import KeymanagerService, hosted
 from tests.contracts.contract import Call, make
+from tests.contracts.keymanagers import host, open_bench
 from tests.grpc_fixtures import HostedFactory, StubAs
-from tests.keymanager.vaults import Bench
+from tests.keymanager.vaults import OPERATOR, Bench
 
 API_KEY = pb.KIND_API_KEY
 ED25519 = pb.KIND_ED25519
@@ -42,7 +38,10 @@ IMPLEMENTED = [
     Call(
         "PutSecret",
         pb.PutSecretRequest(request_id="4", name="secrets/x", kind=pb.KIND_OAUTH1, value=b"v"),
-        reason="NOT_IMPLEMENTED",
+        reason="INVALID_FIELD",
+    ),
+    Call(
+        "PutSecret", pb.PutSecretRequest(request_id="4", name="secrets/x"), reason="INVALID_FIELD"
     ),
     Call(
         "PutSecret",
@@ -93,6 +92,12 @@ def _sign(
     return Call("Sign", request, caller=caller, reason=reason)
 
 
+def _payload(name: str, reason: str = "", /, **fields: object) -> Call:
+    request = pb.SignRequest(key=f"secrets/{name}", purpose=pb.PURPOSE_REQUEST)
+    request.MergeFrom(pb.SignRequest(**fields))  # type: ignore[arg-type]  # of the message
+    return Call("Sign", request, caller="runtime", reason=reason)
+
+
 SIGNING = [
     _sign("keys/bundles", pb.PURPOSE_BUNDLE, caller="assembler"),
     _sign("keys/receipts", pb.PURPOSE_RECEIPT),
@@ -100,53 +105,89 @@ SIGNING = [
     _sign("secrets/none", pb.PURPOSE_REQUEST, reason="SECRET_NOT_FOUND"),
     _sign("secrets/bearer", pb.PURPOSE_REQUEST, reason="KIND_UNSUITABLE"),
     _sign("secrets/tampered", pb.PURPOSE_REQUEST, reason="SEAL_BROKEN"),
-    _sign("keys/bundles", pb.PURPOSE_BUNDLE, reason="PURPOSE_DENIED"),
-    _sign("keys/others", pb.PURPOSE_BUNDLE, reason="INVALID_FIELD"),
+    _sign("keys/others", pb.PURPOSE_REQUEST, reason="SECRET_NOT_FOUND"),
+    _sign("keys/audit", pb.PURPOSE_REQUEST, reason="SECRET_NOT_FOUND"),
+    _sign("others", pb.PURPOSE_REQUEST, reason="INVALID_FIELD"),
     _sign("keys/bundles", pb.PURPOSE_UNSPECIFIED, reason="INVALID_FIELD"),
     _sign("secrets/board", pb.PURPOSE_REQUEST, caller="operator", reason="METHOD_DENIED"),
+]
+
+
+def _batch(*keys: str, reason: str = "") -> Call:
+    requests = [
+        pb.SignRequest(key=key, purpose=pb.PURPOSE_REQUEST, message=b"message") for key in keys
+    ]
+    return Call("SignBatch", pb.SignBatchRequest(requests=requests), "runtime", reason)
+
+
+SIGNING_OTHERWISE = [
+    _payload("wallet", digest=bytes(32)),
+    _payload("wallet", "INVALID_FIELD", digest=b"short"),
+    _payload("wallet", "INVALID_FIELD", digest=bytes(32), message=b"both"),
+    _payload("wallet", personal_message=b"hello"),
+    _payload("wallet", "INVALID_FIELD", transaction=b"no transaction"),
+    _payload("wallet", "INVALID_FIELD", typed_data="{}"),
+    _payload("board", "INVALID_FIELD", farcaster_message=b"x"),
+    _payload("board", "KIND_UNSUITABLE", hmac_sha256=b"x"),
+    _payload("mac", hmac_sha256=b"x"),
+    _payload("mac", hmac_sha512=b"x"),
+    _payload("board", "SECRET_DISABLED", message=b"x", key="secrets/disabled"),
+    _payload("board", "USE_DENIED", message=b"x", key="secrets/forbidden"),
+    _payload("board", "APPROVAL_REQUIRED", message=b"x", key="secrets/guarded"),
+    _payload("board", "VERSION_NOT_FOUND", message=b"x", version=7),
+    _payload("board", "INVALID_FIELD", message=b"x", account="x"),
+    _batch("secrets/board", "secrets/board"),
+    _batch(reason="INVALID_FIELD"),
+    _batch("secrets/board", "secrets/old", reason="INVALID_FIELD"),
+]
+
+LIFE = [
+    Call("DisableSecret", pb.DisableSecretRequest(name="secrets/idle")),
+    Call("DisableSecret", pb.DisableSecretRequest(name="x"), reason="INVALID_FIELD"),
+    Call("DisableSecret", pb.DisableSecretRequest(name="secrets/none"), reason="SECRET_NOT_FOUND"),
+    Call("EnableSecret", pb.EnableSecretRequest(name="secrets/idle")),
+    Call("EnableSecret", pb.EnableSecretRequest(name="secrets/none"), reason="SECRET_NOT_FOUND"),
+    Call(
+        "EnableSecret",
+        pb.EnableSecretRequest(name="secrets/idle", version=9),
+        reason="VERSION_NOT_FOUND",
+    ),
+    Call(
+        "ShredSecret",
+        pb.ShredSecretRequest(name="secrets/idle", version=1),
+        reason="VERSION_IN_USE",
+    ),
+    Call("ShredTenant", pb.ShredTenantRequest(), reason="INVALID_FIELD"),
+    Call("ShredTenant", pb.ShredTenantRequest(tenant="tenants/none"), reason="TENANT_NOT_FOUND"),
+    Call("ShredTenant", pb.ShredTenantRequest(tenant="tenants/acme")),
 ]
 
 NOT_IMPLEMENTED = [
     Call(method, request, reason="NOT_IMPLEMENTED")
     for method, request in {
-        "DisableSecret": pb.DisableSecretRequest(),
-        "ReleaseSecret": pb.ReleaseSecretRequest(),
-        "SignBatch": pb.SignBatchRequest(),
-        "AuthorizeRequest": pb.AuthorizeRequestRequest(),
-        "GenerateDataKey": pb.GenerateDataKeyRequest(),
-        "Encrypt": pb.EncryptRequest(),
-        "Decrypt": pb.DecryptRequest(),
-        "Rewrap": pb.RewrapRequest(),
-        "EvaluateUse": pb.EvaluateUseRequest(),
         "Enrol": pb.EnrolRequest(),
         "RevokeIdentity": pb.RevokeIdentityRequest(),
         "GetQuote": pb.GetQuoteRequest(),
-        "ListAuditRecords": pb.ListAuditRecordsRequest(),
-        "Backup": pb.BackupRequest(),
-        "Restore": pb.RestoreRequest(),
-        "RotateRoot": pb.RotateRootRequest(),
     }.items()
 ]
 
-CALLS = [*IMPLEMENTED, *SIGNING, *NOT_IMPLEMENTED]
+CALLS = [*IMPLEMENTED, *SIGNING, *SIGNING_OTHERWISE, *LIFE, *NOT_IMPLEMENTED]
+
+
+async def _bench() -> Bench:
+    bench = await open_bench()
+    for name in ("tampered", "idle"):
+        await bench.put(f"secrets/{name}")
+    await bench.vault.put(
+        "acme", "secrets/acme", Kind.ED25519, b"", generate=True, by=OPERATOR, tenant="tenants/acme"
+    )
+    bench.write("secrets/tampered", version=2)
+    return bench
 
 
 @pytest.fixture(scope="module")
 def hosted_service() -> HostedFactory:
-    @asynccontextmanager
-    async def build() -> AsyncIterator[Hosted]:
-        yield hosted(KeymanagerService((await _bench()).vault))
-
-    return build
-
-
-async def _bench() -> Bench:
-    bench = Bench()
-    for name in ("board", "tampered", "old"):
-        await bench.put(f"secrets/{name}")
-    await bench.put("secrets/bearer", b"value")
-    bench.write("secrets/tampered", version=2)
-    return bench
+    return host(_bench)
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,7 @@ from chassis.server import Hosted
 from gas.price_file import PACKAGED, read_prices
 from gas.service import GasService
 from gas.service import hosted as hosted_gas
-from keymanager.service import KeymanagerService
-from keymanager.service import hosted as hosted_keymanager
+from keymanager.hosting import hosted as hosted_keymanager
 from keymanager.vault import Vault
 from knowledge.embedding import HashingEmbedder
 from knowledge.service import KnowledgeService
@@ -90,7 +89,8 @@ class System:
             clock=self.world,
             random_bytes=process.random.randbytes,
         )
-        yield hosted_keymanager(KeymanagerService(Vault(store)))
+        random_bytes = process.random.randbytes
+        yield hosted_keymanager(Vault(store), clock=self.world, random_bytes=random_bytes)
 
     @asynccontextmanager
     async def knowledge(self, process: Process) -> AsyncIterator[Hosted]:
