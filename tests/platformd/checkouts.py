@@ -31,6 +31,7 @@ PACKAGES = ("actionvm", "chassis", "cli", *ROLES)
 # A service that asks what its arguments say, and prints the answers as JSON.
 PROBE = """
 import json, os, sys
+os.chdir('/')
 from pathlib import Path
 from platformd.client import Connection, Refused
 from chassis import clock
@@ -184,6 +185,8 @@ class Checkout:
             cwd=folder or self.folder,
             env={
                 "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONPATH": str(self.folder),
+                "PYTHONSAFEPATH": "1",
                 "PROBE_SOCKET": str(self.socket),
                 "PROBE_REQUESTS": json.dumps(requests),
                 **(environment or {}),
