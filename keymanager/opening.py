@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,10 +16,10 @@ from . import sql
 from .batch import Batch, Memory, OwnKeys
 from .closing import close_batch
 from .epochs import make_epoch, open_epoch
-from .errors import RolledBack
+from .errors import RolledBack, SealBroken, SecretNotFound
 from .journal import Asker, Entry, decide
 from .keyring import WRAPS_MAX, open_version
-from .lifecycle import add_secret, existing, usable
+from .lifecycle import add_secret, existing, shred, usable
 from .loaded import LoadedKeys
 from .platform.port import Sealing
 from .policies import in_force
@@ -80,13 +81,25 @@ def open_memory(
     if problem and not accepts_rollback:
         raise RolledBack(problem)
     batch = Batch(memory, cursor, now=now, random_bytes=random_bytes, wraps_max=WRAPS_MAX)
-    start(batch, counter, problem=problem)
+    start(batch, counter, problem=problem, repairs=accepts_rollback)
     return Opened(memory, counter)
 
 
-def start(batch: Batch, counter: int, *, problem: str = "", request_key: bytes = b"") -> None:
+def start(
+    batch: Batch,
+    counter: int,
+    *,
+    problem: str = "",
+    repairs: bool = False,
+    request_key: bytes = b"",
+) -> None:
     """Make what a vault needs, leave a record, and write all of it."""
-    ensure_keys(batch, request_key)
+    try:
+        repaired = _ensure_keys(batch, request_key, repairs=repairs)
+    except SealBroken as error:
+        raise RolledBack(f"{error.name}, without which nothing works, was changed") from error
+    if repaired and not problem:
+        problem = f"{' and '.join(repaired)} had to be made again"
     by = Asker("operator") if problem else ITSELF
     decide(batch, _Start("AcceptRollback" if problem else "Start", by, problem))
     batch.policy = in_force(batch)
@@ -105,19 +118,43 @@ def new_memory(
     return _memory(anchor, b"", {made.key.epoch: made.key}, Register())
 
 
-def ensure_keys(batch: Batch, request_key: bytes = b"") -> None:
-    """Make the keys of the services where they are missing, and open those of the vault itself."""
-    for name, kind in {**SERVICE_KEYS, AUDIT_KEY: Kind.ED25519}.items():
+def _ensure_keys(batch: Batch, request_key: bytes, *, repairs: bool) -> list[str]:
+    """Make the keys of the services where they are missing, and open those of the vault itself.
+
+    One of these that was changed is `SealBroken`, or is replaced; return which were.
+    """
+    repaired = []
+    kinds = {**SERVICE_KEYS, AUDIT_KEY: Kind.ED25519, REQUESTS_KEY: Kind.HMAC}
+    values = dict[str, bytes]()
+    for name, kind in kinds.items():
+        if repairs and _is_broken(batch, name):
+            shred(batch, name)
+            repaired.append(name)
         if not batch.has(SecretRow, name):
-            add_secret(batch, name, kind, batch.random_bytes(KEY_BYTES), tenant=SYSTEM_TENANT)
-    if not batch.has(SecretRow, REQUESTS_KEY):
-        value = request_key or batch.random_bytes(KEY_BYTES)
-        add_secret(batch, REQUESTS_KEY, Kind.HMAC, value, tenant=SYSTEM_TENANT)
-    audit = Ed25519PrivateKey.from_private_bytes(_open(batch, AUDIT_KEY))
+            is_given = request_key and name == REQUESTS_KEY
+            value = request_key if is_given else batch.random_bytes(KEY_BYTES)
+            add_secret(batch, name, kind, value, tenant=SYSTEM_TENANT)
+        if name in {AUDIT_KEY, REQUESTS_KEY}:
+            values[name] = _open(batch, name)
+            batch.memory.own_keys = _own_keys(values)
+    return repaired
+
+
+def _own_keys(values: Mapping[str, bytes]) -> OwnKeys:
+    audit = Ed25519PrivateKey.from_private_bytes(values[AUDIT_KEY])
     digest = hashlib.sha256(audit.public_key().public_bytes_raw()).hexdigest()
     # Its own key names a log.
-    own = OwnKeys(_open(batch, REQUESTS_KEY), audit, ledger=f"keymanager/{digest[:16]}")
-    batch.memory.own_keys = own
+    return OwnKeys(values.get(REQUESTS_KEY, b""), audit, ledger=f"keymanager/{digest[:16]}")
+
+
+def _is_broken(batch: Batch, name: str) -> bool:
+    try:
+        _open(batch, name)
+    except SealBroken:
+        return True
+    except SecretNotFound:
+        pass
+    return False
 
 
 def _open(batch: Batch, name: str) -> bytes:
@@ -192,7 +229,7 @@ def _log_problem(cursor: Cursor, known: Log) -> str:
     head = tail[-1][1] if tail else known.head
     pairs = zip(tail, tail[1:], strict=False)
     is_whole = all(
-        chain(bytes(before), bytes(content)) == after  # type: ignore[arg-type]  # the table says so
+        isinstance(before, bytes) and isinstance(content, bytes) and chain(before, content) == after
         for (_, before), (content, after) in pairs
     )
     return "" if is_whole and head == known.head else "the end of the audit log was changed"

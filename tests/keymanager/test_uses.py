@@ -1,0 +1,274 @@
+"""Uses are decided, approved, counted and lent as operators want, across restarts."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from keymanager.errors import (
+    ApprovalDecided,
+    ApprovalDenied,
+    ApprovalNotFound,
+    ApprovalRequired,
+    LeaseExpired,
+    LeaseNotFound,
+    PolicyInvalid,
+    SecretDisabled,
+    UseDenied,
+    VersionNotFound,
+)
+from keymanager.journal import Asker
+from keymanager.leases import Lease
+from keymanager.secret import Kind
+from keymanager.signing import Purpose
+from keymanager.uses.envelopes import Decrypt, Encrypt
+from keymanager.uses.handover import SUITE, Release, sealing_info
+from keymanager.uses.signatures import SignMessage
+from tests.keymanager.vaults import OPERATOR, Bench
+
+AGENT = Asker("runtime", agent="agents/a", purpose="request")
+LINKER = Asker("linker", purpose="generation")
+RECIPIENT = X25519PrivateKey.from_private_bytes(bytes(range(32)))
+
+
+def policy(verdict: str = "allow", **rest: object) -> str:
+    """Return a policy of one rule about everything."""
+    rule = {
+        "name": "rule",
+        "verdict": verdict,
+        "callers": "*",
+        "secrets": "*",
+        "operations": "*",
+        "purposes": "*",
+        **rest,
+    }
+    return json.dumps({"format": "actionvm.policy/v1", "rules": [rule]})
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    made = Bench()
+    await made.put("secrets/a")
+    await made.put("secrets/key", b"sk-value")
+    return made
+
+
+async def sign(bench: Bench, message: bytes = b"m", by: Asker = AGENT) -> bytes:
+    operation = SignMessage(Purpose.REQUEST, message)
+    return await bench.vault.use("secrets/a", operation, method="Sign", by=by)
+
+
+async def release(bench: Bench) -> Lease:
+    key = RECIPIENT.public_key().public_bytes_raw()
+    return await bench.vault.release("secrets/key", Release("models/openai", key), by=LINKER)
+
+
+async def fill(bench: Bench) -> None:
+    """Leave a row of every kind."""
+    await bench.put("secrets/key", b"sk-value")
+    await release(bench)
+    await bench.vault.put_policy(policy(limits=[{"uses": 5, "per": "hour"}]), by=OPERATOR)
+    await sign(bench)
+    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
+    await asked(bench)
+
+
+async def asked(bench: Bench, message: bytes = b"m") -> str:
+    """Return the name of the question that a use leads to."""
+    with pytest.raises(ApprovalRequired) as caught:
+        await sign(bench, message)
+    return caught.value.approval
+
+
+# --- Policy --------------------------------------------------------------------------------------
+
+
+async def test_what_no_rule_allows_is_denied_and_recorded(bench: Bench) -> None:
+    with pytest.raises(UseDenied):
+        await sign(bench, by=Asker("runtime", purpose="other"))
+    (last,) = bench.vault.records(after=bench.vault.sequence - 1, limit=1)
+    assert (last.record.verdict, last.record.outcome) == ("deny", "USE_DENIED")
+
+
+async def test_who_is_denied_does_not_learn_whether_a_secret_exists(bench: Bench) -> None:
+    answers = []
+    bench.write("secrets/key", version=9)
+    for name in ("secrets/a", "secrets/none", "secrets/key"):
+        operation = SignMessage(Purpose.REQUEST, b"m")
+        with pytest.raises(UseDenied) as caught:
+            await bench.vault.use(name, operation, method="Sign", by=Asker("stranger"))
+        answers.append(str(caught.value).replace(name, "?"))
+    assert len(set(answers)) == 1
+
+
+async def test_a_policy_holds_after_a_restart(bench: Bench) -> None:
+    await bench.vault.put_policy(policy("deny"), by=OPERATOR)
+    bench.open()
+    with pytest.raises(UseDenied):
+        await sign(bench)
+
+
+async def test_a_policy_with_problems_changes_nothing(bench: Bench) -> None:
+    with pytest.raises(PolicyInvalid):
+        await bench.vault.put_policy("format: other", by=OPERATOR)
+    assert await sign(bench)
+    assert (await bench.vault.policy()).version == 0
+
+
+async def test_an_evaluation_names_the_rule_and_leaves_no_record(bench: Bench) -> None:
+    before = bench.vault.sequence
+    operation = SignMessage(Purpose.REQUEST, b"m")
+    found = await bench.vault.evaluate("secrets/a", operation, by=AGENT)
+    assert (found.decision.rule, bench.vault.sequence) == ("requests", before)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_limit_counts_across_restarts(bench: Bench, *, restarts: bool) -> None:
+    await bench.vault.put_policy(policy(limits=[{"uses": 2, "per": "hour"}]), by=OPERATOR)
+    for _ in range(2):
+        await sign(bench)
+        if restarts:
+            bench.open()
+    with pytest.raises(UseDenied):
+        await sign(bench)
+    bench.clock.advance(timedelta(hours=1, seconds=1))
+    assert await sign(bench)
+
+
+async def test_a_refused_use_does_not_count(bench: Bench) -> None:
+    await bench.vault.put_policy(policy(limits=[{"uses": 1, "per": "hour"}]), by=OPERATOR)
+    await bench.vault.disable("secrets/a", by=OPERATOR)
+    with pytest.raises(SecretDisabled):
+        await sign(bench)
+    await bench.vault.enable("secrets/a", by=OPERATOR)
+    assert await sign(bench)
+
+
+async def test_several_uses_with_one_record_are_all_counted(bench: Bench) -> None:
+    await bench.vault.put_policy(policy(limits=[{"uses": 3, "per": "hour"}]), by=OPERATOR)
+    operations = [SignMessage(Purpose.REQUEST, bytes([number])) for number in range(1, 3)]
+    before = bench.vault.sequence
+    await bench.vault.use_all("secrets/a", operations, method="SignBatch", by=AGENT)
+    with pytest.raises(UseDenied):
+        await bench.vault.use_all("secrets/a", operations, method="SignBatch", by=AGENT)
+    assert bench.vault.sequence == before + 2
+
+
+# --- Approvals -----------------------------------------------------------------------------------
+
+
+async def test_an_approved_use_succeeds_once(bench: Bench) -> None:
+    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
+    name = await asked(bench)
+    await bench.vault.decide_approval(name, approves=True, by=OPERATOR)
+    bench.open()
+    assert await sign(bench)
+    assert await asked(bench) != name
+
+
+async def test_an_approval_is_for_exactly_one_request(bench: Bench) -> None:
+    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
+    name = await asked(bench)
+    await bench.vault.decide_approval(name, approves=True, by=OPERATOR)
+    assert await asked(bench, b"other") != name
+    with pytest.raises(ApprovalRequired):
+        await sign(bench, by=Asker("runtime", agent="agents/b", purpose="request"))
+
+
+async def test_the_same_request_asks_the_same_question(bench: Bench) -> None:
+    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
+    assert await asked(bench) == await asked(bench)
+    (question,) = bench.vault.approvals(after="", limit=10)
+    assert (question.agent, question.operation) == ("agents/a", "sign-message")
+
+
+async def test_a_denied_request_is_refused(bench: Bench) -> None:
+    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
+    await bench.vault.decide_approval(await asked(bench), approves=False, by=OPERATOR)
+    with pytest.raises(ApprovalDenied):
+        await sign(bench)
+
+
+async def test_an_approval_is_decided_once(bench: Bench) -> None:
+    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
+    name = await asked(bench)
+    for _ in range(2):
+        await bench.vault.decide_approval(name, approves=True, by=OPERATOR)
+    with pytest.raises(ApprovalDecided):
+        await bench.vault.decide_approval(name, approves=False, by=OPERATOR)
+
+
+async def test_an_approval_that_expired_is_gone(bench: Bench) -> None:
+    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
+    name = await asked(bench)
+    bench.clock.advance(timedelta(hours=24))
+    with pytest.raises(ApprovalNotFound):
+        await bench.vault.decide_approval(name, approves=True, by=OPERATOR)
+    await bench.vault.tend()
+    assert not bench.vault.approvals(after="", limit=10)
+
+
+# --- Leases --------------------------------------------------------------------------------------
+
+
+async def test_only_the_recipient_opens_what_is_released(bench: Bench) -> None:
+    lease = await release(bench)
+    info = sealing_info("release", "models/openai")
+    assert SUITE.decrypt(lease.sealed_value, RECIPIENT, info) == b"sk-value"
+
+
+async def test_a_lease_is_renewed_until_it_expires(bench: Bench) -> None:
+    lease = await release(bench)
+    bench.clock.advance(timedelta(minutes=9))
+    renewed = await bench.vault.renew(lease.name, by=LINKER)
+    assert renewed.expire_time == bench.clock.now() + timedelta(minutes=10)
+    bench.clock.advance(timedelta(minutes=10))
+    bench.open()
+    with pytest.raises(LeaseExpired):
+        await bench.vault.renew(lease.name, by=LINKER)
+
+
+async def test_a_revoked_lease_is_not_renewed(bench: Bench) -> None:
+    lease = await release(bench)
+    await bench.vault.revoke(lease.name, by=OPERATOR, is_operator=True)
+    with pytest.raises(LeaseExpired):
+        await bench.vault.renew(lease.name, by=LINKER)
+
+
+async def test_a_lease_of_somebody_else_is_not_there(bench: Bench) -> None:
+    lease = await release(bench)
+    for change in (bench.vault.renew, bench.vault.revoke):
+        with pytest.raises(LeaseNotFound):
+            await change(lease.name, by=Asker("gas"))
+
+
+async def test_the_lease_of_a_rotated_or_disabled_secret_is_not_renewed(bench: Bench) -> None:
+    lease = await release(bench)
+    await bench.vault.disable("secrets/key", by=OPERATOR)
+    with pytest.raises(SecretDisabled):
+        await bench.vault.renew(lease.name, by=LINKER)
+    await bench.vault.enable("secrets/key", by=OPERATOR)
+    await bench.rotate("secrets/key", b"sk-other")
+    with pytest.raises(VersionNotFound):
+        await bench.vault.renew(lease.name, by=LINKER)
+
+
+# --- Keys whose versions work together ----------------------------------------------------------
+
+
+async def test_an_old_version_of_a_data_key_still_decrypts_during_its_grace(bench: Bench) -> None:
+    await bench.vault.put_policy(policy(), by=OPERATOR)
+    await bench.vault.put(
+        "d", "secrets/data", Kind.DATA, b"", generate=True, by=OPERATOR
+    )
+    by = Asker("knowledge", purpose="knowledge")
+    text = await bench.vault.use("secrets/data", Encrypt("c", b"text"), method="Encrypt", by=by)
+    await bench.vault.rotate(
+        "e", "secrets/data", b"", generate=True, by=OPERATOR, grace=timedelta(hours=1)
+    )
+    opening = Decrypt("c", text, RECIPIENT.public_key().public_bytes_raw())
+    sealed = await bench.vault.use("secrets/data", opening, method="Decrypt", by=by)
+    assert SUITE.decrypt(sealed, RECIPIENT, sealing_info("decrypt", "c")) == b"text"
