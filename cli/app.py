@@ -6,8 +6,28 @@ from collections.abc import Callable
 
 import typer
 
-from .command import DEFAULT_HOME, Command, Context, HomeOption, spell_commands
-from .commands import agents, demo, doctor, gas, knowledge, models, receipts, runs, secrets, system
+from .command import (
+    DEFAULT_HOME,
+    CaOption,
+    Command,
+    Context,
+    HomeOption,
+    TokenOption,
+    spell_commands,
+)
+from .commands import (
+    agents,
+    demo,
+    doctor,
+    gas,
+    knowledge,
+    models,
+    receipts,
+    runs,
+    secrets,
+    system,
+    tokens,
+)
 from .home import Home
 
 app = typer.Typer(
@@ -22,10 +42,15 @@ app = typer.Typer(
 
 
 @app.callback()
-def options(context: typer.Context, home: HomeOption = DEFAULT_HOME) -> None:
+def options(
+    context: typer.Context,
+    home: HomeOption = DEFAULT_HOME,
+    ca: CaOption = None,
+    token_file: TokenOption = None,
+) -> None:
     """ActionVM: compiles agents into signed bundles and executes them durably."""
     folder = home.expanduser().absolute()
-    context.obj = Context(Home(folder))
+    context.obj = Context(Home(folder, ca=ca, token=token_file))
     spell_commands(context, folder)
 
 
@@ -51,5 +76,6 @@ for name, group in {
     "knowledge": knowledge.app,
     "gas": gas.app,
     "models": models.app,
+    "tokens": tokens.app,
 }.items():
     app.add_typer(group, name=name)

@@ -13,18 +13,20 @@ import psutil
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from chassis.certificates import server_name
+
 from .errors import CommandError, ExitCode
 from .home import Home
 from .state import Child, State, read_alive
 
 PROBE_SECONDS = 1.0
+PAUSE_SECONDS = 0.02
 UP_SECONDS = 60.0
 LOG_LINES = 8
 
 # A service that comes up is found within a twentieth of a second, not at the next long pause.
 _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 50),
 )
 
@@ -40,9 +42,18 @@ class Condition:
     uptime_seconds: float
 
 
-async def is_serving(address: str, *, seconds: float = PROBE_SECONDS, wait: bool = False) -> bool:
+async def is_serving(
+    home: Home, service: str, address: str, *, seconds: float = PROBE_SECONDS, wait: bool = False
+) -> bool:
     """Return whether a service says that it serves; `wait` gives it that long to appear."""
-    async with aio.insecure_channel(address, options=_OPTIONS) as channel:
+    authority = home.authority()
+    if not authority:
+        # The key manager makes it at its first start, before anybody can serve.
+        await asyncio.sleep(PAUSE_SECONDS if wait else 0)
+        return False
+    options = (*_OPTIONS, ("grpc.ssl_target_name_override", server_name(service)))
+    credentials = grpc.ssl_channel_credentials(authority)
+    async with aio.secure_channel(address, credentials, options=options) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its types are those of the sync API
         try:
             answer = await stub.Check(
@@ -60,7 +71,8 @@ async def wait_until_serving(home: Home, state: State, on_ready: Callable[[str],
     deadline = time.monotonic() + UP_SECONDS
 
     async def wait_for(service: str) -> None:
-        while not await is_serving(state.services[service].address, wait=True):
+        address = state.services[service].address
+        while not await is_serving(home, service, address, wait=True):
             current = read_alive(home)
             if current is None or current.services[service].failed:
                 raise failure(home, service, current.services[service] if current else None)
@@ -77,10 +89,10 @@ async def wait_until_serving(home: Home, state: State, on_ready: Callable[[str],
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def examine(state: State) -> list[Condition]:
+async def examine(home: Home, state: State) -> list[Condition]:
     """Return the condition of every service."""
     serving = await asyncio.gather(
-        *(is_serving(child.address) for child in state.services.values())
+        *(is_serving(home, name, child.address) for name, child in state.services.items())
     )
     return [
         _condition(service, child, is_up)

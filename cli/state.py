@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from .home import Home, write_private
+from .files import write_private
+from .home import Home
 
 # The start time of a process is known to a hundredth of a second; the clock may have been set.
 START_TOLERANCE_SECONDS = 2.0

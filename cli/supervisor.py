@@ -74,9 +74,9 @@ class Supervisor:
     def __init__(self, home: Home, port_base: int) -> None:
         self._home = home
         self._port_base = port_base
-        self._listen = addresses(port_base)
+        listen = addresses(port_base)
         self._start_seconds = psutil.Process().create_time()
-        self._wards = [Ward(service, Child(self._listen[service.name])) for service in SERVICES]
+        self._wards = [Ward(service, Child(listen[service.name])) for service in SERVICES]
 
     def publish(self) -> None:
         """Write the state down."""
@@ -104,7 +104,7 @@ class Supervisor:
         due = [ward for ward in self._wards if ward.due is not None and ward.due <= now]
         for ward in due:
             restarts = ward.child.restarts + bool(ward.started)
-            settings = environment(self._home, ward.service, self._listen)
+            settings = environment(self._home, ward.service, self._port_base)
             pid = fork_service(ward.service.name, settings, self._home.log_file(ward.service.name))
             ward.child = replace(ward.child, pid=pid, restarts=restarts)
             ward.started, ward.due = now, None

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chassis.errors import AlreadyExists, FailedPrecondition, NotFound, PermissionDenied
+from chassis.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+)
 
 
 @dataclass(eq=False)
@@ -57,3 +63,46 @@ class SealBroken(FailedPrecondition):
     message = "what is stored as {name} was changed; restore a backup, or shred it and put it again"
 
     name: str
+
+
+# --- Identity ------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class NonceInvalid(FailedPrecondition):
+    """An enrolment came with a nonce that is not good, or not any more."""
+
+    reason = "NONCE_INVALID"
+    message = "the nonce {problem}; begin the enrolment anew"
+
+    problem: str
+
+
+@dataclass(eq=False)
+class EvidenceRefused(PermissionDenied):
+    """The evidence does not prove what the process would have to be."""
+
+    reason = "EVIDENCE_REFUSED"
+    message = "the evidence is refused: {problem}"
+
+    problem: str
+
+
+@dataclass(eq=False)
+class IdentityRevoked(PermissionDenied):
+    """An operator has revoked the identity."""
+
+    reason = "IDENTITY_REVOKED"
+    message = "{identity} is revoked; an operator lets it in again with ReinstateIdentity"
+
+    identity: str
+
+
+@dataclass(eq=False)
+class TooManyRevocations(ResourceExhausted):
+    """So many certificates are revoked that no more can be remembered."""
+
+    reason = "TOO_MANY_REVOCATIONS"
+    message = "{limit} certificates are revoked already; revoke the identity instead"
+
+    limit: int

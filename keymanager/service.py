@@ -21,10 +21,13 @@ from chassis.fields import (
     require_request_id,
     require_size,
 )
-from chassis.identity import OPERATOR, current_caller
+from chassis.identity import AUDITORS, OPERATOR, PEOPLE, current_caller
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
+from .identity.enrolment import Enrolment
+from .identity.revocations import Revocations
+from .identity.service import IDENTITY_CALLERS, IdentityMethods
 from .secret import Kind, Secret
 from .signing import SERVICE_KEYS, Purpose
 from .vault import Vault
@@ -44,10 +47,10 @@ CALLERS = {
     "PutSecret": _OPERATOR,
     "RotateSecret": _OPERATOR,
     "ShredSecret": _OPERATOR,
-    "ListSecrets": _OPERATOR,
-    "GetSecret": _OPERATOR | {"assembler"},
+    "ListSecrets": AUDITORS,
+    "GetSecret": AUDITORS | {"assembler"},
     "Sign": _SIGNERS,
-    "GetPublicKey": _OPERATOR | _SIGNERS,
+    "GetPublicKey": PEOPLE | _SIGNERS,
     "DisableSecret": _OPERATOR,
     "ReleaseSecret": _OPERATOR,
     "SignBatch": _OPERATOR,
@@ -57,13 +60,12 @@ CALLERS = {
     "Decrypt": _OPERATOR,
     "Rewrap": _OPERATOR,
     "EvaluateUse": _OPERATOR,
-    "Enrol": _OPERATOR,
-    "RevokeIdentity": _OPERATOR,
-    "GetQuote": _OPERATOR,
-    "ListAuditRecords": _OPERATOR,
+    "GetQuote": PEOPLE,
+    "ListAuditRecords": AUDITORS,
     "Backup": _OPERATOR,
     "Restore": _OPERATOR,
     "RotateRoot": _OPERATOR,
+    **IDENTITY_CALLERS,
 }
 
 _KEY_NAME = re.compile("|".join((SECRET_NAME.pattern, *SERVICE_KEYS)))
@@ -88,10 +90,11 @@ def hosted(servicer: KeymanagerService) -> Hosted:
 
 
 @refusing_the_rest(DESCRIPTOR)
-class KeymanagerService:
+class KeymanagerService(IdentityMethods):
     """Keys are used, not handed out."""
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, enrolment: Enrolment, revocations: Revocations) -> None:
+        super().__init__(enrolment, revocations)
         self._vault = vault
 
     async def PutSecret(

@@ -19,7 +19,6 @@ from chassis.log import log
 from .errors import SealBroken, SecretExists, SecretNotFound
 from .sealing import SealedSecret, from_microseconds, to_microseconds
 from .secret import Kind, Secret
-from .signing import SERVICE_KEYS
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ class SecretStore:
         with self._transaction() as session:
             query = (
                 select(_SecretRow)
-                .where(col(_SecretRow.name) > after, col(_SecretRow.name).not_in(SERVICE_KEYS))
+                .where(col(_SecretRow.name) > after, ~col(_SecretRow.name).startswith("keys/"))
                 .order_by(col(_SecretRow.name))
                 .limit(limit)
             )

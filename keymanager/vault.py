@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from chassis.clock import Clock
 from chassis.errors import InvalidField
 
-from .errors import KindUnsuitable
+from .errors import KindUnsuitable, SecretNotFound
 from .sealing import RandomBytes, RootKey, SealedSecret, authenticate, length_prefixed, seal, unseal
 from .secret import Kind, Secret
 from .signing import (
@@ -43,6 +43,19 @@ class Vault:
             secret = Secret(name, Kind.ED25519, version=1, create_time=now, rotate_time=now)
             self._store.ensure(self._seal(secret, self._random_bytes(SEED_BYTES)))
             unseal(self._root, self._store.get(name))
+
+    def load_own(self, name: str) -> bytes | None:
+        """Return a value that the key manager keeps for itself, or None; `name` is in no list."""
+        try:
+            return unseal(self._root, self._store.get(name))
+        except SecretNotFound:
+            return None
+
+    def store_own(self, name: str, value: bytes) -> None:
+        """Seal a value for the key manager itself, unless the name is taken."""
+        now = self._clock.now()
+        secret = Secret(name, Kind.API_KEY, version=1, create_time=now, rotate_time=now)
+        self._store.ensure(self._seal(secret, value))
 
     def put(
         self, request_id: str, name: str, kind: Kind, value: bytes, *, generate: bool

@@ -20,6 +20,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     monkeypatch.setenv("TOY_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("TOY_IDENTITIES_FILE", str(tmp_path / "identities.json"))
     monkeypatch.setenv("TOY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("TOY_TLS", "off")
     monkeypatch.setattr("sys.argv", ["toy"])
     return monkeypatch
 
@@ -36,7 +37,7 @@ def test_a_misspelt_setting_stops_the_start(
     with pytest.raises(SystemExit) as exit_:
         load(_ToyConfig)
     assert exit_.value.code == 2
-    assert "TOY_LISTN: no such setting; known are TOY_DATA_DIR" in capsys.readouterr().err
+    assert "TOY_LISTN: no such setting; known are TOY_CA_FILE" in capsys.readouterr().err
 
 
 def test_a_missing_setting_is_named(

@@ -24,14 +24,19 @@ from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
+from chassis.clock import SystemClock
 from chassis.identity import OPERATOR, Authorizer, read_identities
 from chassis.interceptors import RpcInterceptor
 from chassis.log import LEVELS
+from chassis.membership import Membership
 from chassis.server import OPEN_PREFIXES
+from chassis.tls import Mutual
 from cli.app import app
 from cli.home import Home
 from cli.services import ROOT, SERVICE_NAMES
 from cli.state import Child, State
+from keymanager.identity.own import OwnIssuer, publish
+from tests.keymanager.authorities import an_authority
 
 from .fake_linker import FakeLinker
 from .fakes import (
@@ -79,6 +84,11 @@ class FakeSystem:
     async def serve(self) -> aio.Server:
         """Start to serve on a free port."""
         identities = read_identities(self.home.identities_file)
+        authority = an_authority()
+        publish(authority, self.home.ca_file)
+        issuer = OwnIssuer(authority)
+        membership = Membership(issuer, issuer, clock=SystemClock())
+        await membership.enrol()
         callers = dict.fromkeys(METHODS, frozenset({OPERATOR}))
         interceptor = RpcInterceptor(
             domain="fake.actionvm",
@@ -96,7 +106,8 @@ class FakeSystem:
         linker_pb2_grpc.add_LinkerServiceServicer_to_server(self.linker, server)
         servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-        self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        port, _ = Mutual(membership).listen(server, "127.0.0.1:0", "127.0.0.1:0")
+        self.address = f"127.0.0.1:{port}"
         await server.start()
         return server
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from chassis.identity import OPERATOR, hash_token
-from cli.home import Home, write_private
+from cli.files import write_private
+from cli.home import Home
 from cli.services import SERVICE_NAMES
 
 

@@ -14,6 +14,7 @@ from keymanager.secret import Kind
 from keymanager.service import KeymanagerService, hosted
 from tests.contracts.contract import Call, make
 from tests.grpc_fixtures import HostedFactory, StubAs
+from tests.keymanager.authorities import identity_parts
 from tests.keymanager.vaults import Bench
 
 API_KEY = pb.KIND_API_KEY
@@ -118,8 +119,6 @@ NOT_IMPLEMENTED = [
         "Decrypt": pb.DecryptRequest(),
         "Rewrap": pb.RewrapRequest(),
         "EvaluateUse": pb.EvaluateUseRequest(),
-        "Enrol": pb.EnrolRequest(),
-        "RevokeIdentity": pb.RevokeIdentityRequest(),
         "GetQuote": pb.GetQuoteRequest(),
         "ListAuditRecords": pb.ListAuditRecordsRequest(),
         "Backup": pb.BackupRequest(),
@@ -128,14 +127,30 @@ NOT_IMPLEMENTED = [
     }.items()
 ]
 
-CALLS = [*IMPLEMENTED, *SIGNING, *NOT_IMPLEMENTED]
+GAS = "spiffe://actionvm/service/gas"
+IDENTITY = [
+    Call("BeginEnrolment", pb.BeginEnrolmentRequest(), caller="nobody"),
+    Call("Enrol", pb.EnrolRequest(), caller="nobody", reason="INVALID_FIELD"),
+    Call("RevokeIdentity", pb.RevokeIdentityRequest(), reason="INVALID_FIELD"),
+    Call("RevokeIdentity", pb.RevokeIdentityRequest(identity=GAS)),
+    Call(
+        "RevokeIdentity",
+        pb.RevokeIdentityRequest(serial_number="0b"),
+        caller="auditor",
+        reason="METHOD_DENIED",
+    ),
+    Call("ReinstateIdentity", pb.ReinstateIdentityRequest(identity=GAS)),
+    Call("WatchRevocations", pb.WatchRevocationsRequest(), reason="METHOD_DENIED"),
+]
+
+CALLS = [*IMPLEMENTED, *SIGNING, *IDENTITY, *NOT_IMPLEMENTED]
 
 
 @pytest.fixture(scope="module")
 def hosted_service() -> HostedFactory:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(KeymanagerService(_bench().vault))
+        yield hosted(KeymanagerService(_bench().vault, *identity_parts()))
 
     return build
 

@@ -45,6 +45,7 @@ from runtime.connectors.catalogue import catalogue
 from runtime.service import RuntimeService
 from runtime.service import hosted as hosted_runtime
 from runtime.stage import Stage
+from tests.keymanager.authorities import identity_parts
 from tests.linker.shelves import make_shelf
 
 from .board import SimulatedBoard
@@ -88,7 +89,7 @@ class System:
         bytes_of = process.random.randbytes
         vault = Vault(store, RootKey(ROOT_KEY), clock=self.world, random_bytes=bytes_of)
         vault.ensure_service_keys()
-        yield hosted_keymanager(KeymanagerService(vault))
+        yield hosted_keymanager(KeymanagerService(vault, *identity_parts(self.world)))
 
     @asynccontextmanager
     async def knowledge(self, process: Process) -> AsyncIterator[Hosted]:

@@ -10,12 +10,12 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import grpc
 import psutil
 import pytest
 from typer.testing import CliRunner, Result
@@ -23,19 +23,24 @@ from typer.testing import CliRunner, Result
 from actionvm.action.v1.action_pb2 import Usage
 from actionvm.gas.v1 import gas_pb2 as pb
 from actionvm.gas.v1 import gas_pb2_grpc
+from chassis.config import ServiceConfig
 from cli.app import app
-from cli.health import is_serving
+from cli.health import wait_until_serving
 from cli.home import Home
-from cli.services import ROOT, SERVICE_NAMES, SERVICES, addresses, environment
+from cli.services import ROOT, SERVICE_NAMES, SERVICES, addresses, environment, peer_addresses
 from cli.state import Child, State
+from enrolment.join import join
 
 from .conftest import free_port_base
 
 pytestmark = pytest.mark.system
 
-GAS = next(service for service in SERVICES if service.name == "gas")
+GAS, KEYMANAGER, RUNTIME = (
+    next(service for service in SERVICES if service.name == name)
+    for name in ("gas", "keymanager", "runtime")
+)
 MODEL = "model local/babbler"
-START_SECONDS = 30.0
+WEBHOOK_SECONDS = 30.0
 
 
 @dataclass
@@ -43,7 +48,7 @@ class GasProcess:
     """The gas system with its home, and the agents that spend in it."""
 
     home: Home
-    address: str
+    port_base: int
     runs: int = 0
 
     def invoke(self, *arguments: str) -> Result:
@@ -60,37 +65,64 @@ class GasProcess:
         """Let an agent use so many tokens in a run of its own, close it, and return its name."""
         self.runs += 1
         run = f"runs/{uuid.UUID(int=self.runs, version=4)}"
-        token = self.home.token_file("runtime").read_text()
-        identity = (("authorization", f"Bearer {token}"),)
+        asyncio.run(self._spend(run, agent, tokens))
+        return run
+
+    async def _spend(self, run: str, agent: str, tokens: int) -> None:
         used = [Usage(meter=Usage.METER_INPUT_TOKENS, amount=tokens)]
-        with grpc.insecure_channel(self.address) as channel:
-            stub = gas_pb2_grpc.GasServiceStub(channel)
+        async with (
+            join("runtime", runtime_of(self.home, self.port_base)) as member,
+            member.connect(peer_addresses(self.port_base)["gas"], "gas") as channel,
+        ):
+            stub: Any = gas_pb2_grpc.GasServiceStub(channel)
             wish = pb.ReserveGasRequest(
                 request_id=run, account=f"agents/{agent}", run=run, item=MODEL, usages=used
             )
-            hold = stub.ReserveGas(wish, metadata=identity).hold
+            hold = (await stub.ReserveGas(wish)).hold
             settled = pb.SettleGasRequest(hold=hold.name, usages=used)
-            stub.SettleGas(settled, metadata=identity)
+            await stub.SettleGas(settled)
             closed = pb.CloseRunRequest(run=run, account=f"agents/{agent}")
-            stub.CloseRun(closed, metadata=identity)
-        return run
+            await stub.CloseRun(closed)
 
 
 @pytest.fixture(scope="module")
 def gas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GasProcess]:
-    """Start the gas system alone; other commands than those of gas would find nothing."""
+    """Start the gas system, and who lets it in; other commands would find nothing."""
     home = Home(tmp_path_factory.mktemp("gas") / "home")
     home.prepare(SERVICE_NAMES)
-    listen = addresses(free_port_base())
-    settings = environment(home, GAS, listen)
-    with subprocess.Popen([sys.executable, "-m", "gas"], cwd=ROOT, env=settings) as process:
-        try:
-            assert asyncio.run(is_serving(listen["gas"], seconds=START_SECONDS, wait=True))
-            services = {"gas": Child(listen["gas"], pid=process.pid)}
-            State(os.getpid(), psutil.Process().create_time(), 1, services).write(home)
-            yield GasProcess(home, listen["gas"])
-        finally:
-            process.terminate()
+    port_base = free_port_base()
+    services = {}
+    with ExitStack() as stack:
+        for service in (KEYMANAGER, GAS):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", service.name],
+                    cwd=ROOT,
+                    env=environment(home, service, port_base),
+                )
+            )
+            stack.callback(process.terminate)
+            services[service.name] = Child(addresses(port_base)[service.name], pid=process.pid)
+        state = State(os.getpid(), psutil.Process().create_time(), port_base, services)
+        state.write(home)
+        asyncio.run(wait_until_serving(home, state, lambda _: None))
+        yield GasProcess(home, port_base)
+
+
+def runtime_of(home: Home, port_base: int) -> ServiceConfig:
+    """Return the settings of the runtime, whom the tests play."""
+    folder = home.data_dir("runtime")
+    settings = environment(home, RUNTIME, port_base)
+    return ServiceConfig(
+        listen="127.0.0.1:0",
+        data_dir=folder,
+        identities_file=home.identities_file,
+        peer_listen="127.0.0.1:0",
+        ca_file=home.ca_file,
+        issuer_address=settings["RUNTIME_ISSUER_ADDRESS"],
+        issuer_peer_address=settings["RUNTIME_ISSUER_PEER_ADDRESS"],
+        token_file=home.token_file("runtime"),
+    )
 
 
 @pytest.fixture
@@ -271,7 +303,7 @@ def test_a_webhook_gets_the_bill(gas: GasProcess, agent: str, receiver: Receiver
 
     gas.read("bill", run)
 
-    assert receiver.arrived.wait(START_SECONDS)
+    assert receiver.arrived.wait(WEBHOOK_SECONDS)
     assert receiver.bodies[0]["type"] == "com.actionvm.gas.bill.v1"
     name = webhook["webhook"]["name"]
     assert name in {one["name"] for one in gas.read("webhook", "list")["webhooks"]}

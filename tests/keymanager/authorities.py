@@ -1,0 +1,62 @@
+"""What the key manager needs to know who belongs to a system, in memory."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+from chassis.clock import Clock, SystemClock
+from chassis.database import open_memory_database
+from keymanager.identity.authority import Authority, open_authority
+from keymanager.identity.enrolment import Enrolment
+from keymanager.identity.nonces import Nonces
+from keymanager.identity.revocations import Revocations
+from keymanager.identity.service import SERVICES
+from keymanager.identity.store import TABLES, SqlRevocationStore
+from tests.fakes.platform import FakePlatform, PlatformAppraiser
+
+VALIDITY = timedelta(minutes=10)
+
+
+class MemoryShelf:
+    """A shelf that seals nothing."""
+
+    def __init__(self) -> None:
+        self.content: bytes | None = None
+
+    def load(self) -> bytes | None:
+        """Return what was stored."""
+        return self.content
+
+    def store(self, content: bytes) -> None:
+        """Keep it."""
+        self.content = content
+
+
+def an_authority(
+    clock: Clock | None = None, *, seed: int = 1, validity: timedelta = VALIDITY
+) -> Authority:
+    """Return an authority of its own for each seed."""
+    dice = random.Random(seed)
+    return open_authority(
+        MemoryShelf(),
+        validity=validity,
+        clock=clock or SystemClock(),
+        random_bytes=dice.randbytes,
+    )
+
+
+def identity_parts(
+    clock: Clock | None = None,
+    *,
+    platform: FakePlatform | None = None,
+    authority: Authority | None = None,
+) -> tuple[Enrolment, Revocations]:
+    """Return what the servicer of the key manager takes beside the vault."""
+    clock = clock or SystemClock()
+    authority = authority or an_authority(clock)
+    store = SqlRevocationStore(open_memory_database(TABLES))
+    revocations = Revocations(store, validity=authority.validity, clock=clock)
+    appraiser = PlatformAppraiser(platform or FakePlatform())
+    nonces = Nonces(clock=clock, random_bytes=random.Random(2).randbytes)
+    return Enrolment(authority, appraiser, nonces, revocations, roles=SERVICES), revocations
