@@ -24,19 +24,17 @@ from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
-from chassis.clock import SystemClock
 from chassis.identity import OPERATOR, Authorizer, read_identities
 from chassis.interceptors import RpcInterceptor
 from chassis.log import LEVELS
-from chassis.membership import Membership
 from chassis.server import OPEN_PREFIXES
 from chassis.tls import Mutual
 from cli.app import app
 from cli.home import Home
 from cli.services import ROOT, SERVICE_NAMES
 from cli.state import Child, State
-from keymanager.identity.own import OwnIssuer, publish
-from tests.keymanager.authorities import an_authority
+from keymanager.identity.own import publish
+from tests.keymanager.authorities import an_authority, enrolled
 
 from .fake_linker import FakeLinker
 from .fakes import (
@@ -69,10 +67,10 @@ Invoke = Callable[..., Result]
 
 @dataclass
 class FakeSystem:
-    """Six fakes behind one address, which a home folder takes for a running system."""
+    """Six fakes in one server, which a home folder takes for a running system."""
 
     home: Home
-    address: str = ""
+    addresses: dict[str, str] = field(default_factory=dict)
     assembler: FakeAssembler = field(default_factory=FakeAssembler)
     runtime: FakeRuntime = field(default_factory=FakeRuntime)
     keymanager: FakeKeymanager = field(default_factory=FakeKeymanager)
@@ -86,9 +84,6 @@ class FakeSystem:
         identities = read_identities(self.home.identities_file)
         authority = an_authority()
         publish(authority, self.home.ca_file)
-        issuer = OwnIssuer(authority)
-        membership = Membership(issuer, issuer, clock=SystemClock())
-        await membership.enrol()
         callers = dict.fromkeys(METHODS, frozenset({OPERATOR}))
         interceptor = RpcInterceptor(
             domain="fake.actionvm",
@@ -106,15 +101,17 @@ class FakeSystem:
         linker_pb2_grpc.add_LinkerServiceServicer_to_server(self.linker, server)
         servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-        port, _ = Mutual(membership).listen(server, "127.0.0.1:0", "127.0.0.1:0")
-        self.address = f"127.0.0.1:{port}"
+        for name in SERVICE_NAMES:
+            member = Mutual(await enrolled(authority, name))
+            port, _ = member.listen(server, "127.0.0.1:0", "127.0.0.1:0")
+            self.addresses[name] = f"127.0.0.1:{port}"
         await server.start()
         return server
 
     def publish(self) -> None:
         """Write the state of a supervisor that is this very process."""
         start_seconds = psutil.Process().create_time()
-        services = {name: Child(self.address, pid=os.getpid()) for name in SERVICE_NAMES}
+        services = {name: Child(self.addresses[name], pid=os.getpid()) for name in SERVICE_NAMES}
         State(os.getpid(), start_seconds, 1, services).write(self.home)
 
 

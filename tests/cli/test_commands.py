@@ -11,6 +11,8 @@ import pytest
 from cli.home import Home
 from cli.services import SERVICE_NAMES
 from cli.state import Child, State, read_state
+from keymanager.identity.own import publish
+from tests.keymanager.authorities import an_authority
 
 from .conftest import FakeSystem, Invoke
 from .fakes import PROBLEM
@@ -39,6 +41,7 @@ READERS = {
     ("gas", "reports"): "reports",
     ("models", "list"): "models",
     ("status",): "services",
+    ("tokens", "list"): "tokens",
 }
 COMMANDS = [
     *("up", "down", "status", "doctor", "validate", "assemble", "run", "runs", "show", "watch"),
@@ -105,6 +108,7 @@ def test_a_service_that_does_not_answer_exits_with_3(home: Home, invoke: Invoke)
     # A system that is down: its supervisor is gone, nothing is waited for.
     nowhere = {name: Child("127.0.0.1:1") for name in SERVICE_NAMES}
     State(pid=1, start_seconds=1.0, port_base=1, services=nowhere).write(home)
+    publish(an_authority(), home.ca_file)
 
     result = invoke("secrets", "list", "--json")
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from keymanager.errors import EvidenceRefused
 
@@ -100,7 +100,7 @@ class PlatformAppraiser:
             trusted = self.platform.key.public_key()
             if quote.key != trusted.public_bytes_raw():
                 raise EvidenceRefused("the platform is unknown")
-            Ed25519PublicKey.verify(trusted, quote.signature, quote.content())
+            trusted.verify(quote.signature, quote.content())
         except ValueError as error:
             raise EvidenceRefused("it is malformed") from error
         except InvalidSignature as error:

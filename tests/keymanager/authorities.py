@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from chassis.clock import Clock, SystemClock
 from chassis.database import open_memory_database
+from chassis.membership import Membership
 from keymanager.identity.authority import Authority, open_authority
 from keymanager.identity.enrolment import Enrolment
 from keymanager.identity.nonces import Nonces
@@ -60,3 +65,39 @@ def identity_parts(
     appraiser = PlatformAppraiser(platform or FakePlatform())
     nonces = Nonces(clock=clock, random_bytes=random.Random(2).randbytes)
     return Enrolment(authority, appraiser, nonces, revocations, roles=SERVICES), revocations
+
+
+class TestIssuer:
+    """The port `Issuer`, for any role, without evidence; also the port `Attester`."""
+
+    __test__ = False
+
+    def __init__(self, authority: Authority, role: str) -> None:
+        self._authority = authority
+        self._role = role
+
+    async def challenge(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    async def enrol(self, request: bytes, nonce: bytes, evidence: bytes) -> Sequence[bytes]:
+        """Return a certificate for the key of the request."""
+        public_key = x509.load_der_x509_csr(request).public_key()
+        assert isinstance(public_key, ec.EllipticCurvePublicKey)
+        return [self._authority.issue(self._role, public_key)]
+
+    def authority(self) -> bytes:
+        """Return the certificate of the authority."""
+        return self._authority.pem
+
+    def quote(self, report_data: bytes) -> bytes:
+        """Return nothing."""
+        return b""
+
+
+async def enrolled(authority: Authority, role: str, *, clock: Clock | None = None) -> Membership:
+    """Return who has a certificate of an authority."""
+    issuer = TestIssuer(authority, role)
+    membership = Membership(issuer, issuer, clock=clock or SystemClock())
+    await membership.enrol()
+    return membership

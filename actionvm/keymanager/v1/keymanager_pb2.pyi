@@ -1249,7 +1249,7 @@ class Quote(_message.Message):
     signature: _builtins.bytes
     """Signature. Output only."""
     content: _builtins.bytes
-    """The quote as the platform wrote it, with its signature; this is what is verified. At most 4 KiB."""
+    """The quote as the platform wrote it; this is what is verified. At most 4 KiB."""
     def __init__(
         self,
         *,

@@ -340,10 +340,10 @@ class KeymanagerServiceServicer:
         """Proves what a process is and gets a certificate, for ten minutes if nothing else is configured.
         Needs neither token nor certificate.
 
-        - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last start,
-        is older than a minute, or was used; begin anew.
-        - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this nonce
-        and key, or of code that may not run here.
+        - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last
+        start, is older than a minute, or was used; begin anew.
+        - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this
+        nonce and key, or of code that may not run here.
         - `PERMISSION_DENIED` (reason `IDENTITY_REVOKED`): the role that was measured is revoked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -120,10 +120,10 @@ class KeymanagerServiceStub:
     """Proves what a process is and gets a certificate, for ten minutes if nothing else is configured.
     Needs neither token nor certificate.
 
-    - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last start,
-      is older than a minute, or was used; begin anew.
-    - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this nonce
-      and key, or of code that may not run here.
+    - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last
+      start, is older than a minute, or was used; begin anew.
+    - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this
+      nonce and key, or of code that may not run here.
     - `PERMISSION_DENIED` (reason `IDENTITY_REVOKED`): the role that was measured is revoked.
     """
     RevokeIdentity: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.RevokeIdentityRequest, _keymanager_pb2.RevokeIdentityResponse]
@@ -244,10 +244,10 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     """Proves what a process is and gets a certificate, for ten minutes if nothing else is configured.
     Needs neither token nor certificate.
 
-    - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last start,
-      is older than a minute, or was used; begin anew.
-    - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this nonce
-      and key, or of code that may not run here.
+    - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last
+      start, is older than a minute, or was used; begin anew.
+    - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this
+      nonce and key, or of code that may not run here.
     - `PERMISSION_DENIED` (reason `IDENTITY_REVOKED`): the role that was measured is revoked.
     """
     RevokeIdentity: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.RevokeIdentityRequest, _keymanager_pb2.RevokeIdentityResponse]  # type: ignore[assignment]
@@ -473,10 +473,10 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Proves what a process is and gets a certificate, for ten minutes if nothing else is configured.
         Needs neither token nor certificate.
 
-        - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last start,
-          is older than a minute, or was used; begin anew.
-        - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this nonce
-          and key, or of code that may not run here.
+        - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last
+          start, is older than a minute, or was used; begin anew.
+        - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this
+          nonce and key, or of code that may not run here.
         - `PERMISSION_DENIED` (reason `IDENTITY_REVOKED`): the role that was measured is revoked.
         """
 
