@@ -26,7 +26,7 @@ from .certificates import (
     read_certificate,
 )
 from .clock import Clock
-from .errors import ServiceError
+from .errors import CertificateRevoked, ServiceError
 from .log import log
 
 RETRY_SECONDS = 0.2
@@ -146,16 +146,19 @@ class Membership:
             await self.enrol()
 
     async def follow(self, revocations: Follow) -> None:
-        """Learn of each revocation at once, for ever; without a source keep what is known."""
+        """Learn of each revocation at once, for ever; without a source keep what is known.
+
+        A source that refuses this process itself raises `CertificateRevoked`.
+        """
         is_told = False
         while True:
             try:
                 async for revoked in revocations():
                     is_told = False
                     self._revoked = revoked
-                    if self.identity.certificate.serial in revoked.serials:
-                        # Somebody else has our key; with a new one he is out and we are not.
-                        self._must_renew.set()
+            except CertificateRevoked:
+                # Perhaps somebody else has our key; with a new one he is out and we are not.
+                self._must_renew.set()
             except ServiceError as error:
                 if not is_told:
                     log.warning("revocations.unknown", reason=error.reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,12 @@ from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
 from chassis.certificates import Revoked
 from chassis.channel import RemoteError, translated
-from chassis.errors import EnrolmentRefused, PeerUnavailable
+from chassis.errors import (
+    CertificateRevoked,
+    EnrolmentRefused,
+    PeerUnavailable,
+    ServiceError,
+)
 from chassis.membership import Follow
 from chassis.tls import connect_with_token
 
@@ -22,7 +27,13 @@ if TYPE_CHECKING:
 
 ISSUER = "keymanager"
 CALL_SECONDS = 5.0
-REASONS = ("NONCE_INVALID", "EVIDENCE_REFUSED", "IDENTITY_REVOKED")
+
+
+def _refused(remote: RemoteError) -> ServiceError:
+    return EnrolmentRefused(remote.message)
+
+
+REFUSALS = dict.fromkeys(("NONCE_INVALID", "EVIDENCE_REFUSED", "IDENTITY_REVOKED"), _refused)
 
 
 class IssuerClient:
@@ -40,7 +51,7 @@ class IssuerClient:
     async def challenge(self) -> bytes:
         """Return a nonce; wait a moment for a key manager that starts."""
         stub = await self._stub()
-        with _answered():
+        with _answered(REFUSALS):
             request = pb.BeginEnrolmentRequest()
             begun = await stub.BeginEnrolment(request, timeout=CALL_SECONDS, wait_for_ready=True)
             return begun.nonce
@@ -51,7 +62,7 @@ class IssuerClient:
         asked = pb.EnrolRequest(
             certificate_request=request, nonce=nonce, quote=pb.Quote(content=evidence)
         )
-        with _answered():
+        with _answered(REFUSALS):
             return (await stub.Enrol(asked, timeout=CALL_SECONDS)).certificates
 
     def authority(self) -> bytes:
@@ -82,7 +93,7 @@ def revocations_over(channel: Any) -> Follow:  # noqa: ANN401  # a channel of a 
     stub: Any = keymanager_pb2_grpc.KeymanagerServiceStub(channel)
 
     async def follow() -> AsyncIterator[Revoked]:
-        with _answered():
+        with _answered({CertificateRevoked.reason: lambda _: CertificateRevoked()}):
             async for state in stub.WatchRevocations(pb.WatchRevocationsRequest()):
                 serials = frozenset(int(serial, 16) for serial in state.serial_numbers)
                 yield Revoked(frozenset(state.identities), serials)
@@ -91,13 +102,8 @@ def revocations_over(channel: Any) -> Follow:  # noqa: ANN401  # a channel of a 
 
 
 @contextmanager
-def _answered() -> Iterator[None]:
+def _answered(known: Mapping[str, Callable[[RemoteError], ServiceError]]) -> Iterator[None]:
     """Let nothing through but operating errors: who renews certificates must not die of a reply."""
-
-    def refused(remote: RemoteError) -> EnrolmentRefused:
-        return EnrolmentRefused(remote.message)
-
-    known: dict[str, Callable[[RemoteError], EnrolmentRefused]] = dict.fromkeys(REASONS, refused)
     try:
         with translated(ISSUER, known):
             yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +76,11 @@ class Toy:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, membership: Membership, tokens: Mapping[str, Token] | None = None
+    folder: Path,
+    membership: Membership,
+    tokens: Mapping[str, Token] | None = None,
+    *,
+    revoked: Callable[[], Revoked] | None = None,
 ) -> AsyncIterator[Toy]:
     """Serve the toy with the certificate of a membership."""
     toy = Toy(folder, membership)
@@ -98,7 +102,9 @@ async def serving(
     callers = dict.fromkeys((method.name for method in DESCRIPTOR.methods), frozenset[str]())
     callers |= {"GetBudget": READERS, "WatchCharges": READERS}
     hosted = Hosted(DESCRIPTOR, add_to, callers)
-    toy.server = await start_server(config, hosted.of(Mutual(membership, lambda: toy.revoked)))
+    toy.server = await start_server(
+        config, hosted.of(Mutual(membership, revoked or (lambda: toy.revoked)))
+    )
     try:
         yield toy
     finally:

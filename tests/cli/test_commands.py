@@ -53,6 +53,7 @@ COMMANDS = [
     *("gas dao show", "gas dao set", "gas webhook create", "gas webhook list"),
     *("gas webhook delete", "gas webhook replay"),
     *("models list", "models add", "models pull", "models remove"),
+    *("tokens add", "tokens list", "tokens remove"),
 ]
 
 
