@@ -10,7 +10,8 @@ from typing import ClassVar, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+# Where nobody else on the way can listen.
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "unix")
 
 
 class ServiceConfig(BaseSettings):
