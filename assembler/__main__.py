@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from grpc import aio
 
-from chassis.channel import connect
 from chassis.clock import SystemClock
-from chassis.config import load, read_token
+from chassis.config import load
 from chassis.database import open_database
 from chassis.server import Hosted, ensure_private_folder, run
 from chassis.telemetry import Telemetry
+from enrolment.join import join
 
 from .assembly import Assembler
 from .clients import connect_peers
@@ -25,24 +25,24 @@ from .store import TABLES, BundleStore
 async def open_service(config: AssemblerConfig, telemetry: Telemetry) -> AsyncIterator[Hosted]:
     """Open the store and the channels to all peers."""
     ensure_private_folder(config.data_dir)
-    token = read_token(config)
     async with AsyncExitStack() as stack:
+        member = await stack.enter_async_context(join("assembler", config))
         engine = open_database(config.data_dir / "assembler.db", TABLES)
         stack.callback(engine.dispose)
 
-        async def open_channel(address: str) -> aio.Channel:
-            channel = connect(address, token, interceptors=telemetry.client)
+        async def channel_to(peer: str, address: str) -> aio.Channel:
+            channel = member.connect(address, peer, interceptors=telemetry.client)
             return await stack.enter_async_context(channel)
 
         peers = connect_peers(
-            runtime=await open_channel(config.runtime_address),
-            linker=await open_channel(config.linker_address),
-            keymanager=await open_channel(config.keymanager_address),
-            knowledge=await open_channel(config.knowledge_address),
-            gas=await open_channel(config.gas_address),
+            runtime=await channel_to("runtime", config.runtime_address),
+            linker=await channel_to("linker", config.linker_address),
+            keymanager=await channel_to("keymanager", config.keymanager_address),
+            knowledge=await channel_to("knowledge", config.knowledge_address),
+            gas=await channel_to("gas", config.gas_address),
         )
         store = BundleStore(engine)
-        yield hosted(AssemblerService(Assembler(peers, store, SystemClock()), store))
+        yield hosted(AssemblerService(Assembler(peers, store, SystemClock()), store)).of(member)
 
 
 def main() -> None:

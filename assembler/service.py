@@ -15,7 +15,7 @@ from actionvm.assembler.v1 import assembler_pb2 as pb
 from actionvm.assembler.v1 import assembler_pb2_grpc
 from chassis import fields
 from chassis.errors import InvalidField, ServiceError
-from chassis.identity import OPERATOR
+from chassis.identity import AUDITORS, OPERATOR, PEOPLE
 from chassis.problems import PROBLEMS_MAX, Problem, Severity, shorten
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
@@ -50,13 +50,13 @@ _OPERATOR = frozenset({OPERATOR})
 CALLERS = {
     "AssembleAgent": _OPERATOR,
     "ValidateManifest": _OPERATOR,
-    "GetBundle": _OPERATOR | {"runtime"},
-    "ListBundles": _OPERATOR,
-    "GetManifestSchema": _OPERATOR,
+    "GetBundle": AUDITORS | {"runtime"},
+    "ListBundles": PEOPLE,
+    "GetManifestSchema": PEOPLE,
     "ValidateTemplate": _OPERATOR,
     "RenderTemplate": _OPERATOR,
     "PublishTemplate": _OPERATOR,
-    "ListTemplates": _OPERATOR,
+    "ListTemplates": PEOPLE,
     "DeprecateTemplate": _OPERATOR,
 }
 

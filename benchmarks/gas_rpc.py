@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -21,11 +20,11 @@ import uvloop
 
 from actionvm.gas.v1 import gas_pb2 as pb
 from actionvm.gas.v1 import gas_pb2_grpc
-from chassis.channel import connect
+from chassis.tls import Bearer
 from linker.clients import GasClient, usages_of
 from linker.conversation import Tokens
 from linker.ports import Reservation
-from tests.grpc_fixtures import identities, token_of
+from tests.grpc_fixtures import identities_json, token_of
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_FLIGHT = 256
@@ -42,7 +41,7 @@ Spending: TypeAlias = Callable[[str], AbstractAsyncContextManager[Spend]]
 @asynccontextmanager
 async def by_client(address: str) -> AsyncIterator[Spend]:
     """Spend as the linker does: many callers, one client, which lets them travel together."""
-    async with connect(address, token_of("linker")) as channel:
+    async with Bearer(token_of("linker")).connect(address, "peer") as channel:
         client = GasClient(channel)
 
         async def spend(request_id: str, run: str) -> None:
@@ -82,7 +81,7 @@ def measure(pairs: int, spending: Spending) -> float:
     """Return pairs per second of one hot account."""
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
-        (folder / "identities.json").write_text(json.dumps(identities()))
+        (folder / "identities.json").write_text(identities_json())
         address = f"unix:{folder}/gas.sock"
         environment = {
             **os.environ,  # noqa: TID251  # a child process needs PATH and its kind
@@ -91,6 +90,7 @@ def measure(pairs: int, spending: Spending) -> float:
             "GAS_DATA_DIR": str(folder / "data"),
             "GAS_IDENTITIES_FILE": str(folder / "identities.json"),
             "GAS_TOKEN_FILE": str(folder / "token"),
+            "GAS_TLS": "off",
         }
         command = [sys.executable, "-m", "gas"]
         with subprocess.Popen(
@@ -127,7 +127,7 @@ async def _limit(address: str) -> None:
         period=pb.Budget.PERIOD_DAY,
         gas_limit=10**15,
     )
-    async with connect(address, token_of("operator")) as channel:
+    async with Bearer(token_of("operator")).connect(address, "peer") as channel:
         await asyncio.wait_for(channel.channel_ready(), 30)
         stub = gas_pb2_grpc.GasServiceStub(channel)
         await stub.SetBudget(pb.SetBudgetRequest(budget=limit))

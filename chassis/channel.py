@@ -13,7 +13,13 @@ from google.rpc import error_details_pb2
 from grpc import aio
 from grpc_status import rpc_status
 
-from .errors import InvalidField, PeerUnavailable, ServiceError
+from .errors import (
+    CertificateExpired,
+    CertificateRevoked,
+    InvalidField,
+    PeerUnavailable,
+    ServiceError,
+)
 
 if TYPE_CHECKING:
     ClientInterceptors: TypeAlias = Sequence[Any]
@@ -40,21 +46,33 @@ _SERVICE_CONFIG = json.dumps(
 )
 
 
-def connect(address: str, token: str, *, interceptors: ClientInterceptors = ()) -> aio.Channel:
-    """Return a channel that says who we are with every call; it connects when first used."""
+def open_channel(
+    address: str,
+    *,
+    token: str = "",
+    credentials: grpc.ChannelCredentials | None = None,
+    authority: str = "",
+    interceptors: ClientInterceptors = (),
+) -> aio.Channel:
+    """Return a channel that connects when first used; without credentials it is in the clear.
+
+    A token goes with every call. `authority` is the name that the server must prove; empty is the
+    host of the address.
+    """
     ours: list[Any] = [*interceptors, _UnaryIdentity(token), _StreamIdentity(token)]
-    return aio.insecure_channel(
-        address,
-        options=[
-            ("grpc.service_config", _SERVICE_CONFIG),
-            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-            ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-            # A peer that was killed and is back must be found at once, not after two minutes.
-            ("grpc.max_reconnect_backoff_ms", 500),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-        ],
-        interceptors=ours,
-    )
+    options: list[tuple[str, Any]] = [
+        ("grpc.service_config", _SERVICE_CONFIG),
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+        # A peer that was killed and is back must be found at once, not after two minutes.
+        ("grpc.max_reconnect_backoff_ms", 500),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+    ]
+    if authority:
+        options.append(("grpc.ssl_target_name_override", authority))
+    if credentials is None:
+        return aio.insecure_channel(address, options=options, interceptors=ours)
+    return aio.secure_channel(address, credentials, options=options, interceptors=ours)
 
 
 @dataclass(frozen=True)
@@ -97,8 +115,8 @@ def translated(
     """Turn failed calls in a block into errors of the caller's own vocabulary.
 
     `known` maps reasons to constructors. `INVALID_FIELD` stays what it is. A peer that is down, too
-    slow, or has more calls than it takes, is `PeerUnavailable`; whatever is left is a bug, and the
-    call's error passes through.
+    slow, has more calls than it takes, or does not know us now, is `PeerUnavailable`; whatever is
+    left is a bug, and the call's error passes through.
     """
     try:
         yield
@@ -110,7 +128,9 @@ def translated(
             fields = remote.metadata
             raise InvalidField(fields.get("field", ""), fields.get("problem", "")) from error
         is_overloaded = remote.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not remote.reason
-        if remote.code in _TRANSIENT or is_overloaded:
+        # Ours ended while the key manager was away, or was revoked; either passes.
+        is_out = remote.reason in {CertificateExpired.reason, CertificateRevoked.reason}
+        if remote.code in _TRANSIENT or is_overloaded or is_out:
             raise PeerUnavailable(peer) from error
         raise
 
@@ -154,7 +174,8 @@ def _identified(
     details: aio.ClientCallDetails, token: str, timeout: float | None
 ) -> aio.ClientCallDetails:
     metadata = aio.Metadata(*(details.metadata or ()))
-    metadata.add("authorization", f"Bearer {token}")
+    if token:
+        metadata.add("authorization", f"Bearer {token}")
     return aio.ClientCallDetails(
         method=details.method,
         timeout=timeout if details.timeout is None else details.timeout,

@@ -10,8 +10,10 @@
         ResourceExhausted    pay or wait
         Unauthenticated      who are you
             TokenInvalid
+            CertificateInvalid, CertificateExpired, CertificateRevoked
         PermissionDenied     not you
             MethodDenied
+            EnrolmentRefused
         Unavailable          down or restarting; retry
             PeerUnavailable
         Unimplemented        in the contract, not yet in the code
@@ -138,6 +140,27 @@ class TokenInvalid(Unauthenticated):
     message = "the call carries no valid token; send 'authorization: Bearer <token>'"
 
 
+class CertificateInvalid(Unauthenticated):
+    """A certificate of our authority names no service."""
+
+    reason = "CERTIFICATE_INVALID"
+    message = "the certificate names no service; enrol with the key manager"
+
+
+class CertificateExpired(Unauthenticated):
+    """A connection outlived the certificate that it was opened with."""
+
+    reason = "CERTIFICATE_EXPIRED"
+    message = "the certificate has expired; enrol again and connect anew"
+
+
+class CertificateRevoked(Unauthenticated):
+    """The certificate, or its owner, was revoked."""
+
+    reason = "CERTIFICATE_REVOKED"
+    message = "the certificate was revoked; an operator must let its owner in again"
+
+
 @dataclass(eq=False)
 class MethodDenied(PermissionDenied):
     """The authorisation table does not list this caller for this method."""
@@ -147,6 +170,16 @@ class MethodDenied(PermissionDenied):
 
     caller: str
     method: str
+
+
+@dataclass(eq=False)
+class EnrolmentRefused(PermissionDenied):
+    """Whoever gives certificates gives this process none."""
+
+    reason = "ENROLMENT_REFUSED"
+    message = "there is no certificate for this process: {problem}"
+
+    problem: str
 
 
 @dataclass(eq=False)

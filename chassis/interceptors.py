@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
 from .errors import InvalidField, ServiceError, Unavailable
-from .identity import Authorizer
+from .identity import Authorizer, Caller, Shown
 from .log import log
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     DetailsOf: TypeAlias = Callable[[ServiceError], Sequence[Message]]
 
 RETRY_SECONDS = 1
+
+
+def no_certificate(_: Context) -> bytes:
+    """Say that nobody shows a certificate, as it is where TLS is off."""
+    return b""
 
 
 def no_details(_: ServiceError) -> Sequence[Message]:
@@ -45,11 +50,13 @@ class RpcInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # generi
         domain: str,
         authorizer: Authorizer,
         details_of: DetailsOf = no_details,
+        certificate_of: Callable[[Context], bytes] = no_certificate,
         open_prefixes: Sequence[str] = (),
     ) -> None:
         self._domain = domain
         self._authorizer = authorizer
         self._details_of = details_of
+        self._certificate_of = certificate_of
         self._open_prefixes = tuple(open_prefixes)
         self._guarded: dict[str, Handler] = {}
 
@@ -84,7 +91,7 @@ class RpcInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # generi
         async def guarded(request: object, context: Context) -> object:
             call = _Call(method, request)
             try:
-                call.caller = self._authorizer.authorize(method, _authorization(context))
+                call.caller = self._authorizer.authorize(method, self._shown(context))
                 response = await behaviour(request, context)
             except Exception as error:  # noqa: BLE001  # the boundary of the process
                 await self._abort(call, context, error)
@@ -97,16 +104,21 @@ class RpcInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # generi
         async def guarded(request: object, context: Context) -> AsyncIterator[object]:
             call = _Call(method, request)
             try:
-                call.caller = self._authorizer.authorize(method, _authorization(context))
+                shown = self._shown(context)
+                call.caller = self._authorizer.authorize(method, shown)
                 # Closed at once when the caller goes away, so that the work behind it stops.
                 async with aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
+                        self._authorizer.check_again(method, shown)
                         yield response
             except Exception as error:  # noqa: BLE001  # the boundary of the process
                 await self._abort(call, context, error)
             call.finish("OK")
 
         return guarded
+
+    def _shown(self, context: Context) -> Shown:
+        return Shown(_authorization(context), self._certificate_of(context))
 
     async def _abort(self, call: _Call, context: Context, error: Exception) -> NoReturn:
         status = status_of(error, self._domain, self._details_of)
@@ -161,7 +173,7 @@ class _Call:
     def __init__(self, method: str, request: object) -> None:
         self.method = method
         self.request_id = getattr(request, "request_id", "")
-        self.caller = ""
+        self.caller = Caller("", "")
         self._start = time.perf_counter()
 
     def finish(self, code: str, *, reason: str = "", bug: Exception | None = None) -> None:
@@ -169,7 +181,8 @@ class _Call:
         fields = {
             "method": self.method,
             "request_id": self.request_id,
-            "caller": self.caller,
+            "caller": self.caller.role,
+            "name": self.caller.name,
             "code": code,
             "reason": reason,
             "duration_ms": milliseconds,

@@ -6,9 +6,10 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,10 +20,11 @@ from grpc_reflection.v1alpha import reflection
 
 from .channel import MESSAGE_BYTES_MAX
 from .config import ServiceConfig
-from .identity import Authorizer, read_identities
+from .identity import PEOPLE, Authorizer, IdentitiesFile, Tokens
 from .interceptors import RpcInterceptor, domain_of, no_details
 from .log import install_log, log
 from .telemetry import Telemetry, install_telemetry
+from .tls import Bearer, Member
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 OPEN_PREFIXES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 STOP_SECONDS = 3.0
 CALLS_MAX = 1_000
+# Then a client makes a new connection, with a handshake; calls and streams go on to their end.
+CONNECTION_SECONDS = 300.0
 
 Config = TypeVar("Config", bound=ServiceConfig)
 
@@ -40,8 +44,9 @@ Config = TypeVar("Config", bound=ServiceConfig)
 class Hosted:
     """A service, ready to be served: what the composition root of each service builds.
 
-    `callers` is the authorisation table, bare method name -> names of callers; every method of the
-    contract must be in it. `others` are further contracts that the process serves.
+    `callers` is the authorisation table, bare method name -> roles of callers; every method of the
+    contract must be in it. `others` are further contracts that the process serves. `member` is who
+    the process is among the others.
     """
 
     descriptor: ServiceDescriptor
@@ -49,16 +54,22 @@ class Hosted:
     callers: Mapping[str, frozenset[str]]
     details_of: DetailsOf = no_details
     others: tuple[ServiceDescriptor, ...] = ()
+    member: Member = field(default_factory=Bearer)
 
-    def interceptor(self, identities: Mapping[str, str]) -> RpcInterceptor:
+    def of(self, member: Member) -> Hosted:
+        """Return the same as served by a member of a system."""
+        return replace(self, member=member)
+
+    def interceptor(self, tokens: Tokens) -> RpcInterceptor:
         """Return what stands before every call; a method that the table forgets is a bug."""
         contracts = (self.descriptor, *self.others)
         methods = [method.name for contract in contracts for method in contract.methods]
         assert sorted(methods) == sorted(self.callers), set(methods) ^ set(self.callers)
         return RpcInterceptor(
             domain=domain_of(self.descriptor),
-            authorizer=Authorizer(identities, self.callers),
+            authorizer=Authorizer(tokens, self.callers, revoked=self.member.revoked),
             details_of=self.details_of,
+            certificate_of=self.member.certificate_of,
             open_prefixes=OPEN_PREFIXES,
         )
 
@@ -83,21 +94,29 @@ def run(service: str, config: Config, build: Build[Config]) -> None:
 async def _serve(service: str, config: Config, build: Build[Config]) -> None:
     telemetry = install_telemetry(service, config.otlp_endpoint)
     stop = asyncio.Event()
+    this = asyncio.current_task()
+    assert this is not None, "a coroutine that runs has a task"
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with build(config, telemetry) as hosted:
-        server = await start_server(config, hosted, telemetry)
-        log.info("service.started", address=server.address, pid=os.getpid())
-        await stop.wait()
-        await server.stop()
+        # Who waits to become a member of a system, perhaps for ever, has to stop, too.
+        asyncio.get_running_loop().add_signal_handler(number, this.cancel)
+    with suppress(asyncio.CancelledError):
+        async with build(config, telemetry) as hosted:
+            server = await start_server(config, hosted, telemetry)
+            where = {"address": server.address, "peer_address": server.peer_address}
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            log.info("service.started", **where, pid=os.getpid())
+            await stop.wait()
+            await server.stop()
     log.info("service.stopped")
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that answers on `address`."""
+    """A server that answers people on `address`, and its peers on `peer_address`."""
 
     address: str
+    peer_address: str
     grpc_server: aio.Server
     health: Any  # health.aio.HealthServicer, which its stubs lack
 
@@ -111,12 +130,17 @@ async def start_server(
     config: ServiceConfig, hosted: Hosted, telemetry: Telemetry | None = None
 ) -> RunningServer:
     """Start to serve, with health and reflection beside the service itself."""
-    interceptor = hosted.interceptor(read_identities(config.identities_file))
+    # A token that names a service is worth something only where services have no certificates.
+    roles = PEOPLE if config.tls == "on" else None
+    tokens = IdentitiesFile(config.identities_file, roles=roles, monotonic=time.monotonic)
+    interceptor = hosted.interceptor(tokens)
     server = aio.server(
         interceptors=[*(telemetry or Telemetry()).server, interceptor],
         options=[
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
             ("grpc.so_reuseport", 0),
+            # What is open is checked at each call; this is for what is not: the server's own.
+            ("grpc.max_connection_age_ms", int(CONNECTION_SECONDS * 1_000)),
         ],
         maximum_concurrent_rpcs=CALLS_MAX,
     )
@@ -127,17 +151,22 @@ async def start_server(
     reflection.enable_server_reflection(
         (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
-    host = config.listen.rpartition(":")[0]
     try:
-        port = server.add_insecure_port(config.listen)
+        port, peer_port = hosted.member.listen(server, config.listen, config.peer_listen)
     except RuntimeError as error:
+        addresses = " or ".join(filter(None, (config.listen, config.peer_listen)))
         raise AddressTaken(
-            f"{config.listen} cannot be served on: it is taken, or not ours; choose another port"
+            f"{addresses} cannot be served on: it is taken, or not ours; choose another port"
         ) from error
     await server.start()
     for known in (*names, health.OVERALL_HEALTH):
         await servicer.set(known, health_pb2.HealthCheckResponse.SERVING)
-    return RunningServer(f"{host}:{port}", server, servicer)
+    address, peer_address = _at(config.listen, port), _at(config.peer_listen, peer_port)
+    return RunningServer(address, peer_address, server, servicer)
+
+
+def _at(listen: str, port: int) -> str:
+    return f"{listen.rpartition(':')[0]}:{port}"
 
 
 def ensure_private_folder(path: Path) -> Path:

@@ -23,7 +23,7 @@ def refusing_the_rest(
 
     def complete(servicer: type[Servicer]) -> type[Servicer]:
         for method in descriptor.methods:
-            if method.name not in vars(servicer):
+            if not hasattr(servicer, method.name):
                 setattr(servicer, method.name, _refusal(method))
         return servicer
 

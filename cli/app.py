@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 import typer
 
-from .command import DEFAULT_HOME, Command, Context, HomeOption, spell_commands
+from .command import (
+    DEFAULT_HOME,
+    CaOption,
+    Command,
+    Context,
+    HomeOption,
+    TokenOption,
+    spell_commands,
+)
 from .commands import (
     agents,
     approvals,
@@ -22,6 +30,7 @@ from .commands import (
     runs,
     secrets,
     system,
+    tokens,
 )
 from .home import Home
 
@@ -37,10 +46,15 @@ app = typer.Typer(
 
 
 @app.callback()
-def options(context: typer.Context, home: HomeOption = DEFAULT_HOME) -> None:
+def options(
+    context: typer.Context,
+    home: HomeOption = DEFAULT_HOME,
+    ca: CaOption = None,
+    token_file: TokenOption = None,
+) -> None:
     """ActionVM: compiles agents into signed bundles and executes them durably."""
     folder = home.expanduser().absolute()
-    context.obj = Context(Home(folder))
+    context.obj = Context(Home(folder, ca=ca, token=token_file))
     spell_commands(context, folder)
 
 
@@ -70,5 +84,6 @@ for name, group in {
     "knowledge": knowledge.app,
     "gas": gas.app,
     "models": models.app,
+    "tokens": tokens.app,
 }.items():
     app.add_typer(group, name=name)

@@ -26,7 +26,8 @@ from actionvm.keymanager.v1 import (
 from actionvm.knowledge.v1 import knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2_grpc
-from chassis.channel import connect, find_detail, remote_error
+from chassis.channel import find_detail, remote_error
+from chassis.tls import connect_with_token
 
 from .errors import CommandError, ExitCode, Problem
 from .home import Home
@@ -124,8 +125,8 @@ class Client:
 @asynccontextmanager
 async def connect_system(home: Home) -> AsyncIterator[Client]:
     """Give the services of the system in a home folder; they are connected to when first used."""
-    token = home.operator_token()
-    if not token:
+    token, authority = home.operator_token(), home.authority()
+    if not token or not authority:
         raise CommandError(
             f"there is no system in {home.folder}",
             reason="NOT_RUNNING",
@@ -141,7 +142,9 @@ async def connect_system(home: Home) -> AsyncIterator[Client]:
             child = services.get(name) or Child(addresses(PORT_BASE)[name])
             # What nobody starts again is not waited for.
             patience = PATIENCE_SECONDS if is_up and not child.failed else 0.0
-            channel = await stack.enter_async_context(connect(child.address, token))
+            channel = await stack.enter_async_context(
+                connect_with_token(child.address, name, token=token, authority=authority)
+            )
             return Peer(name, child.address, stub_of(channel), patience)
 
         yield Client(

@@ -34,6 +34,16 @@ Settings = Annotated[
 HomeOption = Annotated[
     Path, typer.Option("--home", envvar="ACTIONVM_HOME", help="Folder of keys, data and logs.")
 ]
+CaOption = Annotated[
+    Path | None,
+    typer.Option("--ca", envvar="ACTIONVM_CA", help="Certificate of a system; else the home's."),
+]
+TokenOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", envvar="ACTIONVM_TOKEN_FILE", help="File of a token; else the home's."
+    ),
+]
 
 
 @dataclass(frozen=True)

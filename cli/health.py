@@ -15,6 +15,7 @@ import psutil
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from chassis.certificates import server_name
 from platformd import protocol
 
 from .errors import CommandError, ExitCode
@@ -23,14 +24,13 @@ from .services import PLATFORM
 from .state import Child, State, read_alive
 
 PROBE_SECONDS = 1.0
+PAUSE_SECONDS = 0.02
 UP_SECONDS = 60.0
-POLL_SECONDS = 0.02
 LOG_LINES = 8
 
 # A service that comes up is found within a twentieth of a second, not at the next long pause.
 _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 50),
 )
 
@@ -46,9 +46,18 @@ class Condition:
     uptime_seconds: float
 
 
-async def is_serving(address: str, *, seconds: float = PROBE_SECONDS, wait: bool = False) -> bool:
+async def is_serving(
+    home: Home, service: str, address: str, *, seconds: float = PROBE_SECONDS, wait: bool = False
+) -> bool:
     """Return whether a service says that it serves; `wait` gives it that long to appear."""
-    async with aio.insecure_channel(address, options=_OPTIONS) as channel:
+    authority = home.authority()
+    if not authority:
+        # The key manager makes it at its first start, before anybody can serve.
+        await asyncio.sleep(PAUSE_SECONDS if wait else 0)
+        return False
+    options = (*_OPTIONS, ("grpc.ssl_target_name_override", server_name(service)))
+    credentials = grpc.ssl_channel_credentials(authority)
+    async with aio.secure_channel(address, credentials, options=options) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its types are those of the sync API
         try:
             answer = await stub.Check(
@@ -78,7 +87,8 @@ async def wait_until_serving(home: Home, state: State, on_ready: Callable[[str],
     deadline = time.monotonic() + UP_SECONDS
 
     async def wait_for(service: str) -> None:
-        while not await is_serving(state.services[service].address, wait=True):
+        address = state.services[service].address
+        while not await is_serving(home, service, address, wait=True):
             current = read_alive(home)
             if current is None or current.services[service].failed:
                 raise failure(home, service, current.services[service] if current else None)
@@ -92,7 +102,7 @@ async def wait_until_serving(home: Home, state: State, on_ready: Callable[[str],
             stuck = current is None or current.platform.failed or time.monotonic() > deadline
             if stuck:
                 raise failure(home, PLATFORM.name, current.platform if current else None)
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     tasks = [asyncio.create_task(wait_for(service)) for service in state.services]
     tasks.append(asyncio.create_task(wait_for_platform()))
@@ -104,10 +114,10 @@ async def wait_until_serving(home: Home, state: State, on_ready: Callable[[str],
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def examine(state: State) -> list[Condition]:
+async def examine(home: Home, state: State) -> list[Condition]:
     """Return the condition of the platform and of every service."""
     serving = await asyncio.gather(
-        *(is_serving(child.address) for child in state.services.values())
+        *(is_serving(home, name, child.address) for name, child in state.services.items())
     )
     return [
         _condition(PLATFORM.name, state.platform, is_up=is_reachable(state.platform.address)),

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chassis.identity import OPERATOR, hash_token
+from chassis.identity import OPERATOR, Token
 
-TOKEN_BYTES = 32
+from .files import write_private
+from .identities import Identities, new_token
+
 WEBHOOK_KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
 class Home:
-    """One folder, absolute; two systems on one machine have two homes and two port bases."""
+    """One folder, absolute; two systems on one machine have two homes and two port bases.
+
+    `ca` and `token` are files that a client elsewhere uses in place of those in the folder.
+    """
 
     folder: Path
+    ca: Path | None = None
+    token: Path | None = None
+
+    @property
+    def ca_file(self) -> Path:
+        return self.folder / "ca.pem"
+
+    @property
+    def identities(self) -> Identities:
+        return Identities(self.identities_file)
 
     @property
     def identities_file(self) -> Path:
@@ -65,16 +78,16 @@ class Home:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self.webhook_key_file.exists():
             write_private(self.webhook_key_file, secrets.token_bytes(WEBHOOK_KEY_BYTES))
-        owners = (*services, OPERATOR)
-        tokens = {owner: self._make_token(owner) for owner in owners}
-        identities = {hash_token(token): owner for owner, token in tokens.items()}
-        content = json.dumps(identities, indent=1, sort_keys=True).encode()
-        if not self.identities_file.exists() or self.identities_file.read_bytes() != content:
-            write_private(self.identities_file, content)
+        self.identities.keep({self._make_token(OPERATOR): Token(OPERATOR, OPERATOR)})
+
+    def authority(self) -> bytes:
+        """Return the certificate that all services hang on; empty if there is none yet."""
+        file = self.ca or self.ca_file
+        return file.read_bytes() if file.exists() else b""
 
     def operator_token(self) -> str:
         """Return the token of the person at the command line; empty if there is no home yet."""
-        file = self.token_file(OPERATOR)
+        file = self.token or self.token_file(OPERATOR)
         return file.read_text().strip() if file.exists() else ""
 
     def tail(self, service: str, lines_max: int = 10) -> list[str]:
@@ -89,22 +102,5 @@ class Home:
     def _make_token(self, owner: str) -> str:
         file = self.token_file(owner)
         if not file.exists():
-            write_private(file, secrets.token_urlsafe(TOKEN_BYTES).encode())
+            write_private(file, new_token().encode())
         return file.read_text().strip()
-
-
-def write_private(file: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all, whenever the process dies; only its owner reads it."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as target:
-        target.write(content)
-        target.flush()
-        os.fsync(target.fileno())
-    draft.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -19,7 +19,15 @@ import psutil
 
 from .errors import CommandError, ExitCode
 from .home import Home
-from .services import HOST, PLATFORM_PROGRAM, ROOT, SERVICE_NAMES, addresses
+from .services import (
+    HOST,
+    PEER_OFFSET,
+    PLATFORM_PROGRAM,
+    ROOT,
+    SERVICE_NAMES,
+    addresses,
+    peer_addresses,
+)
 from .state import State, read_alive, read_state
 
 # A supervisor gives its services 8 seconds, then kills them.
@@ -77,8 +85,8 @@ async def stop(home: Home) -> bool:
 
 
 def check_port_base(port_base: int) -> None:
-    """Refuse a base whose six ports are not all ports."""
-    least, most = 1024, PORT_MAX - len(SERVICE_NAMES) + 1
+    """Refuse a base whose ports are not all ports."""
+    least, most = 1024, PORT_MAX - PEER_OFFSET - len(SERVICE_NAMES) + 1
     if not least <= port_base <= most:
         raise CommandError(
             f"the base port is {port_base}; it must be {least} to {most}",
@@ -89,7 +97,8 @@ def check_port_base(port_base: int) -> None:
 
 def check_ports(port_base: int) -> None:
     """Refuse to start when somebody listens on one of the ports, and say who it is."""
-    for name, address in addresses(port_base).items():
+    needed = (*addresses(port_base).items(), *peer_addresses(port_base).items())
+    for name, address in needed:
         port = int(address.rpartition(":")[2])
         if is_free(port):
             continue

@@ -10,7 +10,11 @@ from .home import Home
 ROOT = Path(__file__).resolve().parent.parent
 MODELS_DIR = ROOT / "models"
 HOST = "127.0.0.1"
+# Who gives the others their certificates.
+ISSUER = "keymanager"
 PORT_BASE = 7401
+# Each service listens twice: for people and clients, and so much higher for its peers.
+PEER_OFFSET = 10
 
 
 @dataclass(frozen=True)
@@ -47,23 +51,32 @@ def addresses(port_base: int) -> dict[str, str]:
     return {name: f"{HOST}:{port_base + offset}" for offset, name in enumerate(SERVICE_NAMES)}
 
 
-def environment(home: Home, service: Service, listen: dict[str, str]) -> dict[str, str]:
+def peer_addresses(port_base: int) -> dict[str, str]:
+    """Return service -> host:port where only services may call it."""
+    return addresses(port_base + PEER_OFFSET)
+
+
+def environment(home: Home, service: Service, port_base: int) -> dict[str, str]:
     """Return the settings of one service as docs/architecture.md names them."""
     if service == PLATFORM:
         return {
             "PLATFORMD_SOCKET": str(home.platform_socket),
             "PLATFORMD_DATA_DIR": str(home.data_dir(service.name)),
         }
+    listen, peer_listen = addresses(port_base), peer_addresses(port_base)
     settings = {
         "LISTEN": listen[service.name],
+        "PEER_LISTEN": peer_listen[service.name],
+        "CA_FILE": str(home.ca_file),
         "DATA_DIR": str(home.data_dir(service.name)),
         "IDENTITIES_FILE": str(home.identities_file),
-        "TOKEN_FILE": str(home.token_file(service.name)),
         "LOG_LEVEL": "info",
     }
-    settings |= {f"{peer.upper()}_ADDRESS": listen[peer] for peer in service.peers}
-    if service.name == "keymanager":
-        settings["PLATFORM_SOCKET"] = str(home.platform_socket)
+    settings |= {f"{peer.upper()}_ADDRESS": peer_listen[peer] for peer in service.peers}
+    settings["PLATFORM_SOCKET"] = str(home.platform_socket)
+    if service.name != ISSUER:
+        settings["ISSUER_ADDRESS"] = listen[ISSUER]
+        settings["ISSUER_PEER_ADDRESS"] = peer_listen[ISSUER]
     if service.name == "linker":
         settings["MODELS_DIR"] = str(MODELS_DIR)
     if service.name == "gas":

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from .home import Home, write_private
+from .files import write_private
+from .home import Home
 from .services import PLATFORM
 
 # The start time of a process is known to a hundredth of a second; the clock may have been set.

@@ -90,10 +90,10 @@ class Supervisor:
     def __init__(self, home: Home, port_base: int) -> None:
         self._home = home
         self._port_base = port_base
-        self._listen = addresses(port_base)
+        listen = addresses(port_base)
         self._start_seconds = psutil.Process().create_time()
         self._platform = Ward(PLATFORM, Child(str(home.platform_socket)))
-        self._services = [Ward(one, Child(self._listen[one.name])) for one in SERVICES]
+        self._services = [Ward(one, Child(listen[one.name])) for one in SERVICES]
         self._wards = [self._platform, *self._services]
 
     def publish(self) -> None:
@@ -137,7 +137,7 @@ class Supervisor:
 
     def _start(self, ward: Ward) -> None:
         restarts = ward.child.restarts + bool(ward.started)
-        settings = environment(self._home, ward.service, self._listen)
+        settings = environment(self._home, ward.service, self._port_base)
         log = self._home.log_file(ward.service.name)
         if ward is self._platform:
             pid = start_platform(settings | {"PLATFORMD_VOUCHED": self._vouched()}, log)

@@ -14,6 +14,7 @@ from chassis.clock import SystemClock
 from chassis.config import load
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
+from enrolment.join import join
 
 from .config import GasConfig
 from .database import open_ledger_database
@@ -40,8 +41,11 @@ async def open_service(config: GasConfig, _telemetry: Telemetry) -> AsyncIterato
         dice = random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311  # names, not keys
         store = LedgerStore(engine, prices, clock=SystemClock(), dice=dice)
         gas = GasService(store)
-        async with _delivering(gas.writer, MarketStore(store), config) as outbox:
-            yield hosted(gas, outbox)
+        async with (
+            join("gas", config) as member,
+            _delivering(gas.writer, MarketStore(store), config) as outbox,
+        ):
+            yield hosted(gas, outbox).of(member)
     finally:
         engine.dispose()
 

@@ -18,7 +18,7 @@ from actionvm.gas.v1 import (
 )
 from chassis import fields
 from chassis.errors import InvalidField, MethodDenied
-from chassis.identity import OPERATOR, current_caller
+from chassis.identity import AUDITORS, OPERATOR, PEOPLE, current_caller
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
@@ -77,7 +77,7 @@ DESCRIPTOR = gas_pb2.DESCRIPTOR.services_by_name["GasService"]
 METERING = metering_pb2.DESCRIPTOR.services_by_name["MeteringService"]
 
 _SPENDERS = frozenset({"linker", "runtime"})
-_READERS = frozenset({"assembler", "runtime", OPERATOR})
+_READERS = PEOPLE | {"assembler", "runtime"}
 _OPERATOR = frozenset({OPERATOR})
 
 CALLERS = {
@@ -87,21 +87,21 @@ CALLERS = {
     "SettleGas": _SPENDERS,
     "ReleaseGas": _SPENDERS,
     "CloseRun": frozenset({"runtime"}),
-    "GetReceipt": frozenset({"runtime", OPERATOR}),
+    "GetReceipt": PEOPLE | {"runtime"},
     "SetBudget": frozenset({"runtime", OPERATOR}),
     "DeleteBudget": frozenset({"runtime", OPERATOR}),
     "GetBudget": _READERS,
     "SetTenant": _OPERATOR,
-    "ListUsage": _OPERATOR,
-    "ListTokenDrift": _OPERATOR,
+    "ListUsage": AUDITORS,
+    "ListTokenDrift": AUDITORS,
     "GetPriceTable": _READERS,
     "ListPriceTables": _READERS,
     "ReadPriceFiles": _OPERATOR,
     "UpdatePriceTable": _OPERATOR,
     "RefundGas": _OPERATOR,
-    "ListEntries": _OPERATOR,
-    "WatchCharges": _OPERATOR,
-    "ListReports": _OPERATOR,
+    "ListEntries": AUDITORS,
+    "WatchCharges": AUDITORS,
+    "ListReports": AUDITORS,
 }
 # Nobody does with many operations what they may not do with one.
 CALLERS["MeterGas"] = CALLERS["ReserveGas"] & CALLERS["SettleGas"] & CALLERS["ReleaseGas"]

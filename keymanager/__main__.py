@@ -6,14 +6,19 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
 
-from chassis.clock import SystemClock
+from chassis.clock import Clock, SystemClock
 from chassis.config import load
+from chassis.database import open_database
 from chassis.errors import ServiceError
 from chassis.log import log
+from chassis.membership import Membership
 from chassis.server import Hosted, ensure_private_folder, run
 from chassis.telemetry import Telemetry
+from chassis.tls import Mutual
 
 from .config import KeymanagerConfig
 from .database import open_vault_store
@@ -21,8 +26,19 @@ from .epochs import EpochUnusable
 from .errors import RolledBack
 from .first_release import RootKeyUnusable
 from .hosting import hosted
+from .identity.authority import Authority, open_authority
+from .identity.enrolment import Enrolment
+from .identity.nonces import Nonces
+from .identity.own import OwnIssuer, publish
+from .identity.quotes import QuoteAppraiser
+from .identity.revocations import Revocations
+from .identity.service import SERVICES
+from .identity.store import TABLES as IDENTITY_TABLES
+from .identity.store import SqlRevocationStore
+from .own_values import OwnValue
 from .platform.opening import open_platform
 from .platform.port import PlatformUnavailable
+from .signing import AUTHORITY_KEY
 from .vault import Vault
 
 TEND_SECONDS = 10.0
@@ -30,24 +46,64 @@ TEND_SECONDS = 10.0
 
 @asynccontextmanager
 async def open_service(config: KeymanagerConfig, _telemetry: Telemetry) -> AsyncIterator[Hosted]:
-    """Open platform and store, and tend the vault while it serves."""
+    """Open platform, store and authority, and tend the vault while it serves."""
     folder, clock = ensure_private_folder(config.data_dir), SystemClock()
-    engine, store = open_vault_store(
-        folder,
-        open_platform(config, random_bytes=os.urandom),
-        clock=clock,
-        random_bytes=os.urandom,
-        accepts_rollback=config.accept_rollback,
-    )
-    try:
+    platform = open_platform(config, random_bytes=os.urandom)
+    async with AsyncExitStack() as stack:
+        engine, store = open_vault_store(
+            folder,
+            platform,
+            clock=clock,
+            random_bytes=os.urandom,
+            accepts_rollback=config.accept_rollback,
+        )
+        stack.callback(engine.dispose)
         vault = Vault(store)
-        tending = asyncio.create_task(_tend(vault))
-        yield hosted(vault, clock=clock, random_bytes=os.urandom)
+        validity = timedelta(seconds=config.certificate_seconds)
+        shelf = OwnValue(store, AUTHORITY_KEY)
+        authority = open_authority(shelf, validity=validity, clock=clock, random_bytes=os.urandom)
+        revocations = _open_revocations(folder, stack, validity, clock)
+        nonces = Nonces(clock=clock, random_bytes=os.urandom)
+        appraiser = QuoteAppraiser(platform)
+        enrolment = Enrolment(authority, appraiser, nonces, revocations, roles=SERVICES)
+        served = hosted(vault, enrolment, revocations, clock=clock, random_bytes=os.urandom)
+        await stack.enter_async_context(_tended(vault))
+        if config.tls == "off":
+            yield served
+        else:
+            yield served.of(await _become_member(config, authority, revocations, stack))
+
+
+def _open_revocations(
+    folder: Path, stack: AsyncExitStack, validity: timedelta, clock: Clock
+) -> Revocations:
+    engine = open_database(folder / "identity.db", IDENTITY_TABLES)
+    stack.callback(engine.dispose)
+    return Revocations(SqlRevocationStore(engine), validity=validity, clock=clock)
+
+
+async def _become_member(
+    config: KeymanagerConfig, authority: Authority, revocations: Revocations, stack: AsyncExitStack
+) -> Mutual:
+    """Give itself a certificate, and say what all others are to believe."""
+    assert config.ca_file is not None, "the settings were checked"
+    issuer = OwnIssuer(authority)
+    membership = Membership(issuer, issuer, clock=authority.clock)
+    await membership.enrol()
+    await stack.enter_async_context(membership.kept())
+    publish(authority, config.ca_file)
+    return Mutual(membership, revocations.present)
+
+
+@asynccontextmanager
+async def _tended(vault: Vault) -> AsyncIterator[None]:
+    tending = asyncio.create_task(_tend(vault))
+    try:
+        yield
+    finally:
         tending.cancel()
         with suppress(asyncio.CancelledError):
             await tending
-    finally:
-        engine.dispose()
 
 
 async def _tend(vault: Vault) -> None:

@@ -10,7 +10,7 @@ from actionvm.keymanager.v1 import audit_pb2_grpc
 from chassis.errors import InvalidField
 from chassis.evidence.export import export_lines
 from chassis.fields import page_limit, require_range
-from chassis.identity import OPERATOR, current_caller
+from chassis.identity import AUDITORS, OPERATOR, current_caller
 
 from .journal import Asker
 from .messages.audit import checkpoint_to_proto, record_to_proto
@@ -31,14 +31,12 @@ PART_BYTES = 256 * 1024
 
 DESCRIPTOR = pb.DESCRIPTOR.services_by_name["AuditService"]
 
-_READERS = frozenset({OPERATOR, "auditor"})
-
 CALLERS = {
-    "ListAuditRecords": _READERS,
-    "GetCheckpoint": _READERS,
-    "ProveInclusion": _READERS,
-    "ProveConsistency": _READERS,
-    "ExportAuditLog": _READERS,
+    "ListAuditRecords": AUDITORS,
+    "GetCheckpoint": AUDITORS,
+    "ProveInclusion": AUDITORS,
+    "ProveConsistency": AUDITORS,
+    "ExportAuditLog": AUDITORS,
     "AcceptRollback": frozenset({OPERATOR}),
 }
 

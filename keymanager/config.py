@@ -12,14 +12,19 @@ from chassis.config import ServiceConfig
 
 
 class KeymanagerConfig(ServiceConfig):
-    """The platform that it trusts."""
+    """`KEYMANAGER_…` in the environment."""
 
     model_config = SettingsConfigDict(env_prefix="KEYMANAGER_", frozen=True)
 
+    # It gives the certificates, its own, too.
+    needs_for_tls = ("peer_listen", "ca_file")
+
+    certificate_seconds: int = Field(
+        default=600, ge=2, le=86_400, description="how long the certificate of a service is valid"
+    )
     platform: Literal["soft", "tpm2"] = Field(
         default="soft", description="soft: platformd, an emulation; tpm2: a TPM 2.0"
     )
-    platform_socket: Path | None = Field(default=None, description="the socket of platformd")
     tpm_tcti: str = Field(
         default="device:/dev/tpmrm0", description="how to reach the TPM, as tpm2-tss says it"
     )

@@ -10,6 +10,7 @@ from chassis.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Unavailable,
 )
 from chassis.problems import Problem, clip
@@ -296,3 +297,46 @@ class PolicyInvalid(InvalidArgument):
         """Take the message from the problems."""
         self.problem_count = len(self.problems)
         self.first = clip(str(self.problems[0]), length_max=300)
+
+
+# --- Identity ------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class NonceInvalid(FailedPrecondition):
+    """An enrolment came with a nonce that is not good, or not any more."""
+
+    reason = "NONCE_INVALID"
+    message = "the nonce {problem}; begin the enrolment anew"
+
+    problem: str
+
+
+@dataclass(eq=False)
+class EvidenceRefused(PermissionDenied):
+    """The evidence does not prove what the process would have to be."""
+
+    reason = "EVIDENCE_REFUSED"
+    message = "the evidence is refused: {problem}"
+
+    problem: str
+
+
+@dataclass(eq=False)
+class IdentityRevoked(PermissionDenied):
+    """An operator has revoked the identity."""
+
+    reason = "IDENTITY_REVOKED"
+    message = "{identity} is revoked; an operator lets it in again with ReinstateIdentity"
+
+    identity: str
+
+
+@dataclass(eq=False)
+class TooManyRevocations(ResourceExhausted):
+    """So many certificates are revoked that no more can be remembered."""
+
+    reason = "TOO_MANY_REVOCATIONS"
+    message = "{limit} certificates are revoked already; revoke the identity instead"
+
+    limit: int

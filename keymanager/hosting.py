@@ -16,6 +16,8 @@ from chassis.server import Hosted
 
 from . import audit_service, policy_service, recovery_service, service, use_service
 from .audit_service import AuditService
+from .identity.enrolment import Enrolment
+from .identity.revocations import Revocations
 from .policy_service import PolicyService
 from .recovery_service import RecoveryService
 from .sealing import RandomBytes
@@ -29,12 +31,20 @@ if TYPE_CHECKING:
 _OTHERS = (use_service, policy_service, audit_service, recovery_service)
 
 
-def hosted(vault: Vault, *, clock: Clock, random_bytes: RandomBytes) -> Hosted:
+def hosted(
+    vault: Vault,
+    enrolment: Enrolment,
+    revocations: Revocations,
+    *,
+    clock: Clock,
+    random_bytes: RandomBytes,
+) -> Hosted:
     """Return all contracts with their authorisation table."""
+    keys = KeymanagerService(vault, enrolment, revocations)
 
     def add_to(server: aio.Server) -> None:
         keymanager_pb2_grpc.add_KeymanagerServiceServicer_to_server(
-            KeymanagerService(vault),  # type: ignore[arg-type]  # the decorator adds what it lacks
+            keys,  # type: ignore[arg-type]  # the decorator adds what it lacks
             server,
         )
         use_pb2_grpc.add_UseServiceServicer_to_server(UseService(vault), server)

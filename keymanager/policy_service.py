@@ -9,7 +9,7 @@ from actionvm.action.v1 import action_pb2
 from actionvm.keymanager.v1 import policy_pb2 as pb
 from actionvm.keymanager.v1 import policy_pb2_grpc
 from chassis.fields import page_limit, page_start, page_token, require_size
-from chassis.identity import OPERATOR, current_caller
+from chassis.identity import AUDITORS, OPERATOR, current_caller
 from chassis.problems import PROBLEMS_MAX, Severity, shorten
 
 from .approvals import ApprovalState
@@ -52,9 +52,13 @@ DESCRIPTOR = pb.DESCRIPTOR.services_by_name["PolicyService"]
 
 _OPERATOR = frozenset({OPERATOR})
 
-CALLERS = dict.fromkeys(
-    ("PutPolicy", "GetPolicy", "EvaluateUse", "ListApprovals", "DecideApproval"), _OPERATOR
-)
+CALLERS = {
+    "PutPolicy": _OPERATOR,
+    "GetPolicy": AUDITORS,
+    "EvaluateUse": AUDITORS,
+    "ListApprovals": AUDITORS,
+    "DecideApproval": _OPERATOR,
+}
 
 
 class PolicyService(policy_pb2_grpc.PolicyServiceServicer):

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from chassis.errors import InvalidField
 from chassis.fields import page_limit, page_start, page_token, require_request_id, require_size
-from chassis.identity import OPERATOR, current_caller
+from chassis.identity import AUDITORS, OPERATOR, PEOPLE, current_caller
 from chassis.unimplemented import refusing_the_rest
 
+from .identity.enrolment import Enrolment
+from .identity.revocations import Revocations
+from .identity.service import IDENTITY_CALLERS, IdentityMethods
 from .journal import Asker
 from .messages.secrets import (
     grace_from_proto,
@@ -46,24 +49,24 @@ CALLERS = {
     "RotateSecret": _OPERATOR,
     "ShredSecret": _OPERATOR,
     "ShredTenant": _OPERATOR,
-    "ListSecrets": _OPERATOR,
-    "GetSecret": _OPERATOR | {"assembler"},
+    "ListSecrets": AUDITORS,
+    "GetSecret": AUDITORS | {"assembler"},
     "DisableSecret": _OPERATOR,
     "EnableSecret": _OPERATOR,
     "Sign": _SIGNERS,
     "SignBatch": _SIGNERS,
-    "GetPublicKey": _OPERATOR | _SIGNERS,
-    "Enrol": _OPERATOR,
-    "RevokeIdentity": _OPERATOR,
-    "GetQuote": _OPERATOR,
+    "GetPublicKey": PEOPLE | _SIGNERS,
+    "GetQuote": PEOPLE,
+    **IDENTITY_CALLERS,
 }
 
 
 @refusing_the_rest(DESCRIPTOR)
-class KeymanagerService:
+class KeymanagerService(IdentityMethods):
     """Keys are used, not handed out."""
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, enrolment: Enrolment, revocations: Revocations) -> None:
+        super().__init__(enrolment, revocations)
         self._vault = vault
 
     async def PutSecret(

@@ -13,6 +13,8 @@ KNOWLEDGE_KEY = "keys/knowledge"
 SERVICE_KEYS = {BUNDLES_KEY: Kind.ED25519, RECEIPTS_KEY: Kind.ED25519, KNOWLEDGE_KEY: Kind.DATA}
 # Used by the vault itself and by nobody else: for checkpoints, and for tags of requests.
 AUDIT_KEY = "keys/audit"
+# Of the certificates of services.
+AUTHORITY_KEY = "keys/ca"
 REQUESTS_KEY = "keys/requests"
 
 

@@ -37,7 +37,7 @@ from .reading import (
 from .requests import Request, content_of
 from .rotation import Begin, End, Step
 from .secret import DEFAULT_TENANT, Kind, Secret, State
-from .signing import AUDIT_KEY, REQUESTS_KEY
+from .signing import AUDIT_KEY, AUTHORITY_KEY, REQUESTS_KEY
 from .snapshot import ExportState, ImportState
 from .store import VaultStore
 from .upkeep import ITSELF, Sweep
@@ -51,7 +51,7 @@ Result = TypeVar("Result")
 
 LEASE_SECONDS_MAX = 3_600
 # Of the vault itself; they are not there for anybody else.
-_OWN_KEYS = frozenset({AUDIT_KEY, REQUESTS_KEY})
+_OWN_KEYS = frozenset({AUDIT_KEY, AUTHORITY_KEY, REQUESTS_KEY})
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from chassis.config import load
 from chassis.database import open_database
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
+from enrolment.join import join
 
 from .config import KnowledgeConfig
 from .embedding import HashingEmbedder
@@ -25,7 +26,8 @@ async def open_service(config: KnowledgeConfig, _telemetry: Telemetry) -> AsyncI
     engine = open_database(folder / "knowledge.db", TABLES)
     try:
         store = KnowledgeStore(engine, HashingEmbedder(), clock=SystemClock())
-        yield hosted(KnowledgeService(store))
+        async with join("knowledge", config) as member:
+            yield hosted(KnowledgeService(store)).of(member)
     finally:
         engine.dispose()
 

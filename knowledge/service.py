@@ -21,7 +21,7 @@ from chassis.fields import (
     require_match,
     require_size,
 )
-from chassis.identity import OPERATOR
+from chassis.identity import OPERATOR, PEOPLE
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
@@ -48,13 +48,15 @@ _DOCUMENT_NAME = re.compile(
 
 _OPERATOR = frozenset({OPERATOR})
 _READERS = _OPERATOR | {"assembler", "runtime"}
+# Who may know what there is, not what it says.
+_LISTERS = PEOPLE | {"assembler", "runtime"}
 
 CALLERS = {
     "PutDocument": _OPERATOR | {"assembler"},
     "GetDocument": _READERS,
     "DeleteDocument": _OPERATOR,
-    "ListCollections": _READERS,
-    "ListDocuments": _READERS,
+    "ListCollections": _LISTERS,
+    "ListDocuments": _LISTERS,
     "SearchKnowledge": _OPERATOR | {"runtime"},
     "ShredCollection": _OPERATOR,
     "AppendItems": _OPERATOR,

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from chassis import server
-from chassis.channel import connect
 from chassis.clock import SystemClock
-from chassis.config import load, read_token
+from chassis.config import load
 from chassis.database import open_database
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
+from enrolment.join import join
 
 from .clients import GasClient
 from .config import LinkerConfig
@@ -28,18 +28,20 @@ async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncItera
     """Build the service on the links of its data folder and the models of this machine."""
     server.ensure_private_folder(config.data_dir)
     database = open_database(config.data_dir / "linker.db", TABLES)
-    channel = connect(config.gas_address, read_token(config), interceptors=telemetry.client)
     local = LocalProvider(
         config.models_dir, threads=config.threads, context_tokens_max=config.context_tokens
     )
-    linker = Linker({"local": local}, LinkStore(database), GasClient(channel), SystemClock())
-    try:
-        yield hosted(LinkerService(linker, Shelf(config.models_dir, open_hub)))
-    finally:
-        await local.close()
-        await linker.close()
-        await channel.close(None)
-        database.dispose()
+    async with (
+        join("linker", config) as member,
+        member.connect(config.gas_address, "gas", interceptors=telemetry.client) as channel,
+    ):
+        linker = Linker({"local": local}, LinkStore(database), GasClient(channel), SystemClock())
+        try:
+            yield hosted(LinkerService(linker, Shelf(config.models_dir, open_hub))).of(member)
+        finally:
+            await local.close()
+            await linker.close()
+            database.dispose()
 
 
 def open_hub() -> Hub:

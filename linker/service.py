@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
 from chassis import fields
-from chassis.identity import OPERATOR
+from chassis.identity import OPERATOR, PEOPLE
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
@@ -33,17 +33,18 @@ DESCRIPTOR = linker_pb2.DESCRIPTOR.services_by_name["LinkerService"]
 
 _OPERATOR = frozenset({OPERATOR})
 _LINKERS = frozenset({"assembler", "runtime", OPERATOR})
+_READERS = PEOPLE | {"assembler", "runtime"}
 
 CALLERS = {
     "LinkModel": _LINKERS,
-    "GetLink": _LINKERS,
-    "ListModels": _LINKERS,
+    "GetLink": _READERS,
+    "ListModels": _READERS,
     "AddModel": _OPERATOR,
     "PullModel": _OPERATOR,
     "RemoveModel": _OPERATOR,
     "Generate": frozenset({"runtime", OPERATOR}),
     "CountTokens": _LINKERS,
-    "ListLinks": _OPERATOR,
+    "ListLinks": PEOPLE,
     "UnlinkModel": _OPERATOR,
     "Embed": _OPERATOR,
     "Rerank": _OPERATOR,

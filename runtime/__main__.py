@@ -10,11 +10,11 @@ import httpx
 from grpc import aio
 
 from chassis import server
-from chassis.channel import connect
 from chassis.clock import SystemClock
-from chassis.config import load, read_token
+from chassis.config import load
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
+from enrolment.join import join
 
 from .audience import Audience
 from .clients import (
@@ -36,28 +36,28 @@ from .store import RunStore
 @asynccontextmanager
 async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIterator[Hosted]:
     """Open the journal, resume what is open, and build the service."""
-    token = read_token(config)
     folder = server.ensure_private_folder(config.data_dir)
     engine = open_run_database(folder / "runtime.db")
     async with AsyncExitStack() as stack:
         stack.callback(engine.dispose)
+        member = await stack.enter_async_context(join("runtime", config))
 
-        async def channel_to(address: str) -> aio.Channel:
-            channel = connect(address, token, interceptors=telemetry.client)
+        async def channel_to(peer: str, address: str) -> aio.Channel:
+            channel = member.connect(address, peer, interceptors=telemetry.client)
             return await stack.enter_async_context(channel)
 
-        knowledge = KnowledgeClient(await channel_to(config.knowledge_address))
-        signer = KeymanagerClient(await channel_to(config.keymanager_address))
+        knowledge = KnowledgeClient(await channel_to("knowledge", config.knowledge_address))
+        signer = KeymanagerClient(await channel_to("keymanager", config.keymanager_address))
         # The proxies of the environment are for people; an agent goes where its bundle says.
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         stage = Stage(
             store=RunStore(engine),
             audience=Audience(),
             clock=SystemClock(),
-            bundles=AssemblerClient(await channel_to(config.assembler_address)),
-            model=LinkerClient(await channel_to(config.linker_address)),
+            bundles=AssemblerClient(await channel_to("assembler", config.assembler_address)),
+            model=LinkerClient(await channel_to("linker", config.linker_address)),
             knowledge=knowledge,
-            meter=GasClient(await channel_to(config.gas_address)),
+            meter=GasClient(await channel_to("gas", config.gas_address)),
             signer=signer,
             connectors=catalogue(http, knowledge, signer),
         )
@@ -65,7 +65,7 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         await conductor.start()
         stack.push_async_callback(conductor.stop)
         dice = random.SystemRandom()
-        yield hosted(RuntimeService(stage=stage, conductor=conductor, dice=dice))
+        yield hosted(RuntimeService(stage=stage, conductor=conductor, dice=dice)).of(member)
 
 
 def main() -> None:

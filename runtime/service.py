@@ -16,7 +16,7 @@ from actionvm.action.v1 import action_pb2
 from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from chassis import fields
 from chassis.errors import InvalidField
-from chassis.identity import OPERATOR
+from chassis.identity import AUDITORS, OPERATOR, PEOPLE
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 DESCRIPTOR = runtime_pb2.DESCRIPTOR.services_by_name["RuntimeService"]
 CALLERS = {
     **{method.name: frozenset({OPERATOR}) for method in DESCRIPTOR.methods},
-    "ListActions": frozenset({OPERATOR, "assembler"}),
+    "GetRun": PEOPLE,
+    "ListRuns": PEOPLE,
+    # What an agent read and wrote is for who must check it, not for who looks.
+    "WatchRun": AUDITORS,
+    "GetReceipt": PEOPLE,
+    "ListActions": PEOPLE | {"assembler"},
 }
 
 INPUT_BYTES_MAX = 64 * 1024

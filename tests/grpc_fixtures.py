@@ -7,7 +7,6 @@ pytest-grpc hosts sync servicers only. A module that tests a service defines two
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -17,10 +16,10 @@ import grpc
 import pytest
 
 from chassis.config import ServiceConfig
-from chassis.identity import OPERATOR, hash_token
+from chassis.identity import OPERATOR, PEOPLE, Token, format_identities, hash_token
 from chassis.server import Hosted, start_server
 
-CALLERS = ("assembler", "linker", "keymanager", "knowledge", "gas", "runtime", OPERATOR)
+CALLERS = ("assembler", "linker", "keymanager", "knowledge", "gas", "runtime", *sorted(PEOPLE))
 
 HostedFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[Hosted]]
 StubAs: TypeAlias = Callable[[str], Any]
@@ -31,9 +30,14 @@ def token_of(caller: str) -> str:
     return f"token-of-{caller}"
 
 
-def identities() -> dict[str, str]:
+def identities() -> dict[str, Token]:
+    """Return what is known about the tokens of tests: without TLS, services have some, too."""
+    return {hash_token(token_of(caller)): Token(caller, caller) for caller in CALLERS}
+
+
+def identities_json() -> str:
     """Return what an identities file of tests holds."""
-    return {hash_token(token_of(caller)): caller for caller in CALLERS}
+    return format_identities(identities()).decode()
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +52,13 @@ def grpc_server(
 ) -> Iterator[str]:
     """Serve on a free port in a loop of its own thread, and return the address."""
     folder = tmp_path_factory.mktemp("server")
-    (folder / "identities.json").write_text(json.dumps(identities()))
+    (folder / "identities.json").write_text(identities_json())
     config = ServiceConfig(
         listen="127.0.0.1:0",
         data_dir=folder,
         identities_file=folder / "identities.json",
         token_file=folder / "token",
+        tls="off",
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)

@@ -15,9 +15,9 @@ from actionvm.assembler.v1 import assembler_pb2
 from ..client import Client, problem_from_proto
 from ..command import AsJson, Settings, ask
 from ..errors import CommandError, ExitCode
+from ..files import write_private
 from ..following import assemble as assemble_source
 from ..following import manifest_to_proto
-from ..home import write_private
 from ..manifest import BUNDLE_BYTES_MAX, parse_settings, read_limited, read_source
 from ..output import clean, console, describe_problem, print_json
 from ..views import JsonView, choose_view

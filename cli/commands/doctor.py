@@ -68,7 +68,7 @@ def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
         check_model(MODELS_DIR),
         check_home(home),
         check_disk(home),
-        *(check_services(state) if state else [_check_free_ports()]),
+        *(check_services(home, state) if state else [_check_free_ports()]),
         Finding("key storage", Verdict.NOTE, EMULATION, "platformd/README.md says more"),
     ]
     if as_json:
@@ -149,9 +149,9 @@ def check_disk(home: Home) -> Finding:
     return Finding("disk", Verdict.OK, detail)
 
 
-def check_services(state: State) -> Iterator[Finding]:
+def check_services(home: Home, state: State) -> Iterator[Finding]:
     """Ask every service of a running system."""
-    for one in asyncio.run(examine(state)):
+    for one in asyncio.run(examine(home, state)):
         name = f"service {one.service}"
         if one.health == "serving":
             yield Finding(name, Verdict.OK, f"serves at {one.child.address}")

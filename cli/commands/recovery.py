@@ -14,7 +14,7 @@ from actionvm.keymanager.v1 import recovery_pb2 as pb
 from ..client import Client
 from ..command import AsJson, Command, Yes, ask, confirm, group
 from ..errors import CommandError
-from ..home import write_private
+from ..files import write_private
 from ..manifest import read_limited
 from ..output import console, print_json, to_json
 

@@ -27,7 +27,11 @@ WATCH_SECONDS = 0.5
 
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return when all services serve.")]
 PortBase = Annotated[
-    int, typer.Option("--port-base", help="First of six ports in a row, on this machine only.")
+    int,
+    typer.Option(
+        "--port-base",
+        help="First of six ports in a row, on this machine only; six more are 10 above.",
+    ),
 ]
 
 
@@ -83,7 +87,7 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
             fix="start it: actionvm up --detach",
             exit_code=ExitCode.UNREACHABLE,
         )
-    conditions = asyncio.run(examine(state))
+    conditions = asyncio.run(examine(home, state))
     if as_json:
         print_json(_status_json(home, state, conditions))
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from actionvm.gas.v1 import market_pb2
 from chassis import fields
 from chassis.errors import InvalidField
-from chassis.identity import OPERATOR
+from chassis.identity import AUDITORS, OPERATOR, PEOPLE
 from chassis.unimplemented import refusing_the_rest
 
 from .. import texts
@@ -51,14 +51,14 @@ _OPERATOR = frozenset({OPERATOR})
 
 CALLERS = {
     "SetFeeSchedule": _OPERATOR,
-    "GetFeeSchedule": _OPERATOR,
+    "GetFeeSchedule": PEOPLE,
     "SetDao": _OPERATOR,
-    "GetDao": _OPERATOR,
-    "PriceRun": _OPERATOR,
+    "GetDao": PEOPLE,
+    "PriceRun": PEOPLE,
     "BillRun": _OPERATOR,
-    "SubscribeUsage": _OPERATOR,
+    "SubscribeUsage": AUDITORS,
     "CreateWebhook": _OPERATOR,
-    "ListWebhooks": _OPERATOR,
+    "ListWebhooks": AUDITORS,
     "DeleteWebhook": _OPERATOR,
     "ReplayWebhook": _OPERATOR,
 }

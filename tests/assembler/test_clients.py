@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from assembler.clients import connect_peers
 from assembler.ports import Document, KnownAction, Link, ModelWish, Peers, Refusal, Signature
 from assembler.problems import Code
-from chassis.channel import connect
 from chassis.config import ServiceConfig
 from chassis.errors import (
     InvalidField,
@@ -32,7 +30,8 @@ from chassis.errors import (
 )
 from chassis.problems import Flaw
 from chassis.server import Hosted, start_server
-from tests.grpc_fixtures import identities, token_of
+from chassis.tls import Bearer
+from tests.grpc_fixtures import identities_json, token_of
 
 WISH = ModelWish("local/babbler", "secrets/x", needs_actions=True, context_tokens_min=160)
 DOCUMENT = Document("collections/a/documents/b.md", "text", "private")
@@ -80,12 +79,13 @@ class Answering:
 @asynccontextmanager
 async def _serving(answering: Answering, folder: Path) -> AsyncIterator[Peers]:
     """Serve the five peers and connect to them."""
-    (folder / "identities.json").write_text(json.dumps(identities()))
+    (folder / "identities.json").write_text(identities_json())
     config = ServiceConfig(
         listen="127.0.0.1:0",
         data_dir=folder,
         identities_file=folder / "identities.json",
         token_file=folder / "token",
+        tls="off",
     )
     modules = {
         "runtime": (runtime_pb2, runtime_pb2_grpc),
@@ -106,7 +106,7 @@ async def _serving(answering: Answering, folder: Path) -> AsyncIterator[Peers]:
             callers={method.name: frozenset({"assembler"}) for method in descriptor.methods},
         )
         servers.append(await start_server(config, hosted))
-        channels[peer] = connect(servers[-1].address, token_of("assembler"))
+        channels[peer] = Bearer(token_of("assembler")).connect(servers[-1].address, "peer")
     try:
         yield connect_peers(
             runtime=channels["runtime"],

@@ -8,9 +8,10 @@ import grpc
 import pytest
 from grpc import aio
 
-from chassis.channel import RemoteError, connect, translated
+from chassis.channel import RemoteError, translated
 from chassis.errors import InvalidField, PeerUnavailable, ResourceExhausted, ServiceError
 from chassis.interceptors import status_of
+from chassis.tls import Bearer
 
 
 @dataclass(eq=False)
@@ -58,7 +59,7 @@ def test_an_unknown_reason_is_a_bug_and_passes_through() -> None:
 
 
 async def test_a_peer_that_is_not_there_is_unavailable() -> None:
-    async with connect("127.0.0.1:1", "token") as channel:
+    async with Bearer("token").connect("127.0.0.1:1", "peer") as channel:
         call = channel.unary_unary("/toy/Toy", bytes, bytes)
         with pytest.raises(PeerUnavailable), translated("toy"):
             await call(b"", timeout=5)

@@ -20,6 +20,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     monkeypatch.setenv("TOY_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("TOY_IDENTITIES_FILE", str(tmp_path / "identities.json"))
     monkeypatch.setenv("TOY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("TOY_TLS", "off")
     monkeypatch.setattr("sys.argv", ["toy"])
     return monkeypatch
 
@@ -36,7 +37,7 @@ def test_a_misspelt_setting_stops_the_start(
     with pytest.raises(SystemExit) as exit_:
         load(_ToyConfig)
     assert exit_.value.code == 2
-    assert "TOY_LISTN: no such setting; known are TOY_DATA_DIR" in capsys.readouterr().err
+    assert "TOY_LISTN: no such setting; known are TOY_CA_FILE" in capsys.readouterr().err
 
 
 def test_a_missing_setting_is_named(
@@ -63,3 +64,46 @@ def test_a_token_is_read_without_its_line_end(
     (tmp_path / "token").write_text("abc\n")
 
     assert read_token(load(_ToyConfig)) == "abc"
+
+
+TLS = {
+    "TOY_PEER_LISTEN": "127.0.0.1:0",
+    "TOY_CA_FILE": "ca.pem",
+    "TOY_ISSUER_ADDRESS": "127.0.0.1:1",
+    "TOY_ISSUER_PEER_ADDRESS": "127.0.0.1:2",
+}
+
+
+def test_tls_is_on_unless_somebody_turns_it_off(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("TOY_TLS")
+    for name, value in TLS.items():
+        environment.setenv(name, value)
+
+    assert load(_ToyConfig).tls == "on"
+
+
+@pytest.mark.parametrize("missing", TLS)
+def test_what_tls_needs_is_named(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    environment.delenv("TOY_TLS")
+    for name in TLS.keys() - {missing}:
+        environment.setenv(name, TLS[name])
+
+    with pytest.raises(SystemExit):
+        load(_ToyConfig)
+    assert missing.removeprefix("TOY_") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "[::]", "10.0.0.1", "example.org", "127.0.0.1.example"]
+)
+def test_without_tls_only_this_machine_may_listen(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    environment.setenv("TOY_LISTEN", f"{host}:7401")
+
+    with pytest.raises(SystemExit) as exit_:
+        load(_ToyConfig)
+    assert exit_.value.code == 2
+    assert "loopback" in capsys.readouterr().err

@@ -140,6 +140,7 @@ async def test_a_taken_port_is_named(grpc_addr: str, tmp_path: Path) -> None:
         data_dir=tmp_path,
         identities_file=tmp_path / "identities.json",
         token_file=tmp_path / "token",
+        tls="off",
     )
     callers = {method.name: frozenset({OPERATOR}) for method in DESCRIPTOR.methods}
 

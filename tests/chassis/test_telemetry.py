@@ -18,14 +18,14 @@ from opentelemetry.proto.collector.trace.v1 import (
 )
 
 from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc
-from chassis.channel import connect
 from chassis.config import ServiceConfig
 from chassis.identity import OPERATOR
 from chassis.log import install_log
 from chassis.server import Hosted, start_server
 from chassis.telemetry import Telemetry, install_telemetry
+from chassis.tls import Bearer
 from chassis.unimplemented import refusing_the_rest
-from tests.grpc_fixtures import identities, token_of
+from tests.grpc_fixtures import identities_json, token_of
 
 DESCRIPTOR = gas_pb2.DESCRIPTOR.services_by_name["GasService"]
 
@@ -71,12 +71,13 @@ async def test_one_call_is_one_trace_on_both_sides_and_in_the_log(
     spans, endpoint = collector
     install_log("gas", "info")
     telemetry = install_telemetry("gas", endpoint)
-    (tmp_path / "identities.json").write_text(json.dumps(identities()))
+    (tmp_path / "identities.json").write_text(identities_json())
     config = ServiceConfig(
         listen="127.0.0.1:0",
         data_dir=tmp_path,
         identities_file=tmp_path / "identities.json",
         token_file=tmp_path / "token",
+        tls="off",
     )
     servicer: Any = _ToyService()
     hosted = Hosted(
@@ -85,7 +86,9 @@ async def test_one_call_is_one_trace_on_both_sides_and_in_the_log(
         {method.name: frozenset({OPERATOR}) for method in DESCRIPTOR.methods},
     )
     server = await start_server(config, hosted, telemetry)
-    channel = connect(server.address, token_of(OPERATOR), interceptors=telemetry.client)
+    channel = Bearer(token_of(OPERATOR)).connect(
+        server.address, "peer", interceptors=telemetry.client
+    )
     async with channel:
         stub: Any = gas_pb2_grpc.GasServiceStub(channel)
         await stub.GetPriceTable(gas_pb2.GetPriceTableRequest())

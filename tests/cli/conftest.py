@@ -35,11 +35,14 @@ from chassis.identity import OPERATOR, Authorizer, read_identities
 from chassis.interceptors import RpcInterceptor
 from chassis.log import LEVELS
 from chassis.server import OPEN_PREFIXES
+from chassis.tls import Mutual
 from cli.app import app
 from cli.home import Home
 from cli.services import ROOT, SERVICE_NAMES
 from cli.state import Child, State
+from keymanager.identity.own import publish
 from platformd.server import listen
+from tests.keymanager.authorities import an_authority, enrolled
 
 from .fake_keymanager import FakeKeymanager, FakePolicy, FakeRecovery
 from .fake_linker import FakeLinker
@@ -74,10 +77,10 @@ Invoke = Callable[..., Result]
 
 @dataclass
 class FakeSystem:
-    """Six fakes behind one address, which a home folder takes for a running system."""
+    """Six fakes in one server, which a home folder takes for a running system."""
 
     home: Home
-    address: str = ""
+    addresses: dict[str, str] = field(default_factory=dict)
     assembler: FakeAssembler = field(default_factory=FakeAssembler)
     runtime: FakeRuntime = field(default_factory=FakeRuntime)
     keymanager: FakeKeymanager = field(default_factory=FakeKeymanager)
@@ -91,6 +94,8 @@ class FakeSystem:
     async def serve(self) -> aio.Server:
         """Start to serve on a free port."""
         identities = read_identities(self.home.identities_file)
+        authority = an_authority()
+        publish(authority, self.home.ca_file)
         callers = dict.fromkeys(METHODS, frozenset({OPERATOR}))
         interceptor = RpcInterceptor(
             domain="fake.actionvm",
@@ -110,14 +115,17 @@ class FakeSystem:
         linker_pb2_grpc.add_LinkerServiceServicer_to_server(self.linker, server)
         servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-        self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        for name in SERVICE_NAMES:
+            member = Mutual(await enrolled(authority, name))
+            port, _ = member.listen(server, "127.0.0.1:0", "127.0.0.1:0")
+            self.addresses[name] = f"127.0.0.1:{port}"
         await server.start()
         return server
 
     def publish(self) -> None:
         """Write the state of a supervisor that is this very process."""
         start_seconds = psutil.Process().create_time()
-        services = {name: Child(self.address, pid=os.getpid()) for name in SERVICE_NAMES}
+        services = {name: Child(self.addresses[name], pid=os.getpid()) for name in SERVICE_NAMES}
         platform = Child(str(self.home.platform_socket), pid=os.getpid())
         State(os.getpid(), start_seconds, 1, platform, services).write(self.home)
 

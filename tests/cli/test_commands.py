@@ -12,6 +12,8 @@ import pytest
 from cli.home import Home
 from cli.services import SERVICE_NAMES
 from cli.state import Child, State, read_state
+from keymanager.identity.own import publish
+from tests.keymanager.authorities import an_authority
 
 from .conftest import FakeSystem, Invoke
 from .fakes import PROBLEM
@@ -40,6 +42,9 @@ READERS = {
     ("gas", "reports"): "reports",
     ("models", "list"): "models",
     ("status",): "services",
+    ("tokens", "list"): "tokens",
+    ("policy", "show"): "content",
+    ("approvals", "list"): "approvals",
 }
 COMMANDS = [
     *("up", "down", "status", "doctor", "validate", "assemble", "run", "runs", "show", "watch"),
@@ -50,7 +55,13 @@ COMMANDS = [
     *("gas prices show", "gas prices list", "gas prices update", "gas fees show", "gas fees set"),
     *("gas dao show", "gas dao set", "gas webhook create", "gas webhook list"),
     *("gas webhook delete", "gas webhook replay"),
-    *("models list", "models add", "models pull", "models remove", "audit verify"),
+    *("models list", "models add", "models pull", "models remove"),
+    *("tokens add", "tokens list", "tokens remove"),
+    *("audit list", "audit export", "audit verify", "audit accept-rollback"),
+    *("policy show", "policy put", "policy check", "policy evaluate"),
+    *("approvals list", "approvals approve", "approvals deny"),
+    *("recovery backup", "recovery restore", "recovery rotate-root"),
+    *("secrets import", "secrets show", "secrets enable", "secrets disable"),
 ]
 
 
@@ -106,6 +117,7 @@ def test_a_service_that_does_not_answer_exits_with_3(home: Home, invoke: Invoke)
     # A system that is down: its supervisor is gone, nothing is waited for.
     nowhere = {name: Child("127.0.0.1:1") for name in SERVICE_NAMES}
     State(1, 1.0, port_base=1, platform=Child(""), services=nowhere).write(home)
+    publish(an_authority(), home.ca_file)
 
     result = invoke("secrets", "list", "--json")
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from chassis.identity import OPERATOR, hash_token
-from cli.home import Home, write_private
+from cli.files import write_private
+from cli.home import Home
 from cli.services import SERVICE_NAMES
 
 
@@ -41,7 +42,7 @@ def test_the_identities_are_the_hashes_of_the_tokens(tmp_path: Path) -> None:
     home = prepared(tmp_path)
 
     expected = {
-        hash_token(home.token_file(owner).read_text()): owner
+        hash_token(home.token_file(owner).read_text()): {"name": owner, "role": owner}
         for owner in (*SERVICE_NAMES, OPERATOR)
     }
     assert json.loads(home.identities_file.read_text()) == expected
@@ -73,7 +74,7 @@ def test_a_home_that_was_half_made_is_completed(tmp_path: Path) -> None:
     home.prepare(SERVICE_NAMES)
 
     known = json.loads(home.identities_file.read_text())
-    assert known[hash_token(home.token_file("gas").read_text())] == "gas"
+    assert known[hash_token(home.token_file("gas").read_text())]["name"] == "gas"
 
 
 def test_a_draft_that_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:

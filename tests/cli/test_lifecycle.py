@@ -14,7 +14,7 @@ import pytest
 from cli import lifecycle
 from cli.errors import CommandError
 from cli.home import Home
-from cli.services import SERVICES, addresses, environment
+from cli.services import SERVICES, environment
 from cli.state import Child, State, read_alive, read_state
 from cli.supervisor import QUICK_DEATHS_MAX, QUICK_SECONDS, Ward, describe_exit
 
@@ -80,19 +80,23 @@ def test_a_damaged_state_counts_as_none(home: Home, content: str) -> None:
 def test_a_service_is_told_its_own_settings_and_those_of_its_peers(tmp_path: Path) -> None:
     runtime = next(service for service in SERVICES if service.name == "runtime")
 
-    settings = environment(Home(tmp_path), runtime, addresses(7401))
+    settings = environment(Home(tmp_path), runtime, 7401)
 
     assert settings == {
         "RUNTIME_LISTEN": "127.0.0.1:7406",
+        "RUNTIME_PEER_LISTEN": "127.0.0.1:7416",
+        "RUNTIME_CA_FILE": str(tmp_path / "ca.pem"),
+        "RUNTIME_ISSUER_ADDRESS": "127.0.0.1:7403",
+        "RUNTIME_ISSUER_PEER_ADDRESS": "127.0.0.1:7413",
         "RUNTIME_DATA_DIR": str(tmp_path / "data/runtime"),
         "RUNTIME_IDENTITIES_FILE": str(tmp_path / "identities.json"),
         "RUNTIME_TOKEN_FILE": str(tmp_path / "tokens/runtime"),
         "RUNTIME_LOG_LEVEL": "info",
-        "RUNTIME_ASSEMBLER_ADDRESS": "127.0.0.1:7401",
-        "RUNTIME_LINKER_ADDRESS": "127.0.0.1:7402",
-        "RUNTIME_KEYMANAGER_ADDRESS": "127.0.0.1:7403",
-        "RUNTIME_KNOWLEDGE_ADDRESS": "127.0.0.1:7404",
-        "RUNTIME_GAS_ADDRESS": "127.0.0.1:7405",
+        "RUNTIME_ASSEMBLER_ADDRESS": "127.0.0.1:7411",
+        "RUNTIME_LINKER_ADDRESS": "127.0.0.1:7412",
+        "RUNTIME_KEYMANAGER_ADDRESS": "127.0.0.1:7413",
+        "RUNTIME_KNOWLEDGE_ADDRESS": "127.0.0.1:7414",
+        "RUNTIME_GAS_ADDRESS": "127.0.0.1:7415",
     }
 
 

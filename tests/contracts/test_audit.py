@@ -18,6 +18,7 @@ from keymanager.hosting import hosted
 from tests.contracts.contract import Call, make
 from tests.contracts.keymanagers import open_bench
 from tests.grpc_fixtures import HostedFactory, StubAs
+from tests.keymanager.authorities import identity_parts
 
 # Each call stands alone: they may run in any order, and on several machines.
 CALLS = [
@@ -51,7 +52,12 @@ def hosted_service() -> HostedFactory:
         # The last record is one that somebody has changed.
         ((last,),) = bench.execute("SELECT max(sequence) FROM record")
         bench.execute("UPDATE record SET content = ? WHERE sequence = ?", (b"{}", last))
-        yield hosted(bench.vault, clock=bench.clock, random_bytes=bench.dice.randbytes)
+        yield hosted(
+            bench.vault,
+            *identity_parts(bench.clock),
+            clock=bench.clock,
+            random_bytes=bench.dice.randbytes,
+        )
 
     return build
 

@@ -162,16 +162,25 @@ LIFE = [
     Call("ShredTenant", pb.ShredTenantRequest(tenant="tenants/acme")),
 ]
 
-NOT_IMPLEMENTED = [
-    Call(method, request, reason="NOT_IMPLEMENTED")
-    for method, request in {
-        "Enrol": pb.EnrolRequest(),
-        "RevokeIdentity": pb.RevokeIdentityRequest(),
-        "GetQuote": pb.GetQuoteRequest(),
-    }.items()
+NOT_IMPLEMENTED = [Call("GetQuote", pb.GetQuoteRequest(), reason="NOT_IMPLEMENTED")]
+
+GAS = "spiffe://actionvm/service/gas"
+IDENTITY = [
+    Call("BeginEnrolment", pb.BeginEnrolmentRequest(), caller="nobody"),
+    Call("Enrol", pb.EnrolRequest(), caller="nobody", reason="INVALID_FIELD"),
+    Call("RevokeIdentity", pb.RevokeIdentityRequest(), reason="INVALID_FIELD"),
+    Call("RevokeIdentity", pb.RevokeIdentityRequest(identity=GAS)),
+    Call(
+        "RevokeIdentity",
+        pb.RevokeIdentityRequest(serial_number="0b"),
+        caller="auditor",
+        reason="METHOD_DENIED",
+    ),
+    Call("ReinstateIdentity", pb.ReinstateIdentityRequest(identity=GAS)),
+    Call("WatchRevocations", pb.WatchRevocationsRequest(), reason="METHOD_DENIED"),
 ]
 
-CALLS = [*IMPLEMENTED, *SIGNING, *SIGNING_OTHERWISE, *LIFE, *NOT_IMPLEMENTED]
+CALLS = [*IMPLEMENTED, *SIGNING, *SIGNING_OTHERWISE, *LIFE, *IDENTITY, *NOT_IMPLEMENTED]
 
 
 async def _bench() -> Bench:

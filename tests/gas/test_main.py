@@ -72,6 +72,7 @@ def _config(folder: Path) -> GasConfig:
         data_dir=folder / "data",
         identities_file=folder / "identities.json",
         token_file=folder / "token",
+        tls="off",
     )
 
 
@@ -82,6 +83,7 @@ def _check(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
         "GAS_DATA_DIR": str(folder / "data"),
         "GAS_IDENTITIES_FILE": str(folder / "identities.json"),
         "GAS_TOKEN_FILE": str(folder / "token"),
+        "GAS_TLS": "off",
         **settings,
     }
     command = [sys.executable, "-m", "gas", "--check"]

@@ -14,7 +14,7 @@ from typing import Self
 import grpc
 
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
-from tests.grpc_fixtures import _TokenInterceptor, identities, token_of
+from tests.grpc_fixtures import _TokenInterceptor, identities_json, token_of
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30
@@ -26,7 +26,7 @@ class KeymanagerProcess:
     def __init__(self, folder: Path) -> None:
         self.data = folder / "data"
         self.log = folder / "log"
-        (folder / "identities.json").write_text(json.dumps(identities()))
+        (folder / "identities.json").write_text(identities_json())
         self._environment = {
             "PATH": os.defpath,
             "PYTHONPATH": str(ROOT),
@@ -34,6 +34,7 @@ class KeymanagerProcess:
             "KEYMANAGER_DATA_DIR": str(self.data),
             "KEYMANAGER_IDENTITIES_FILE": str(folder / "identities.json"),
             "KEYMANAGER_TOKEN_FILE": str(folder / "token"),
+            "KEYMANAGER_TLS": "off",
             "KEYMANAGER_LOG_LEVEL": "debug",
         }
 

@@ -16,6 +16,7 @@ def _config(folder: Path) -> KnowledgeConfig:
         data_dir=folder / "data",
         identities_file=folder / "identities.json",
         token_file=folder / "token",
+        tls="off",
     )
 
 

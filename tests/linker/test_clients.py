@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from actionvm.action.v1.action_pb2 import Caller, Usage
 from actionvm.gas.v1 import gas_pb2 as pb
 from actionvm.gas.v1 import metering_pb2, metering_pb2_grpc
 from actionvm.gas.v1.budgets_pb2 import TokenCount
-from chassis.channel import connect
 from chassis.config import ServiceConfig
 from chassis.errors import (
     FailedPrecondition,
@@ -27,12 +25,13 @@ from chassis.errors import (
 )
 from chassis.interceptors import status_of
 from chassis.server import Hosted, start_server
+from chassis.tls import Bearer
 from linker.clients import GasClient
 from linker.conversation import Tokens
 from linker.errors import BudgetExceeded, GasRefused
 from linker.ports import Reservation
 from linker.tokens import Count, Counter
-from tests.grpc_fixtures import identities, token_of
+from tests.grpc_fixtures import identities_json, token_of
 from tests.linker.orders import ACCOUNT, BOSS, RUN
 
 DESCRIPTOR = metering_pb2.DESCRIPTOR.services_by_name["MeteringService"]
@@ -81,12 +80,13 @@ def gas() -> FakeGas:
 
 @pytest_asyncio.fixture
 async def client(gas: FakeGas, tmp_path: Path) -> AsyncIterator[GasClient]:
-    (tmp_path / "identities.json").write_text(json.dumps(identities()))
+    (tmp_path / "identities.json").write_text(identities_json())
     config = ServiceConfig(
         listen="127.0.0.1:0",
         data_dir=tmp_path,
         identities_file=tmp_path / "identities.json",
         token_file=tmp_path / "token",
+        tls="off",
     )
     hosted = Hosted(
         descriptor=DESCRIPTOR,
@@ -94,7 +94,7 @@ async def client(gas: FakeGas, tmp_path: Path) -> AsyncIterator[GasClient]:
         callers={method.name: frozenset({"linker"}) for method in DESCRIPTOR.methods},
     )
     server = await start_server(config, hosted)
-    channel = connect(server.address, token_of("linker"))
+    channel = Bearer(token_of("linker")).connect(server.address, "peer")
     yield GasClient(channel)
     await channel.close(None)
     await server.grpc_server.stop(0)
@@ -157,7 +157,7 @@ async def test_a_hold_that_was_given_back_is_refused(client: GasClient, gas: Fak
 
 
 async def test_gas_that_is_down_is_unavailable() -> None:
-    channel = connect("127.0.0.1:1", token_of("linker"))
+    channel = Bearer(token_of("linker")).connect("127.0.0.1:1", "peer")
     with pytest.raises(PeerUnavailable, match="gas does not answer"):
         await GasClient(channel).reserve(RESERVATION)
     await channel.close(None)

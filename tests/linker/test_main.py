@@ -24,6 +24,7 @@ def config_in(folder: Path) -> LinkerConfig:
         data_dir=folder / "data",
         identities_file=folder / "identities.json",
         token_file=folder / "token",
+        tls="off",
         gas_address="127.0.0.1:1",
         models_dir=folder,
     )
@@ -62,6 +63,7 @@ def test_the_check_tells_good_settings_from_bad(
         "LINKER_DATA_DIR": str(tmp_path / "data"),
         "LINKER_IDENTITIES_FILE": str(tmp_path / "identities.json"),
         "LINKER_TOKEN_FILE": str(tmp_path / "token"),
+        "LINKER_TLS": "off",
         "LINKER_GAS_ADDRESS": "127.0.0.1:1",
         "LINKER_MODELS_DIR": str(tmp_path),
         **settings,

@@ -17,7 +17,7 @@ import pytest
 from actionvm.linker.v1 import linker_pb2 as pb
 from actionvm.linker.v1 import linker_pb2_grpc
 from tests.fakes.hub import FakeHub, Fault, serve_hub
-from tests.grpc_fixtures import _TokenInterceptor, identities, token_of
+from tests.grpc_fixtures import _TokenInterceptor, identities_json, token_of
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30
@@ -31,7 +31,7 @@ PULL = pb.PullModelRequest(model="local/pulled", repository=REPOSITORY, file=FIL
 def linker_process(folder: Path, hub: FakeHub) -> Iterator[linker_pb2_grpc.LinkerServiceStub]:
     """Run a linker below a folder; in the end it is killed with -9."""
     (folder / "models").mkdir(exist_ok=True)
-    (folder / "identities.json").write_text(json.dumps(identities()))
+    (folder / "identities.json").write_text(identities_json())
     (folder / "token").write_text("secret\n")
     environment = {
         "PATH": os.defpath,
@@ -43,6 +43,7 @@ def linker_process(folder: Path, hub: FakeHub) -> Iterator[linker_pb2_grpc.Linke
         "LINKER_DATA_DIR": str(folder / "data"),
         "LINKER_IDENTITIES_FILE": str(folder / "identities.json"),
         "LINKER_TOKEN_FILE": str(folder / "token"),
+        "LINKER_TLS": "off",
         "LINKER_GAS_ADDRESS": "127.0.0.1:9",
         "LINKER_MODELS_DIR": str(folder / "models"),
     }

@@ -16,9 +16,9 @@ from actionvm.gas.v1 import gas_pb2_grpc, metering_pb2_grpc
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2_grpc
-from chassis.channel import connect
 from chassis.errors import ServiceError
 from chassis.interceptors import status_of
+from chassis.tls import Bearer
 
 _ADDERS = (
     assembler_pb2_grpc.add_AssemblerServiceServicer_to_server,
@@ -85,6 +85,6 @@ async def serving(peers: Peers) -> AsyncIterator[aio.Channel]:
         add(peers, server)  # type: ignore[arg-type]  # it has every method
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with connect(f"127.0.0.1:{port}", "token") as channel:
+    async with Bearer("token").connect(f"127.0.0.1:{port}", "peer") as channel:
         yield channel
     await server.stop(0)

@@ -44,6 +44,7 @@ from runtime.service import RuntimeService
 from runtime.service import hosted as hosted_runtime
 from runtime.stage import Stage
 from tests.fakes.platform import FakePlatform
+from tests.keymanager.authorities import identity_parts
 from tests.linker.shelves import make_shelf
 
 from .board import SimulatedBoard
@@ -83,14 +84,17 @@ class System:
     @asynccontextmanager
     async def keymanager(self, process: Process) -> AsyncIterator[Hosted]:
         """Build the key manager."""
+        random_bytes = process.random.randbytes
         store = keymanager.store.VaultStore(
             _database(process, keymanager.rows.TABLES),
             self._platform,
             clock=self.world,
-            random_bytes=process.random.randbytes,
+            random_bytes=random_bytes,
         )
-        random_bytes = process.random.randbytes
-        yield hosted_keymanager(Vault(store), clock=self.world, random_bytes=random_bytes)
+        identities = identity_parts(self.world)
+        yield hosted_keymanager(
+            Vault(store), *identities, clock=self.world, random_bytes=random_bytes
+        )
 
     @asynccontextmanager
     async def knowledge(self, process: Process) -> AsyncIterator[Hosted]:

@@ -11,6 +11,7 @@ import grpc
 from grpc import aio
 
 from chassis.channel import DEADLINE_SECONDS
+from chassis.identity import Token
 from chassis.server import Hosted
 from tests.grpc_fixtures import token_of
 
@@ -25,7 +26,7 @@ Encode: TypeAlias = Callable[[Any], bytes]
 Decode: TypeAlias = Callable[[bytes], Any]
 
 
-async def collect_handlers(hosted: Hosted, identities: Mapping[str, str]) -> Handlers:
+async def collect_handlers(hosted: Hosted, identities: Mapping[str, Token]) -> Handlers:
     """Return path -> handler of a service, behind its real interceptor."""
     bare: dict[str, Handler] = {}
     hosted.add_to(_Recorder(bare))

@@ -21,14 +21,14 @@ import psutil
 import pytest
 
 from cli.home import Home
-from cli.services import ROOT, SERVICE_NAMES
+from cli.services import PEER_OFFSET, ROOT, SERVICE_NAMES
 from cli.state import Child, State, read_alive
 from cli.supervisor import QUICK_SECONDS
 
 EXAMPLE = ROOT / "examples" / "market-brief"
 COMMAND_SECONDS = 60.0
 POLL_SECONDS = 0.02
-PORTS = 10
+PORTS = 20
 
 _guards: list[socket.socket] = []
 
@@ -154,9 +154,9 @@ def board(tmp_path_factory: pytest.TempPathFactory, system: System) -> Iterator[
 
 
 def free_port_base() -> int:
-    """Return the first of six ports in a row that are free, and that no other test is given.
+    """Return the first of the ports of a system, all free, and that no other test is given.
 
-    The last port of the ten is bound until this process ends: between here and the start of a
+    The last port of the twenty is bound until this process ends: between here and the start of a
     service another process of tests may look for ports too.
     """
     for port_base in range(20_000, 40_000, PORTS):
@@ -164,7 +164,7 @@ def free_port_base() -> int:
             guard = socket.socket()
             try:
                 guard.bind(("127.0.0.1", port_base + PORTS - 1))
-                for port in range(port_base, port_base + len(SERVICE_NAMES)):
+                for port in range(port_base, port_base + PEER_OFFSET + len(SERVICE_NAMES)):
                     probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
             except OSError:
                 guard.close()

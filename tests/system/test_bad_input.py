@@ -213,7 +213,7 @@ def test_a_digest_that_nobody_assembled_is_refused(ready: System) -> None:
 def test_a_request_without_a_token_is_refused(
     ready: System, metadata: tuple[tuple[str, str], ...]
 ) -> None:
-    with grpc.insecure_channel(ready.state.addresses["gas"]) as channel:
+    with secure_channel(ready) as channel:
         stub = GasServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
             stub.ListUsage(ListUsageRequest(), metadata=metadata, timeout=10)
@@ -221,18 +221,21 @@ def test_a_request_without_a_token_is_refused(
     assert error_info(caught.value).reason == "TOKEN_INVALID"
 
 
-def test_a_service_may_not_do_what_only_the_operator_may(ready: System) -> None:
-    token = ready.home.token_file("linker").read_text()
-    with grpc.insecure_channel(ready.state.addresses["gas"]) as channel:
-        stub = GasServiceStub(channel)
-        with pytest.raises(grpc.RpcError) as caught:
-            stub.ListUsage(
-                ListUsageRequest(),
-                metadata=(("authorization", f"Bearer {token}"),),
-                timeout=10,
-            )
+def test_a_call_in_the_clear_is_not_even_heard(ready: System) -> None:
+    with (
+        grpc.insecure_channel(ready.state.addresses["gas"]) as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        GasServiceStub(channel).ListUsage(ListUsageRequest(), timeout=10)
 
-    assert error_info(caught.value).reason == "METHOD_DENIED"
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def secure_channel(ready: System) -> grpc.Channel:
+    """Return a channel as any client makes it: the certificate of the home, and the address."""
+    credentials = grpc.ssl_channel_credentials(ready.home.ca_file.read_bytes())
+    return grpc.secure_channel(ready.state.addresses["gas"], credentials)
 
 
 def test_no_value_of_a_secret_is_in_any_log(ready: System, tmp_path: Path) -> None:

@@ -10,32 +10,43 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import grpc
 import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
-from actionvm.action.v1.action_pb2 import Usage
-from actionvm.gas.v1 import gas_pb2 as pb
-from actionvm.gas.v1 import gas_pb2_grpc
 from cli.app import app
-from cli.health import is_serving
+from cli.health import wait_until_serving
 from cli.home import Home
-from cli.services import ROOT, SERVICE_NAMES, SERVICES, addresses, environment
+from cli.services import (
+    PLATFORM,
+    PLATFORM_PROGRAM,
+    ROOT,
+    SERVICE_NAMES,
+    SERVICES,
+    Service,
+    addresses,
+    environment,
+)
 from cli.state import Child, State
+from platformd.client import Connection
+from platformd.process import birth_of
 
 from .conftest import free_port_base
+from .spender import MODEL
 
 pytestmark = pytest.mark.system
 
-GAS = next(service for service in SERVICES if service.name == "gas")
-MODEL = "model local/babbler"
-START_SECONDS = 30.0
+GAS, KEYMANAGER, RUNTIME = (
+    next(service for service in SERVICES if service.name == name)
+    for name in ("gas", "keymanager", "runtime")
+)
+WEBHOOK_SECONDS = 30.0
 
 
 @dataclass
@@ -43,7 +54,7 @@ class GasProcess:
     """The gas system with its home, and the agents that spend in it."""
 
     home: Home
-    address: str
+    spender: subprocess.Popen[str]
     runs: int = 0
 
     def invoke(self, *arguments: str) -> Result:
@@ -60,37 +71,59 @@ class GasProcess:
         """Let an agent use so many tokens in a run of its own, close it, and return its name."""
         self.runs += 1
         run = f"runs/{uuid.UUID(int=self.runs, version=4)}"
-        token = self.home.token_file("runtime").read_text()
-        identity = (("authorization", f"Bearer {token}"),)
-        used = [Usage(meter=Usage.METER_INPUT_TOKENS, amount=tokens)]
-        with grpc.insecure_channel(self.address) as channel:
-            stub = gas_pb2_grpc.GasServiceStub(channel)
-            wish = pb.ReserveGasRequest(
-                request_id=run, account=f"agents/{agent}", run=run, item=MODEL, usages=used
-            )
-            hold = stub.ReserveGas(wish, metadata=identity).hold
-            settled = pb.SettleGasRequest(hold=hold.name, usages=used)
-            stub.SettleGas(settled, metadata=identity)
-            closed = pb.CloseRunRequest(run=run, account=f"agents/{agent}")
-            stub.CloseRun(closed, metadata=identity)
+        assert self.spender.stdin is not None
+        assert self.spender.stdout is not None
+        told = {"run": run, "agent": agent, "tokens": tokens}
+        self.spender.stdin.write(json.dumps(told) + "\n")
+        self.spender.stdin.flush()
+        assert self.spender.stdout.readline() == "done\n"
         return run
 
 
 @pytest.fixture(scope="module")
 def gas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GasProcess]:
-    """Start the gas system alone; other commands than those of gas would find nothing."""
+    """Start the gas system, and who lets it in; other commands would find nothing."""
     home = Home(tmp_path_factory.mktemp("gas") / "home")
     home.prepare(SERVICE_NAMES)
-    listen = addresses(free_port_base())
-    settings = environment(home, GAS, listen)
-    with subprocess.Popen([sys.executable, "-m", "gas"], cwd=ROOT, env=settings) as process:
-        try:
-            assert asyncio.run(is_serving(listen["gas"], seconds=START_SECONDS, wait=True))
-            services = {"gas": Child(listen["gas"], pid=process.pid)}
-            State(os.getpid(), psutil.Process().create_time(), 1, Child(""), services).write(home)
-            yield GasProcess(home, listen["gas"])
-        finally:
-            process.terminate()
+    port_base = free_port_base()
+    with ExitStack() as stack:
+
+        def start(service: Service, *arguments: str) -> subprocess.Popen[str]:
+            path = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=environment(home, service, port_base) | path,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(process)
+            stack.callback(process.terminate)
+            return process
+
+        platform = start(PLATFORM, "-I", "-c", PLATFORM_PROGRAM)
+        services = {
+            service.name: Child(
+                addresses(port_base)[service.name], pid=start(service, "-m", service.name).pid
+            )
+            for service in (KEYMANAGER, GAS)
+        }
+        own = Child(str(home.platform_socket), pid=platform.pid)
+        state = State(os.getpid(), psutil.Process().create_time(), port_base, own, services)
+        state.write(home)
+        asyncio.run(wait_until_serving(home, state, lambda _: None))
+        spender = start(RUNTIME, "-m", "tests.system.spender")
+        vouch(home, spender.pid, "runtime")
+        assert spender.stdin is not None
+        spender.stdin.write("begin\n")
+        yield GasProcess(home, spender)
+
+
+def vouch(home: Home, pid: int, role: str) -> None:
+    """Say what a process is, as the supervisor does for its children."""
+    with closing(Connection(home.platform_socket, timeout_seconds=5.0)) as connection:
+        connection.ask("vouch", pid=pid, start_time=birth_of(pid).start_time, role=role)
 
 
 @pytest.fixture
@@ -271,7 +304,7 @@ def test_a_webhook_gets_the_bill(gas: GasProcess, agent: str, receiver: Receiver
 
     gas.read("bill", run)
 
-    assert receiver.arrived.wait(START_SECONDS)
+    assert receiver.arrived.wait(WEBHOOK_SECONDS)
     assert receiver.bodies[0]["type"] == "com.actionvm.gas.bill.v1"
     name = webhook["webhook"]["name"]
     assert name in {one["name"] for one in gas.read("webhook", "list")["webhooks"]}

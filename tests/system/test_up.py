@@ -153,7 +153,7 @@ def test_a_service_that_cannot_start_stays_down_with_its_reason(running: System)
 
 @pytest.mark.parametrize("service", SERVICES, ids=SERVICE_NAMES)
 def test_a_service_can_be_started_alone(running: System, service: Service) -> None:
-    settings = environment(running.home, service, running.state.addresses)
+    settings = environment(running.home, service, running.port_base)
 
     done = subprocess.run(
         [sys.executable, "-m", service.name, "--check"],

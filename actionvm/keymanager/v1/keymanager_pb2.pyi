@@ -839,6 +839,45 @@ class SignBatchResponse(_message.Message):
 Global___SignBatchResponse: _TypeAlias = SignBatchResponse  # noqa: Y015
 
 @_typing.final
+class BeginEnrolmentRequest(_message.Message):
+    """Asks for a nonce."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginEnrolmentRequest: _TypeAlias = BeginEnrolmentRequest  # noqa: Y015
+
+@_typing.final
+class BeginEnrolmentResponse(_message.Message):
+    """A nonce."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NONCE_FIELD_NUMBER: _builtins.int
+    nonce: _builtins.bytes
+    """32 bytes, good for one enrolment within a minute. Output only."""
+    def __init__(
+        self,
+        *,
+        nonce: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginEnrolmentResponse: _TypeAlias = BeginEnrolmentResponse  # noqa: Y015
+
+@_typing.final
 class EnrolRequest(_message.Message):
     """Evidence of what a process is."""
 
@@ -846,21 +885,29 @@ class EnrolRequest(_message.Message):
 
     CERTIFICATE_REQUEST_FIELD_NUMBER: _builtins.int
     QUOTE_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
     certificate_request: _builtins.bytes
-    """Certificate signing request, DER. Required."""
+    """Certificate signing request, DER, with a P-256 key; its names are ignored. Required. At most
+    4 KiB.
+    """
+    nonce: _builtins.bytes
+    """From `BeginEnrolment`. Required. 32 bytes."""
     @_builtins.property
     def quote(self) -> Global___Quote:
-        """Quote over the key of the request. Required."""
+        """Quote whose `content` carries the report data SHA-512("actionvm/enrol/v1" || nonce ||
+        SubjectPublicKeyInfo of the request). Required.
+        """
 
     def __init__(
         self,
         *,
         certificate_request: _builtins.bytes = ...,
         quote: Global___Quote | None = ...,
+        nonce: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quote", b"quote"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request", "quote", b"quote"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request", "nonce", b"nonce", "quote", b"quote"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -898,21 +945,25 @@ Global___EnrolResponse: _TypeAlias = EnrolResponse  # noqa: Y015
 
 @_typing.final
 class RevokeIdentityRequest(_message.Message):
-    """Whom to revoke."""
+    """Whom to revoke: one of the two."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     IDENTITY_FIELD_NUMBER: _builtins.int
+    SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
     identity: _builtins.str
-    """SPIFFE id. Required."""
+    """SPIFFE id of a service, such as `spiffe://actionvm/service/gas`."""
+    serial_number: _builtins.str
+    """Serial number of a certificate, in hexadecimal, at most 40 digits."""
     def __init__(
         self,
         *,
         identity: _builtins.str = ...,
+        serial_number: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "serial_number", b"serial_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -934,6 +985,92 @@ class RevokeIdentityResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeIdentityResponse: _TypeAlias = RevokeIdentityResponse  # noqa: Y015
+
+@_typing.final
+class ReinstateIdentityRequest(_message.Message):
+    """Whom to let in again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    identity: _builtins.str
+    """SPIFFE id of a service. Required."""
+    def __init__(
+        self,
+        *,
+        identity: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReinstateIdentityRequest: _TypeAlias = ReinstateIdentityRequest  # noqa: Y015
+
+@_typing.final
+class ReinstateIdentityResponse(_message.Message):
+    """The identity may enrol."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReinstateIdentityResponse: _TypeAlias = ReinstateIdentityResponse  # noqa: Y015
+
+@_typing.final
+class WatchRevocationsRequest(_message.Message):
+    """Asks for what is revoked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRevocationsRequest: _TypeAlias = WatchRevocationsRequest  # noqa: Y015
+
+@_typing.final
+class WatchRevocationsResponse(_message.Message):
+    """All that is revoked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTITIES_FIELD_NUMBER: _builtins.int
+    SERIAL_NUMBERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def identities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SPIFFE ids, sorted. Output only."""
+
+    @_builtins.property
+    def serial_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Serial numbers of certificates in hexadecimal, sorted. Output only."""
+
+    def __init__(
+        self,
+        *,
+        identities: _abc.Iterable[_builtins.str] | None = ...,
+        serial_numbers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identities", b"identities", "serial_numbers", b"serial_numbers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRevocationsResponse: _TypeAlias = WatchRevocationsResponse  # noqa: Y015
 
 @_typing.final
 class GetQuoteRequest(_message.Message):
@@ -967,6 +1104,7 @@ class Quote(_message.Message):
     NONCE_FIELD_NUMBER: _builtins.int
     HARDWARE_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     measurement: _builtins.bytes
     """Measurement of the code. Output only."""
     nonce: _builtins.bytes
@@ -975,6 +1113,8 @@ class Quote(_message.Message):
     """Whether hardware signed it. Output only."""
     signature: _builtins.bytes
     """Signature. Output only."""
+    content: _builtins.bytes
+    """The quote as the platform wrote it; this is what is verified. At most 4 KiB."""
     def __init__(
         self,
         *,
@@ -982,10 +1122,11 @@ class Quote(_message.Message):
         nonce: _builtins.bytes = ...,
         hardware: _builtins.bool = ...,
         signature: _builtins.bytes = ...,
+        content: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hardware", b"hardware", "measurement", b"measurement", "nonce", b"nonce", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "hardware", b"hardware", "measurement", b"measurement", "nonce", b"nonce", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

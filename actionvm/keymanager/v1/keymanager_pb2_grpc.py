@@ -101,6 +101,11 @@ class KeymanagerServiceStub:
                 request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.SignBatchRequest.SerializeToString,
                 response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.SignBatchResponse.FromString,
                 _registered_method=True)
+        self.BeginEnrolment = channel.unary_unary(
+                '/actionvm.keymanager.v1.KeymanagerService/BeginEnrolment',
+                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BeginEnrolmentRequest.SerializeToString,
+                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BeginEnrolmentResponse.FromString,
+                _registered_method=True)
         self.Enrol = channel.unary_unary(
                 '/actionvm.keymanager.v1.KeymanagerService/Enrol',
                 request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EnrolRequest.SerializeToString,
@@ -110,6 +115,16 @@ class KeymanagerServiceStub:
                 '/actionvm.keymanager.v1.KeymanagerService/RevokeIdentity',
                 request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RevokeIdentityRequest.SerializeToString,
                 response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RevokeIdentityResponse.FromString,
+                _registered_method=True)
+        self.ReinstateIdentity = channel.unary_unary(
+                '/actionvm.keymanager.v1.KeymanagerService/ReinstateIdentity',
+                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReinstateIdentityRequest.SerializeToString,
+                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReinstateIdentityResponse.FromString,
+                _registered_method=True)
+        self.WatchRevocations = channel.unary_stream(
+                '/actionvm.keymanager.v1.KeymanagerService/WatchRevocations',
+                request_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.WatchRevocationsRequest.SerializeToString,
+                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.WatchRevocationsResponse.FromString,
                 _registered_method=True)
         self.GetQuote = channel.unary_unary(
                 '/actionvm.keymanager.v1.KeymanagerService/GetQuote',
@@ -248,15 +263,49 @@ class KeymanagerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BeginEnrolment(self, request, context):
+        """Begins an enrolment: returns a nonce that the evidence must carry. Needs neither token nor
+        certificate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Enrol(self, request, context):
-        """Proves what a process is and gets a certificate.
+        """Proves what a process is and gets a certificate, for ten minutes if nothing else is configured.
+        Needs neither token nor certificate.
+
+        - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last
+        start, is older than a minute, or was used; begin anew.
+        - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this
+        nonce and key, or of code that may not run here.
+        - `PERMISSION_DENIED` (reason `IDENTITY_REVOKED`): the role that was measured is revoked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeIdentity(self, request, context):
-        """Revokes an identity.
+        """Revokes an identity, with all its certificates and until `ReinstateIdentity`, or a single
+        certificate. It acts on open connections within a second. A repeat changes nothing.
+
+        - `RESOURCE_EXHAUSTED` (reason `TOO_MANY_REVOCATIONS`): 10,000 certificates are revoked, and
+        none of them has ended; revoke the identity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReinstateIdentity(self, request, context):
+        """Lets a revoked identity in again. A repeat changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRevocations(self, request, context):
+        """Follows what is revoked: sends the present state, and again after each change. Services refuse
+        what is in it; when the key manager is away they keep what they know.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -327,6 +376,11 @@ def add_KeymanagerServiceServicer_to_server(servicer, server):
                     request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.SignBatchRequest.FromString,
                     response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.SignBatchResponse.SerializeToString,
             ),
+            'BeginEnrolment': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginEnrolment,
+                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BeginEnrolmentRequest.FromString,
+                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BeginEnrolmentResponse.SerializeToString,
+            ),
             'Enrol': grpc.unary_unary_rpc_method_handler(
                     servicer.Enrol,
                     request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.EnrolRequest.FromString,
@@ -336,6 +390,16 @@ def add_KeymanagerServiceServicer_to_server(servicer, server):
                     servicer.RevokeIdentity,
                     request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RevokeIdentityRequest.FromString,
                     response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RevokeIdentityResponse.SerializeToString,
+            ),
+            'ReinstateIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReinstateIdentity,
+                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReinstateIdentityRequest.FromString,
+                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReinstateIdentityResponse.SerializeToString,
+            ),
+            'WatchRevocations': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRevocations,
+                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.WatchRevocationsRequest.FromString,
+                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.WatchRevocationsResponse.SerializeToString,
             ),
             'GetQuote': grpc.unary_unary_rpc_method_handler(
                     servicer.GetQuote,
@@ -663,6 +727,33 @@ class KeymanagerService:
             _registered_method=True)
 
     @staticmethod
+    def BeginEnrolment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.keymanager.v1.KeymanagerService/BeginEnrolment',
+            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BeginEnrolmentRequest.SerializeToString,
+            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.BeginEnrolmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Enrol(request,
             target,
             options=(),
@@ -706,6 +797,60 @@ class KeymanagerService:
             '/actionvm.keymanager.v1.KeymanagerService/RevokeIdentity',
             actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RevokeIdentityRequest.SerializeToString,
             actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.RevokeIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReinstateIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.keymanager.v1.KeymanagerService/ReinstateIdentity',
+            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReinstateIdentityRequest.SerializeToString,
+            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.ReinstateIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRevocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/actionvm.keymanager.v1.KeymanagerService/WatchRevocations',
+            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.WatchRevocationsRequest.SerializeToString,
+            actionvm_dot_keymanager_dot_v1_dot_keymanager__pb2.WatchRevocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -115,10 +115,33 @@ class KeymanagerServiceStub:
     """
     SignBatch: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.SignBatchRequest, _keymanager_pb2.SignBatchResponse]
     """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
+    BeginEnrolment: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.BeginEnrolmentRequest, _keymanager_pb2.BeginEnrolmentResponse]
+    """Begins an enrolment: returns a nonce that the evidence must carry. Needs neither token nor
+    certificate.
+    """
     Enrol: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.EnrolRequest, _keymanager_pb2.EnrolResponse]
-    """Proves what a process is and gets a certificate."""
+    """Proves what a process is and gets a certificate, for ten minutes if nothing else is configured.
+    Needs neither token nor certificate.
+
+    - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last
+      start, is older than a minute, or was used; begin anew.
+    - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this
+      nonce and key, or of code that may not run here.
+    - `PERMISSION_DENIED` (reason `IDENTITY_REVOKED`): the role that was measured is revoked.
+    """
     RevokeIdentity: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.RevokeIdentityRequest, _keymanager_pb2.RevokeIdentityResponse]
-    """Revokes an identity."""
+    """Revokes an identity, with all its certificates and until `ReinstateIdentity`, or a single
+    certificate. It acts on open connections within a second. A repeat changes nothing.
+
+    - `RESOURCE_EXHAUSTED` (reason `TOO_MANY_REVOCATIONS`): 10,000 certificates are revoked, and
+      none of them has ended; revoke the identity.
+    """
+    ReinstateIdentity: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.ReinstateIdentityRequest, _keymanager_pb2.ReinstateIdentityResponse]
+    """Lets a revoked identity in again. A repeat changes nothing."""
+    WatchRevocations: _grpc.UnaryStreamMultiCallable[_keymanager_pb2.WatchRevocationsRequest, _keymanager_pb2.WatchRevocationsResponse]
+    """Follows what is revoked: sends the present state, and again after each change. Services refuse
+    what is in it; when the key manager is away they keep what they know.
+    """
     GetQuote: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.GetQuoteRequest, _keymanager_pb2.GetQuoteResponse]
     """Proves what the key manager is."""
 
@@ -209,10 +232,33 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     """
     SignBatch: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.SignBatchRequest, _keymanager_pb2.SignBatchResponse]  # type: ignore[assignment]
     """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
+    BeginEnrolment: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.BeginEnrolmentRequest, _keymanager_pb2.BeginEnrolmentResponse]  # type: ignore[assignment]
+    """Begins an enrolment: returns a nonce that the evidence must carry. Needs neither token nor
+    certificate.
+    """
     Enrol: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.EnrolRequest, _keymanager_pb2.EnrolResponse]  # type: ignore[assignment]
-    """Proves what a process is and gets a certificate."""
+    """Proves what a process is and gets a certificate, for ten minutes if nothing else is configured.
+    Needs neither token nor certificate.
+
+    - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last
+      start, is older than a minute, or was used; begin anew.
+    - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this
+      nonce and key, or of code that may not run here.
+    - `PERMISSION_DENIED` (reason `IDENTITY_REVOKED`): the role that was measured is revoked.
+    """
     RevokeIdentity: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.RevokeIdentityRequest, _keymanager_pb2.RevokeIdentityResponse]  # type: ignore[assignment]
-    """Revokes an identity."""
+    """Revokes an identity, with all its certificates and until `ReinstateIdentity`, or a single
+    certificate. It acts on open connections within a second. A repeat changes nothing.
+
+    - `RESOURCE_EXHAUSTED` (reason `TOO_MANY_REVOCATIONS`): 10,000 certificates are revoked, and
+      none of them has ended; revoke the identity.
+    """
+    ReinstateIdentity: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.ReinstateIdentityRequest, _keymanager_pb2.ReinstateIdentityResponse]  # type: ignore[assignment]
+    """Lets a revoked identity in again. A repeat changes nothing."""
+    WatchRevocations: _aio.UnaryStreamMultiCallable[_keymanager_pb2.WatchRevocationsRequest, _keymanager_pb2.WatchRevocationsResponse]  # type: ignore[assignment]
+    """Follows what is revoked: sends the present state, and again after each change. Services refuse
+    what is in it; when the key manager is away they keep what they know.
+    """
     GetQuote: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.GetQuoteRequest, _keymanager_pb2.GetQuoteResponse]  # type: ignore[assignment]
     """Proves what the key manager is."""
 
@@ -368,12 +414,30 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
 
     @_abc_1.abstractmethod
+    def BeginEnrolment(
+        self,
+        request: _keymanager_pb2.BeginEnrolmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keymanager_pb2.BeginEnrolmentResponse, _abc.Awaitable[_keymanager_pb2.BeginEnrolmentResponse]]:
+        """Begins an enrolment: returns a nonce that the evidence must carry. Needs neither token nor
+        certificate.
+        """
+
+    @_abc_1.abstractmethod
     def Enrol(
         self,
         request: _keymanager_pb2.EnrolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.EnrolResponse, _abc.Awaitable[_keymanager_pb2.EnrolResponse]]:
-        """Proves what a process is and gets a certificate."""
+        """Proves what a process is and gets a certificate, for ten minutes if nothing else is configured.
+        Needs neither token nor certificate.
+
+        - `FAILED_PRECONDITION` (reason `NONCE_INVALID`): the nonce was not issued since the last
+          start, is older than a minute, or was used; begin anew.
+        - `PERMISSION_DENIED` (reason `EVIDENCE_REFUSED`): the quote is not genuine, not over this
+          nonce and key, or of code that may not run here.
+        - `PERMISSION_DENIED` (reason `IDENTITY_REVOKED`): the role that was measured is revoked.
+        """
 
     @_abc_1.abstractmethod
     def RevokeIdentity(
@@ -381,7 +445,30 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.RevokeIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.RevokeIdentityResponse, _abc.Awaitable[_keymanager_pb2.RevokeIdentityResponse]]:
-        """Revokes an identity."""
+        """Revokes an identity, with all its certificates and until `ReinstateIdentity`, or a single
+        certificate. It acts on open connections within a second. A repeat changes nothing.
+
+        - `RESOURCE_EXHAUSTED` (reason `TOO_MANY_REVOCATIONS`): 10,000 certificates are revoked, and
+          none of them has ended; revoke the identity.
+        """
+
+    @_abc_1.abstractmethod
+    def ReinstateIdentity(
+        self,
+        request: _keymanager_pb2.ReinstateIdentityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keymanager_pb2.ReinstateIdentityResponse, _abc.Awaitable[_keymanager_pb2.ReinstateIdentityResponse]]:
+        """Lets a revoked identity in again. A repeat changes nothing."""
+
+    @_abc_1.abstractmethod
+    def WatchRevocations(
+        self,
+        request: _keymanager_pb2.WatchRevocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_keymanager_pb2.WatchRevocationsResponse], _abc.AsyncIterator[_keymanager_pb2.WatchRevocationsResponse]]:
+        """Follows what is revoked: sends the present state, and again after each change. Services refuse
+        what is in it; when the key manager is away they keep what they know.
+        """
 
     @_abc_1.abstractmethod
     def GetQuote(

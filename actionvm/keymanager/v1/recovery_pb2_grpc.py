@@ -58,6 +58,8 @@ class RecoveryServiceServicer:
 
     def Backup(self, request, context):
         """Exports everything, encrypted under a key that is split among share holders.
+
+        - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): a secret was tampered with; shred it first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

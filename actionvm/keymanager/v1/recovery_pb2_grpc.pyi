@@ -34,7 +34,10 @@ class RecoveryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RecoveryServiceAsyncStub: ...
     Backup: _grpc.UnaryUnaryMultiCallable[_recovery_pb2.BackupRequest, _recovery_pb2.BackupResponse]
-    """Exports everything, encrypted under a key that is split among share holders."""
+    """Exports everything, encrypted under a key that is split among share holders.
+
+    - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): a secret was tampered with; shred it first.
+    """
     Restore: _grpc.UnaryUnaryMultiCallable[_recovery_pb2.RestoreRequest, _recovery_pb2.RestoreResponse]
     """Imports a backup into a key manager that holds nothing yet.
 
@@ -58,7 +61,10 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Backup: _aio.UnaryUnaryMultiCallable[_recovery_pb2.BackupRequest, _recovery_pb2.BackupResponse]  # type: ignore[assignment]
-    """Exports everything, encrypted under a key that is split among share holders."""
+    """Exports everything, encrypted under a key that is split among share holders.
+
+    - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): a secret was tampered with; shred it first.
+    """
     Restore: _aio.UnaryUnaryMultiCallable[_recovery_pb2.RestoreRequest, _recovery_pb2.RestoreResponse]  # type: ignore[assignment]
     """Imports a backup into a key manager that holds nothing yet.
 
@@ -85,7 +91,10 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_pb2.BackupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_pb2.BackupResponse, _abc.Awaitable[_recovery_pb2.BackupResponse]]:
-        """Exports everything, encrypted under a key that is split among share holders."""
+        """Exports everything, encrypted under a key that is split among share holders.
+
+        - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): a secret was tampered with; shred it first.
+        """
 
     @_abc_1.abstractmethod
     def Restore(

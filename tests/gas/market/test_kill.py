@@ -19,9 +19,9 @@ import pytest
 
 from actionvm.action.v1.action_pb2 import Usage
 from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc, market_pb2, market_pb2_grpc
-from chassis.channel import connect
+from chassis.tls import Bearer
 from tests.fakes.receiver import Fault, Post, Receiver, is_genuine
-from tests.grpc_fixtures import identities, token_of
+from tests.grpc_fixtures import identities_json, token_of
 
 if TYPE_CHECKING:
     from actionvm.gas.v1.gas_pb2_grpc import GasServiceAsyncStub
@@ -175,13 +175,14 @@ async def _spend(gas: Running) -> None:
 @asynccontextmanager
 async def _running(folder: Path, log: bytearray) -> AsyncIterator[Running]:
     (folder / "key").write_bytes(KEY)
-    (folder / "identities.json").write_text(json.dumps(identities()))
+    (folder / "identities.json").write_text(identities_json())
     environment = {
         **os.environ,  # noqa: TID251  # a child process needs PATH and its kind
         "GAS_LISTEN": "127.0.0.1:0",
         "GAS_DATA_DIR": str(folder / "data"),
         "GAS_IDENTITIES_FILE": str(folder / "identities.json"),
         "GAS_TOKEN_FILE": str(folder / "token"),
+        "GAS_TLS": "off",
         "GAS_WEBHOOK_KEY_FILE": str(folder / "key"),
     }
     process = await asyncio.create_subprocess_exec(
@@ -203,8 +204,8 @@ async def _running(folder: Path, log: bytearray) -> AsyncIterator[Running]:
     rest = asyncio.create_task(process.stdout.read())
     try:
         async with (
-            connect(address, token_of("operator")) as operator,
-            connect(address, token_of("runtime")) as runtime,
+            Bearer(token_of("operator")).connect(address, "peer") as operator,
+            Bearer(token_of("runtime")).connect(address, "peer") as runtime,
         ):
             yield Running(
                 process,

@@ -1,0 +1,1 @@
+"""How a process joins a system: a library for the composition roots, which knows one contract."""

@@ -1,0 +1,36 @@
+"""What a service does first: it becomes a member of its system."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from chassis.clock import SystemClock
+from chassis.config import ServiceConfig, read_token
+from chassis.membership import Membership
+from chassis.tls import Bearer, Member, Mutual
+
+from .issuer import ISSUER, IssuerClient, revocations_over
+from .platform import PlatformAttester
+
+
+@asynccontextmanager
+async def join(role: str, config: ServiceConfig) -> AsyncIterator[Member]:
+    """Enrol with the key manager, and stay a member while the block runs."""
+    if config.tls == "off":
+        yield Bearer(read_token(config))
+        return
+    assert config.ca_file is not None, "the settings were checked"
+    assert config.platform_socket is not None, "they were"
+    async with AsyncExitStack() as stack:
+        issuer = IssuerClient(config.issuer_address, config.ca_file)
+        stack.push_async_callback(issuer.close)
+        attester = PlatformAttester(config.platform_socket)
+        membership = Membership(issuer, attester, clock=SystemClock())
+        await membership.enrol()
+        member = Mutual(membership)
+        channel = await stack.enter_async_context(
+            member.connect(config.issuer_peer_address, ISSUER)
+        )
+        await stack.enter_async_context(membership.kept(revocations_over(channel)))
+        yield member

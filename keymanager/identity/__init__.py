@@ -1,0 +1,1 @@
+"""Who belongs to a system: the certificate authority, enrolment by evidence, revocation."""

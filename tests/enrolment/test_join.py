@@ -1,0 +1,267 @@
+"""Joining a real key manager: certificates, revocation on open connections, what is on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+
+from actionvm.gas.v1 import gas_pb2_grpc
+from actionvm.keymanager.v1 import keymanager_pb2 as pb
+from actionvm.keymanager.v1 import keymanager_pb2_grpc
+from chassis.certificates import identity_of
+from chassis.config import ServiceConfig
+from chassis.database import open_database
+from chassis.identity import OPERATOR, Token, format_identities, hash_token
+from chassis.membership import Membership
+from chassis.server import RunningServer, start_server
+from chassis.telemetry import Telemetry
+from chassis.tls import Mutual, connect_with_token
+from enrolment.join import join
+from keymanager.__main__ import AUTHORITY_KEY, open_service
+from keymanager.config import KeymanagerConfig
+from keymanager.root import open_root
+from keymanager.sealing import unseal
+from keymanager.store import TABLES, SecretStore
+from tests.chassis.test_tls import REQUEST, failure, seconds_until
+from tests.chassis.toy import serving
+from tests.grpc_fixtures import token_of
+
+SERVICES = ("linker", "gas", "runtime")
+REVOKED_SECONDS = 1.0
+
+
+@dataclass
+class Realm:
+    """A key manager that runs, below a folder, and its operator."""
+
+    folder: Path
+    server: RunningServer
+    operator: Any
+
+    def config(self, role: str) -> ServiceConfig:
+        """Return the settings of a service of this system."""
+        return ServiceConfig(
+            listen="127.0.0.1:0",
+            peer_listen="127.0.0.1:0",
+            data_dir=self.folder,
+            identities_file=self.folder / "identities.json",
+            ca_file=self.folder / "ca.pem",
+            issuer_address=self.server.address,
+            issuer_peer_address=self.server.peer_address,
+            token_file=self.folder / f"token-{role}",
+        )
+
+
+def settings(folder: Path, **others: Any) -> KeymanagerConfig:  # noqa: ANN401  # any setting
+    return KeymanagerConfig(
+        listen="127.0.0.1:0",
+        peer_listen="127.0.0.1:0",
+        data_dir=folder / "data",
+        identities_file=folder / "identities.json",
+        ca_file=folder / "ca.pem",
+        **others,
+    )
+
+
+@asynccontextmanager
+async def realm(folder: Path, **others: Any) -> AsyncIterator[Realm]:  # noqa: ANN401  # as above
+    """Start a key manager with its certificate of its own."""
+    owners = (*SERVICES, OPERATOR)
+    tokens = {hash_token(token_of(owner)): Token(owner, owner) for owner in owners}
+    (folder / "identities.json").write_bytes(format_identities(tokens))
+    for owner in owners:
+        (folder / f"token-{owner}").write_text(token_of(owner))
+    config = settings(folder, **others)
+    async with open_service(config, Telemetry()) as hosted:
+        server = await start_server(config, hosted)
+        authority = (folder / "ca.pem").read_bytes()
+        channel = connect_with_token(
+            server.address, "keymanager", token=token_of(OPERATOR), authority=authority
+        )
+        async with channel:
+            stub: Any = keymanager_pb2_grpc.KeymanagerServiceStub(channel)
+            yield Realm(folder, server, stub)
+        await server.stop()
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Realm]:
+    async with realm(tmp_path) as made:
+        yield made
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Look again and again; fail if it does not hold within a second."""
+    async with asyncio.timeout(REVOKED_SECONDS):
+        while not holds():  # noqa: ASYNC110  # nobody tells when it holds
+            await asyncio.sleep(0.01)
+
+
+def stub_on(channel: Any) -> Any:  # noqa: ANN401  # a channel, and a stub whose types are sync
+    return keymanager_pb2_grpc.KeymanagerServiceStub(channel)
+
+
+async def test_a_service_joins_and_is_known_by_its_role(running: Realm) -> None:
+    async with (
+        join("runtime", running.config("runtime")) as member,
+        member.connect(running.server.peer_address, "keymanager") as channel,
+    ):
+        key = await stub_on(channel).GetPublicKey(pb.GetPublicKeyRequest(key="keys/receipts"))
+
+    assert len(key.public_key) == 32
+
+
+async def test_a_service_with_the_evidence_of_another_one_is_refused(running: Realm) -> None:
+    config = running.config("runtime").model_copy(
+        update={"token_file": running.folder / "token-gas"}
+    )
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1), join("runtime", config):
+            pass
+
+
+@pytest.mark.parametrize("by", ["identity", "serial_number"])
+async def test_a_revocation_acts_on_an_open_connection_within_a_second(
+    running: Realm, tmp_path: Path, by: str
+) -> None:
+    """Another service than the key manager refuses, which had to hear of it."""
+    async with AsyncExitStack() as stack:
+        gas = await stack.enter_async_context(join("gas", running.config("gas")))
+        linker = await stack.enter_async_context(join("linker", running.config("linker")))
+        assert isinstance(linker, Mutual)
+        folder = tmp_path / "gas"
+        folder.mkdir()
+        assert isinstance(gas, Mutual)
+        served = serving(folder, gas._membership, revoked=gas.revoked)
+        toy = await stack.enter_async_context(served)
+        certificate = linker._membership.identity
+        credentials = grpc.ssl_channel_credentials(
+            certificate.authority, certificate.private_key, certificate.chain
+        )
+        # Somebody who has stolen the key, and cannot enrol.
+        options = [("grpc.ssl_target_name_override", "gas.actionvm")]
+        thief = await stack.enter_async_context(
+            aio.secure_channel(toy.peer_address, credentials, options=options)
+        )
+        stub: Any = gas_pb2_grpc.GasServiceStub(thief)
+        await stub.GetBudget(REQUEST)
+        value = {
+            "identity": identity_of("linker"),
+            "serial_number": f"{certificate.certificate.serial:x}",
+        }[by]
+        start = time.monotonic()
+        await running.operator.RevokeIdentity(pb.RevokeIdentityRequest(**{by: value}))
+        await seconds_until("CERTIFICATE_REVOKED", lambda: stub.GetBudget(REQUEST))
+
+        assert time.monotonic() - start <= REVOKED_SECONDS
+
+
+async def test_who_lost_one_certificate_gets_another_at_once(running: Realm) -> None:
+    async with join("linker", running.config("linker")) as member:
+        assert isinstance(member, Mutual)
+        stolen = member._membership.identity.certificate
+        request = pb.RevokeIdentityRequest(serial_number=f"{stolen.serial:x}")
+        await running.operator.RevokeIdentity(request)
+        await until(lambda: member._membership.identity.certificate != stolen)
+
+
+async def test_a_revoked_identity_cannot_enrol_until_it_is_let_in_again(running: Realm) -> None:
+    request = pb.RevokeIdentityRequest(identity=identity_of("linker"))
+    await running.operator.RevokeIdentity(request)
+    joining = asyncio.create_task(_joined(running.config("linker")))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.7):
+            await asyncio.shield(joining)
+
+    again = pb.ReinstateIdentityRequest(identity=identity_of("linker"))
+    await running.operator.ReinstateIdentity(again)
+
+    async with asyncio.timeout(5):
+        assert await joining == "linker"
+
+
+async def test_a_revocation_survives_a_restart(tmp_path: Path) -> None:
+    async with realm(tmp_path) as first:
+        request = pb.RevokeIdentityRequest(identity=identity_of("gas"))
+        await first.operator.RevokeIdentity(request)
+    async with (
+        realm(tmp_path) as second,
+        join("linker", second.config("linker")) as member,
+        member.connect(second.server.peer_address, "keymanager") as channel,
+    ):
+        state = await stub_on(channel).WatchRevocations(pb.WatchRevocationsRequest()).read()
+
+    assert list(state.identities) == [identity_of("gas")]
+
+
+async def test_services_keep_what_they_know_while_the_key_manager_is_away(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        async with realm(tmp_path) as first:
+            request = pb.RevokeIdentityRequest(identity=identity_of("gas"))
+            await first.operator.RevokeIdentity(request)
+            member = await stack.enter_async_context(join("linker", first.config("linker")))
+            await until(lambda: bool(member.revoked().identities))
+
+        assert member.revoked().identities == {identity_of("gas")}
+
+
+async def test_a_system_keeps_its_authority(tmp_path: Path) -> None:
+    async with realm(tmp_path):
+        before = (tmp_path / "ca.pem").read_bytes()
+    async with realm(tmp_path):
+        assert (tmp_path / "ca.pem").read_bytes() == before
+
+
+async def test_the_key_of_the_authority_is_in_no_list_and_signs_nothing(running: Realm) -> None:
+    listed = await running.operator.ListSecrets(pb.ListSecretsRequest())
+    found = await failure(running.operator.GetPublicKey(pb.GetPublicKeyRequest(key=AUTHORITY_KEY)))
+
+    assert not listed.secrets
+    assert found == ("INVALID_ARGUMENT", "INVALID_FIELD")
+
+
+async def test_no_private_key_of_a_certificate_is_on_the_disk(tmp_path: Path) -> None:
+    async with realm(tmp_path) as made, join("linker", made.config("linker")) as member:
+        assert isinstance(member, Mutual)
+        membership: Membership = member._membership
+        own = membership.identity.private_key
+    engine = open_database(tmp_path / "data/keymanager.db", TABLES)
+    root = open_root(tmp_path / "data/root.key", lambda _: b"", may_make=False)
+    scalar = unseal(root, SecretStore(engine).get(AUTHORITY_KEY))[:32]
+    engine.dispose()
+    from_pem = base64.b64decode(b"".join(own.splitlines()[1:-1]))
+    canaries = {
+        *(scalar, scalar.hex().encode(), base64.b64encode(scalar)[:40]),
+        *(own, from_pem, from_pem[-100:-70], b"PRIVATE KEY"),
+        # How every P-256 key in PKCS 8 begins.
+        bytes.fromhex("308187020100301306072a8648ce3d0201"),
+        b"MIGHAgEAMBMGByqGSM49",
+    }
+
+    found = await asyncio.to_thread(files_with, tmp_path, canaries)
+    assert not found
+
+
+def files_with(folder: Path, canaries: set[bytes]) -> list[str]:
+    """Return the files below a folder that contain one of some byte strings."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 4, "a key manager leaves more than that"
+    contents = {path.name: path.read_bytes() for path in files}
+    return [name for name, content in contents.items() if any(one in content for one in canaries)]
+
+
+async def _joined(config: ServiceConfig) -> str:
+    async with join("linker", config) as member:
+        assert isinstance(member, Mutual)
+        return member._membership.identity.certificate.role
