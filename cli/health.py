@@ -50,7 +50,7 @@ async def is_serving(
     home: Home, service: str, address: str, *, seconds: float = PROBE_SECONDS, wait: bool = False
 ) -> bool:
     """Return whether a service says that it serves; `wait` gives it that long to appear."""
-    authority = home.authority()
+    authority = home.own_authority()
     if not authority:
         # The key manager makes it at its first start, before anybody can serve.
         await asyncio.sleep(PAUSE_SECONDS if wait else 0)

@@ -80,10 +80,13 @@ class Home:
             write_private(self.webhook_key_file, secrets.token_bytes(WEBHOOK_KEY_BYTES))
         self.identities.keep({self._make_token(OPERATOR): Token(OPERATOR, OPERATOR)})
 
+    def own_authority(self) -> bytes:
+        """Return the certificate that the services of this home hang on; empty until it is made."""
+        return self.ca_file.read_bytes() if self.ca_file.exists() else b""
+
     def authority(self) -> bytes:
-        """Return the certificate that all services hang on; empty if there is none yet."""
-        file = self.ca or self.ca_file
-        return file.read_bytes() if file.exists() else b""
+        """Return the certificate that a client checks services against; empty if there is none."""
+        return self.ca.read_bytes() if self.ca else self.own_authority()
 
     def operator_token(self) -> str:
         """Return the token of the person at the command line; empty if there is no home yet."""
