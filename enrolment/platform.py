@@ -35,6 +35,10 @@ class PlatformAttester:
     def _ask(self, report_data: bytes) -> bytes:
         connection = Connection(self._socket, timeout_seconds=ANSWER_SECONDS)
         try:
+            problem = connection.ask("measure")["problem"]
+            if problem:
+                # A quote would say nothing of a role, and nobody could tell why.
+                raise EnrolmentRefused(f"the platform measured no service: {problem}")
             return protocol.encode(connection.ask("quote", report_data=report_data.hex()))
         finally:
             connection.close()
