@@ -95,25 +95,35 @@ def stale_places(memory: Memory, epoch: bytes) -> list[Place]:
 def _move(batch: Batch, place: Place) -> None:
     """Bring a row into the present epoch; one that was changed stays broken."""
     row, key = place
+    if not batch.has(row, *key):
+        # It was deleted meanwhile.
+        return
     stored = get(batch.cursor, row, key)
-    if stored is None or not batch.has(row, *key) or stored.epoch == batch.epoch.epoch:
-        # It was deleted or written meanwhile, or moved together with another.
-        if stored is None and batch.has(row, *key):
-            batch.delete(row, *key)
+    if stored is None:
+        batch.delete(row, *key)
         return
     try:
-        _move_whole(batch, batch.get(row, *key, name="row"))
+        if isinstance(stored, VersionRow):
+            _rewrap(batch, batch.get(VersionRow, *key, name="row"))
+        if stored.epoch != batch.epoch.epoch:
+            _move_whole(batch, batch.get(row, *key, name="row"))
     except SealBroken:
         batch.write_broken(stored)
+
+
+def _rewrap(batch: Batch, row: VersionRow) -> None:
+    """Wrap the key of a version again; the row itself may have been written again already."""
+    key = batch.get(KeyRow, row.key_id, name="row")
+    if key.epoch != batch.epoch.epoch:
+        found = select(batch.cursor, SecretRow, "WHERE id = ?", (row.secret_id,))
+        if not found:
+            raise SealBroken("row")
+        secret = batch.get(SecretRow, found[0].name, name=found[0].name)
+        rewrap_version(batch, secret, row)
 
 
 def _move_whole(batch: Batch, row: Row) -> None:
     if isinstance(row, TenantRow):
         destroy_tenant_key(batch, row)
-        return
-    if isinstance(row, VersionRow):
-        (secret,) = select(batch.cursor, SecretRow, "WHERE id = ?", (row.secret_id,)) or (None,)
-        if secret is None:
-            raise SealBroken("row")
-        rewrap_version(batch, batch.get(SecretRow, secret.name, name=secret.name), row)
-    batch.write(row)
+    else:
+        batch.write(row)
