@@ -16,14 +16,14 @@ from .journal import Asker, Entry
 from .keyring import destroy_tenant_key, rewrap_version
 from .register import Place
 from .rows import GUARDED, KeyRow, Row, SecretRow, TenantRow, VersionRow
+from .sealing import DESTROYED
 from .sql import get, select
 from .upkeep import ITSELF
 
 STEP_ROWS = 256
 
-# Keys of tenants go when nothing is wrapped under them any more, and then what is left of keys.
-_LAST = (TenantRow, KeyRow)
-_ORDER = {row: _LAST.index(row) if row in _LAST else -1 for row in GUARDED}
+# Keys of tenants go when nothing is wrapped under them any more.
+_ORDER = {row: row is TenantRow for row in GUARDED}
 
 
 @dataclass(frozen=True)
@@ -102,28 +102,29 @@ def _move(batch: Batch, place: Place) -> None:
     if stored is None:
         batch.delete(row, *key)
         return
+    if stored.epoch == batch.epoch.epoch:
+        # It was written again meanwhile.
+        return
     try:
-        if isinstance(stored, VersionRow):
-            _rewrap(batch, batch.get(VersionRow, *key, name="row"))
-        if stored.epoch != batch.epoch.epoch:
-            _move_whole(batch, batch.get(row, *key, name="row"))
+        _move_whole(batch, batch.get(row, *key, name="row"))
     except SealBroken:
         batch.write_broken(stored)
-
-
-def _rewrap(batch: Batch, row: VersionRow) -> None:
-    """Wrap the key of a version again; the row itself may have been written again already."""
-    key = batch.get(KeyRow, row.key_id, name="row")
-    if key.epoch != batch.epoch.epoch:
-        found = select(batch.cursor, SecretRow, "WHERE id = ?", (row.secret_id,))
-        if not found:
-            raise SealBroken("row")
-        secret = batch.get(SecretRow, found[0].name, name=found[0].name)
-        rewrap_version(batch, secret, row)
 
 
 def _move_whole(batch: Batch, row: Row) -> None:
     if isinstance(row, TenantRow):
         destroy_tenant_key(batch, row)
-    else:
+    elif not isinstance(row, KeyRow) or row.content == DESTROYED:
         batch.write(row)
+    elif found := select(batch.cursor, VersionRow, "WHERE key_id = ?", (row.id,)):
+        _rewrap(batch, found[0])
+    # What is left are keys of tenants, which go with their rows.
+
+
+def _rewrap(batch: Batch, found: VersionRow) -> None:
+    version = batch.get(VersionRow, found.secret_id, found.number, name="row")
+    secrets = select(batch.cursor, SecretRow, "WHERE id = ?", (version.secret_id,))
+    if not secrets:
+        raise SealBroken("row")
+    name = secrets[0].name
+    rewrap_version(batch, batch.get(SecretRow, name, name=name), version)

@@ -147,3 +147,14 @@ async def test_an_upgrade_opens_what_was_sealed_for_the_signer(bench: Bench) -> 
     bench.platform.code = "another release"
     bench.open()
     assert await _public_keys(bench) == before
+
+
+async def test_a_version_that_changed_before_a_restart_is_moved_with_its_key(bench: Bench) -> None:
+    before = await _public_keys(bench)
+    bench.store.apply([Begin(OPERATOR, bench.store.new_epoch())])
+    for name in NAMES:
+        await bench.vault.disable(name, by=OPERATOR, version=1)
+        await bench.vault.enable(name, by=OPERATOR, version=1)
+    bench.open()
+    await bench.vault.tend()
+    assert await _public_keys(bench) == before
