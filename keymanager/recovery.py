@@ -108,6 +108,7 @@ def make_backup(
     shares = _split(key, threshold, count, random_bytes)
     words = _first_words(shares[0])
     header = Header(ledger, create_time, threshold, count, words, _derive(key, b"check")).to_bytes()
+    assert len(header) <= HEADER_BYTES_MAX, "the name of a ledger is short"
     nonce = random_bytes(NONCE_BYTES)
     sealed = header + nonce + AESGCM(_derive(key, b"content")).encrypt(nonce, content, header)
     return Backup(sealed + hashlib.sha256(sealed).digest(), tuple(map(Share.mnemonic, shares)))
@@ -234,7 +235,7 @@ def _parse(backup: bytes) -> tuple[Header, bytes, bytes]:
     if name != FORMAT:
         raise BackupInvalid(f"has the format {name!a}, which this release does not read")
     content, digest = backup[:-DIGEST_BYTES], backup[-DIGEST_BYTES:]
-    header = _parse_header(fields, line)
+    header = _parse_header(fields)
     if header is None or hashlib.sha256(content).digest() != digest:
         raise BackupInvalid("is damaged: its checksum does not fit; use another copy")
     sealed = content[len(line) :]
@@ -243,8 +244,7 @@ def _parse(backup: bytes) -> tuple[Header, bytes, bytes]:
     return header, line, sealed
 
 
-def _parse_header(fields: object, line: bytes) -> Header | None:
-    """Return the header that has exactly this line."""
+def _parse_header(fields: object) -> Header | None:
     match fields:
         case {
             "ledger": str(ledger),
@@ -256,8 +256,7 @@ def _parse_header(fields: object, line: bytes) -> Header | None:
         } if 1 <= threshold <= count <= SHARES_MAX:
             try:
                 check = bytes.fromhex(key_check)
-                header = Header(ledger, parse_time(time), threshold, count, words, check)
-                return header if header.to_bytes() == line else None
+                return Header(ledger, parse_time(time), threshold, count, words, check)
             except ValueError:
                 return None
     return None

@@ -139,10 +139,8 @@ def parse_checkpoint(line: bytes) -> Checkpoint:
 def parse_end(line: bytes) -> tuple[bytes, bytes]:
     """Return the digest of the lines before and its signature, or raise `LineInvalid`."""
     fields = _Fields(line, "end")
-    digest, signature = (
-        fields.binary("end", HASH_BYTES),
-        fields.binary("signature", SIGNATURE_BYTES),
-    )
+    digest = fields.binary("end", HASH_BYTES)
+    signature = fields.binary("signature", SIGNATURE_BYTES)
     if end_line(digest, signature) != line:
         raise fields.damaged
     return digest, signature

@@ -57,7 +57,7 @@ def verify_inclusion(
     leaf: bytes, *, index: int, size: int, root: bytes, proof: Sequence[bytes]
 ) -> bool:
     """Tell whether a leaf, given as its hash, is in the tree (RFC 9162 2.1.3.2)."""
-    if not 0 <= index < size or not _are_hashes(proof):
+    if not 0 <= index < size or not _are_hashes([leaf, *proof]):
         return False
     place, last = index, size - 1
     found = leaf

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from chassis.canonical import parse_time, time_text
-from chassis.evidence.lines import CONTENT_BYTES_MAX, Entry, sequence_of
+from chassis.evidence.lines import CONTENT_BYTES_MAX, Entry
 from chassis.evidence.log import chain
 
 from ..errors import AuditBroken
@@ -65,16 +65,16 @@ def content_of(record: Record) -> bytes:
     return content
 
 
-def read_records(head: bytes, entries: Iterable[Entry]) -> Iterator[Record]:
-    """Yield stored records; `head` is the chain hash before them.
+def read_records(entries: Iterable[Entry], *, after: int, head: bytes) -> Iterator[Record]:
+    """Yield stored records; `after` is the sequence before them, and `head` its chain hash.
 
     Raises `AuditBroken` at the first one that is not what was hashed. Who changed all hashes after
     it, too, is found by the next checkpoint.
     """
-    for entry in entries:
+    for sequence, entry in enumerate(entries, start=after + 1):
         head = chain(head, entry.content)
         if head != entry.chain_hash:
-            raise AuditBroken(sequence_of(entry.content) or 0)
+            raise AuditBroken(sequence)
         yield _record_of(entry.content)
 
 

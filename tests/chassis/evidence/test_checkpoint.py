@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta, timezone
 
 import pytest
 
-from chassis.canonical import parse_time, time_text
 from chassis.evidence.checkpoint import is_checkpoint_due, verify_checkpoint
 from chassis.evidence.log import EMPTY_LOG
 
@@ -75,24 +74,3 @@ def test_a_checkpoint_is_due_after_enough_records_or_time(
 
     now = START + timedelta(seconds=seconds)
     assert is_checkpoint_due(log.states[-1], log.checkpoints[0], now) == is_due
-
-
-@pytest.mark.parametrize(
-    "time",
-    [START, datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC)],
-)
-def test_a_time_is_written_and_comes_back(time: datetime) -> None:
-    assert parse_time(time_text(time)) == time
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "Z", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000000", "2026-01-31"),
-        *("2026-01-31T12:00:00.000000+00:00", "2026-01-31 12:00:00.000000Z", "2026-W05-6T12Z"),
-        *("2026-02-30T12:00:00.000000Z", "0001-01-01T00:00:00.000000+23:59"),
-    ],
-)
-def test_a_time_has_one_spelling(text: str) -> None:
-    with pytest.raises(ValueError, match=r".*"):
-        parse_time(text)

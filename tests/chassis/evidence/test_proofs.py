@@ -195,6 +195,30 @@ def test_no_proof_that_is_longer_or_shorter_is_accepted() -> None:
             assert len(proof) < 2 or not is_in(index, size, [joined])
 
 
+def test_no_hashes_that_were_cut_elsewhere_are_accepted() -> None:
+    leaf, [sibling] = leaf_hash(NUMBERS[1]), inclusion_proof(TREE.read, 1, 2)
+    joined = sibling + leaf
+    for at in (0, 31, 33, 64):
+        assert not verify_inclusion(joined[at:], index=1, size=2, root=ROOT[2], proof=[joined[:at]])
+
+
+def test_no_larger_size_is_accepted_with_the_proof_of_a_smaller_one() -> None:
+    assert not verify_inclusion(
+        leaf_hash(NUMBERS[0]),
+        index=0,
+        size=3,
+        root=ROOT[2],
+        proof=inclusion_proof(TREE.read, 0, 2),
+    )
+    assert not verify_consistency(
+        before=1,
+        root_before=ROOT[1],
+        size=3,
+        root=ROOT[2],
+        proof=consistency_proof(TREE.read, 1, 2),
+    )
+
+
 def test_no_other_tree_is_accepted_as_the_earlier_one() -> None:
     for size in range(1, 17):
         for before in range(size):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from chassis.evidence.checkpoint import Checkpoint
 from chassis.evidence.export import export_lines
 from chassis.evidence.lines import (
     LINE_BYTES_MAX,
@@ -96,23 +97,6 @@ def test_a_line_without_end_is_not_read_into_memory() -> None:
     assert flaw(found) == f"3: the line has more than {LINE_BYTES_MAX} bytes"
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda marks: marks[:-1],
-        lambda marks: [marks[1], marks[0], marks[2]],
-        lambda marks: [*marks, replace(marks[-1], size=9)],
-        lambda marks: marks[:0],
-    ],
-)
-def test_a_writer_is_stopped_before_it_signs_an_export_that_is_not_whole(
-    spoil: Callable[[list[Checkpoint]], list[Checkpoint]],
-) -> None:
-    marks = spoil(GENUINE.checkpoints)
-    with pytest.raises(AssertionError, match="checkpoint"):
-        list(export_lines(Header("l", GENUINE.key), GENUINE.entries, marks, GENUINE.sign))
-
-
 # --- Every line ----------------------------------------------------------------------------------
 
 
@@ -147,6 +131,26 @@ def test_no_bit_can_be_flipped(at: int) -> None:
         changed = bytearray(LINES[at])
         changed[byte] ^= 1 << byte % 8
         assert flaw([*LINES[:at], bytes(changed), *LINES[at + 1 :]]), f"byte {byte}"
+
+
+@pytest.mark.parametrize("at", PLACES)
+def test_a_line_has_one_spelling(at: int) -> None:
+    fields = json.loads(LINES[at])
+    spellings = [json.dumps(fields), json.dumps({**fields, "zzz": 1}, separators=(",", ":"))]
+    for spelling in (*spellings, LINES[at].decode().replace('":', '": ', 1).strip()):
+        report = verify_export([*LINES[:at], f"{spelling}\n".encode(), *LINES[at + 1 :]])
+        assert (bool(report.flaw), report.line) == (True, at + 1)
+
+
+@given(st.lists(st.sampled_from(LINES) | st.binary(max_size=300), max_size=15))
+def test_whatever_comes_is_answered_with_a_report(lines: list[bytes]) -> None:
+    assert bool(flaw(lines, GENUINE.key)) == (lines != LINES)
+
+
+@pytest.mark.parametrize("start", [b'{"chain_hash":"%b","record":{"a":' % (b"0" * 64), b'{"end":'])
+def test_a_line_that_goes_deep_is_answered_with_a_report(start: bytes) -> None:
+    line = start + b"[" * 100_000 + b"}}\n"
+    assert flaw([LINES[0], line])
 
 
 # --- What is said --------------------------------------------------------------------------------
