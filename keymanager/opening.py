@@ -184,7 +184,8 @@ def _read(
     if problem and accepts:
         _adopt(cursor, memory, broken)
     elif broken:
-        log.warning("vault.rows_broken", count=len(broken))
+        tables = sorted({GUARDED[type(row)].name for row in broken})
+        log.warning("vault.rows_broken", count=len(broken), tables=tables)
     if not problem or accepts:
         _remember_rows(cursor, memory)
     return memory, counter, problem

@@ -16,14 +16,14 @@ from .journal import Asker, Entry
 from .keyring import destroy_tenant_key, rewrap_version
 from .register import Place
 from .rows import GUARDED, KeyRow, Row, SecretRow, TenantRow, VersionRow
+from .sealing import DESTROYED
 from .sql import get, select
 from .upkeep import ITSELF
 
 STEP_ROWS = 256
 
-# Keys of tenants go when nothing is wrapped under them any more, and then what is left of keys.
-_LAST = (TenantRow, KeyRow)
-_ORDER = {row: _LAST.index(row) if row in _LAST else -1 for row in GUARDED}
+# Keys of tenants go when nothing is wrapped under them any more.
+_ORDER = {row: row is TenantRow for row in GUARDED}
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,15 @@ def stale_places(memory: Memory, epoch: bytes) -> list[Place]:
 def _move(batch: Batch, place: Place) -> None:
     """Bring a row into the present epoch; one that was changed stays broken."""
     row, key = place
+    if not batch.has(row, *key):
+        # It was deleted meanwhile.
+        return
     stored = get(batch.cursor, row, key)
-    if stored is None or not batch.has(row, *key) or stored.epoch == batch.epoch.epoch:
-        # It was deleted or written meanwhile, or moved together with another.
-        if stored is None and batch.has(row, *key):
-            batch.delete(row, *key)
+    if stored is None:
+        batch.delete(row, *key)
+        return
+    if stored.epoch == batch.epoch.epoch:
+        # It was written again meanwhile.
         return
     try:
         _move_whole(batch, batch.get(row, *key, name="row"))
@@ -110,10 +114,17 @@ def _move(batch: Batch, place: Place) -> None:
 def _move_whole(batch: Batch, row: Row) -> None:
     if isinstance(row, TenantRow):
         destroy_tenant_key(batch, row)
-        return
-    if isinstance(row, VersionRow):
-        (secret,) = select(batch.cursor, SecretRow, "WHERE id = ?", (row.secret_id,)) or (None,)
-        if secret is None:
-            raise SealBroken("row")
-        rewrap_version(batch, batch.get(SecretRow, secret.name, name=secret.name), row)
-    batch.write(row)
+    elif not isinstance(row, KeyRow) or row.content == DESTROYED:
+        batch.write(row)
+    elif found := select(batch.cursor, VersionRow, "WHERE key_id = ?", (row.id,)):
+        _rewrap(batch, found[0])
+    # What is left are keys of tenants, which go with their rows.
+
+
+def _rewrap(batch: Batch, found: VersionRow) -> None:
+    version = batch.get(VersionRow, found.secret_id, found.number, name="row")
+    secrets = select(batch.cursor, SecretRow, "WHERE id = ?", (version.secret_id,))
+    if not secrets:
+        raise SealBroken("row")
+    name = secrets[0].name
+    rewrap_version(batch, batch.get(SecretRow, name, name=name), version)

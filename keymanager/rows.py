@@ -237,6 +237,7 @@ REQUEST = Table(
 
 Index("ix_secret_id", GUARDED[SecretRow].c.id)
 Index("ix_secret_tenant", GUARDED[SecretRow].c.tenant)
+Index("ix_version_key", GUARDED[VersionRow].c.key_id)
 Index("ix_approval_digest", GUARDED[ApprovalRow].c.digest)
 _END = GUARDED[VersionRow].c.expire_microseconds
 Index("ix_version_end", _END, sqlite_where=_END > 0)

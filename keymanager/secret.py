@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -29,6 +30,7 @@ class State(IntEnum):
     DISABLED = 2
 
 
+TENANT_NAME = re.compile(r"tenants/[a-z0-9][a-z0-9-]{0,63}")
 DEFAULT_TENANT = "tenants/default"
 # Of the keys of the services, which nobody else may put anything into.
 SYSTEM_TENANT = "tenants/system"

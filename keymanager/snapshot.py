@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from chassis.fields import SECRET_NAME
+
 from .batch import Batch
 from .errors import BackupInvalid, VaultNotEmpty
 from .journal import Asker, Entry
@@ -14,8 +16,8 @@ from .keyring import open_version, seal_version
 from .lifecycle import ID_BYTES, shred, versions_of
 from .policies import in_force, latest
 from .rows import PolicyRow, SecretRow, VersionRow
-from .secret import SYSTEM_TENANT, Kind, State
-from .signing import AUDIT_KEY, REQUESTS_KEY
+from .secret import SYSTEM_TENANT, TENANT_NAME, Kind, State
+from .signing import AUDIT_KEY, REQUESTS_KEY, SERVICE_KEYS
 from .uses.values import check_value
 
 FORMAT = "actionvm.keymanager-state/v1"
@@ -62,10 +64,10 @@ class ImportState:
             raise VaultNotEmpty
         state = _parse(self.content)
         entry.facts = {"ledger": state.ledger, "sequence": state.sequence}
-        for row, versions in state.secrets:
-            if batch.has(SecretRow, row.name):
-                shred(batch, row.name)
-            row = row._replace(id=batch.random_bytes(ID_BYTES))
+        for listed, versions in state.secrets:
+            if batch.has(SecretRow, listed.name):
+                shred(batch, listed.name)
+            row = listed._replace(id=batch.random_bytes(ID_BYTES))
             batch.write(row)
             for version, value in versions:
                 seal_version(batch, row, version._replace(secret_id=row.id), value)
@@ -127,6 +129,11 @@ def _secret_from_json(found: dict[str, object]) -> tuple[SecretRow, list[tuple[V
         state=State(_whole(found["state"])),
         create_microseconds=_whole(found["create_microseconds"]),
     )
+    is_service = row.name in SERVICE_KEYS
+    if not (is_service or SECRET_NAME.fullmatch(row.name)) or not TENANT_NAME.fullmatch(row.tenant):
+        raise BackupInvalid(_PROBLEM)
+    if is_service != (row.tenant == SYSTEM_TENANT):
+        raise BackupInvalid(_PROBLEM)
     listed = found["versions"]
     if not isinstance(listed, list):
         raise BackupInvalid(_PROBLEM)

@@ -36,9 +36,15 @@ class KeymanagerProcess:
             "KEYMANAGER_TOKEN_FILE": str(folder / "token"),
             "KEYMANAGER_TLS": "off",
             "KEYMANAGER_LOG_LEVEL": "debug",
+            "KEYMANAGER_PLATFORM_SOCKET": str(folder / "platformd.sock"),
+        }
+        self._platform_environment = {
+            "PLATFORMD_SOCKET": str(folder / "platformd.sock"),
+            "PLATFORMD_DATA_DIR": str(folder / "platform"),
         }
 
     def __enter__(self) -> Self:
+        self._start_platform()
         already_logged = self.log.read_text() if self.log.exists() else ""
         self._process = self._start()
         end = time.monotonic() + START_SECONDS
@@ -57,8 +63,9 @@ class KeymanagerProcess:
     ) -> None:
         """Kill it with -9; nothing ends in order here."""
         self._channel.close()
-        self._process.kill()
-        self._process.wait()
+        for process in (self._process, self._platform):
+            process.kill()
+            process.wait()
 
     def stub(self, caller: str = "operator") -> keymanager_pb2_grpc.KeymanagerServiceStub:
         """Return the stub of a caller."""
@@ -69,15 +76,32 @@ class KeymanagerProcess:
 
     def refuse_to_start(self) -> subprocess.CompletedProcess[str]:
         """Start it where it cannot serve; return how it ended."""
-        return subprocess.run(
-            [sys.executable, "-m", "keymanager"],
-            cwd=ROOT,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-            check=False,
-        )
+        self._start_platform()
+        try:
+            return subprocess.run(
+                [sys.executable, "-m", "keymanager"],
+                cwd=ROOT,
+                env=self._environment,
+                capture_output=True,
+                text=True,
+                timeout=START_SECONDS,
+                check=False,
+            )
+        finally:
+            self._platform.kill()
+            self._platform.wait()
+
+    def _start_platform(self) -> None:
+        """Start the root of trust, which outlives nobody here; its files do."""
+        code = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
+        code += "; from platformd.__main__ import main; main()"
+        with self.log.open("ab") as log:
+            self._platform = subprocess.Popen(
+                [sys.executable, "-I", "-c", code],
+                env=self._platform_environment,
+                stdout=log,
+                stderr=log,
+            )
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:

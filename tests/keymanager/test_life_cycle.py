@@ -1,6 +1,10 @@
-"""Any order of calls leaves what a plain dictionary would hold."""
+"""Any order of calls leaves what a plain dictionary would hold, also over restarts."""
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -8,14 +12,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from chassis.errors import RequestIdReused
 from keymanager.errors import SecretExists, SecretNotFound
-from keymanager.sealing import unseal
 from keymanager.secret import Kind
-from tests.keymanager.vaults import Bench
+from keymanager.signing import public_key_of
+from tests.keymanager.vaults import OPERATOR, Bench
 
 NAMES = st.sampled_from(["secrets/a", "secrets/b", "secrets/c"])
-VALUES = st.sampled_from([b"one", b"two"])
+VALUES = st.sampled_from([b"1" * 32, b"2" * 32])
 # Few ids, so that they repeat.
 REQUEST_IDS = st.integers(1, 8).map(str)
+
+Result = TypeVar("Result")
 
 
 class LifeCycle(RuleBasedStateMachine):
@@ -23,15 +29,28 @@ class LifeCycle(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
+        self.loop = asyncio.new_event_loop()
         self.bench = Bench()
         self.values: dict[str, tuple[int, bytes]] = {}
         self.requests: dict[str, tuple[object, int]] = {}
+
+    def teardown(self) -> None:
+        if hasattr(self, "loop"):
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.close()
+
+    def _run(self, call: Coroutine[None, None, Result]) -> Result:
+        return self.loop.run_until_complete(call)
 
     @rule(request_id=REQUEST_IDS, name=NAMES, value=VALUES)
     def put(self, request_id: str, name: str, value: bytes) -> None:
         call = ("put", name, value)
         try:
-            answer = self.bench.vault.put(request_id, name, Kind.API_KEY, value, generate=False)
+            answer = self._run(
+                self.bench.vault.put(
+                    request_id, name, Kind.ED25519, value, generate=False, by=OPERATOR
+                )
+            )
         except RequestIdReused:
             assert self.requests[request_id][0] != call
         except SecretExists:
@@ -44,7 +63,9 @@ class LifeCycle(RuleBasedStateMachine):
     def rotate(self, request_id: str, name: str, value: bytes) -> None:
         call = ("rotate", name, value)
         try:
-            answer = self.bench.vault.rotate(request_id, name, value, generate=False)
+            answer = self._run(
+                self.bench.vault.rotate(request_id, name, value, generate=False, by=OPERATOR)
+            )
         except RequestIdReused:
             assert self.requests[request_id][0] != call
         except SecretNotFound:
@@ -65,7 +86,7 @@ class LifeCycle(RuleBasedStateMachine):
     @rule(name=NAMES)
     def shred(self, name: str) -> None:
         try:
-            self.bench.vault.shred(name)
+            self._run(self.bench.vault.shred(name, by=OPERATOR))
         except SecretNotFound:
             assert name not in self.values
         else:
@@ -75,18 +96,28 @@ class LifeCycle(RuleBasedStateMachine):
                 if isinstance(call, tuple) and call[1] == name:
                     self.requests[request_id] = (None, version)
 
+    @rule()
+    def restart(self) -> None:
+        self.bench.open()
+
+    @rule()
+    def rotate_root(self) -> None:
+        self._run(self.bench.vault.rotate_root(by=OPERATOR))
+
     @invariant()
     def values_are_those_of_the_dictionary(self) -> None:
         found = self.bench.vault.describe_all(after="", limit=10)
-        values = {
+        keys = {
             secret.name: (
                 secret.version,
-                unseal(self.bench.root, self.bench.store.get(secret.name)),
+                self._run(self.bench.vault.public_key(secret.name)).value,
             )
             for secret in found
         }
-        assert values == self.values
+        assert keys == {
+            name: (version, public_key_of(value)) for name, (version, value) in self.values.items()
+        }
 
 
-LifeCycle.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+LifeCycle.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 TestLifeCycle = LifeCycle.TestCase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,28 +60,24 @@ def test_only_its_owner_may_enter_the_folder(used: KeymanagerProcess) -> None:
     assert used.data.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_lost_root_key_stops_the_start_with_a_way_out(used: KeymanagerProcess) -> None:
-    (used.data / "root.key").unlink()
+def test_a_lost_database_stops_the_start_with_a_way_out(used: KeymanagerProcess) -> None:
+    for file in used.data.iterdir():
+        file.unlink()
 
     ended = used.refuse_to_start()
 
-    assert (ended.returncode, "restore it from a backup" in ended.stderr) == (1, True)
+    assert (ended.returncode, "KEYMANAGER_ACCEPT_ROLLBACK" in ended.stderr) == (1, True)
 
 
-def test_a_lost_root_key_is_not_replaced(used: KeymanagerProcess) -> None:
-    (used.data / "root.key").unlink()
-    used.refuse_to_start()
-    assert not (used.data / "root.key").exists()
-
-
-def test_the_root_key_of_another_database_stops_the_start(used: KeymanagerProcess) -> None:
-    (used.data / "root.key").write_bytes(bytes(32))
+def test_the_database_of_another_platform_stops_the_start(used: KeymanagerProcess) -> None:
+    shutil.rmtree(used.data.parent / "platform")
 
     ended = used.refuse_to_start()
 
-    assert (ended.returncode, "belongs to another database" in ended.stderr) == (1, True)
+    assert (ended.returncode, "platform does not open" in ended.stderr) == (1, True)
 
 
 def test_a_refused_start_prints_no_traceback(used: KeymanagerProcess) -> None:
-    (used.data / "root.key").unlink()
+    for file in used.data.iterdir():
+        file.unlink()
     assert "Traceback" not in used.refuse_to_start().stderr

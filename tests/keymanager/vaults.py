@@ -51,6 +51,7 @@ class Bench:
     clock: HandSetClock = field(default_factory=HandSetClock)
     platform: FakePlatform = field(default_factory=FakePlatform)
     wraps_max: int = WRAPS_MAX
+    puts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.engine: Engine = (
@@ -77,13 +78,18 @@ class Bench:
         """Put a secret; without a value, a key that nobody knows."""
         kind = kind if value else Kind.ED25519
         return await self.vault.put(
-            name.rpartition("/")[2],
+            self._request_id(name),
             name,
             kind,
             value,
             generate=not value,
             by=OPERATOR,
         )
+
+    def _request_id(self, name: str) -> str:
+        """Return the last part of a name, and after the first time something longer."""
+        self.puts[name] = self.puts.get(name, 0) + 1
+        return name.rpartition("/")[2] + "'" * (self.puts[name] - 1)
 
     async def rotate(
         self, name: str, value: bytes = b"", grace: timedelta = timedelta()
