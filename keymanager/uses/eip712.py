@@ -27,6 +27,8 @@ _DOMAIN_MEMBERS = {
 }
 
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]{0,63}")
+# Some exchanges have types such as `HyperliquidTransaction:UsdSend`; a colon is not ambiguous.
+_TYPE_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$:]{0,63}")
 _ARRAY = re.compile(r"(.+)\[([1-9][0-9]{0,3})?\]")
 _NUMBER = re.compile(r"(u?)int([1-9][0-9]*)")
 _FIXED = re.compile(r"bytes([1-9][0-9]*)")
@@ -88,7 +90,7 @@ def _mapping(path: str, value: Value) -> Mapping[str, Value]:
 
 def _members(name: str, value: Value) -> tuple[Member, ...]:
     """Check the shape of a type; `_check_types` looks at what its members refer to."""
-    if not _NAME.fullmatch(name) or _is_atomic(name):
+    if not _TYPE_NAME.fullmatch(name) or _is_atomic(name):
         raise InvalidField("typed_data.types", "has a type whose name is no name of a struct")
     path = f"typed_data.types.{name}"
     if not isinstance(value, list) or len(value) > MEMBERS_MAX:

@@ -125,7 +125,7 @@ class GenerateDataKey:
     """Make a key of 32 bytes with which a recipient encrypts what is too large to send here."""
 
     kinds: ClassVar[frozenset[Kind]] = _KINDS
-    name: ClassVar[str] = "data-key"
+    name: ClassVar[str] = "generate-data-key"
 
     context: str
     recipient_key: bytes
@@ -141,7 +141,7 @@ class GenerateDataKey:
     def perform(
         self, key: LoadedKey, *, now: datetime, random_bytes: RandomBytes
     ) -> WrappedDataKey:
-        """Return the key as a ciphertext, and as an HPKE ciphertext of `data-key` and context."""
+        """Return it as a ciphertext, and as an HPKE ciphertext of this operation and context."""
         data_key = fitting(key, DataKey)
         made = random_bytes(KEY_BYTES)
         return WrappedDataKey(

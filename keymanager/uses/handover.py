@@ -89,4 +89,4 @@ def seal_to(recipient: Recipient, value: bytes, *, operation: str, binding: str)
 def sealing_info(operation: str, binding: str) -> bytes:
     """Return the `info` without which a sealed value does not open: what it was made for."""
     assert "\n" not in operation, "the line feed ends the operation"
-    return f"actionvm/{operation}/v1\n{binding}".encode()
+    return f"actionvm/hpke/{operation}/v1\n{binding}".encode()

@@ -42,7 +42,6 @@ class Target:
     scheme: str
     host: str
     path: str
-    query: str = field(repr=False)
     parameters: tuple[tuple[str, str], ...] = field(repr=False)
 
     @property
@@ -79,7 +78,6 @@ def parse_target(method: str, url: str) -> Target:
         scheme=scheme,
         host=host + port,
         path=path,
-        query=found["query"] or "",
         parameters=_parameters(found["query"]),
     )
 

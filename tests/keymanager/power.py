@@ -55,7 +55,8 @@ class Disk(apsw.VFS):
     def __init__(self, name: str, content: dict[str, bytes] | None = None) -> None:
         self.name = name
         self.files = {
-            path: _File(bytearray(found), bytearray(found)) for path, found in (content or {}).items()
+            path: _File(bytearray(found), bytearray(found))
+            for path, found in (content or {}).items()
         }
         # Called before every write and every sync.
         self.on_change = lambda: None

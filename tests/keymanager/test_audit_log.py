@@ -153,9 +153,7 @@ async def test_uses_beside_rotations_and_shreds_see_one_state_or_the_other() -> 
         operation = SignMessage(Purpose.REQUEST, b"m")
         for _ in range(20):
             try:
-                await bench.vault.use(
-                    "secrets/a", operation, method="Sign", by=by, version=version
-                )
+                await bench.vault.use("secrets/a", operation, method="Sign", by=by, version=version)
             except ServiceError as error:
                 refusals.append(error)
 

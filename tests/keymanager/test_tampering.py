@@ -251,9 +251,7 @@ async def test_a_row_that_is_missing_stops_the_start(bench: Bench, kind: type[Ro
 
 
 @pytest.mark.parametrize("kind", [SecretRow, VersionRow, KeyRow, TenantRow])
-async def test_an_old_row_that_was_authentic_stops_the_start(
-    bench: Bench, kind: type[Row]
-) -> None:
+async def test_an_old_row_that_was_authentic_stops_the_start(bench: Bench, kind: type[Row]) -> None:
     table = GUARDED[kind].name
     before = bench.execute(f"SELECT rowid, * FROM {table}")  # noqa: S608  # our names
     await bench.rotate("secrets/a")

@@ -91,9 +91,7 @@ class Bench:
         self.puts[name] = self.puts.get(name, 0) + 1
         return name.rpartition("/")[2] + "'" * (self.puts[name] - 1)
 
-    async def rotate(
-        self, name: str, value: bytes = b"", grace: timedelta = timedelta()
-    ) -> Secret:
+    async def rotate(self, name: str, value: bytes = b"", grace: timedelta = timedelta()) -> Secret:
         """Rotate a secret; without a value, to a key that nobody knows."""
         return await self.vault.rotate(
             f"rotate {name} {self.dice.random()}",

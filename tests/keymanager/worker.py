@@ -46,7 +46,10 @@ def open_folder(folder: Path) -> VaultStore:
 async def work(vault: Vault, seed: int, say: Say) -> None:
     """Put, rotate, sign and shred until killed, while the root is rotated again and again."""
     await asyncio.gather(
-        *(_call(vault, random.Random(f"{seed}/{caller}"), f"c{caller}", say) for caller in range(CALLERS)),
+        *(
+            _call(vault, random.Random(f"{seed}/{caller}"), f"c{caller}", say)
+            for caller in range(CALLERS)
+        ),
         _rotate(vault, say),
     )
 

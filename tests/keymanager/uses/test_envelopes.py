@@ -7,6 +7,9 @@ import random
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +50,13 @@ def test_the_header_has_magic_version_and_nonce() -> None:
     ciphertext = perform(Encrypt(CONTEXT, b"hello"), data_key(3))
     assert ciphertext[:20] == b"AVM1" + b"\0\0\0\3" + dice.randbytes(12)
     assert len(ciphertext) == 20 + 5 + 16
+
+
+def test_the_context_is_in_the_key_and_in_what_is_authenticated() -> None:
+    info = b"actionvm/keymanager/data/v1\n" + CONTEXT.encode()
+    key = HKDF(SHA256(), 32, None, info).derive(VALUES[Kind.DATA])
+    header, content = CIPHERTEXT[:20], CIPHERTEXT[20:]
+    assert AESGCM(key).decrypt(header[8:], content, header + CONTEXT.encode()) == b"hello"
 
 
 @pytest.mark.parametrize("context", ["collections/brands", "collections/bran", "Collections/brand"])
@@ -95,7 +105,7 @@ def test_a_version_that_is_gone_is_named() -> None:
 
 def test_a_data_key_comes_twice() -> None:
     made = perform(GenerateDataKey(CONTEXT, RECIPIENT_KEY), data_key(1))
-    now = opened(made.sealed_key, "data-key", CONTEXT)
+    now = opened(made.sealed_key, "generate-data-key", CONTEXT)
     sealed = perform(Decrypt(CONTEXT, made.wrapped_key, RECIPIENT_KEY), data_key(1))
     assert len(now) == 32
     assert opened(sealed, "decrypt", CONTEXT) == now
@@ -125,6 +135,10 @@ def test_a_released_value_opens_for_nothing_else(
     sealed = perform(Release("models/openai", RECIPIENT_KEY), key_of(Kind.API_KEY))
     with pytest.raises(InvalidTag):
         SUITE.decrypt(sealed, recipient, sealing_info(operation, binding))
+
+
+def test_what_a_value_is_sealed_for_is_written_as_documented() -> None:
+    assert sealing_info("release", "models/openai") == b"actionvm/hpke/release/v1\nmodels/openai"
 
 
 def test_a_recipient_is_known_by_its_fingerprint() -> None:

@@ -7,6 +7,8 @@ import importlib
 import inspect
 import pkgutil
 import random
+import re
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +20,12 @@ from keymanager.uses.operation import Operation
 
 from .samples import CANARY, OPERATIONS, VALUES, key_of, perform
 
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "keys.md"
+
 # Written out by hand: what a policy and docs/keys.md say about operations.
 SERVED = {
     "basic": {Kind.BASIC},
-    "data-key": {Kind.DATA},
+    "generate-data-key": {Kind.DATA},
     "decrypt": {Kind.DATA},
     "encrypt": {Kind.DATA},
     "farcaster": {Kind.ED25519},
@@ -67,6 +71,15 @@ def test_every_operation_that_there_is_has_a_sample() -> None:
         if hasattr(value, "perform") and isinstance(getattr(value, "name", None), str)
     }
     assert found == {operation.name for operation in OPERATIONS} == set(SERVED)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=_id)
+def test_the_page_about_keys_says_what_an_operation_is(operation: Operation[object]) -> None:
+    rows = [line.split("|") for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    (row,) = [row for row in rows if f"`{operation.name}`" in row[1]]
+    kinds = {kind.name.lower().replace("_", "-") for kind in operation.kinds}
+    assert set(row[2].strip().split(", ")) == kinds
+    assert operation.facts().keys() <= set(re.findall(r"\w+", row[4]))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=_id)

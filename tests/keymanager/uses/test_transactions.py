@@ -141,7 +141,6 @@ def test_eth_account_signs_the_same_bytes(
     assert (signed.raw, signed.hash) == (expected.raw_transaction, expected.hash)
 
 
-ADDRESS_ENTRY = (TO, (bytes(32),))
 REFUSED = {
     "empty": (b"", "transaction"),
     "a blob transaction": (b"\x03" + dynamic()[1:], "transaction"),
@@ -173,6 +172,7 @@ REFUSED = {
     ),
     "access that is bytes": (dynamic(access=b"\1"), "transaction.access_list"),
     "access without keys": (dynamic(access=((TO,),)), "transaction.access_list"),
+    "access to a short address": (dynamic(access=((TO[1:], ()),)), "transaction.access_list"),
     "access to a short key": (dynamic(access=((TO, (b"\1",)),)), "transaction.access_list"),
     "access nested too deep": (dynamic(access=((((((),),),),),)), "transaction"),
     "too large": (dynamic(data=bytes(128 * 1024)), "transaction"),

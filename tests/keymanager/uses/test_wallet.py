@@ -120,20 +120,40 @@ def _typed_data(draw: st.DrawFn) -> dict[str, Tree]:
             values = st.lists(st.lists(values, max_size=2), min_size=1, max_size=1)
         members.append({"name": f"m{index}", "type": kind + suffix})
         inner[f"m{index}"] = draw(values)
+    end: dict[str, Tree] = {"deep": [{"it": draw(st.booleans())}]}
     domain: dict[str, Tree] = {"name": draw(st.text(max_size=8)), "chainId": draw(ATOMS["uint256"])}
     return {
         "types": {
+            # Described after its own members, in the order of the alphabet.
+            "Outer": [
+                {"name": "one", "type": "Inner"},
+                {"name": "all", "type": "Inner[]"},
+                {"name": "end", "type": "Zero"},
+            ],
+            "Zero": [{"name": "deep", "type": "Bottom[]"}],
+            "Bottom": [{"name": "it", "type": "bool"}],
             "Inner": members,
-            "Outer": [{"name": "one", "type": "Inner"}, {"name": "all", "type": "Inner[]"}],
         },
         "primaryType": "Outer",
         "domain": domain,
-        "message": {"one": inner, "all": [inner] * draw(st.integers(0, 2))},
+        "message": {"one": inner, "all": [inner] * draw(st.integers(0, 2)), "end": end},
     }
 
 
 @given(_typed_data())
 def test_eth_account_signs_typed_data_alike(data: dict[str, Tree]) -> None:
+    ours = perform(SignTypedData(json.dumps(data).encode()), load_key(Kind.SECP256K1, COW))
+    theirs = Account.sign_message(encode_typed_data(full_message=data), COW)
+    assert ours == theirs.signature
+
+
+def test_a_type_may_have_a_colon() -> None:
+    data: dict[str, Tree] = {
+        "types": {"HyperliquidTransaction:UsdSend": [{"name": "amount", "type": "string"}]},
+        "primaryType": "HyperliquidTransaction:UsdSend",
+        "domain": {"name": "HyperliquidSignTransaction", "version": "1", "chainId": 42161},
+        "message": {"amount": "1"},
+    }
     ours = perform(SignTypedData(json.dumps(data).encode()), load_key(Kind.SECP256K1, COW))
     theirs = Account.sign_message(encode_typed_data(full_message=data), COW)
     assert ours == theirs.signature
