@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
 import psutil
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from platformd import protocol
 
 from .errors import CommandError, ExitCode
 from .home import Home
@@ -20,6 +24,7 @@ from .state import Child, State, read_alive
 
 PROBE_SECONDS = 1.0
 UP_SECONDS = 60.0
+POLL_SECONDS = 0.02
 LOG_LINES = 8
 
 # A service that comes up is found within a twentieth of a second, not at the next long pause.
@@ -56,22 +61,41 @@ async def is_serving(address: str, *, seconds: float = PROBE_SECONDS, wait: bool
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
+def is_reachable(socket_path: str) -> bool:
+    """Return whether somebody listens on the socket of platformd."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        probe.settimeout(PROBE_SECONDS)
+        try:
+            with protocol.reachable(Path(socket_path)) as address:
+                probe.connect(address)
+        except OSError:
+            return False
+    return True
+
+
 async def wait_until_serving(home: Home, state: State, on_ready: Callable[[str], None]) -> None:
-    """Return when all services serve; tell of each; raise as soon as one stays down."""
+    """Return when all serve; tell of each service; raise as soon as one stays down."""
     deadline = time.monotonic() + UP_SECONDS
 
     async def wait_for(service: str) -> None:
         while not await is_serving(state.services[service].address, wait=True):
             current = read_alive(home)
-            if current is not None and current.platform.failed:
-                raise failure(home, PLATFORM.name, current.platform)
             if current is None or current.services[service].failed:
                 raise failure(home, service, current.services[service] if current else None)
             if time.monotonic() > deadline:
                 raise failure(home, service, current.services[service])
         on_ready(service)
 
+    async def wait_for_platform() -> None:
+        while not is_reachable(state.platform.address):
+            current = read_alive(home)
+            stuck = current is None or current.platform.failed or time.monotonic() > deadline
+            if stuck:
+                raise failure(home, PLATFORM.name, current.platform if current else None)
+            await asyncio.sleep(POLL_SECONDS)
+
     tasks = [asyncio.create_task(wait_for(service)) for service in state.services]
+    tasks.append(asyncio.create_task(wait_for_platform()))
     try:
         await asyncio.gather(*tasks)
     finally:
@@ -81,12 +105,12 @@ async def wait_until_serving(home: Home, state: State, on_ready: Callable[[str],
 
 
 async def examine(state: State) -> list[Condition]:
-    """Return the condition of the platform, which serves while it runs, and of every service."""
+    """Return the condition of the platform and of every service."""
     serving = await asyncio.gather(
         *(is_serving(child.address) for child in state.services.values())
     )
     return [
-        _condition(PLATFORM.name, state.platform, is_up=bool(state.platform.pid)),
+        _condition(PLATFORM.name, state.platform, is_up=is_reachable(state.platform.address)),
         *(
             _condition(service, child, is_up=is_up)
             for (service, child), is_up in zip(state.services.items(), serving, strict=True)

@@ -164,7 +164,10 @@ def _spawn(home: Home, port_base: int, lock: int, *, attached: bool) -> None:
     Only the main thread may do this: an attached supervisor ends with the thread that started it.
     """
     ready, tell_ready = os.pipe()
-    command = [sys.executable, "-m", "cli.supervisor", str(home.folder), str(port_base)]
+    # What it imports must not depend on where and how the command was called: platformd gives a
+    # role only to services of which that is known.
+    command = [sys.executable, "-P", "-m", "cli.supervisor", str(home.folder), str(port_base)]
+    paths = {"PYTHONPATH": str(ROOT)}
     command += ["--ready-descriptor", str(tell_ready)]
     if attached:
         command += ["--attached-to", str(os.getpid())]
@@ -173,6 +176,7 @@ def _spawn(home: Home, port_base: int, lock: int, *, attached: bool) -> None:
         subprocess.Popen(
             command,
             cwd=ROOT,
+            env={**os.environ, **paths},  # noqa: TID251  # the environment of a child process
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -24,13 +24,12 @@ SUPERVISED_FOLDERS = (*SHARED_FOLDERS, "cli", *ROLES)
 PACKAGES = frozenset((*SUPERVISED_FOLDERS, "models", "tests"))
 
 # Options and variables of Python that bring in no code and take away no check.
-OPTIONS = frozenset(("-B", "-E", "-I", "-P", "-S", "-q", "-s", "-u"))
-ISOLATING = frozenset(("-I", "-P"))
+OPTIONS = frozenset(("-B", "-P", "-q", "-s", "-u"))
 VARIABLES = frozenset(
     f"PYTHON{name}"
     for name in (
         *("DONTWRITEBYTECODE", "FAULTHANDLER", "HASHSEED", "IOENCODING", "NOUSERSITE"),
-        *("SAFEPATH", "UNBUFFERED", "UTF8"),
+        *("PATH", "SAFEPATH", "UNBUFFERED", "UTF8"),
         # What the images of Python set; the interpreter does not read it.
         *("_GET_PIP_SHA256", "_GET_PIP_URL", "_PIP_VERSION", "_SETUPTOOLS_VERSION"),
         *("_SHA256", "_VERSION"),
@@ -141,10 +140,12 @@ class Measurer:
             yield "it sees other files or processes than platformd"
         if (process.executable, process.arguments[0]) != (own.executable, own.command):
             yield f"it runs another interpreter than {own.command}"
-        isolated = options & ISOLATING or environment.get("PYTHONSAFEPATH")
-        if process.folder != self._sources.checkout and not isolated:
-            yield f"its first place to import from is {process.folder}"
-        if own.user_site and not (options & {"-I", "-s"} or environment.get("PYTHONNOUSERSITE")):
+        # Which folder it was started in cannot be known: it may have left it since.
+        if "-P" not in options and not environment.get("PYTHONSAFEPATH"):
+            yield "it imports from the folder it was started in; set PYTHONSAFEPATH=1"
+        if environment.get("PYTHONPATH") != self._sources.checkout:
+            yield f"PYTHONPATH is not {self._sources.checkout}"
+        if own.user_site and "-s" not in options and not environment.get("PYTHONNOUSERSITE"):
             yield f"it imports from {own.user_site}; start it with python -s"
         yield from self._variables(environment)
         for path in process.libraries:
@@ -155,10 +156,7 @@ class Measurer:
         for name, value in sorted(environment.items()):
             if not value or name in VARIABLES:
                 continue
-            folders = value.split(":")
-            if name == "PYTHONPATH" and set(folders) == {self._sources.checkout}:
-                continue
-            if name == "LD_LIBRARY_PATH" and all(map(self._is_trusted, folders)):
+            if name == "LD_LIBRARY_PATH" and all(map(self._is_trusted, value.split(":"))):
                 continue
             if name.startswith(("LD_", "PYTHON")) or name in LOADING:
                 yield f"{name} is set; unset it"

@@ -33,7 +33,6 @@ class Process:
     birth: Birth
     parent: int
     executable: str
-    folder: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     libraries: tuple[str, ...]
@@ -59,7 +58,6 @@ def read_process(pid: int) -> Process:
             birth=birth,
             parent=parent_of(pid),
             executable=str((own / "exe").readlink()),
-            folder=str((own / "cwd").readlink()),
             arguments=tuple(_strings(own / "cmdline")),
             environment=dict(
                 entry.partition("=")[::2] for entry in _strings(own / "environ") if "=" in entry

@@ -44,6 +44,7 @@ KEY_BYTES = 32
 LABEL_CHARACTERS_MAX = 100
 ROLE_CHARACTERS_MAX = 32
 NUMBER_MAX = 2**53 - 1
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 QUOTE_FORMAT = "actionvm.quote/v1"
 QUOTE_PURPOSE = b"actionvm/quote/v1\n"
@@ -104,12 +105,10 @@ def truth(fields: Fields, name: str) -> bool:
 def octets(fields: Fields, name: str, length: int) -> bytes:
     """Return so many bytes."""
     value = fields.get(name)
-    if isinstance(value, str) and len(value) == 2 * length and value == value.lower():
-        try:
-            return bytes.fromhex(value) if value.isalnum() or not value else b""
-        except ValueError:
-            pass
-    raise PacketInvalid(f"{name} is not {length} bytes in lower-case hexadecimal")
+    hexadecimal = isinstance(value, str) and set(value) <= _HEXADECIMAL
+    if not isinstance(value, str) or not hexadecimal or len(value) != 2 * length:
+        raise PacketInvalid(f"{name} is not {length} bytes in lower-case hexadecimal")
+    return bytes.fromhex(value)
 
 
 def expect(fields: Fields, *names: str) -> None:

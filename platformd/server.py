@@ -40,6 +40,7 @@ class Line:
     peer: socket.socket
     caller: Caller
     challenge: str
+    has_asked: bool = False
 
 
 class Server:
@@ -72,11 +73,12 @@ class Server:
 
     def turn(self, timeout_seconds: float | None) -> None:
         """Wait for somebody and serve all who are there."""
-        for key, _ in self._selector.select(timeout_seconds):
-            if key.fileobj is self._listener:
-                self._accept()
-            elif key.fd in self._lines:
-                self._serve(self._lines[key.fd])
+        ready = [key.fd for key, _ in self._selector.select(timeout_seconds)]
+        # Whoever hangs up makes room for whoever comes.
+        for line in [self._lines[one] for one in ready if one in self._lines]:
+            self._serve(line)
+        if self._listener.fileno() in ready:
+            self._accept()
 
     def _accept(self) -> None:
         peer, _ = self._listener.accept()
@@ -109,8 +111,6 @@ class Server:
             raise CallerRefused(f"process {pid} cannot be measured") from error
         vouched = self._desk.vouched_role(process.birth)
         measurement = self._measurer.measure(process, vouched)
-        if measurement.problem and not self._desk.is_parent(process.birth):
-            _log(f"process {pid} has no role: {measurement.problem}")
         return Caller(process.birth, measurement)
 
     def _serve(self, line: Line) -> None:
@@ -121,6 +121,7 @@ class Server:
                 return
             fields = protocol.decode(packet)
             self._check_sender(line, sender, fields)
+            self._note(line)
             _send(line.peer, self._desk.answer(line.caller, fields))
         except (protocol.PacketInvalid, CallerRefused) as error:
             reason = error.reason if isinstance(error, CallerRefused) else "PACKET_INVALID"
@@ -134,6 +135,13 @@ class Server:
             self._hang_up(line)
         except ConnectionError:
             self._hang_up(line)
+
+    def _note(self, line: Line) -> None:
+        """Say once in the log why somebody who asks has no role."""
+        problem, birth = line.caller.measurement.problem, line.caller.birth
+        if problem and not line.has_asked and not self._desk.is_parent(birth):
+            _log(f"process {birth.pid} has no role: {problem}")
+        line.has_asked = True
 
     @staticmethod
     def _check_sender(line: Line, sender: int, fields: protocol.Fields) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("assembler", "gas", "keymanager", "knowledge", "linker", "runtime")
-PACKAGES = ("actionvm", "chassis", "cli", "models", "protos", "tests", *SERVICES)
+PACKAGES = ("actionvm", "chassis", "cli", "models", "platformd", "protos", "tests", *SERVICES)
 
 FILE_LINES_MAX = 400
 PROTO_LINES_MAX = 600
@@ -163,7 +163,9 @@ def test_a_contract_has_its_service(service: str) -> None:
 
 
 def test_what_we_write_has_tests() -> None:
-    folders = [ROOT / "tests" / package for package in ("chassis", "cli", "models", *SERVICES)]
+    folders = [
+        ROOT / "tests" / package for package in ("chassis", "cli", "models", "platformd", *SERVICES)
+    ]
     _assert_none(name(folder) for folder in folders if not list(folder.rglob("test_*.py")))
 
 

@@ -28,6 +28,12 @@ PYTHON_MIN = (3, 11)
 FREE_BYTES_MIN = 500_000_000
 OTHERS = 0o077
 IMPORT_SECONDS = 60
+# What platformd/README.md says at length.
+EMULATION = (
+    "an emulation of sealed storage: keys are encrypted, but their root key lies on this disk; it "
+    "does not protect against root or a debugger on this machine, a changed platformd or Python, "
+    "a restored image of the whole disk, side channels, or what an authorized service does"
+)
 
 
 class Verdict(StrEnum):
@@ -63,12 +69,7 @@ def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
         check_home(home),
         check_disk(home),
         *(check_services(state) if state else [_check_free_ports()]),
-        Finding(
-            "key storage",
-            Verdict.NOTE,
-            "an emulation of sealed storage: keys are encrypted, but their root key lies on this "
-            "disk; it does not protect against root on this machine",
-        ),
+        Finding("key storage", Verdict.NOTE, EMULATION, "platformd/README.md says more"),
     ]
     if as_json:
         print_json({"findings": [asdict(one) for one in findings]})

@@ -44,7 +44,9 @@ def open_platform(config: PlatformSettings, *, random_bytes: RandomBytes) -> Pla
         # An extra: who does not use a TPM need not have its libraries.
         from .tpm2 import open_tpm  # noqa: PLC0415
 
-        return open_tpm(config.tpm_tcti, release_file=config.tpm_release_file)
+        return open_tpm(
+            config.tpm_tcti, release_file=config.tpm_release_file, random_bytes=random_bytes
+        )
     path = config.platform_socket
     if path is None:
         raise PlatformUnavailable(

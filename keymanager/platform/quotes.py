@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from platformd import protocol
 
 from .port import Quote, QuoteProblem, QuoteRefused
+from .tpm_release import SELECTION
 
 SOFT = "soft"
 TPM2 = "tpm2"
@@ -76,9 +77,6 @@ def _is_signed(quote: Quote) -> bool:
 # --- TPM 2.0: the signature is `TPMS_ATTEST`, behind its length, and an ECDSA signature in DER. ---
 
 _MAGIC, _ATTEST_QUOTE = 0xFF544347, 0x8018
-_SHA256 = 0x000B
-# PCR 14 alone, in the bank of SHA-256: one bit in three bytes.
-_SELECTION = struct.pack(">IHB3B", 1, _SHA256, 3, 0, 1 << 6, 0)
 
 
 def _is_signed_by_tpm(quote: Quote, content: bytes) -> bool:
@@ -90,12 +88,12 @@ def _is_signed_by_tpm(quote: Quote, content: bytes) -> bool:
     _, rest = _sized(attested[6:])
     extra, rest = _sized(rest)
     # Clock (17 bytes) and version of the firmware (8).
-    selection, rest = rest[25 : 25 + len(_SELECTION)], rest[25 + len(_SELECTION) :]
+    selection, rest = rest[25 : 25 + len(SELECTION)], rest[25 + len(SELECTION) :]
     digest, rest = _sized(rest)
     return (
         (magic, kind) == (_MAGIC, _ATTEST_QUOTE)
         and extra == hashlib.sha256(content).digest()
-        and selection == _SELECTION
+        and selection == SELECTION
         and digest == hashlib.sha256(quote.measurement.code).digest()
         and not rest
     )

@@ -107,6 +107,11 @@ class SoftPlatform:
         request = self._random_bytes(protocol.REQUEST_BYTES).hex()
         return self._ask(_counter, "increment_counter", request=request)
 
+    def close(self) -> None:
+        """Hang up; another question connects again."""
+        with self._lock:
+            self._hang_up()
+
     def _read_header(self, header: bytes) -> tuple[SealPolicy, int]:
         """Return policy and security version; raise Unsealable where no key would help."""
         if len(header) != _HEADER.size:

@@ -32,6 +32,7 @@ from cli.app import app
 from cli.home import Home
 from cli.services import ROOT, SERVICE_NAMES
 from cli.state import Child, State
+from platformd.server import listen
 
 from .fake_linker import FakeLinker
 from .fakes import (
@@ -104,7 +105,8 @@ class FakeSystem:
         """Write the state of a supervisor that is this very process."""
         start_seconds = psutil.Process().create_time()
         services = {name: Child(self.address, pid=os.getpid()) for name in SERVICE_NAMES}
-        State(os.getpid(), start_seconds, 1, services).write(self.home)
+        platform = Child(str(self.home.platform_socket), pid=os.getpid())
+        State(os.getpid(), start_seconds, 1, platform, services).write(self.home)
 
 
 @pytest.fixture
@@ -126,7 +128,9 @@ def system(home: Home) -> Iterator[FakeSystem]:
     fake = FakeSystem(home)
     server = asyncio.run_coroutine_threadsafe(fake.serve(), loop).result(10)
     fake.publish()
+    platform = listen(home.platform_socket)
     yield fake
+    platform.close()
     asyncio.run_coroutine_threadsafe(server.stop(0), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ def test_without_a_home_a_command_exits_with_3_and_names_the_way_out(
 def test_a_service_that_does_not_answer_exits_with_3(home: Home, invoke: Invoke) -> None:
     # A system that is down: its supervisor is gone, nothing is waited for.
     nowhere = {name: Child("127.0.0.1:1") for name in SERVICE_NAMES}
-    State(pid=1, start_seconds=1.0, port_base=1, services=nowhere).write(home)
+    State(1, 1.0, port_base=1, platform=Child(""), services=nowhere).write(home)
 
     result = invoke("secrets", "list", "--json")
 
@@ -251,7 +252,7 @@ def test_status_shows_why_a_service_stays_down(
     assert state is not None
     failed = Child("127.0.0.1:1", restarts=4, last_exit="exited with 1", failed=True)
     services = {**state.services, "gas": failed}
-    State(state.pid, state.start_seconds, state.port_base, services).write(home)
+    replace(state, services=services).write(home)
 
     result = invoke("status")
 

@@ -51,20 +51,20 @@ def test_a_base_port_without_six_ports_is_refused(port_base: int) -> None:
 
 
 def test_a_supervisor_whose_process_is_gone_is_not_alive(home: Home) -> None:
-    State(2**22 - 1, 1.0, 7401, {}).write(home)
+    State(2**22 - 1, 1.0, 7401, Child(""), {}).write(home)
 
     assert read_alive(home) is None
 
 
 def test_a_recycled_process_id_is_not_a_supervisor(home: Home) -> None:
-    State(os.getpid(), psutil.Process().create_time() - 60, 7401, {}).write(home)
+    State(os.getpid(), psutil.Process().create_time() - 60, 7401, Child(""), {}).write(home)
 
     assert read_alive(home) is None
 
 
 def test_a_state_reads_as_it_was_written(home: Home) -> None:
     child = Child("127.0.0.1:7405", restarts=4, last_exit="exited with 1", failed=True)
-    written = State(7, 1.5, 7401, {"gas": child})
+    written = State(7, 1.5, 7401, Child("socket", pid=3), {"gas": child})
     written.write(home)
 
     assert read_state(home) == written

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from contextlib import closing
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from platformd import protocol
 from platformd.client import Connection
+from platformd.measure import ROLES
 from platformd.memory import Memory
 from platformd.release import FORMAT, PURPOSE
 from platformd.root import Root
@@ -25,12 +26,12 @@ from platformd.sources import Sources
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20.0
-PACKAGES = ("actionvm", "chassis", "cli", "keymanager", "gas", "runtime")
-PACKAGES += ("assembler", "knowledge", "linker")
+PACKAGES = ("actionvm", "chassis", "cli", *ROLES)
 
 # A service that asks what its arguments say, and prints the answers as JSON.
 PROBE = """
 import json, os, sys
+os.chdir('/')
 from pathlib import Path
 from platformd.client import Connection, Refused
 from chassis import clock
@@ -184,6 +185,8 @@ class Checkout:
             cwd=folder or self.folder,
             env={
                 "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONPATH": str(self.folder),
+                "PYTHONSAFEPATH": "1",
                 "PROBE_SOCKET": str(self.socket),
                 "PROBE_REQUESTS": json.dumps(requests),
                 **(environment or {}),

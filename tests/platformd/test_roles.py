@@ -149,7 +149,12 @@ def test_the_parent_cannot_vouch_for_a_role_that_does_not_exist(checkout: Checko
 
 def test_nobody_but_the_parent_can_vouch(checkout: Checkout) -> None:
     own = birth_of(os.getpid())
-    vouch = {"operation": "vouch", "pid": own.pid, "start_time": own.start_time, "role": "gas"}
+    vouch: dict[str, protocol.Value] = {
+        "operation": "vouch",
+        "pid": own.pid,
+        "start_time": own.start_time,
+        "role": "gas",
+    }
 
     assert checkout.run(vouch) == [{"refused": "VOUCH_REFUSED"}]
 

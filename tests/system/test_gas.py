@@ -87,7 +87,7 @@ def gas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GasProcess]:
         try:
             assert asyncio.run(is_serving(listen["gas"], seconds=START_SECONDS, wait=True))
             services = {"gas": Child(listen["gas"], pid=process.pid)}
-            State(os.getpid(), psutil.Process().create_time(), 1, services).write(home)
+            State(os.getpid(), psutil.Process().create_time(), 1, Child(""), services).write(home)
             yield GasProcess(home, listen["gas"])
         finally:
             process.terminate()

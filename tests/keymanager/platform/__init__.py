@@ -1,0 +1,1 @@
+"""Tests of the platforms of the key manager."""

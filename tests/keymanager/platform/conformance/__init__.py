@@ -1,0 +1,1 @@
+"""What every platform must do, whether it is a process or a chip."""
