@@ -103,7 +103,7 @@ def _checked(row: RowT, memory: Memory, name: str) -> RowT:
 def read_recorded(cursor: Cursor, *, after: int, limit: int) -> list[Recorded]:
     """Return records after a sequence, in order, or raise `AuditBroken`."""
     entries = _entries(cursor, after, limit)
-    checked = read_records(_head_at(cursor, after), entries)
+    checked = read_records(entries, after=after, head=_head_at(cursor, after))
     return [Recorded(one, entry.chain_hash) for one, entry in zip(checked, entries, strict=True)]
 
 

@@ -10,7 +10,6 @@ import pytest
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
 from chassis.server import Hosted
-from keymanager.secret import Kind
 from keymanager.service import KeymanagerService, hosted
 from tests.contracts.contract import Call, make
 from tests.grpc_fixtures import HostedFactory, StubAs

@@ -212,7 +212,7 @@ async def test_an_accepted_rollback_is_accepted_of_all_peers_and_after_a_restart
 
 def _fill_disk(bench: Bench) -> None:
     ((pages,),) = bench.execute("PRAGMA page_count")
-    bench.execute(f"PRAGMA max_page_count = {pages}")
+    bench.execute(f"PRAGMA max_page_count = {int(pages)}")
 
 
 def _lock_disk(bench: Bench) -> None:

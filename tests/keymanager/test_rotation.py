@@ -33,6 +33,10 @@ async def _public_keys(bench: Bench) -> list[bytes]:
     return [(await bench.vault.public_key(name)).value for name in NAMES]
 
 
+def _files(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
 def _epochs(bench: Bench) -> set[object]:
     tables = [table.name for table in GUARDED.values()]
     query = " UNION ".join(f"SELECT epoch FROM {table}" for table in tables)  # noqa: S608  # ours
@@ -58,7 +62,7 @@ async def test_the_old_root_is_gone_from_the_files(tmp_path: Path) -> None:
 
     await bench.vault.rotate_root(by=OPERATOR)
 
-    files = b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))
+    files = _files(tmp_path)
     for part in (sealed, signer, *keys):
         assert isinstance(part, bytes)
         assert part[16:48] not in files
@@ -113,7 +117,9 @@ async def test_no_use_fails_while_the_root_is_rotated(bench: Bench) -> None:
             await bench.vault.rotate_root(by=OPERATOR)
         is_over.set()
 
-    *counts, _ = await asyncio.gather(*map(use, NAMES), rotate())
+    rotating = asyncio.create_task(rotate())
+    counts = await asyncio.gather(*map(use, NAMES))
+    await rotating
     assert min(counts) > 0
 
 

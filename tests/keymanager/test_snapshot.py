@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -56,15 +58,11 @@ async def test_a_state_is_not_imported_over_secrets(content: bytes) -> None:
 @settings(max_examples=60)
 @given(data=st.data())
 def test_no_state_is_a_bug(data: st.DataObject) -> None:
-    import asyncio  # noqa: PLC0415  # only here
-
     async def try_import() -> None:
         good = {"format": "actionvm.keymanager-state/v1", "ledger": "l", "sequence": 1}
         state = good | {"policy": "", "secrets": data.draw(_SECRETS)}
-        try:
+        with suppress(BackupInvalid, InvalidField):
             await Bench().vault.import_state(json.dumps(state).encode(), by=OPERATOR)
-        except (BackupInvalid, InvalidField):
-            pass
 
     asyncio.run(try_import())
 

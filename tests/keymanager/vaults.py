@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -107,21 +106,10 @@ class Bench:
         with closing(self.engine.raw_connection()) as connection:
             cursor = connection.cursor()
             cursor.execute(statement, values)
-            found: list[tuple[Cell, ...]] = cursor.fetchall()
-            return found
+            return [tuple(row) for row in cursor.fetchall()]
 
     def write(self, name: str, /, **cells: Cell) -> None:
         """Overwrite columns of the row of a secret."""
         assignments = ", ".join(f"{column} = ?" for column in cells)
         statement = f"UPDATE secret SET {assignments} WHERE name = ?"  # noqa: S608  # constants
         self.execute(statement, (*cells.values(), name))
-
-    @contextmanager
-    def tampered(self, table: str, rowid: int, column: str, cell: Cell) -> Iterator[None]:
-        """Overwrite one column of one row for the time of a block."""
-        where = f"{table} WHERE rowid = ?"
-        ((before,),) = self.execute(f"SELECT {column} FROM {where}", (rowid,))  # noqa: S608  # constants
-        statement = f"UPDATE {table} SET {column} = ? WHERE rowid = ?"  # noqa: S608  # constants
-        self.execute(statement, (cell, rowid))
-        yield
-        self.execute(statement, (before, rowid))
