@@ -204,7 +204,7 @@ class Batch:
         return id_
 
     def free_key(self, id_: int) -> None:
-        """Overwrite a wrapped key in its place; the files are cleaned before anybody is answered."""
+        """Overwrite a wrapped key in its place; the files are cleaned before any answer."""
         self.write(KeyRow(id_, DESTROYED))
         self._freed.append(id_)
         self.erases = True

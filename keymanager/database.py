@@ -65,7 +65,7 @@ def open_vault_store(
         _seal_again(batch, old)
         start(batch, counter, request_key=old.tag_key)
         for request in old.requests:
-            write_request(batch, *request)
+            write_request(batch, request)
         connection.exec_driver_sql("DROP TABLE requests")
         connection.exec_driver_sql("DROP TABLE secrets")
 

@@ -9,8 +9,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
 
-from .requests import join
-from .sealing import KEY_BYTES, NONCE_BYTES, derive
+from .requests import Answer, join
+from .sealing import KEY_BYTES, MAC_BYTES, NONCE_BYTES, derive
 
 _FORMAT = b"actionvm/keymanager/seal/v1"
 
@@ -33,10 +33,10 @@ class OldSecret:
 
 @dataclass(frozen=True)
 class FirstRelease:
-    """All that there was; a request is id, tag, secret, version and time."""
+    """All that there was."""
 
     secrets: tuple[OldSecret, ...]
-    requests: tuple[tuple[str, bytes, str, int, int], ...]
+    requests: tuple[Answer, ...]
     tag_key: bytes = field(repr=False)
 
 
@@ -54,7 +54,7 @@ def read_first_release(connection: Connection, root_file: Path) -> FirstRelease:
     )
     statement = "SELECT request_id, tag, secret, version, rotate_microseconds FROM requests"
     requests = [
-        (str(id_), bytes(tag) or bytes(32), str(secret), int(version), int(time))
+        Answer(str(id_), bytes(tag) or bytes(MAC_BYTES), str(secret), int(version), int(time))
         for id_, tag, secret, version, time in connection.exec_driver_sql(statement)
     ]
     return FirstRelease(secrets, tuple(requests), derive(root, b"tag"))

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -228,16 +229,15 @@ def _log_problem(cursor: Cursor, known: Log) -> str:
     cursor.execute(statement, (TAIL_RECORDS,))
     tail = cursor.fetchall()[::-1]
     head = tail[-1][1] if tail else known.head
-    pairs = zip(tail, tail[1:], strict=False)
     is_whole = all(
         isinstance(before, bytes) and isinstance(content, bytes) and chain(before, content) == after
-        for (_, before), (content, after) in pairs
+        for (_, before), (content, after) in pairwise(tail)
     )
     return "" if is_whole and head == known.head else "the end of the audit log was changed"
 
 
 def _adopt(cursor: Cursor, memory: Memory, broken: list[Row]) -> None:
-    """Go on with what is there, as an operator wants: changed rows stay refused, the log goes on."""
+    """Go on with what is there, as an operator wants; what was changed stays refused."""
     batch = Batch(
         memory,
         cursor,

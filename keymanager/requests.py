@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chassis.errors import RequestIdReused
 
@@ -24,6 +26,16 @@ class Request:
 
     id: str
     content: bytes = dataclasses.field(repr=False)
+
+
+class Answer(NamedTuple):
+    """A request, and what it was answered: a version of a secret, and when that was made."""
+
+    id: str
+    tag: bytes
+    secret: str
+    version: int
+    rotate_microseconds: int
 
 
 def content_of(method: bytes, name: str, kind: str, value: bytes, *extras: str) -> bytes:
@@ -71,14 +83,12 @@ def find_answer(batch: Batch, request: Request) -> Secret | None:
 def answered(batch: Batch, request: Request, secret: Secret) -> None:
     """Remember the answer to a request."""
     rotate_microseconds = to_microseconds(secret.rotate_time)
-    write(batch, request.id, _tag(batch, request), secret.name, secret.version, rotate_microseconds)
+    tag = _tag(batch, request)
+    write(batch, Answer(request.id, tag, secret.name, secret.version, rotate_microseconds))
 
 
-def write(
-    batch: Batch, id_: str, tag: bytes, secret: str, version: int, rotate_microseconds: int
-) -> None:
+def write(batch: Batch, answer: Answer) -> None:
     """Store a request with its answer."""
-    answer = (id_, tag, secret, version, rotate_microseconds)
     sql.upsert(batch.cursor, REQUEST, [(*answer, _mac(batch, answer))])
 
 
@@ -87,12 +97,12 @@ def forget(batch: Batch, name: str) -> None:
     statement = "SELECT id, tag, secret, version, rotate_microseconds FROM request WHERE secret = ?"
     batch.cursor.execute(statement, (name,))
     for id_, _, secret, version, time in batch.cursor.fetchall():
-        write(batch, str(id_), _FORGOTTEN, str(secret), int(version), int(time))
+        write(batch, Answer(str(id_), _FORGOTTEN, str(secret), int(version), int(time)))
 
 
 def _tag(batch: Batch, request: Request) -> bytes:
     return batch.digest(request.content)
 
 
-def _mac(batch: Batch, answer: list[sql.Cell] | tuple[sql.Cell, ...]) -> bytes:
+def _mac(batch: Batch, answer: Sequence[sql.Cell]) -> bytes:
     return batch.digest(encode("request", *answer))

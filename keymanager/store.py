@@ -22,7 +22,7 @@ from chassis.log import log
 from .batch import Batch, Memory
 from .closing import close_batch, is_checkpoint_needed
 from .epochs import SealedEpoch, make_epoch
-from .errors import AuditUnavailable, PlatformSilent, RolledBack
+from .errors import AuditUnavailable, PlatformSilent, RolledBack, SealBroken
 from .journal import Operation, decide
 from .keyring import WRAPS_MAX
 from .opening import open_memory
@@ -117,6 +117,13 @@ class VaultStore:
 
     def read(self, query: Callable[[Cursor, Memory], Read]) -> Read:
         """Read beside the writer, what the last commit left."""
+        try:
+            return self._read(query)
+        except SealBroken:
+            # The end of a rotation may have come between reading the rows and looking at them.
+            return self._read(query)
+
+    def _read(self, query: Callable[[Cursor, Memory], Read]) -> Read:
         self.require_open()
         try:
             with reading(self._engine) as connection:

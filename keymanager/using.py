@@ -245,7 +245,7 @@ def _load(batch: Batch, row: SecretRow, version: VersionRow) -> LoadedKey:
 
 
 def _join(batch: Batch, row: SecretRow, key: LoadedKey) -> tuple[LoadedKey, int]:
-    """Return a data key that opens what any usable version made, and when the first of them ends."""
+    """Return a key that opens what any usable version made, and when the first of them ends."""
     assert isinstance(key, DataKey), "only these work together"
     ends = []
     for version in versions_of(batch, row):

@@ -120,7 +120,7 @@ class Vault:
         return await self._apply(asked, Secret)
 
     async def disable(self, name: str, *, by: Asker, version: int = 0) -> Secret:
-        """Stop the use of a secret, or of one version; raise `SecretNotFound`, `VersionNotFound`."""
+        """Stop the use of a secret or a version; raise `SecretNotFound`, `VersionNotFound`."""
         return await self._apply(SetState(by, name, State.DISABLED, version), Secret)
 
     async def enable(self, name: str, *, by: Asker, version: int = 0) -> Secret:

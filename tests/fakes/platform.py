@@ -8,7 +8,14 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
-from keymanager.platform.port import PlatformUnavailable, SealPolicy, Unsealable, UnsealProblem
+from keymanager.platform.port import (
+    Measurement,
+    PlatformUnavailable,
+    Quote,
+    SealPolicy,
+    Unsealable,
+    UnsealProblem,
+)
 
 _NONCE = bytes(12)
 
@@ -26,6 +33,13 @@ class FakePlatform:
     def fail_next(self, error: Exception | None = None) -> None:
         """Let the next call fail."""
         self._failures.append(error or PlatformUnavailable())
+
+    def measure(self) -> Measurement:
+        code = hashlib.sha256(self.code.encode()).digest()
+        return Measurement("keymanager", code, bytes(32), 1, debug=True)
+
+    def quote(self, report_data: bytes) -> Quote:
+        return Quote("fake", self.measure(), report_data, hardware=False, signature=b"", key=b"")
 
     def seal(self, content: bytes, policy: SealPolicy, label: str) -> bytes:
         self._may_fail()

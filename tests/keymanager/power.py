@@ -7,7 +7,7 @@ each sector of 512 bytes that was written since survives with a probability of o
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import apsw
@@ -55,28 +55,31 @@ class Disk(apsw.VFS):
     def __init__(self, name: str, content: dict[str, bytes] | None = None) -> None:
         self.name = name
         self.files = {
-            path: _File(bytearray(found), bytearray(found)) for path, found in (content or {}).items()
+            path: _File(bytearray(found), bytearray(found))
+            for path, found in (content or {}).items()
         }
         # Called before every write and every sync.
-        self.on_change = lambda: None
+        self.on_change: Callable[[], None] = lambda: None
         super().__init__(name, base="", maxpathname=256)
 
     def cut(self, dice: random.Random) -> dict[str, bytes]:
         """Return what the files hold after a cut now."""
         return {path: bytes(file.cut(dice)) for path, file in self.files.items()}
 
-    def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  # as in apsw
+    def xOpen(
+        self, name: apsw.URIFilename | str | None, flags: list[int]
+    ) -> apsw.VFSFile:  # as in apsw
         path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
         flags[1] = flags[0]
         return _Handle(self, path)  # type: ignore[return-value]  # it has what SQLite calls
 
-    def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: N802  # as above
+    def xAccess(self, pathname: str, flags: int) -> bool:  # as above
         return pathname in self.files
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802  # as above
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001  # as above
         self.files.pop(filename, None)
 
-    def xFullPathname(self, name: str) -> str:  # noqa: N802  # as above
+    def xFullPathname(self, name: str) -> str:  # as above
         return name
 
 
@@ -87,43 +90,43 @@ class _Handle:
         self._disk = disk
         self._file = disk.files.setdefault(path, _File())
 
-    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802  # as in apsw
+    def xRead(self, amount: int, offset: int) -> bytes:  # as in apsw
         return bytes(self._file.present[offset : offset + amount])
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802  # as above
+    def xWrite(self, data: bytes, offset: int) -> None:  # as above
         self._disk.on_change()
         self._file.write(bytes(data), offset)
 
-    def xTruncate(self, size: int) -> None:  # noqa: N802  # as above
+    def xTruncate(self, size: int) -> None:  # as above
         self._disk.on_change()
         del self._file.present[size:]
 
-    def xSync(self, flags: int) -> None:  # noqa: N802  # as above
+    def xSync(self, flags: int) -> None:  # as above
         self._disk.on_change()
         self._file.sync()
 
-    def xFileSize(self) -> int:  # noqa: N802  # as above
+    def xFileSize(self) -> int:  # as above
         return len(self._file.present)
 
-    def xLock(self, level: int) -> None:  # noqa: N802  # one process
+    def xLock(self, level: int) -> None:  # one process
         pass
 
-    def xUnlock(self, level: int) -> None:  # noqa: N802  # as above
+    def xUnlock(self, level: int) -> None:  # as above
         pass
 
-    def xCheckReservedLock(self) -> bool:  # noqa: N802  # as above
+    def xCheckReservedLock(self) -> bool:  # as above
         return False
 
-    def xFileControl(self, op: int, ptr: int) -> bool:  # noqa: N802  # as above
+    def xFileControl(self, op: int, ptr: int) -> bool:  # as above
         return False
 
-    def xSectorSize(self) -> int:  # noqa: N802  # as above
+    def xSectorSize(self) -> int:  # as above
         return SECTOR
 
-    def xDeviceCharacteristics(self) -> int:  # noqa: N802  # it promises nothing
+    def xDeviceCharacteristics(self) -> int:  # it promises nothing
         return 0
 
-    def xClose(self) -> None:  # noqa: N802  # as above
+    def xClose(self) -> None:  # as above
         pass
 
 
@@ -133,19 +136,19 @@ class _Cursor:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._rows: list[tuple[object, ...]] = []
-        self.description: list[tuple[str, None, None, None, None, None, None]] | None = None
+        self.description: list[tuple[object, ...]] | None = None
         self.rowcount, self.lastrowid, self.arraysize = -1, 0, 1
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> _Cursor:
         cursor = self._connection.cursor()
-        cursor.execute(statement, tuple(values))  # type: ignore[arg-type]  # what SQLite takes
+        cursor.execute(statement, tuple(values))
         try:
             names = [column[0] for column in cursor.get_description()]
         except apsw.ExecutionCompleteError:
             # No rows.
             names = []
-        self._rows = list(cursor)  # type: ignore[arg-type]  # as above
-        self.description = [(one, *([None] * 6)) for one in names] or None  # type: ignore[misc]  # seven
+        self._rows = list(cursor)
+        self.description = [(one, *([None] * 6)) for one in names] or None
         return self
 
     def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> _Cursor:

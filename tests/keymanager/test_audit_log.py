@@ -18,7 +18,7 @@ from keymanager.journal import Asker
 from keymanager.loaded import IDLE_MICROSECONDS, LOADED_MAX
 from keymanager.signing import Purpose
 from keymanager.uses.signatures import SignMessage
-from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench
+from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench, sign
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def bench() -> Bench:
     await made.put("secrets/a")
     for number in range(30):
         made.clock.advance(timedelta(milliseconds=300))
-        await made.vault.sign("secrets/a", Purpose.REQUEST, bytes([number]), by=RUNTIME)
+        await sign(made.vault, "secrets/a", Purpose.REQUEST, bytes([number]), by=RUNTIME)
     made.clock.advance(timedelta(seconds=2))
     await made.vault.tend()
     return made
@@ -108,7 +108,7 @@ async def test_a_record_that_was_changed_is_not_read(bench: Bench) -> None:
 
 async def test_no_record_holds_a_message_or_a_value(bench: Bench) -> None:
     await bench.put("secrets/key", b"the-secret-value")
-    await bench.vault.sign("secrets/a", Purpose.REQUEST, b"the-secret-message", by=RUNTIME)
+    await sign(bench.vault, "secrets/a", Purpose.REQUEST, b"the-secret-message", by=RUNTIME)
     contents = bench.execute("SELECT content FROM record")
     assert not [one for (one,) in contents if isinstance(one, bytes) and b"the-secret" in one]
 
@@ -153,9 +153,7 @@ async def test_uses_beside_rotations_and_shreds_see_one_state_or_the_other() -> 
         operation = SignMessage(Purpose.REQUEST, b"m")
         for _ in range(20):
             try:
-                await bench.vault.use(
-                    "secrets/a", operation, method="Sign", by=by, version=version
-                )
+                await bench.vault.use("secrets/a", operation, method="Sign", by=by, version=version)
             except ServiceError as error:
                 refusals.append(error)
 

@@ -16,7 +16,6 @@ import pytest
 
 from chassis.evidence.checkpoint import verify_checkpoint
 from keymanager.errors import SecretNotFound
-from keymanager.signing import public_key_of
 from keymanager.vault import Vault
 from tests.keymanager.worker import open_folder, value_of
 

@@ -13,8 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from chassis.errors import RequestIdReused
 from keymanager.errors import SecretExists, SecretNotFound
 from keymanager.secret import Kind
-from keymanager.signing import public_key_of
-from tests.keymanager.vaults import OPERATOR, Bench
+from tests.keymanager.vaults import OPERATOR, Bench, public_key_of
 
 NAMES = st.sampled_from(["secrets/a", "secrets/b", "secrets/c"])
 VALUES = st.sampled_from([b"1" * 32, b"2" * 32])

@@ -13,10 +13,9 @@ from keymanager.database import open_vault_store
 from keymanager.errors import RolledBack, SecretNotFound
 from keymanager.first_release import RootKeyUnusable
 from keymanager.secret import Kind
-from keymanager.signing import public_key_of
 from keymanager.vault import Vault
 from tests.fakes.platform import FakePlatform
-from tests.keymanager.vaults import OPERATOR, HandSetClock
+from tests.keymanager.vaults import OPERATOR, HandSetClock, public_key_of
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "keymanager-1"
 

@@ -122,7 +122,10 @@ def _version(vault: Vault, name: str) -> int:
 
 @pytest.mark.parametrize(
     "seed",
-    [*range(RUNS), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(RUNS, RUNS_SOAK))],
+    [
+        *range(RUNS),
+        *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(RUNS, RUNS_SOAK)),
+    ],
 )
 def test_cuts_of_the_power_lose_nothing_acknowledged(seed: int) -> None:
     run = Run(seed)

@@ -12,7 +12,7 @@ from chassis.errors import ServiceError
 from keymanager.errors import AuditUnavailable, PlatformSilent, RolledBack, SecretNotFound
 from keymanager.signing import Purpose
 from tests.fakes.platform import FakePlatform
-from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench
+from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench, sign
 
 FILES = ("keymanager.db", "keymanager.db-wal")
 
@@ -116,7 +116,7 @@ async def test_an_operator_can_accept_old_files_which_leaves_a_record(disk: Disk
     (last,) = bench.vault.records(after=bench.vault.sequence - 1, limit=1)
     assert last.record.method == "AcceptRollback"
     bench.open()
-    assert await bench.vault.sign("secrets/a", Purpose.REQUEST, b"m", by=RUNTIME)
+    assert await sign(bench.vault, "secrets/a", Purpose.REQUEST, b"m", by=RUNTIME)
 
 
 @pytest.mark.parametrize(
@@ -164,10 +164,10 @@ async def test_uses_are_counted_once_in_a_while() -> None:
     await bench.put("secrets/a")
     before = bench.platform.read_counter()
     for _ in range(3):
-        await bench.vault.sign("secrets/a", Purpose.REQUEST, b"m", by=RUNTIME)
+        await sign(bench.vault, "secrets/a", Purpose.REQUEST, b"m", by=RUNTIME)
     assert bench.platform.read_counter() == before
     bench.clock.advance(timedelta(minutes=1))
-    await bench.vault.sign("secrets/a", Purpose.REQUEST, b"m", by=RUNTIME)
+    await sign(bench.vault, "secrets/a", Purpose.REQUEST, b"m", by=RUNTIME)
     assert bench.platform.read_counter() == before + 1
 
 
@@ -212,7 +212,7 @@ async def test_an_accepted_rollback_is_accepted_of_all_peers_and_after_a_restart
 
 def _fill_disk(bench: Bench) -> None:
     ((pages,),) = bench.execute("PRAGMA page_count")
-    bench.execute(f"PRAGMA max_page_count = {pages}")
+    bench.execute(f"PRAGMA max_page_count = {int(pages)}")
 
 
 def _lock_disk(bench: Bench) -> None:
@@ -236,7 +236,7 @@ async def test_a_disk_that_takes_nothing_answers_nobody_until_it_does(
     for number in range(60):
         try:
             message = f"{number}".encode() * 900
-            await bench.vault.sign("secrets/a", Purpose.REQUEST, message, by=RUNTIME)
+            await sign(bench.vault, "secrets/a", Purpose.REQUEST, message, by=RUNTIME)
             outcomes.append(bench.vault.sequence)
         except ServiceError as error:
             assert isinstance(error, AuditUnavailable)

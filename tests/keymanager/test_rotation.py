@@ -14,7 +14,7 @@ from keymanager.rotation import Begin, Step
 from keymanager.rows import GUARDED
 from keymanager.signing import Purpose
 from keymanager.uses.signatures import SignMessage
-from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench
+from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench, sign
 
 REQUESTS = Asker("runtime", purpose="request")
 NAMES = [f"secrets/s{number:02}" for number in range(20)]
@@ -31,6 +31,10 @@ async def bench() -> Bench:
 async def _public_keys(bench: Bench) -> list[bytes]:
     bench.store.memory.loaded.clear()
     return [(await bench.vault.public_key(name)).value for name in NAMES]
+
+
+def _files(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
 
 
 def _epochs(bench: Bench) -> set[object]:
@@ -58,7 +62,7 @@ async def test_the_old_root_is_gone_from_the_files(tmp_path: Path) -> None:
 
     await bench.vault.rotate_root(by=OPERATOR)
 
-    files = b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))
+    files = _files(tmp_path)
     for part in (sealed, signer, *keys):
         assert isinstance(part, bytes)
         assert part[16:48] not in files
@@ -104,7 +108,7 @@ async def test_no_use_fails_while_the_root_is_rotated(bench: Bench) -> None:
     async def use(name: str) -> int:
         count = 0
         while not is_over.is_set() or not count:
-            await bench.vault.sign(name, Purpose.REQUEST, b"m", by=RUNTIME)
+            await sign(bench.vault, name, Purpose.REQUEST, b"m", by=RUNTIME)
             count += 1
         return count
 
@@ -113,7 +117,9 @@ async def test_no_use_fails_while_the_root_is_rotated(bench: Bench) -> None:
             await bench.vault.rotate_root(by=OPERATOR)
         is_over.set()
 
-    *counts, _ = await asyncio.gather(*map(use, NAMES), rotate())
+    rotating = asyncio.create_task(rotate())
+    counts = await asyncio.gather(*map(use, NAMES))
+    await rotating
     assert min(counts) > 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -13,7 +15,7 @@ from chassis.errors import InvalidField
 from keymanager.errors import BackupInvalid, VaultNotEmpty
 from keymanager.signing import Purpose
 from tests.keymanager.test_uses import AGENT, policy
-from tests.keymanager.vaults import OPERATOR, Bench
+from tests.keymanager.vaults import OPERATOR, Bench, sign
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ async def test_an_imported_state_is_the_one_that_was_exported(content: bytes) ->
     again = json.loads(await bench.vault.export_state(by=OPERATOR))
     before = json.loads(content)
     assert (again["secrets"], again["policy"]) == (before["secrets"], before["policy"])
-    assert await bench.vault.sign("secrets/a", Purpose.REQUEST, b"m", by=AGENT)
+    assert await sign(bench.vault, "secrets/a", Purpose.REQUEST, b"m", by=AGENT)
 
 
 async def test_the_log_of_a_restored_vault_is_its_own(content: bytes) -> None:
@@ -56,15 +58,11 @@ async def test_a_state_is_not_imported_over_secrets(content: bytes) -> None:
 @settings(max_examples=60)
 @given(data=st.data())
 def test_no_state_is_a_bug(data: st.DataObject) -> None:
-    import asyncio  # noqa: PLC0415  # only here
-
     async def try_import() -> None:
         good = {"format": "actionvm.keymanager-state/v1", "ledger": "l", "sequence": 1}
         state = good | {"policy": "", "secrets": data.draw(_SECRETS)}
-        try:
+        with suppress(BackupInvalid, InvalidField):
             await Bench().vault.import_state(json.dumps(state).encode(), by=OPERATOR)
-        except (BackupInvalid, InvalidField):
-            pass
 
     asyncio.run(try_import())
 

@@ -261,9 +261,7 @@ async def test_the_lease_of_a_rotated_or_disabled_secret_is_not_renewed(bench: B
 
 async def test_an_old_version_of_a_data_key_still_decrypts_during_its_grace(bench: Bench) -> None:
     await bench.vault.put_policy(policy(), by=OPERATOR)
-    await bench.vault.put(
-        "d", "secrets/data", Kind.DATA, b"", generate=True, by=OPERATOR
-    )
+    await bench.vault.put("d", "secrets/data", Kind.DATA, b"", generate=True, by=OPERATOR)
     by = Asker("knowledge", purpose="knowledge")
     text = await bench.vault.use("secrets/data", Encrypt("c", b"text"), method="Encrypt", by=by)
     await bench.vault.rotate(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine
 
 from chassis.database import open_database, open_memory_database
@@ -17,7 +17,10 @@ from keymanager.journal import Asker
 from keymanager.keyring import WRAPS_MAX
 from keymanager.rows import TABLES, VERSION
 from keymanager.secret import Kind, Secret
+from keymanager.signing import Purpose
 from keymanager.store import VaultStore
+from keymanager.uses.attributed import Attribute, Attributed
+from keymanager.uses.signatures import SignMessage
 from keymanager.vault import Vault
 from tests.fakes.platform import FakePlatform
 
@@ -91,9 +94,7 @@ class Bench:
         self.puts[name] = self.puts.get(name, 0) + 1
         return name.rpartition("/")[2] + "'" * (self.puts[name] - 1)
 
-    async def rotate(
-        self, name: str, value: bytes = b"", grace: timedelta = timedelta()
-    ) -> Secret:
+    async def rotate(self, name: str, value: bytes = b"", grace: timedelta = timedelta()) -> Secret:
         """Rotate a secret; without a value, to a key that nobody knows."""
         return await self.vault.rotate(
             f"rotate {name} {self.dice.random()}",
@@ -109,8 +110,7 @@ class Bench:
         with closing(self.engine.raw_connection()) as connection:
             cursor = connection.cursor()
             cursor.execute(statement, values)
-            found: list[tuple[Cell, ...]] = cursor.fetchall()
-            return found
+            return [tuple(row) for row in cursor.fetchall()]
 
     def write(self, name: str, /, **cells: Cell) -> None:
         """Overwrite columns of the row of a secret."""
@@ -118,12 +118,16 @@ class Bench:
         statement = f"UPDATE secret SET {assignments} WHERE name = ?"  # noqa: S608  # constants
         self.execute(statement, (*cells.values(), name))
 
-    @contextmanager
-    def tampered(self, table: str, rowid: int, column: str, cell: Cell) -> Iterator[None]:
-        """Overwrite one column of one row for the time of a block."""
-        where = f"{table} WHERE rowid = ?"
-        ((before,),) = self.execute(f"SELECT {column} FROM {where}", (rowid,))  # noqa: S608  # constants
-        statement = f"UPDATE {table} SET {column} = ? WHERE rowid = ?"  # noqa: S608  # constants
-        self.execute(statement, (cell, rowid))
-        yield
-        self.execute(statement, (before, rowid))
+
+async def sign(
+    vault: Vault, name: str, purpose: Purpose, message: bytes, *, by: Asker
+) -> Attributed[bytes]:
+    """Sign a message, as the service does for a caller."""
+    asker = Asker(by.caller, by.agent, purpose.value)
+    operation = Attribute(SignMessage(purpose, message))
+    return await vault.use(name, operation, method="Sign", by=asker)
+
+
+def public_key_of(seed: bytes) -> bytes:
+    """Return the public half of an Ed25519 key."""
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()

@@ -24,7 +24,7 @@ from keymanager.signing import Purpose
 from keymanager.store import VaultStore
 from keymanager.vault import Vault
 from tests.fakes.platform import FakePlatform
-from tests.keymanager.vaults import OPERATOR, RUNTIME
+from tests.keymanager.vaults import OPERATOR, RUNTIME, sign
 
 CALLERS = 8
 
@@ -46,7 +46,10 @@ def open_folder(folder: Path) -> VaultStore:
 async def work(vault: Vault, seed: int, say: Say) -> None:
     """Put, rotate, sign and shred until killed, while the root is rotated again and again."""
     await asyncio.gather(
-        *(_call(vault, random.Random(f"{seed}/{caller}"), f"c{caller}", say) for caller in range(CALLERS)),
+        *(
+            _call(vault, random.Random(f"{seed}/{caller}"), f"c{caller}", say)
+            for caller in range(CALLERS)
+        ),
         _rotate(vault, say),
     )
 
@@ -68,7 +71,7 @@ async def _call(vault: Vault, dice: random.Random, caller: str, say: Say) -> Non
         )
         say(f"done {name} 1")
         for _ in range(dice.randrange(4)):
-            await vault.sign(name, Purpose.REQUEST, b"m", by=RUNTIME)
+            await sign(vault, name, Purpose.REQUEST, b"m", by=RUNTIME)
             say(f"signed {name} {version}")
             version += 1
             say(f"begin {name} {version}")
