@@ -128,14 +128,14 @@ class Membership:
         tasks = [asyncio.create_task(self.renew())]
         if revocations is not None:
             tasks.append(asyncio.create_task(self.follow(revocations)))
+        for task in tasks:
+            task.add_done_callback(_tell_a_bug)
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
-            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-                if not isinstance(outcome, asyncio.CancelledError):
-                    log.error("identity.neglected", exc_info=outcome)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def renew(self) -> None:
         """Replace each certificate in time, for ever."""
@@ -191,3 +191,9 @@ class Membership:
                 await self._must_renew.wait()
         except TimeoutError:
             return
+
+
+def _tell_a_bug(task: asyncio.Task[None]) -> None:
+    # Nobody waits for these tasks, and without them the certificate ends in some minutes.
+    if not task.cancelled() and (bug := task.exception()) is not None:
+        log.error("identity.neglected", exc_info=bug)

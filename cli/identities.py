@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -39,8 +40,11 @@ class Identities:
         """Return SHA-256 of a token -> what is known about it; nothing where there is no file."""
         if not self._file.exists():
             return {}
+        content = self._file.read_bytes()
+        if _has_no_roles(content):
+            return {}
         try:
-            return parse_identities(self._file.read_bytes())
+            return parse_identities(content)
         except (ValueError, TypeError) as error:
             raise CommandError(
                 f"{self._file} is malformed: {error}",
@@ -101,3 +105,12 @@ class Identities:
                 write_private(self._file, content)
         finally:
             os.close(lock)
+
+
+def _has_no_roles(content: bytes) -> bool:
+    """Tell a file of the release before roles: its tokens were the home's own, which `up` keeps."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and all(isinstance(owner, str) for owner in found.values())

@@ -80,7 +80,7 @@ def _public_key_of(request: bytes) -> ec.EllipticCurvePublicKey:
         parsed = x509.load_der_x509_csr(request)
         public_key = parsed.public_key()
         is_signed = parsed.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise InvalidField(field, "must be a certificate signing request in DER") from error
     if not isinstance(public_key, ec.EllipticCurvePublicKey) or public_key.curve.name != _CURVE:
         raise InvalidField(field, "must have a P-256 key")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from datetime import datetime, timedelta
+from threading import Lock
 
 from chassis.certificates import NONCE_BYTES
 from chassis.clock import Clock
@@ -29,6 +30,8 @@ class Nonces:
         self._random_bytes = random_bytes
         self._key = random_bytes(32)
         self._used: dict[bytes, datetime] = {}
+        # Enrolments run in threads, and two with one nonce must not both find it unused.
+        self._alone = Lock()
 
     def issue(self) -> bytes:
         """Return a new nonce of 32 bytes."""
@@ -50,12 +53,13 @@ class Nonces:
 
     def use(self, nonce: bytes) -> None:
         """Let nobody use it again; raise `NonceInvalid` as `check` does."""
-        self.check(nonce)
-        now = self._clock.now()
-        self._used = {known: end for known, end in self._used.items() if end >= now}
-        if len(self._used) >= USED_MAX:
-            raise NonceInvalid("cannot be remembered: too many processes enrolled in this minute")
-        self._used[nonce] = now + VALIDITY
+        with self._alone:
+            self.check(nonce)
+            now = self._clock.now()
+            self._used = {known: end for known, end in self._used.items() if end >= now}
+            if len(self._used) >= USED_MAX:
+                raise NonceInvalid("cannot be remembered: too many enrolled in this minute")
+            self._used[nonce] = now + VALIDITY
 
     def _tag(self, content: bytes) -> bytes:
         return hmac.digest(self._key, content, "sha256")[: NONCE_BYTES - _CONTENT_BYTES]

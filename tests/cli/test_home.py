@@ -93,3 +93,13 @@ def test_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
     home.log_file("gas").write_text("".join(f"line {n}\n" for n in range(10_000)))
 
     assert home.tail("gas", 2) == ["line 9998", "line 9999"]
+
+
+def test_a_home_of_the_release_before_roles_is_taken_over(tmp_path: Path) -> None:
+    home = prepared(tmp_path)
+    value = home.operator_token()
+    home.identities_file.write_text(json.dumps({hash_token(value): OPERATOR}))
+
+    home.prepare(SERVICE_NAMES)
+
+    assert home.identities.read()[hash_token(value)].role == OPERATOR

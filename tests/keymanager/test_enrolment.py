@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -363,20 +362,21 @@ def test_noise_is_refused_in_words(request_: bytes, nonce: bytes, evidence: byte
         _SHARED.enrol(request_, nonce=nonce, evidence=evidence)
 
 
-@settings(max_examples=300)
-@given(st.integers(0, 2**32))
-def test_no_single_changed_bit_of_a_request_is_accepted_for_another_key(seed: int) -> None:
+def test_no_changed_bit_of_a_request_gives_a_certificate_for_another_key() -> None:
     bench = Bench()
-    content = bytearray(bench.request)
-    bit = random.Random(seed).randrange(8 * len(content))
-    content[bit // 8] ^= 1 << bit % 8
-    bench.request = bytes(content)
-
-    try:
-        der = bench.enrol()
-    except ServiceError:
-        return
-    assert x509.load_der_x509_certificate(der).public_key() == KEY.public_key()
+    request, evidence = bench.request, bench.evidence
+    for bit in range(8 * len(request)):
+        content = bytearray(request)
+        content[bit // 8] ^= 1 << bit % 8
+        bench.request = bytes(content)
+        try:
+            der = bench.enrol(evidence)
+        except ServiceError:
+            continue
+        # How the signature is written is not signed, so there may be one other way.
+        assert x509.load_der_x509_certificate(der).public_key() == KEY.public_key()
+        bench = Bench()
+        evidence = bench.evidence
 
 
 _SHARED: Enrolment = Bench().enrolment
