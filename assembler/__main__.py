@@ -26,7 +26,7 @@ async def open_service(config: AssemblerConfig, telemetry: Telemetry) -> AsyncIt
     """Open the store and the channels to all peers."""
     ensure_private_folder(config.data_dir)
     async with AsyncExitStack() as stack:
-        member = await stack.enter_async_context(join("assembler", config))
+        member = await stack.enter_async_context(join(config))
         engine = open_database(config.data_dir / "assembler.db", TABLES)
         stack.callback(engine.dispose)
 

@@ -97,7 +97,7 @@ async def connected(kind: str, folder: Path, started: dict[str, str]) -> AsyncIt
         token_file=folder / "token",
     )
     async with (
-        join("runtime", config) as member,
+        join(config) as member,
         member.connect(started["peer_address"], "keymanager") as channel,
     ):
         yield channel

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from chassis.clock import SystemClock
 from chassis.config import ServiceConfig, read_token
-from chassis.membership import Membership
+from chassis.membership import Attester, Membership
 from chassis.tls import Bearer, Member, Mutual
 
 from .issuer import ISSUER, IssuerClient, revocations_over
@@ -15,8 +15,11 @@ from .platform import PlatformAttester
 
 
 @asynccontextmanager
-async def join(role: str, config: ServiceConfig) -> AsyncIterator[Member]:
-    """Enrol with the key manager, and stay a member while the block runs."""
+async def join(config: ServiceConfig, attester: Attester | None = None) -> AsyncIterator[Member]:
+    """Enrol with the key manager, and stay a member while the block runs.
+
+    What this process is, the platform says; its socket is in the settings.
+    """
     if config.tls == "off":
         yield Bearer(read_token(config))
         return
@@ -25,8 +28,8 @@ async def join(role: str, config: ServiceConfig) -> AsyncIterator[Member]:
     async with AsyncExitStack() as stack:
         issuer = IssuerClient(config.issuer_address, config.ca_file)
         stack.push_async_callback(issuer.close)
-        attester = PlatformAttester(config.platform_socket)
-        membership = Membership(issuer, attester, clock=SystemClock())
+        measured = attester or PlatformAttester(config.platform_socket)
+        membership = Membership(issuer, measured, clock=SystemClock())
         await membership.enrol()
         member = Mutual(membership)
         channel = await stack.enter_async_context(

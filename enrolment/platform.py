@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
-from chassis.errors import EnrolmentRefused
+from chassis.errors import EnrolmentRefused, PeerUnavailable
 from platformd import protocol
 from platformd.client import Connection, Refused
 
 ANSWER_SECONDS = 30.0
-# At a start platformd may be a moment behind who asks it.
-RETRIES = 100
-PAUSE_SECONDS = 0.05
 
 
 class PlatformAttester:
@@ -22,15 +18,16 @@ class PlatformAttester:
         self._socket = socket
 
     def quote(self, report_data: bytes) -> bytes:
-        """Return a quote of this process; raise `EnrolmentRefused` if there is none to be had."""
-        for _ in range(RETRIES):
-            try:
-                return self._ask(report_data)
-            except OSError:
-                time.sleep(PAUSE_SECONDS)
-            except (Refused, protocol.PacketInvalid) as error:
-                raise EnrolmentRefused(f"platformd refuses: {error}") from error
-        raise EnrolmentRefused("platformd does not answer; actionvm status shows it")
+        """Return a quote of this process.
+
+        Raise `PeerUnavailable` while platformd is away, `EnrolmentRefused` if it knows no service.
+        """
+        try:
+            return self._ask(report_data)
+        except OSError as error:
+            raise PeerUnavailable("platformd") from error
+        except (Refused, protocol.PacketInvalid) as error:
+            raise EnrolmentRefused(f"platformd refuses: {error}") from error
 
     def _ask(self, report_data: bytes) -> bytes:
         connection = Connection(self._socket, timeout_seconds=ANSWER_SECONDS)

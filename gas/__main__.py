@@ -42,7 +42,7 @@ async def open_service(config: GasConfig, _telemetry: Telemetry) -> AsyncIterato
         store = LedgerStore(engine, prices, clock=SystemClock(), dice=dice)
         gas = GasService(store)
         async with (
-            join("gas", config) as member,
+            join(config) as member,
             _delivering(gas.writer, MarketStore(store), config) as outbox,
         ):
             yield hosted(gas, outbox).of(member)

@@ -6,7 +6,12 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,18 +42,24 @@ from .identity.store import TABLES as IDENTITY_TABLES
 from .identity.store import SqlRevocationStore
 from .own_values import OwnValue
 from .platform.opening import open_platform
-from .platform.port import PlatformUnavailable
+from .platform.port import Platform, PlatformUnavailable
 from .signing import AUTHORITY_KEY
 from .vault import Vault
 
 TEND_SECONDS = 10.0
 
 
+def open_service(
+    config: KeymanagerConfig, _telemetry: Telemetry
+) -> AbstractAsyncContextManager[Hosted]:
+    """Open the platform, and on it everything else."""
+    return open_on(open_platform(config, random_bytes=os.urandom), config)
+
+
 @asynccontextmanager
-async def open_service(config: KeymanagerConfig, _telemetry: Telemetry) -> AsyncIterator[Hosted]:
-    """Open platform, store and authority, and tend the vault while it serves."""
+async def open_on(platform: Platform, config: KeymanagerConfig) -> AsyncIterator[Hosted]:
+    """Open store and authority on a platform, and tend the vault while it serves."""
     folder, clock = ensure_private_folder(config.data_dir), SystemClock()
-    platform = open_platform(config, random_bytes=os.urandom)
     async with AsyncExitStack() as stack:
         engine, store = open_vault_store(
             folder,

@@ -26,7 +26,7 @@ from .errors import AuditUnavailable, PlatformSilent, RolledBack, SealBroken
 from .journal import Operation, decide
 from .keyring import WRAPS_MAX
 from .opening import open_memory
-from .platform.port import Sealing, PlatformUnavailable
+from .platform.port import PlatformUnavailable, Sealing
 from .register import Anchor
 from .sealing import RandomBytes
 from .sql import Cursor, cursor_of

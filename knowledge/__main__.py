@@ -26,7 +26,7 @@ async def open_service(config: KnowledgeConfig, _telemetry: Telemetry) -> AsyncI
     engine = open_database(folder / "knowledge.db", TABLES)
     try:
         store = KnowledgeStore(engine, HashingEmbedder(), clock=SystemClock())
-        async with join("knowledge", config) as member:
+        async with join(config) as member:
             yield hosted(KnowledgeService(store)).of(member)
     finally:
         engine.dispose()

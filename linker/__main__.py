@@ -32,7 +32,7 @@ async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncItera
         config.models_dir, threads=config.threads, context_tokens_max=config.context_tokens
     )
     async with (
-        join("linker", config) as member,
+        join(config) as member,
         member.connect(config.gas_address, "gas", interceptors=telemetry.client) as channel,
     ):
         linker = Linker({"local": local}, LinkStore(database), GasClient(channel), SystemClock())

@@ -40,7 +40,7 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
     engine = open_run_database(folder / "runtime.db")
     async with AsyncExitStack() as stack:
         stack.callback(engine.dispose)
-        member = await stack.enter_async_context(join("runtime", config))
+        member = await stack.enter_async_context(join(config))
 
         async def channel_to(peer: str, address: str) -> aio.Channel:
             channel = member.connect(address, peer, interceptors=telemetry.client)

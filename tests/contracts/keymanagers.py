@@ -8,10 +8,9 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from chassis.server import Hosted
-from keymanager.hosting import hosted
 from keymanager.secret import Kind
 from tests.grpc_fixtures import HostedFactory
-from tests.keymanager.authorities import identity_parts
+from tests.keymanager.authorities import host as host_bench
 from tests.keymanager.vaults import OPERATOR, Bench
 
 # The public key of X25519 in RFC 7748, 6.1.
@@ -71,11 +70,6 @@ def host(bench_of: HostedBench = open_bench) -> HostedFactory:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
         bench = await bench_of()
-        yield hosted(
-            bench.vault,
-            *identity_parts(bench.clock),
-            clock=bench.clock,
-            random_bytes=bench.dice.randbytes,
-        )
+        yield host_bench(bench)
 
     return build

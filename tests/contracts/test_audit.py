@@ -14,11 +14,10 @@ from chassis.evidence.merkle import leaf_hash
 from chassis.evidence.proofs import verify_inclusion
 from chassis.evidence.verifying import verify_export
 from chassis.server import Hosted
-from keymanager.hosting import hosted
 from tests.contracts.contract import Call, make
 from tests.contracts.keymanagers import open_bench
 from tests.grpc_fixtures import HostedFactory, StubAs
-from tests.keymanager.authorities import identity_parts
+from tests.keymanager.authorities import host as host_bench
 
 # Each call stands alone: they may run in any order, and on several machines.
 CALLS = [
@@ -52,12 +51,7 @@ def hosted_service() -> HostedFactory:
         # The last record is one that somebody has changed.
         ((last,),) = bench.execute("SELECT max(sequence) FROM record")
         bench.execute("UPDATE record SET content = ? WHERE sequence = ?", (b"{}", last))
-        yield hosted(
-            bench.vault,
-            *identity_parts(bench.clock),
-            clock=bench.clock,
-            random_bytes=bench.dice.randbytes,
-        )
+        yield host_bench(bench)
 
     return build
 

@@ -4,40 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc import aio
 
 from actionvm.gas.v1 import gas_pb2_grpc
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
 from chassis.certificates import identity_of
+from chassis.clock import SystemClock
 from chassis.config import ServiceConfig
-from chassis.database import open_database
 from chassis.identity import OPERATOR, Token, format_identities, hash_token
 from chassis.membership import Membership
 from chassis.server import RunningServer, start_server
-from chassis.telemetry import Telemetry
-from chassis.tls import Mutual, connect_with_token
+from chassis.tls import Member, Mutual, connect_with_token
 from enrolment.join import join
-from keymanager.__main__ import AUTHORITY_KEY, open_service
+from keymanager.__main__ import open_on
 from keymanager.config import KeymanagerConfig
-from keymanager.root import open_root
-from keymanager.sealing import unseal
-from keymanager.store import TABLES, SecretStore
+from keymanager.database import open_vault_store
+from keymanager.own_values import OwnValue
+from keymanager.signing import AUTHORITY_KEY
 from tests.chassis.test_tls import REQUEST, failure, seconds_until
 from tests.chassis.toy import serving
+from tests.fakes.platform import FakePlatform
 from tests.grpc_fixtures import token_of
 
-SERVICES = ("linker", "gas", "runtime")
 REVOKED_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class FakeAttester:
+    """The platform as a process of one role sees it."""
+
+    platform: FakePlatform
+    role: str
+
+    def quote(self, report_data: bytes) -> bytes:
+        """Return a quote as it travels."""
+        return self.platform.running(self.role).quote(report_data).to_bytes()
 
 
 @dataclass
@@ -45,11 +58,15 @@ class Realm:
     """A key manager that runs, below a folder, and its operator."""
 
     folder: Path
+    platform: FakePlatform
     server: RunningServer
     operator: Any
 
-    def config(self, role: str) -> ServiceConfig:
-        """Return the settings of a service of this system."""
+    def joined(self, role: str) -> AbstractAsyncContextManager[Member]:
+        """Let a process of a role join."""
+        return join(self._config(), FakeAttester(self.platform, role))
+
+    def _config(self) -> ServiceConfig:
         return ServiceConfig(
             listen="127.0.0.1:0",
             peer_listen="127.0.0.1:0",
@@ -58,7 +75,7 @@ class Realm:
             ca_file=self.folder / "ca.pem",
             issuer_address=self.server.address,
             issuer_peer_address=self.server.peer_address,
-            token_file=self.folder / f"token-{role}",
+            platform_socket=self.folder / "platformd.sock",
         )
 
 
@@ -76,13 +93,10 @@ def settings(folder: Path, **others: Any) -> KeymanagerConfig:  # noqa: ANN401  
 @asynccontextmanager
 async def realm(folder: Path, **others: Any) -> AsyncIterator[Realm]:  # noqa: ANN401  # as above
     """Start a key manager with its certificate of its own."""
-    owners = (*SERVICES, OPERATOR)
-    tokens = {hash_token(token_of(owner)): Token(owner, owner) for owner in owners}
+    tokens = {hash_token(token_of(OPERATOR)): Token(OPERATOR, OPERATOR)}
     (folder / "identities.json").write_bytes(format_identities(tokens))
-    for owner in owners:
-        (folder / f"token-{owner}").write_text(token_of(owner))
-    config = settings(folder, **others)
-    async with open_service(config, Telemetry()) as hosted:
+    config, platform = settings(folder, **others), FakePlatform(folder / "counter")
+    async with open_on(platform, config) as hosted:
         server = await start_server(config, hosted)
         authority = (folder / "ca.pem").read_bytes()
         channel = connect_with_token(
@@ -90,7 +104,7 @@ async def realm(folder: Path, **others: Any) -> AsyncIterator[Realm]:  # noqa: A
         )
         async with channel:
             stub: Any = keymanager_pb2_grpc.KeymanagerServiceStub(channel)
-            yield Realm(folder, server, stub)
+            yield Realm(folder, platform, server, stub)
         await server.stop()
 
 
@@ -113,7 +127,7 @@ def stub_on(channel: Any) -> Any:  # noqa: ANN401  # a channel, and a stub whose
 
 async def test_a_service_joins_and_is_known_by_its_role(running: Realm) -> None:
     async with (
-        join("runtime", running.config("runtime")) as member,
+        running.joined("runtime") as member,
         member.connect(running.server.peer_address, "keymanager") as channel,
     ):
         key = await stub_on(channel).GetPublicKey(pb.GetPublicKeyRequest(key="keys/receipts"))
@@ -121,13 +135,19 @@ async def test_a_service_joins_and_is_known_by_its_role(running: Realm) -> None:
     assert len(key.public_key) == 32
 
 
-async def test_a_service_with_the_evidence_of_another_one_is_refused(running: Realm) -> None:
-    config = running.config("runtime").model_copy(
-        update={"token_file": running.folder / "token-gas"}
-    )
+@pytest.mark.parametrize("role", ["", "keymanager", "operator"])
+async def test_a_process_that_is_no_service_is_refused(running: Realm, role: str) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1), running.joined(role):
+            pass
+
+
+async def test_a_process_of_another_platform_is_refused(running: Realm) -> None:
+    running.platform = FakePlatform()
+    running.platform.key = Ed25519PrivateKey.generate()
 
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1), join("runtime", config):
+        async with asyncio.timeout(1), running.joined("gas"):
             pass
 
 
@@ -137,8 +157,8 @@ async def test_a_revocation_acts_on_an_open_connection_within_a_second(
 ) -> None:
     """Another service than the key manager refuses, which had to hear of it."""
     async with AsyncExitStack() as stack:
-        gas = await stack.enter_async_context(join("gas", running.config("gas")))
-        linker = await stack.enter_async_context(join("linker", running.config("linker")))
+        gas = await stack.enter_async_context(running.joined("gas"))
+        linker = await stack.enter_async_context(running.joined("linker"))
         assert isinstance(linker, Mutual)
         folder = tmp_path / "gas"
         folder.mkdir()
@@ -168,7 +188,7 @@ async def test_a_revocation_acts_on_an_open_connection_within_a_second(
 
 
 async def test_who_lost_one_certificate_gets_another_at_once(running: Realm) -> None:
-    async with join("linker", running.config("linker")) as member:
+    async with running.joined("linker") as member:
         assert isinstance(member, Mutual)
         stolen = member._membership.identity.certificate
         request = pb.RevokeIdentityRequest(serial_number=f"{stolen.serial:x}")
@@ -179,7 +199,7 @@ async def test_who_lost_one_certificate_gets_another_at_once(running: Realm) -> 
 async def test_a_revoked_identity_cannot_enrol_until_it_is_let_in_again(running: Realm) -> None:
     request = pb.RevokeIdentityRequest(identity=identity_of("linker"))
     await running.operator.RevokeIdentity(request)
-    joining = asyncio.create_task(_joined(running.config("linker")))
+    joining = asyncio.create_task(_joined(running))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.7):
             await asyncio.shield(joining)
@@ -197,7 +217,7 @@ async def test_a_revocation_survives_a_restart(tmp_path: Path) -> None:
         await first.operator.RevokeIdentity(request)
     async with (
         realm(tmp_path) as second,
-        join("linker", second.config("linker")) as member,
+        second.joined("linker") as member,
         member.connect(second.server.peer_address, "keymanager") as channel,
     ):
         state = await stub_on(channel).WatchRevocations(pb.WatchRevocationsRequest()).read()
@@ -210,7 +230,7 @@ async def test_services_keep_what_they_know_while_the_key_manager_is_away(tmp_pa
         async with realm(tmp_path) as first:
             request = pb.RevokeIdentityRequest(identity=identity_of("gas"))
             await first.operator.RevokeIdentity(request)
-            member = await stack.enter_async_context(join("linker", first.config("linker")))
+            member = await stack.enter_async_context(first.joined("linker"))
             await until(lambda: bool(member.revoked().identities))
 
         assert member.revoked().identities == {identity_of("gas")}
@@ -228,18 +248,20 @@ async def test_the_key_of_the_authority_is_in_no_list_and_signs_nothing(running:
     found = await failure(running.operator.GetPublicKey(pb.GetPublicKeyRequest(key=AUTHORITY_KEY)))
 
     assert not listed.secrets
-    assert found == ("INVALID_ARGUMENT", "INVALID_FIELD")
+    assert found == ("NOT_FOUND", "SECRET_NOT_FOUND")
 
 
 async def test_no_private_key_of_a_certificate_is_on_the_disk(tmp_path: Path) -> None:
-    async with realm(tmp_path) as made, join("linker", made.config("linker")) as member:
+    async with realm(tmp_path) as made, made.joined("linker") as member:
         assert isinstance(member, Mutual)
         membership: Membership = member._membership
         own = membership.identity.private_key
-    engine = open_database(tmp_path / "data/keymanager.db", TABLES)
-    root = open_root(tmp_path / "data/root.key", lambda _: b"", may_make=False)
-    scalar = unseal(root, SecretStore(engine).get(AUTHORITY_KEY))[:32]
+    engine, store = open_vault_store(
+        tmp_path / "data", made.platform, clock=SystemClock(), random_bytes=os.urandom
+    )
+    scalar = (OwnValue(store, AUTHORITY_KEY).load() or b"")[:32]
     engine.dispose()
+    assert len(scalar) == 32
     from_pem = base64.b64decode(b"".join(own.splitlines()[1:-1]))
     canaries = {
         *(scalar, scalar.hex().encode(), base64.b64encode(scalar)[:40]),
@@ -261,7 +283,7 @@ def files_with(folder: Path, canaries: set[bytes]) -> list[str]:
     return [name for name, content in contents.items() if any(one in content for one in canaries)]
 
 
-async def _joined(config: ServiceConfig) -> str:
-    async with join("linker", config) as member:
+async def _joined(realm: Realm) -> str:
+    async with realm.joined("linker") as member:
         assert isinstance(member, Mutual)
         return member._membership.identity.certificate.role

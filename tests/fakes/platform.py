@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from keymanager.platform.port import (
@@ -16,6 +18,7 @@ from keymanager.platform.port import (
     Unsealable,
     UnsealProblem,
 )
+from platformd import protocol
 
 _NONCE = bytes(12)
 
@@ -23,8 +26,12 @@ _NONCE = bytes(12)
 class FakePlatform:
     """Counts in memory, or in a file if there is a path. `code` is what it measures."""
 
-    def __init__(self, path: Path | None = None, *, code: str = "code") -> None:
+    def __init__(
+        self, path: Path | None = None, *, code: str = "code", role: str = "keymanager"
+    ) -> None:
         self._path = path
+        self.role = role
+        self.key = Ed25519PrivateKey.from_private_bytes(bytes(32))
         self._counter = 0
         self.code = code
         self.seal_count = 0
@@ -35,11 +42,22 @@ class FakePlatform:
         self._failures.append(error or PlatformUnavailable())
 
     def measure(self) -> Measurement:
+        """Say what a process of this role is."""
         code = hashlib.sha256(self.code.encode()).digest()
-        return Measurement("keymanager", code, bytes(32), 1, debug=True)
+        return Measurement(self.role, code, b"s" * 32, security_version=1, debug=True)
 
     def quote(self, report_data: bytes) -> Quote:
-        return Quote("fake", self.measure(), report_data, hardware=False, signature=b"", key=b"")
+        """Sign that with the report data."""
+        public = self.key.public_key().public_bytes_raw()
+        made = Quote("soft", self.measure(), report_data, hardware=False, signature=b"", key=public)
+        content = protocol.quoted(protocol.decode(made.to_bytes()))
+        return replace(made, signature=self.key.sign(content))
+
+    def running(self, role: str) -> FakePlatform:
+        """Return the same platform as it measures another process."""
+        other = FakePlatform(code=self.code, role=role)
+        other.key = self.key
+        return other
 
     def seal(self, content: bytes, policy: SealPolicy, label: str) -> bytes:
         self._may_fail()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from chassis.clock import Clock, SystemClock
 from chassis.database import open_memory_database
 from chassis.membership import Membership
+from chassis.server import Hosted
+from keymanager.hosting import hosted
 from keymanager.identity.authority import Authority, open_authority
 from keymanager.identity.enrolment import Enrolment
 from keymanager.identity.nonces import Nonces
@@ -19,6 +22,8 @@ from keymanager.identity.revocations import Revocations
 from keymanager.identity.service import SERVICES
 from keymanager.identity.store import TABLES, SqlRevocationStore
 from tests.fakes.quoting import FakePlatform, PlatformAppraiser
+
+from .vaults import Bench
 
 VALIDITY = timedelta(minutes=10)
 
@@ -101,3 +106,15 @@ async def enrolled(authority: Authority, role: str, *, clock: Clock | None = Non
     membership = Membership(issuer, issuer, clock=clock or SystemClock())
     await membership.enrol()
     return membership
+
+
+def host(bench: Bench, *parts: Any) -> Hosted:  # noqa: ANN401  # what `identity_parts` returns
+    """Return all contracts of the key manager in front of a bench."""
+    enrolment, revocations = parts or identity_parts(bench.clock)
+    return hosted(
+        bench.vault,
+        enrolment,
+        revocations,
+        clock=bench.clock,
+        random_bytes=bench.dice.randbytes,
+    )

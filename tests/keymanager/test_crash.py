@@ -17,6 +17,7 @@ import pytest
 from chassis.evidence.checkpoint import verify_checkpoint
 from keymanager.errors import SecretNotFound
 from keymanager.vault import Vault
+from tests.keymanager.vaults import public_key_of
 from tests.keymanager.worker import open_folder, value_of
 
 ROOT = Path(__file__).resolve().parents[2]

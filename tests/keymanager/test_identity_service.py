@@ -23,12 +23,11 @@ from chassis.certificates import (
 from chassis.clock import SystemClock
 from chassis.server import Hosted
 from keymanager.identity.revocations import REVOCATIONS_MAX, Revocations
-from keymanager.service import KeymanagerService, hosted
 from tests.contracts.contract import error_info, refused_field
 from tests.fakes.quoting import FakePlatform
 from tests.grpc_fixtures import HostedFactory, StubAs
 
-from .authorities import identity_parts
+from .authorities import host, identity_parts
 from .vaults import Bench
 
 Stub: TypeAlias = keymanager_pb2_grpc.KeymanagerServiceStub
@@ -56,7 +55,7 @@ def hosted_service(inside: dict[str, Bystander]) -> HostedFactory:
         platform = FakePlatform()
         enrolment, revocations = identity_parts(platform=platform)
         inside["it"] = Bystander(platform, revocations)
-        yield hosted(KeymanagerService(Bench().vault, enrolment, revocations))
+        yield host(Bench(), enrolment, revocations)
 
     return build
 

@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
 from chassis.server import Hosted
-from keymanager.service import KeymanagerService, hosted
 from tests.contracts.contract import error_info, refused_field
 from tests.grpc_fixtures import HostedFactory, StubAs
-from tests.keymanager.authorities import identity_parts
+from tests.keymanager.authorities import host
 from tests.keymanager.vaults import Bench
 
 Stub: TypeAlias = keymanager_pb2_grpc.KeymanagerServiceStub
@@ -34,7 +33,7 @@ def hosted_service(tmp_path_factory: pytest.TempPathFactory) -> HostedFactory:
 
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
-        yield hosted(KeymanagerService(Bench(path).vault, *identity_parts()))
+        yield host(Bench(path))
 
     return build
 

@@ -9,12 +9,12 @@ import pytest
 from chassis.errors import InvalidField, RequestIdReused
 from keymanager.errors import (
     KindUnsuitable,
-    UseDenied,
     SealBroken,
     SecretDisabled,
     SecretExists,
     SecretNotFound,
     TenantNotFound,
+    UseDenied,
     VersionInUse,
     VersionNotFound,
 )
@@ -22,7 +22,7 @@ from keymanager.journal import Asker
 from keymanager.secret import Kind, Secret, State
 from keymanager.signing import Purpose
 from keymanager.uses.signatures import SignMessage
-from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench, sign, public_key_of
+from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench, public_key_of, sign
 
 SEED = bytes(range(32, 64))
 REQUESTS = Asker("runtime", purpose="request")
@@ -74,7 +74,8 @@ async def test_a_new_secret_has_version_1(bench: Bench) -> None:
 async def test_a_secret_that_was_put_signs(bench: Bench) -> None:
     await put(bench, "r1")
     signature = await sign(bench.vault, "secrets/a", Purpose.REQUEST, b"m", by=RUNTIME)
-    assert signature.public_key == public_key_of(SEED)
+    assert signature.public_key is not None
+    assert signature.public_key.value == public_key_of(SEED)
 
 
 async def test_a_name_that_is_taken_is_not_overwritten(bench: Bench) -> None:

@@ -35,7 +35,7 @@ async def main() -> None:
     await read(sys.stdin.readline)
     config = RuntimeConfig()
     async with (
-        join("runtime", config) as member,
+        join(config) as member,
         member.connect(config.gas_address, "gas") as channel,
     ):
         stub = gas_pb2_grpc.GasServiceStub(channel)
