@@ -18,7 +18,7 @@ from chassis.telemetry import Telemetry
 from .config import KeymanagerConfig
 from .database import open_vault_store
 from .epochs import EpochUnusable
-from .errors import RolledBack
+from .errors import PlatformSilent, RolledBack
 from .first_release import RootKeyUnusable
 from .platform.opening import open_platform
 from .platform.port import PlatformUnavailable
@@ -69,7 +69,7 @@ def main() -> None:
         way_out = "KEYMANAGER_ACCEPT_ROLLBACK=true accepts it at one start"
         sys.stderr.write(f"keymanager: {error}; {way_out}\n")
         raise SystemExit(1) from error
-    except (RootKeyUnusable, EpochUnusable, PlatformUnavailable) as error:
+    except (RootKeyUnusable, EpochUnusable, PlatformSilent, PlatformUnavailable) as error:
         sys.stderr.write(f"keymanager: {error}\n")
         raise SystemExit(1) from error
 
