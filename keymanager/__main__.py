@@ -28,7 +28,7 @@ from chassis.tls import Mutual
 from .config import KeymanagerConfig
 from .database import open_vault_store
 from .epochs import EpochUnusable
-from .errors import RolledBack
+from .errors import PlatformSilent, RolledBack
 from .first_release import RootKeyUnusable
 from .hosting import hosted
 from .identity.authority import Authority, open_authority
@@ -136,7 +136,7 @@ def main() -> None:
         way_out = "KEYMANAGER_ACCEPT_ROLLBACK=true accepts it at one start"
         sys.stderr.write(f"keymanager: {error}; {way_out}\n")
         raise SystemExit(1) from error
-    except (RootKeyUnusable, EpochUnusable, PlatformUnavailable) as error:
+    except (RootKeyUnusable, EpochUnusable, PlatformSilent, PlatformUnavailable) as error:
         sys.stderr.write(f"keymanager: {error}\n")
         raise SystemExit(1) from error
 

@@ -20,7 +20,8 @@ from .sealing import DESTROYED
 from .sql import get, select
 from .upkeep import ITSELF
 
-STEP_ROWS = 256
+# As many as others may wait for: each step is a batch of its own.
+STEP_ROWS = 96
 
 # Keys of tenants go when nothing is wrapped under them any more.
 _ORDER = {row: row is TenantRow for row in GUARDED}

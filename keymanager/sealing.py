@@ -163,13 +163,14 @@ def encode(*parts: bytes | str | int) -> bytes:
     encoded = []
     for part in parts:
         if isinstance(part, bytes):
-            kind, content = b"b", part
+            encoded.append(b"b%b%b" % (len(part).to_bytes(4), part))
         elif isinstance(part, str):
             # What somebody wrote into a file may be text that UTF-8 cannot hold.
-            kind, content = b"s", part.encode("utf-8", "surrogatepass")
+            content = part.encode("utf-8", "surrogatepass")
+            encoded.append(b"s%b%b" % (len(content).to_bytes(4), content))
         else:
-            kind, content = b"i", b"%d" % part
-        encoded += [kind, len(content).to_bytes(4), content]
+            content = b"%d" % part
+            encoded.append(b"i%b%b" % (len(content).to_bytes(4), content))
     return b"".join(encoded)
 
 

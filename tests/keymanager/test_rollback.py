@@ -10,6 +10,7 @@ import pytest
 
 from chassis.errors import ServiceError
 from keymanager.errors import AuditUnavailable, PlatformSilent, RolledBack, SecretNotFound
+from keymanager.secret import Kind
 from keymanager.signing import Purpose
 from tests.fakes.platform import FakePlatform
 from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench, sign
@@ -154,9 +155,10 @@ async def test_a_kill_between_commit_and_count_is_no_rollback() -> None:
 async def test_nobody_is_answered_before_the_platform_counted() -> None:
     bench = Bench()
     bench.platform.fail_next()
+    request = ("r1", "secrets/a", Kind.API_KEY, b"v")
     with pytest.raises(PlatformSilent):
-        await bench.put("secrets/a")
-    assert (await bench.put("secrets/a")).version == 1
+        await bench.vault.put(*request, generate=False, by=OPERATOR)
+    assert (await bench.vault.put(*request, generate=False, by=OPERATOR)).version == 1
 
 
 async def test_uses_are_counted_once_in_a_while() -> None:
