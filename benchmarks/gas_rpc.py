@@ -89,7 +89,6 @@ def measure(pairs: int, spending: Spending) -> float:
             "GAS_LISTEN": address,
             "GAS_DATA_DIR": str(folder / "data"),
             "GAS_IDENTITIES_FILE": str(folder / "identities.json"),
-            "GAS_TOKEN_FILE": str(folder / "token"),
             "GAS_TLS": "off",
         }
         command = [sys.executable, "-m", "gas"]

@@ -71,7 +71,6 @@ def _config(folder: Path) -> GasConfig:
         listen="127.0.0.1:0",
         data_dir=folder / "data",
         identities_file=folder / "identities.json",
-        token_file=folder / "token",
         tls="off",
     )
 
@@ -82,7 +81,6 @@ def _check(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
         "GAS_LISTEN": "127.0.0.1:0",
         "GAS_DATA_DIR": str(folder / "data"),
         "GAS_IDENTITIES_FILE": str(folder / "identities.json"),
-        "GAS_TOKEN_FILE": str(folder / "token"),
         "GAS_TLS": "off",
         **settings,
     }

@@ -15,7 +15,6 @@ def _config(folder: Path) -> KnowledgeConfig:
         listen="127.0.0.1:0",
         data_dir=folder / "data",
         identities_file=folder / "identities.json",
-        token_file=folder / "token",
         tls="off",
     )
 

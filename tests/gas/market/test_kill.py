@@ -181,7 +181,6 @@ async def _running(folder: Path, log: bytearray) -> AsyncIterator[Running]:
         "GAS_LISTEN": "127.0.0.1:0",
         "GAS_DATA_DIR": str(folder / "data"),
         "GAS_IDENTITIES_FILE": str(folder / "identities.json"),
-        "GAS_TOKEN_FILE": str(folder / "token"),
         "GAS_TLS": "off",
         "GAS_WEBHOOK_KEY_FILE": str(folder / "key"),
     }
