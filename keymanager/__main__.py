@@ -30,7 +30,6 @@ from .database import open_vault_store
 from .epochs import EpochUnusable
 from .errors import PlatformSilent, RolledBack
 from .first_release import RootKeyUnusable
-from .hosting import hosted
 from .identity.authority import Authority, open_authority
 from .identity.enrolment import Enrolment
 from .identity.nonces import Nonces
@@ -43,6 +42,7 @@ from .identity.store import SqlRevocationStore
 from .own_values import OwnValue
 from .platform.opening import open_platform
 from .platform.port import Platform, PlatformUnavailable
+from .services.hosting import hosted
 from .signing import AUTHORITY_KEY
 from .vault import Vault
 

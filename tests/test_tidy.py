@@ -25,7 +25,7 @@ FUNCTION_LINES_MAX = 60
 COLUMNS_MAX = 100
 
 # The modules that know the outside world, also as packages; all others of a service are inside.
-EDGE_MODULES = ("__main__", "clients", "messages", "service")
+EDGE_MODULES = ("__main__", "clients", "messages", "service", "services")
 # The modules of the chassis that the inside of a service may use.
 CHASSIS_INSIDE = (
     "canonical",

@@ -69,6 +69,7 @@ def test_a_token_is_read_without_its_line_end(
 TLS = {
     "TOY_PEER_LISTEN": "127.0.0.1:0",
     "TOY_CA_FILE": "ca.pem",
+    "TOY_PLATFORM_SOCKET": "platformd.sock",
     "TOY_ISSUER_ADDRESS": "127.0.0.1:1",
     "TOY_ISSUER_PEER_ADDRESS": "127.0.0.1:2",
 }

@@ -91,6 +91,7 @@ async def serving(
         data_dir=folder,
         identities_file=folder / "identities.json",
         ca_file=folder / "ca.pem",
+        platform_socket=folder / "platformd.sock",
         issuer_address="127.0.0.1:1",
         issuer_peer_address="127.0.0.1:1",
     )

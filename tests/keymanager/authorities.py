@@ -14,13 +14,13 @@ from chassis.clock import Clock, SystemClock
 from chassis.database import open_memory_database
 from chassis.membership import Membership
 from chassis.server import Hosted
-from keymanager.hosting import hosted
 from keymanager.identity.authority import Authority, open_authority
 from keymanager.identity.enrolment import Enrolment
 from keymanager.identity.nonces import Nonces
 from keymanager.identity.revocations import Revocations
 from keymanager.identity.service import SERVICES
 from keymanager.identity.store import TABLES, SqlRevocationStore
+from keymanager.services.hosting import hosted
 from tests.fakes.quoting import FakePlatform, PlatformAppraiser
 
 from .vaults import Bench

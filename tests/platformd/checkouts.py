@@ -26,7 +26,7 @@ from platformd.sources import Sources
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20.0
-PACKAGES = ("actionvm", "chassis", "cli", *ROLES)
+PACKAGES = ("actionvm", "chassis", "cli", "enrolment", *ROLES)
 
 # A service that asks what its arguments say, and prints the answers as JSON.
 PROBE = """

@@ -26,7 +26,7 @@ from chassis.server import Hosted
 from gas.price_file import PACKAGED, read_prices
 from gas.service import GasService
 from gas.service import hosted as hosted_gas
-from keymanager.hosting import hosted as hosted_keymanager
+from keymanager.services.hosting import hosted as hosted_keymanager
 from keymanager.vault import Vault
 from knowledge.embedding import HashingEmbedder
 from knowledge.service import KnowledgeService

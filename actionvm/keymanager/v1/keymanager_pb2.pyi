@@ -45,8 +45,8 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     KIND_BASIC: _Kind.ValueType  # 7
     """User name and password, as JSON: `username`, `password`."""
     KIND_AWS: _Kind.ValueType  # 8
-    """An AWS access key, as JSON: `access_key_id`, `secret_access_key`, and optionally `session_token`
-    and `region`.
+    """An AWS access key, as JSON: `access_key_id`, `secret_access_key`, and optionally
+    `session_token` and `region`.
     """
     KIND_HMAC: _Kind.ValueType  # 9
     """A symmetric key of 16 to 512 bytes. It makes HMACs."""
@@ -73,8 +73,8 @@ KIND_OAUTH2: Kind.ValueType  # 6
 KIND_BASIC: Kind.ValueType  # 7
 """User name and password, as JSON: `username`, `password`."""
 KIND_AWS: Kind.ValueType  # 8
-"""An AWS access key, as JSON: `access_key_id`, `secret_access_key`, and optionally `session_token`
-and `region`.
+"""An AWS access key, as JSON: `access_key_id`, `secret_access_key`, and optionally
+`session_token` and `region`.
 """
 KIND_HMAC: Kind.ValueType  # 9
 """A symmetric key of 16 to 512 bytes. It makes HMACs."""

@@ -29,7 +29,7 @@ class KeymanagerServiceStub:
     """Holds every key in sealed storage. Keys are used, not handed out.
 
     A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
-    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    encrypted under a data key of its own, that one under the key of its tenant, and these under one
     that the platform seals. The platform that comes with it is an emulation, which does not protect
     against root on this machine (docs/security-platform.md).
 
@@ -137,7 +137,7 @@ class KeymanagerServiceServicer:
     """Holds every key in sealed storage. Keys are used, not handed out.
 
     A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
-    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    encrypted under a data key of its own, that one under the key of its tenant, and these under one
     that the platform seals. The platform that comes with it is an emulation, which does not protect
     against root on this machine (docs/security-platform.md).
 
@@ -170,7 +170,8 @@ class KeymanagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ShredSecret(self, request, context):
-        """Destroys a secret and all its versions for good, or one of them. Shredding twice is `NOT_FOUND`.
+        """Destroys a secret and all its versions for good, or one of them. Shredding twice is
+        `NOT_FOUND`.
 
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
         - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
@@ -206,8 +207,7 @@ class KeymanagerServiceServicer:
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
         - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
         - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
-        decided.
+        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` decided.
         - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
         `approval` names what is to be decided. Then repeat the same request.
         - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
@@ -418,7 +418,7 @@ class KeymanagerService:
     """Holds every key in sealed storage. Keys are used, not handed out.
 
     A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
-    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    encrypted under a data key of its own, that one under the key of its tenant, and these under one
     that the platform seals. The platform that comes with it is an emulation, which does not protect
     against root on this machine (docs/security-platform.md).
 

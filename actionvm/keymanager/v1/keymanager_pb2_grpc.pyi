@@ -30,7 +30,7 @@ class KeymanagerServiceStub:
     """Holds every key in sealed storage. Keys are used, not handed out.
 
     A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
-    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    encrypted under a data key of its own, that one under the key of its tenant, and these under one
     that the platform seals. The platform that comes with it is an emulation, which does not protect
     against root on this machine (docs/security-platform.md).
 
@@ -59,7 +59,8 @@ class KeymanagerServiceStub:
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     ShredSecret: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.ShredSecretRequest, _keymanager_pb2.ShredSecretResponse]
-    """Destroys a secret and all its versions for good, or one of them. Shredding twice is `NOT_FOUND`.
+    """Destroys a secret and all its versions for good, or one of them. Shredding twice is
+    `NOT_FOUND`.
 
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
     - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
@@ -83,8 +84,7 @@ class KeymanagerServiceStub:
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
-      decided.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` decided.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
@@ -150,7 +150,7 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     """Holds every key in sealed storage. Keys are used, not handed out.
 
     A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
-    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    encrypted under a data key of its own, that one under the key of its tenant, and these under one
     that the platform seals. The platform that comes with it is an emulation, which does not protect
     against root on this machine (docs/security-platform.md).
 
@@ -176,7 +176,8 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     ShredSecret: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.ShredSecretRequest, _keymanager_pb2.ShredSecretResponse]  # type: ignore[assignment]
-    """Destroys a secret and all its versions for good, or one of them. Shredding twice is `NOT_FOUND`.
+    """Destroys a secret and all its versions for good, or one of them. Shredding twice is
+    `NOT_FOUND`.
 
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
     - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
@@ -200,8 +201,7 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
-      decided.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` decided.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
@@ -266,7 +266,7 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds every key in sealed storage. Keys are used, not handed out.
 
     A secret is `secrets/{id}`, the id 1 to 64 characters of `[a-z0-9-]`. Each version of it is
-    encrypted under a data key of its own, that one under the key of its tenant, and these under a key
+    encrypted under a data key of its own, that one under the key of its tenant, and these under one
     that the platform seals. The platform that comes with it is an emulation, which does not protect
     against root on this machine (docs/security-platform.md).
 
@@ -308,7 +308,8 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.ShredSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.ShredSecretResponse, _abc.Awaitable[_keymanager_pb2.ShredSecretResponse]]:
-        """Destroys a secret and all its versions for good, or one of them. Shredding twice is `NOT_FOUND`.
+        """Destroys a secret and all its versions for good, or one of them. Shredding twice is
+        `NOT_FOUND`.
 
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
         - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
@@ -350,8 +351,7 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
         - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
         - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
-          decided.
+        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` decided.
         - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
           `approval` names what is to be decided. Then repeat the same request.
         - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class UseServiceStub:
-    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the release
-    of bearer keys, which somebody has to send.
+    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the
+    release of bearer keys, which somebody has to send.
 
     Every method may answer what those of `KeymanagerService` may, and:
 
@@ -36,8 +36,8 @@ class UseServiceStub:
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
     - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
     decided.
-    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
-    names what is to be decided. Then repeat the same request.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
+    `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 
@@ -90,8 +90,8 @@ class UseServiceStub:
 
 
 class UseServiceServicer:
-    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the release
-    of bearer keys, which somebody has to send.
+    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the
+    release of bearer keys, which somebody has to send.
 
     Every method may answer what those of `KeymanagerService` may, and:
 
@@ -100,14 +100,14 @@ class UseServiceServicer:
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
     - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
     decided.
-    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
-    names what is to be decided. Then repeat the same request.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
+    `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 
     def AuthorizeRequest(self, request, context):
-        """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP, user
-        name and password.
+        """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP,
+        user name and password.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,8 +221,8 @@ def add_UseServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UseService:
-    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the release
-    of bearer keys, which somebody has to send.
+    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the
+    release of bearer keys, which somebody has to send.
 
     Every method may answer what those of `KeymanagerService` may, and:
 
@@ -231,8 +231,8 @@ class UseService:
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
     - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
     decided.
-    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
-    names what is to be decided. Then repeat the same request.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
+    `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 

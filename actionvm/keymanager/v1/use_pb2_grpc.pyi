@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UseServiceStub:
-    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the release
-    of bearer keys, which somebody has to send.
+    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the
+    release of bearer keys, which somebody has to send.
 
     Every method may answer what those of `KeymanagerService` may, and:
 
@@ -37,8 +37,8 @@ class UseServiceStub:
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
     - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
       decided.
-    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
-      names what is to be decided. Then repeat the same request.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
+      `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 
@@ -47,8 +47,8 @@ class UseServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UseServiceAsyncStub: ...
     AuthorizeRequest: _grpc.UnaryUnaryMultiCallable[_use_pb2.AuthorizeRequestRequest, _use_pb2.AuthorizeRequestResponse]
-    """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP, user
-    name and password.
+    """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP,
+    user name and password.
     """
     GenerateDataKey: _grpc.UnaryUnaryMultiCallable[_use_pb2.GenerateDataKeyRequest, _use_pb2.GenerateDataKeyResponse]
     """Makes a data key, wrapped for storage."""
@@ -77,8 +77,8 @@ class UseServiceStub:
 
 @_typing.type_check_only
 class UseServiceAsyncStub(UseServiceStub):
-    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the release
-    of bearer keys, which somebody has to send.
+    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the
+    release of bearer keys, which somebody has to send.
 
     Every method may answer what those of `KeymanagerService` may, and:
 
@@ -87,15 +87,15 @@ class UseServiceAsyncStub(UseServiceStub):
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
     - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
       decided.
-    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
-      names what is to be decided. Then repeat the same request.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
+      `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     AuthorizeRequest: _aio.UnaryUnaryMultiCallable[_use_pb2.AuthorizeRequestRequest, _use_pb2.AuthorizeRequestResponse]  # type: ignore[assignment]
-    """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP, user
-    name and password.
+    """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP,
+    user name and password.
     """
     GenerateDataKey: _aio.UnaryUnaryMultiCallable[_use_pb2.GenerateDataKeyRequest, _use_pb2.GenerateDataKeyResponse]  # type: ignore[assignment]
     """Makes a data key, wrapped for storage."""
@@ -123,8 +123,8 @@ class UseServiceAsyncStub(UseServiceStub):
     """
 
 class UseServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the release
-    of bearer keys, which somebody has to send.
+    """Uses of secrets besides signatures: authenticating requests, encrypting knowledge, and the
+    release of bearer keys, which somebody has to send.
 
     Every method may answer what those of `KeymanagerService` may, and:
 
@@ -133,8 +133,8 @@ class UseServiceServicer(metaclass=_abc_1.ABCMeta):
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
     - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
       decided.
-    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first; `approval`
-      names what is to be decided. Then repeat the same request.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
+      `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
     """
 
@@ -144,8 +144,8 @@ class UseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _use_pb2.AuthorizeRequestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_use_pb2.AuthorizeRequestResponse, _abc.Awaitable[_use_pb2.AuthorizeRequestResponse]]:
-        """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP, user
-        name and password.
+        """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP,
+        user name and password.
         """
 
     @_abc_1.abstractmethod

@@ -12,10 +12,10 @@ from chassis.fields import page_limit, page_start, page_token, require_size
 from chassis.identity import AUDITORS, OPERATOR, current_caller
 from chassis.problems import PROBLEMS_MAX, Severity, shorten
 
-from .approvals import ApprovalState
-from .errors import PolicyInvalid
-from .journal import Asker
-from .messages.policies import (
+from ..approvals import ApprovalState
+from ..errors import PolicyInvalid
+from ..journal import Asker
+from ..messages.policies import (
     approval_name,
     approval_to_proto,
     caller_from_proto,
@@ -23,18 +23,18 @@ from .messages.policies import (
     policy_to_proto,
     require_one_use,
 )
-from .messages.secrets import key_name
-from .messages.uses import (
+from ..messages.secrets import key_name
+from ..messages.uses import (
     AnyOperation,
     account_from_proto,
     authorization_from_proto,
     purpose_from_proto,
     signing_from_proto,
 )
-from .policy.document import parse
-from .signing import Purpose
-from .uses.handover import Release
-from .vault import Vault
+from ..policy.document import parse
+from ..signing import Purpose
+from ..uses.handover import Release
+from ..vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

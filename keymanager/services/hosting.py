@@ -14,21 +14,22 @@ from actionvm.keymanager.v1 import (
 from chassis.clock import Clock
 from chassis.server import Hosted
 
-from . import audit_service, policy_service, recovery_service, service, use_service
-from .audit_service import AuditService
-from .identity.enrolment import Enrolment
-from .identity.revocations import Revocations
-from .policy_service import PolicyService
-from .recovery_service import RecoveryService
-from .sealing import RandomBytes
-from .service import KeymanagerService
-from .use_service import UseService
-from .vault import Vault
+from .. import service
+from ..identity.enrolment import Enrolment
+from ..identity.revocations import Revocations
+from ..sealing import RandomBytes
+from ..service import KeymanagerService
+from ..vault import Vault
+from . import audit, policy, recovery, use
+from .audit import AuditService
+from .policy import PolicyService
+from .recovery import RecoveryService
+from .use import UseService
 
 if TYPE_CHECKING:
     from grpc import aio
 
-_OTHERS = (use_service, policy_service, audit_service, recovery_service)
+_OTHERS = (use, policy, audit, recovery)
 
 
 def hosted(
@@ -60,6 +61,6 @@ def hosted(
         descriptor=service.DESCRIPTOR,
         add_to=add_to,
         callers=callers,
-        details_of=policy_service.details_of,
+        details_of=policy.details_of,
         others=tuple(other.DESCRIPTOR for other in _OTHERS),
     )

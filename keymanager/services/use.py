@@ -10,13 +10,13 @@ from actionvm.keymanager.v1 import use_pb2_grpc
 from chassis.fields import UUID, require_match
 from chassis.identity import OPERATOR, current_caller
 
-from .journal import Asker
-from .messages.secrets import key_name, secret_name, time_to_proto
-from .messages.uses import account_from_proto, authorization_from_proto, authorized_to_proto
-from .signing import KNOWLEDGE_KEY, Purpose
-from .uses.envelopes import Decrypt, Encrypt, GenerateDataKey, Rewrap
-from .uses.handover import Release
-from .vault import Vault
+from ..journal import Asker
+from ..messages.secrets import key_name, secret_name, time_to_proto
+from ..messages.uses import account_from_proto, authorization_from_proto, authorized_to_proto
+from ..signing import KNOWLEDGE_KEY, Purpose
+from ..uses.envelopes import Decrypt, Encrypt, GenerateDataKey, Rewrap
+from ..uses.handover import Release
+from ..vault import Vault
 
 if TYPE_CHECKING:
     from chassis.interceptors import Context

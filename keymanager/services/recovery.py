@@ -13,10 +13,10 @@ from chassis.errors import InvalidField
 from chassis.fields import require_range, require_request_id, require_size
 from chassis.identity import OPERATOR, current_caller
 
-from .journal import Asker
-from .recovery import SHARES_MAX, make_backup, open_backup, seal_share
-from .sealing import RandomBytes
-from .vault import Vault
+from ..journal import Asker
+from ..recovery import SHARES_MAX, make_backup, open_backup, seal_share
+from ..sealing import RandomBytes
+from ..vault import Vault
 
 if TYPE_CHECKING:
     from chassis.interceptors import Context

@@ -12,9 +12,9 @@ from chassis.evidence.export import export_lines
 from chassis.fields import page_limit, require_range
 from chassis.identity import AUDITORS, OPERATOR, current_caller
 
-from .journal import Asker
-from .messages.audit import checkpoint_to_proto, record_to_proto
-from .vault import Vault
+from ..journal import Asker
+from ..messages.audit import checkpoint_to_proto, record_to_proto
+from ..vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chassis.evidence.lines import Entry
     from chassis.interceptors import Context
 
-    from .reading import ExportPage
+    from ..reading import ExportPage
 
 SEQUENCE_MAX = 2**53 - 1
 PAGE = 1_024
