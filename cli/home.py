@@ -78,7 +78,11 @@ class Home:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self.webhook_key_file.exists():
             write_private(self.webhook_key_file, secrets.token_bytes(WEBHOOK_KEY_BYTES))
-        self.identities.keep({self._make_token(OPERATOR): Token(OPERATOR, OPERATOR)})
+        for service in services:
+            # Of a release in which services had tokens.
+            self.token_file(service).unlink(missing_ok=True)
+        own = {self._make_token(OPERATOR): Token(OPERATOR, OPERATOR)}
+        self.identities.keep(own, without=services)
 
     def own_authority(self) -> bytes:
         """Return the certificate that the services of this home hang on; empty until it is made."""

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,9 +84,12 @@ class Identities:
             for key in found:
                 del known[key]
 
-    def keep(self, values: dict[str, Token]) -> None:
-        """Let exactly these values stand for their owners; other owners are left alone."""
-        names = {token.name for token in values.values()}
+    def keep(self, values: dict[str, Token], *, without: Sequence[str]) -> None:
+        """Let exactly these values stand for their owners, nothing for those in `without`.
+
+        Other owners are left alone.
+        """
+        names = {*without, *(token.name for token in values.values())}
         with self._changing() as known:
             for key in [key for key, token in known.items() if token.name in names]:
                 del known[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from chassis.identity import OPERATOR, hash_token
+from chassis.identity import OPERATOR, Token, hash_token
 from cli.files import write_private
 from cli.home import Home
 from cli.services import SERVICE_NAMES
@@ -31,21 +31,24 @@ def test_nobody_else_may_read_any_file(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
-def test_every_service_and_the_operator_have_a_token_of_their_own(tmp_path: Path) -> None:
+def test_only_the_operator_has_a_token(tmp_path: Path) -> None:
     home = prepared(tmp_path)
 
-    tokens = {home.token_file(owner).read_text() for owner in (*SERVICE_NAMES, OPERATOR)}
-    assert len(tokens) == len(SERVICE_NAMES) + 1
-
-
-def test_the_identities_are_the_hashes_of_the_tokens(tmp_path: Path) -> None:
-    home = prepared(tmp_path)
-
-    expected = {
-        hash_token(home.token_file(owner).read_text()): {"name": owner, "role": owner}
-        for owner in (*SERVICE_NAMES, OPERATOR)
+    assert [file.name for file in home.tokens_dir.iterdir()] == [OPERATOR]
+    assert json.loads(home.identities_file.read_text()) == {
+        hash_token(home.operator_token()): {"name": OPERATOR, "role": OPERATOR}
     }
-    assert json.loads(home.identities_file.read_text()) == expected
+
+
+def test_the_tokens_that_services_had_are_forgotten(tmp_path: Path) -> None:
+    home = prepared(tmp_path)
+    value = home.identities.add(Token("gas", "gas"))
+    home.token_file("gas").write_text(value)
+
+    home.prepare(SERVICE_NAMES)
+
+    assert not home.token_file("gas").exists()
+    assert hash_token(value) not in home.identities.read()
 
 
 def test_preparing_twice_keeps_every_token(tmp_path: Path) -> None:
@@ -69,12 +72,12 @@ def test_preparing_twice_keeps_the_secrets_of_webhooks(tmp_path: Path) -> None:
 def test_a_home_that_was_half_made_is_completed(tmp_path: Path) -> None:
     home = prepared(tmp_path)
     home.identities_file.unlink()
-    home.token_file("gas").unlink()
+    home.token_file(OPERATOR).unlink()
 
     home.prepare(SERVICE_NAMES)
 
     known = json.loads(home.identities_file.read_text())
-    assert known[hash_token(home.token_file("gas").read_text())]["name"] == "gas"
+    assert known[hash_token(home.operator_token())]["name"] == OPERATOR
 
 
 def test_a_draft_that_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:

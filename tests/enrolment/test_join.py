@@ -35,22 +35,10 @@ from keymanager.own_values import OwnValue
 from keymanager.signing import AUTHORITY_KEY
 from tests.chassis.test_tls import REQUEST, failure, seconds_until
 from tests.chassis.toy import serving
-from tests.fakes.platform import FakePlatform
+from tests.fakes.platform import FakeAttester, FakePlatform
 from tests.grpc_fixtures import token_of
 
 REVOKED_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class FakeAttester:
-    """The platform as a process of one role sees it."""
-
-    platform: FakePlatform
-    role: str
-
-    def quote(self, report_data: bytes) -> bytes:
-        """Return a quote as it travels."""
-        return self.platform.running(self.role).quote(report_data).to_bytes()
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -94,3 +94,15 @@ class FakePlatform:
     def _may_fail(self) -> None:
         if self._failures:
             raise self._failures.pop(0)
+
+
+@dataclass(frozen=True)
+class FakeAttester:
+    """The platform as a process of one role sees it."""
+
+    platform: FakePlatform
+    role: str
+
+    def quote(self, report_data: bytes) -> bytes:
+        """Return a quote as it travels."""
+        return self.platform.running(self.role).quote(report_data).to_bytes()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -20,32 +18,30 @@ import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
+from actionvm.action.v1.action_pb2 import Usage
+from actionvm.gas.v1 import gas_pb2 as pb
+from actionvm.gas.v1 import gas_pb2_grpc
+from chassis.config import ServiceConfig
 from cli.app import app
 from cli.health import wait_until_serving
 from cli.home import Home
-from cli.services import (
-    PLATFORM,
-    PLATFORM_PROGRAM,
-    ROOT,
-    SERVICE_NAMES,
-    SERVICES,
-    Service,
-    addresses,
-    environment,
-)
+from cli.services import ROOT, SERVICE_NAMES, SERVICES, addresses, environment, peer_addresses
 from cli.state import Child, State
-from platformd.client import Connection
-from platformd.process import birth_of
+from enrolment.join import join
+from keymanager.config import KeymanagerConfig
+from tests.fakes.platform import FakeAttester, FakePlatform
 
 from .conftest import free_port_base
-from .spender import MODEL
+from .stand_ins import keymanager_for, platform_for
 
 pytestmark = pytest.mark.system
 
-GAS, KEYMANAGER, RUNTIME = (
-    next(service for service in SERVICES if service.name == name)
-    for name in ("gas", "keymanager", "runtime")
+GAS, RUNTIME = (
+    next(service for service in SERVICES if service.name == name) for name in ("gas", "runtime")
 )
+MODEL = "model local/babbler"
+PLATFORM = FakePlatform()
+RUNTIME_HERE = FakeAttester(PLATFORM, "runtime")
 WEBHOOK_SECONDS = 30.0
 
 
@@ -54,7 +50,7 @@ class GasProcess:
     """The gas system with its home, and the agents that spend in it."""
 
     home: Home
-    spender: subprocess.Popen[str]
+    port_base: int
     runs: int = 0
 
     def invoke(self, *arguments: str) -> Result:
@@ -71,13 +67,26 @@ class GasProcess:
         """Let an agent use so many tokens in a run of its own, close it, and return its name."""
         self.runs += 1
         run = f"runs/{uuid.UUID(int=self.runs, version=4)}"
-        assert self.spender.stdin is not None
-        assert self.spender.stdout is not None
-        told = {"run": run, "agent": agent, "tokens": tokens}
-        self.spender.stdin.write(json.dumps(told) + "\n")
-        self.spender.stdin.flush()
-        assert self.spender.stdout.readline() == "done\n"
+        asyncio.run(self._spend(run, agent, tokens))
         return run
+
+    async def _spend(self, run: str, agent: str, tokens: int) -> None:
+        used = [Usage(meter=Usage.METER_INPUT_TOKENS, amount=tokens)]
+        async with (
+            join(
+                runtime_of(self.home, self.port_base), FakeAttester(PLATFORM, "runtime")
+            ) as member,
+            member.connect(peer_addresses(self.port_base)["gas"], "gas") as channel,
+        ):
+            stub: Any = gas_pb2_grpc.GasServiceStub(channel)
+            wish = pb.ReserveGasRequest(
+                request_id=run, account=f"agents/{agent}", run=run, item=MODEL, usages=used
+            )
+            hold = (await stub.ReserveGas(wish)).hold
+            settled = pb.SettleGasRequest(hold=hold.name, usages=used)
+            await stub.SettleGas(settled)
+            closed = pb.CloseRunRequest(run=run, account=f"agents/{agent}")
+            await stub.CloseRun(closed)
 
 
 @pytest.fixture(scope="module")
@@ -86,44 +95,47 @@ def gas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GasProcess]:
     home = Home(tmp_path_factory.mktemp("gas") / "home")
     home.prepare(SERVICE_NAMES)
     port_base = free_port_base()
-    with ExitStack() as stack:
-
-        def start(service: Service, *arguments: str) -> subprocess.Popen[str]:
-            path = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-            process = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=ROOT,
-                env=environment(home, service, port_base) | path,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            stack.enter_context(process)
-            stack.callback(process.terminate)
-            return process
-
-        platform = start(PLATFORM, "-I", "-c", PLATFORM_PROGRAM)
-        services = {
-            service.name: Child(
-                addresses(port_base)[service.name], pid=start(service, "-m", service.name).pid
-            )
-            for service in (KEYMANAGER, GAS)
-        }
-        own = Child(str(home.platform_socket), pid=platform.pid)
-        state = State(os.getpid(), psutil.Process().create_time(), port_base, own, services)
-        state.write(home)
-        asyncio.run(wait_until_serving(home, state, lambda _: None))
-        spender = start(RUNTIME, "-m", "tests.system.spender")
-        vouch(home, spender.pid, "runtime")
-        assert spender.stdin is not None
-        spender.stdin.write("begin\n")
-        yield GasProcess(home, spender)
+    listen, peer_listen = addresses(port_base), peer_addresses(port_base)
+    issuer = KeymanagerConfig(
+        listen=listen["keymanager"],
+        peer_listen=peer_listen["keymanager"],
+        data_dir=home.data_dir("keymanager"),
+        identities_file=home.identities_file,
+        ca_file=home.ca_file,
+    )
+    with (
+        platform_for(FakeAttester(PLATFORM, "gas"), home.platform_socket),
+        keymanager_for(issuer, PLATFORM),
+        subprocess.Popen(
+            [sys.executable, "-m", "gas"], cwd=ROOT, env=environment(home, GAS, port_base)
+        ) as process,
+    ):
+        try:
+            own = psutil.Process()
+            services = {"gas": Child(listen["gas"], pid=process.pid)}
+            platform = Child(str(home.platform_socket), pid=own.pid)
+            state = State(own.pid, own.create_time(), port_base, platform, services)
+            state.write(home)
+            asyncio.run(wait_until_serving(home, state, lambda _: None))
+            yield GasProcess(home, port_base)
+        finally:
+            process.terminate()
 
 
-def vouch(home: Home, pid: int, role: str) -> None:
-    """Say what a process is, as the supervisor does for its children."""
-    with closing(Connection(home.platform_socket, timeout_seconds=5.0)) as connection:
-        connection.ask("vouch", pid=pid, start_time=birth_of(pid).start_time, role=role)
+def runtime_of(home: Home, port_base: int) -> ServiceConfig:
+    """Return the settings of the runtime, whom the tests play."""
+    folder = home.data_dir("runtime")
+    settings = environment(home, RUNTIME, port_base)
+    return ServiceConfig(
+        listen="127.0.0.1:0",
+        data_dir=folder,
+        identities_file=home.identities_file,
+        peer_listen="127.0.0.1:0",
+        ca_file=home.ca_file,
+        issuer_address=settings["RUNTIME_ISSUER_ADDRESS"],
+        issuer_peer_address=settings["RUNTIME_ISSUER_PEER_ADDRESS"],
+        platform_socket=home.platform_socket,
+    )
 
 
 @pytest.fixture
