@@ -17,7 +17,7 @@ from .lifecycle import ID_BYTES, shred, versions_of
 from .policies import in_force, latest
 from .rows import PolicyRow, SecretRow, VersionRow
 from .secret import SYSTEM_TENANT, TENANT_NAME, Kind, State
-from .signing import AUDIT_KEY, REQUESTS_KEY, SERVICE_KEYS
+from .signing import AUDIT_KEY, AUTHORITY_KEY, REQUESTS_KEY, SERVICE_KEYS
 from .uses.values import check_value
 
 FORMAT = "actionvm.keymanager-state/v1"
@@ -28,7 +28,7 @@ _PROBLEM = "does not hold what a key manager exports; take one that this release
 class ExportState:
     """Return all secrets with their values, and the policy.
 
-    The keys of the log and of request ids stay: another vault keeps a log of its own.
+    The keys of the log, of request ids and of certificates stay: another system has its own.
     """
 
     method: ClassVar[str] = "Backup"
@@ -36,8 +36,9 @@ class ExportState:
     by: Asker
 
     def decide(self, batch: Batch, entry: Entry) -> bytes:
-        where = "WHERE name NOT IN (?, ?) ORDER BY name"
-        rows = batch.select(SecretRow, where, (AUDIT_KEY, REQUESTS_KEY), name="secrets")
+        where = "WHERE name NOT IN (?, ?, ?) ORDER BY name"
+        kept = (AUDIT_KEY, AUTHORITY_KEY, REQUESTS_KEY)
+        rows = batch.select(SecretRow, where, kept, name="secrets")
         entry.facts = {"secrets": len(rows)}
         state = {
             "format": FORMAT,

@@ -179,7 +179,7 @@ def test_the_largest_value_is_accepted(grpc_stub: Stub) -> None:
     ("request_", "refused"),
     [
         (pb.SignRequest(purpose=REQUEST, message=b"m"), "key"),
-        (pb.SignRequest(key="keys/other", purpose=REQUEST, message=b"m"), "key"),
+        (pb.SignRequest(key="others/a", purpose=REQUEST, message=b"m"), "key"),
         (pb.SignRequest(key="secrets/a/b", purpose=REQUEST, message=b"m"), "key"),
         (pb.SignRequest(key="secrets/a", message=b"m"), "purpose"),
         (pb.SignRequest(key="secrets/a", purpose=9, message=b"m"), "purpose"),  # type: ignore[arg-type]  # no such number

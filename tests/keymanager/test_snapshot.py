@@ -32,7 +32,7 @@ async def content() -> bytes:
 
 async def test_an_imported_state_is_the_one_that_was_exported(content: bytes) -> None:
     bench = Bench(seed=2)
-    assert await bench.vault.import_state(content, by=OPERATOR) == 4
+    assert await bench.vault.import_state(content, by=OPERATOR) == 5
     bench.open()
     again = json.loads(await bench.vault.export_state(by=OPERATOR))
     before = json.loads(content)

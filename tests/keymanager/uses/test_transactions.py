@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import pytest
-from eth_account import Account
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from keymanager.uses.keys import load_key
 from keymanager.uses.rlp import encode_integer as number
 from keymanager.uses.transactions import SignTransaction
 
+from .oracle import Account
 from .samples import TRANSACTION, key_of, perform
 
 Access: TypeAlias = tuple[tuple[bytes, tuple[bytes, ...]], ...]

@@ -7,8 +7,6 @@ import json
 from typing import TypeAlias
 
 import pytest
-from eth_account import Account
-from eth_account.messages import encode_defunct, encode_typed_data
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +16,7 @@ from keymanager.uses.ethereum import keccak256
 from keymanager.uses.keys import load_key
 from keymanager.uses.wallet import SignPersonalMessage, SignTypedData
 
+from .oracle import Account, encode_defunct, encode_typed_data
 from .samples import perform
 
 Tree: TypeAlias = "dict[str, Tree] | list[Tree] | str | int | float | bool | None"
