@@ -33,11 +33,15 @@ async def stream(work: Callable[[Report], None]) -> AsyncGenerator[Progress, Non
     # A daemon: a service that stops does not wait for a network.
     threading.Thread(target=task.run, name="transfer", daemon=True).start()
     try:
-        while not task.is_done:
+        is_done, told = False, None
+        while not is_done:
             await task.changed.wait()
             task.changed.clear()
-            if task.latest is not None:
-                yield task.latest
+            # Before the latest is read, so that what is read then is the last.
+            is_done, latest = task.is_done, task.latest
+            if latest is not None and latest is not told:
+                told = latest
+                yield latest
         if task.error is not None:
             raise task.error
     finally:
