@@ -15,6 +15,7 @@ from grpc import aio
 from .errors import InvalidField, ServiceError, Unavailable
 from .identity import Authorizer, Caller, Shown
 from .log import log
+from .witness import SEEN, SEQUENCE, WitnessedLog, read_number
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
@@ -41,7 +42,8 @@ def no_details(_: ServiceError) -> Sequence[Message]:
 class RpcInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Authorizes, turns errors into `google.rpc.Status`, and writes one canonical log line.
 
-    `open_prefixes` are services that anybody may call, such as health.
+    `open_prefixes` are services that anybody may call, such as health; `witnessed` is a log of
+    which callers remember the end.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class RpcInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # generi
         details_of: DetailsOf = no_details,
         certificate_of: Callable[[Context], bytes] = no_certificate,
         open_prefixes: Sequence[str] = (),
+        witnessed: WitnessedLog | None = None,
     ) -> None:
         self._domain = domain
+        self._witnessed = witnessed
         self._authorizer = authorizer
         self._details_of = details_of
         self._certificate_of = certificate_of
@@ -92,7 +96,12 @@ class RpcInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # generi
             call = _Call(method, request)
             try:
                 call.caller = self._authorizer.authorize(method, self._shown(context))
+                if self._witnessed is not None:
+                    self._witnessed.require_seen(read_number(context.invocation_metadata(), SEEN))
                 response = await behaviour(request, context)
+                if self._witnessed is not None:
+                    sequence = str(self._witnessed.sequence)
+                    context.set_trailing_metadata(((SEQUENCE, sequence),))
             except Exception as error:  # noqa: BLE001  # the boundary of the process
                 await self._abort(call, context, error)
             call.finish("OK")

@@ -25,6 +25,7 @@ from .interceptors import RpcInterceptor, domain_of, no_details
 from .log import install_log, log
 from .telemetry import Telemetry, install_telemetry
 from .tls import Bearer, Member
+from .witness import WitnessedLog
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
@@ -46,7 +47,7 @@ class Hosted:
 
     `callers` is the authorisation table, bare method name -> roles of callers; every method of the
     contract must be in it. `others` are further contracts that the process serves. `member` is who
-    the process is among the others.
+    the process is among the others, `witnessed` a log whose end callers remember.
     """
 
     descriptor: ServiceDescriptor
@@ -55,6 +56,7 @@ class Hosted:
     details_of: DetailsOf = no_details
     others: tuple[ServiceDescriptor, ...] = ()
     member: Member = field(default_factory=Bearer)
+    witnessed: WitnessedLog | None = None
 
     def of(self, member: Member) -> Hosted:
         """Return the same as served by a member of a system."""
@@ -71,6 +73,7 @@ class Hosted:
             details_of=self.details_of,
             certificate_of=self.member.certificate_of,
             open_prefixes=OPEN_PREFIXES,
+            witnessed=self.witnessed,
         )
 
 

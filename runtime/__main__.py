@@ -14,6 +14,7 @@ from chassis.clock import SystemClock
 from chassis.config import load
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
+from chassis.witness import Witness
 from enrolment.join import join
 
 from .audience import Audience
@@ -42,12 +43,15 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         stack.callback(engine.dispose)
         member = await stack.enter_async_context(join(config))
 
-        async def channel_to(peer: str, address: str) -> aio.Channel:
-            channel = member.connect(address, peer, interceptors=telemetry.client)
+        async def channel_to(peer: str, address: str, *others: Witness) -> aio.Channel:
+            heard = [*telemetry.client, *others]
+            channel = member.connect(address, peer, interceptors=heard)
             return await stack.enter_async_context(channel)
 
         knowledge = KnowledgeClient(await channel_to("knowledge", config.knowledge_address))
-        signer = KeymanagerClient(await channel_to("keymanager", config.keymanager_address))
+        signer = KeymanagerClient(
+            await channel_to("keymanager", config.keymanager_address, Witness())
+        )
         # The proxies of the environment are for people; an agent goes where its bundle says.
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         stage = Stage(

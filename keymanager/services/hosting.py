@@ -63,4 +63,5 @@ def hosted(
         callers=callers,
         details_of=policy.details_of,
         others=tuple(other.DESCRIPTOR for other in _OTHERS),
+        witnessed=vault,
     )
