@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -29,8 +30,6 @@ EXAMPLE = ROOT / "examples" / "market-brief"
 COMMAND_SECONDS = 60.0
 POLL_SECONDS = 0.02
 PORTS = 20
-
-_guards: list[socket.socket] = []
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def free_port_base() -> int:
             except OSError:
                 guard.close()
                 continue
-            _guards.append(guard)
+            atexit.register(guard.close)
             return port_base
     raise AssertionError("no free ports")
 
