@@ -85,12 +85,15 @@ def to_json(message: Message) -> dict[str, Json]:
 
 
 def _unquote(value: dict[str, Json], descriptor: Descriptor) -> None:
-    """Make numbers of 64-bit fields, which the JSON of protobuf writes as strings."""
+    """Make numbers of 64-bit fields, which the JSON of protobuf writes as strings.
+
+    Maps are from text to text in all our contracts.
+    """
     for name, part in value.items():
         field = descriptor.fields_by_name[name]
         if field.type in _LONG_TYPES:
             value[name] = [int(item) for item in part] if isinstance(part, list) else int(str(part))
-        elif field.message_type is not None:
+        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
             for item in part if isinstance(part, list) else [part]:
                 # Well-known types, such as timestamps, are strings already.
                 if isinstance(item, dict):

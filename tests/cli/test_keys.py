@@ -79,6 +79,12 @@ def test_what_waits_is_listed_with_what_is_known_of_it(system: FakeSystem, invok
     assert "value 5" in line
 
 
+def test_what_is_known_of_a_use_is_json_too(system: FakeSystem, invoke: Invoke) -> None:
+    (approval,) = json.loads(invoke("approvals", "list", "--json").stdout)["approvals"]
+
+    assert approval["facts"] == {"value": "5"}
+
+
 def test_a_use_is_approved(system: FakeSystem, invoke: Invoke) -> None:
     invoke("approvals", "approve", APPROVAL)
 
