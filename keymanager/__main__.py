@@ -77,7 +77,9 @@ async def open_on(platform: Platform, config: KeymanagerConfig) -> AsyncIterator
         nonces = Nonces(clock=clock, random_bytes=os.urandom)
         appraiser = QuoteAppraiser(platform)
         enrolment = Enrolment(authority, appraiser, nonces, revocations, roles=SERVICES)
-        served = hosted(vault, enrolment, revocations, clock=clock, random_bytes=os.urandom)
+        served = hosted(
+            vault, platform, enrolment, revocations, clock=clock, random_bytes=os.urandom
+        )
         await stack.enter_async_context(_tended(vault))
         if config.tls == "off":
             yield served

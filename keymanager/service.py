@@ -10,7 +10,6 @@ from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from chassis.errors import InvalidField
 from chassis.fields import page_limit, page_start, page_token, require_request_id, require_size
 from chassis.identity import AUDITORS, OPERATOR, PEOPLE, current_caller
-from chassis.unimplemented import refusing_the_rest
 
 from .identity.enrolment import Enrolment
 from .identity.revocations import Revocations
@@ -30,6 +29,8 @@ from .messages.uses import (
     signed_to_proto,
     signing_from_proto,
 )
+from .platform.port import Platform
+from .platform.quotes import quote_over
 from .uses.attributed import Attribute
 from .vault import Vault
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 VALUE_BYTES_MAX = 64 * 1024
 BATCH_MAX = 256
+NONCE_BYTES = 32
 
 DESCRIPTOR = pb.DESCRIPTOR.services_by_name["KeymanagerService"]
 
@@ -61,13 +63,15 @@ CALLERS = {
 }
 
 
-@refusing_the_rest(DESCRIPTOR)
 class KeymanagerService(IdentityMethods):
     """Keys are used, not handed out."""
 
-    def __init__(self, vault: Vault, enrolment: Enrolment, revocations: Revocations) -> None:
+    def __init__(
+        self, vault: Vault, platform: Platform, enrolment: Enrolment, revocations: Revocations
+    ) -> None:
         super().__init__(enrolment, revocations)
         self._vault = vault
+        self._platform = platform
 
     async def PutSecret(
         self, request: pb.PutSecretRequest, context: Context
@@ -185,3 +189,15 @@ class KeymanagerService(IdentityMethods):
         return pb.GetPublicKeyResponse(
             algorithm=found.algorithm, public_key=found.value, address=found.address
         )
+
+    async def GetQuote(self, request: pb.GetQuoteRequest, context: Context) -> pb.GetQuoteResponse:
+        require_size("nonce", request.nonce, size_min=NONCE_BYTES, size_max=NONCE_BYTES)
+        made = await asyncio.to_thread(quote_over, self._platform, request.nonce)
+        quote = pb.Quote(
+            measurement=made.measurement.code,
+            nonce=request.nonce,
+            hardware=made.hardware,
+            signature=made.signature,
+            content=made.to_bytes(),
+        )
+        return pb.GetQuoteResponse(quote=quote)

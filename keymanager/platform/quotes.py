@@ -18,11 +18,23 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from platformd import protocol
 
-from .port import Quote, QuoteProblem, QuoteRefused
+from ..errors import PlatformSilent
+from .port import Platform, PlatformUnavailable, Quote, QuoteProblem, QuoteRefused
 from .tpm_release import SELECTION
 
 SOFT = "soft"
 TPM2 = "tpm2"
+
+
+def quote_over(platform: Platform, nonce: bytes) -> Quote:
+    """Return a quote of this process for who sent a nonce; raise `PlatformSilent`.
+
+    Its report data is SHA-512("actionvm/quote-of-keymanager/v1" || nonce).
+    """
+    try:
+        return platform.quote(hashlib.sha512(b"actionvm/quote-of-keymanager/v1" + nonce).digest())
+    except PlatformUnavailable as error:
+        raise PlatformSilent from error
 
 
 def verify_quote(

@@ -17,6 +17,7 @@ from chassis.server import Hosted
 from .. import service
 from ..identity.enrolment import Enrolment
 from ..identity.revocations import Revocations
+from ..platform.port import Platform
 from ..sealing import RandomBytes
 from ..service import KeymanagerService
 from ..vault import Vault
@@ -34,6 +35,7 @@ _OTHERS = (use, policy, audit, recovery)
 
 def hosted(
     vault: Vault,
+    platform: Platform,
     enrolment: Enrolment,
     revocations: Revocations,
     *,
@@ -41,11 +43,11 @@ def hosted(
     random_bytes: RandomBytes,
 ) -> Hosted:
     """Return all contracts with their authorisation table."""
-    keys = KeymanagerService(vault, enrolment, revocations)
+    keys = KeymanagerService(vault, platform, enrolment, revocations)
 
     def add_to(server: aio.Server) -> None:
         keymanager_pb2_grpc.add_KeymanagerServiceServicer_to_server(
-            keys,  # type: ignore[arg-type]  # the decorator adds what it lacks
+            keys,  # type: ignore[arg-type]  # its base has some of the methods
             server,
         )
         use_pb2_grpc.add_UseServiceServicer_to_server(UseService(vault), server)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
+from keymanager.platform.port import Quote
+from keymanager.platform.quotes import verify_quote
 from keymanager.secret import Kind
 from tests.contracts.contract import Call, make
 from tests.contracts.keymanagers import host, open_bench
@@ -162,7 +166,10 @@ LIFE = [
     Call("ShredTenant", pb.ShredTenantRequest(tenant="tenants/acme")),
 ]
 
-NOT_IMPLEMENTED = [Call("GetQuote", pb.GetQuoteRequest(), reason="NOT_IMPLEMENTED")]
+QUOTES = [
+    Call("GetQuote", pb.GetQuoteRequest(nonce=bytes(32)), caller="viewer"),
+    Call("GetQuote", pb.GetQuoteRequest(nonce=b"short"), reason="INVALID_FIELD"),
+]
 
 GAS = "spiffe://actionvm/service/gas"
 IDENTITY = [
@@ -180,7 +187,7 @@ IDENTITY = [
     Call("WatchRevocations", pb.WatchRevocationsRequest(), reason="METHOD_DENIED"),
 ]
 
-CALLS = [*IMPLEMENTED, *SIGNING, *SIGNING_OTHERWISE, *LIFE, *IDENTITY, *NOT_IMPLEMENTED]
+CALLS = [*IMPLEMENTED, *SIGNING, *SIGNING_OTHERWISE, *LIFE, *IDENTITY, *QUOTES]
 
 
 async def _bench() -> Bench:
@@ -207,3 +214,14 @@ def grpc_stub_cls() -> type[keymanager_pb2_grpc.KeymanagerServiceStub]:
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method}-{call.reason or 'ok'}")
 def test_a_call_answers_as_its_contract_says(grpc_stub_as: StubAs, call: Call) -> None:
     make(grpc_stub_as, call)
+
+
+def test_a_quote_says_that_an_emulation_is_no_hardware(grpc_stub_as: StubAs) -> None:
+    nonce = bytes(range(32))
+    found = grpc_stub_as("operator").GetQuote(pb.GetQuoteRequest(nonce=nonce)).quote
+    report = hashlib.sha512(b"actionvm/quote-of-keymanager/v1" + nonce).digest()
+
+    quote = Quote.from_bytes(found.content)
+
+    verify_quote(quote, report_data=report, trusted_keys={quote.key}, allow_emulated=True)
+    assert not found.hardware

@@ -113,6 +113,7 @@ def host(bench: Bench, *parts: Any) -> Hosted:  # noqa: ANN401  # what `identity
     enrolment, revocations = parts or identity_parts(bench.clock)
     return hosted(
         bench.vault,
+        bench.platform,
         enrolment,
         revocations,
         clock=bench.clock,

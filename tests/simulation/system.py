@@ -93,7 +93,7 @@ class System:
         )
         identities = identity_parts(self.world)
         yield hosted_keymanager(
-            Vault(store), *identities, clock=self.world, random_bytes=random_bytes
+            Vault(store), self._platform, *identities, clock=self.world, random_bytes=random_bytes
         )
 
     @asynccontextmanager

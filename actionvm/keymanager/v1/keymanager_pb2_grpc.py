@@ -312,7 +312,9 @@ class KeymanagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetQuote(self, request, context):
-        """Proves what the key manager is.
+        """Proves what the key manager is: a quote of its platform over the caller's nonce.
+
+        - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -143,7 +143,10 @@ class KeymanagerServiceStub:
     what is in it; when the key manager is away they keep what they know.
     """
     GetQuote: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.GetQuoteRequest, _keymanager_pb2.GetQuoteResponse]
-    """Proves what the key manager is."""
+    """Proves what the key manager is: a quote of its platform over the caller's nonce.
+
+    - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform does not answer.
+    """
 
 @_typing.type_check_only
 class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
@@ -260,7 +263,10 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     what is in it; when the key manager is away they keep what they know.
     """
     GetQuote: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.GetQuoteRequest, _keymanager_pb2.GetQuoteResponse]  # type: ignore[assignment]
-    """Proves what the key manager is."""
+    """Proves what the key manager is: a quote of its platform over the caller's nonce.
+
+    - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform does not answer.
+    """
 
 class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds every key in sealed storage. Keys are used, not handed out.
@@ -476,6 +482,9 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.GetQuoteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.GetQuoteResponse, _abc.Awaitable[_keymanager_pb2.GetQuoteResponse]]:
-        """Proves what the key manager is."""
+        """Proves what the key manager is: a quote of its platform over the caller's nonce.
+
+        - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform does not answer.
+        """
 
 def add_KeymanagerServiceServicer_to_server(servicer: KeymanagerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
