@@ -221,6 +221,9 @@ class _Context:
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return self._metadata
 
+    def set_trailing_metadata(self, metadata: object) -> None:
+        """Drop it: a simulated caller remembers nothing of the log of the key manager."""
+
     async def abort(
         self,
         code: grpc.StatusCode,
