@@ -74,7 +74,7 @@ class GasClient:
 def _comparison(used: Tokens, counted: Count) -> list[budgets_pb2.TokenCount]:
     counters = budgets_pb2.TokenCount.Counter
     counts = (
-        (counters.COUNTER_PROVIDER, used.input),
+        (counters.COUNTER_PROVIDER, used.read),
         (counters.Value(counted.counter.value), counted.amount),
     )
     meter = action_pb2.Usage.METER_INPUT_TOKENS
@@ -85,9 +85,19 @@ def _comparison(used: Tokens, counted: Count) -> list[budgets_pb2.TokenCount]:
 
 
 def usages_of(tokens: Tokens) -> list[action_pb2.Usage]:
-    """Return tokens as the meters of the contract."""
+    """Return tokens as the meters of the contract; those that every model has come first."""
     meters = action_pb2.Usage.Meter
+    always = (
+        (meters.METER_INPUT_TOKENS, tokens.input),
+        (meters.METER_OUTPUT_TOKENS, tokens.output),
+    )
+    sometimes = (
+        (meters.METER_CACHED_INPUT_TOKENS, tokens.cached_input),
+        (meters.METER_CACHE_WRITE_TOKENS, tokens.cache_write),
+        (meters.METER_REASONING_TOKENS, tokens.reasoning),
+        (meters.METER_EMBEDDING_TOKENS, tokens.embedding),
+    )
     return [
-        action_pb2.Usage(meter=meters.METER_INPUT_TOKENS, amount=tokens.input),
-        action_pb2.Usage(meter=meters.METER_OUTPUT_TOKENS, amount=tokens.output),
+        action_pb2.Usage(meter=meter, amount=amount)
+        for meter, amount in (*always, *(row for row in sometimes if row[1]))
     ]

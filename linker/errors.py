@@ -47,6 +47,62 @@ class ModelUnusable(FailedPrecondition):
 
 
 @dataclass(eq=False)
+class CredentialRefused(FailedPrecondition):
+    """The key manager does not release a key, or the provider does not take it."""
+
+    reason = "CREDENTIAL_REFUSED"
+    message = "the credential for {model} does not open it: {problem}"
+
+    model: str
+    problem: str
+
+
+@dataclass(eq=False)
+class ModelRefused(InvalidArgument):
+    """The provider understands what it is asked, and does not do it; again would not help."""
+
+    reason = "MODEL_REFUSED"
+    message = "{model} refuses: {problem}"
+
+    model: str
+    problem: str
+
+
+@dataclass(eq=False)
+class RateLimited(ResourceExhausted):
+    """The provider wants fewer calls or tokens; 0 seconds where it does not say when to return."""
+
+    reason = "RATE_LIMITED"
+    message = "{model} has had enough for now: {problem}; retry after {retry_after_seconds} seconds"
+
+    model: str
+    problem: str
+    retry_after_seconds: float
+
+
+@dataclass(eq=False)
+class ProviderUnavailable(Unavailable):
+    """The provider does not answer, is overloaded, or broke off; another try may succeed."""
+
+    reason = "PROVIDER_UNAVAILABLE"
+    message = "{model} does not answer: {problem}; retry later"
+
+    model: str
+    problem: str
+    retry_after_seconds: float = 0.0
+
+
+@dataclass(eq=False)
+class PriceNotFound(NotFound):
+    """Gas cannot charge for the model, so it is not called."""
+
+    reason = "PRICE_NOT_FOUND"
+    message = "gas has no price for {item}; add one: actionvm gas prices update FILE"
+
+    item: str
+
+
+@dataclass(eq=False)
 class LinkNotFound(NotFound):
     """No link has this name."""
 

@@ -20,12 +20,20 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a provider knows of an open model; `weights_sha256` is empty where they are remote."""
+    """What a provider knows of an open model.
+
+    `constrains_output` promises that calls and answers satisfy their schemas. `weights_sha256` is
+    empty where they are remote, `embedding_dimensions` is 0 where the model does not embed.
+    """
 
     context_tokens: int
     takes_actions: bool
     constrains_output: bool
     weights_sha256: str = ""
+    takes_images: bool = False
+    gives_logprobs: bool = False
+    embedding_dimensions: int = 0
+    reranks: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from .conversation import Conversation, Delta, Finished, Prompt, Tokens
+from .embedding import Embedded, Ranked
 from .links import ListedModel, ModelFacts
 from .progress import Report
 from .tokens import Count
@@ -23,11 +24,30 @@ class OpenModel(Protocol):
         """Return how many tokens the model would read; None if its provider cannot count them."""
 
     def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
-        """Yield deltas, then `Finished`; stop before the next token once this is closed.
+        """Yield deltas, then `Finished`; stop the work of the provider once this is closed.
 
         The first delta comes when the model has read the prompt. Until then this may raise
         `QueueFull` and `SchemaUnsupported`. The caller has made sure that everything fits into the
-        context.
+        context, as far as tokens can be counted here. A remote provider tries once, and raises
+        `CredentialRefused`, `ModelNotFound`, `ModelRefused`, `ContextExceeded`, `RateLimited` and
+        `ProviderUnavailable`; the last two may also come after some deltas. What the provider
+        cannot do of a prompt, such as logprobs, it leaves out or refuses as its class says.
+        """
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Return unit vectors. Raises what `generate` raises; `ModelUnusable` if it cannot."""
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranked:
+        """Return how relevant documents are to a query; errors as for `embed`."""
+
+
+class Key(Protocol):
+    """A key of a provider that is used, and not kept."""
+
+    async def value(self) -> str:
+        """Return the key as it is now; it may have been rotated since. Raises `CredentialRefused`.
+
+        Whoever asks spends it on one request, and keeps no copy.
         """
 
 
@@ -35,10 +55,17 @@ class Provider(Protocol):
     """Where models come from; models are named without the provider here."""
 
     async def models(self) -> Sequence[ListedModel]:
-        """Return the models that could be opened, by name."""
+        """Return the models that could be opened without a key, by name."""
 
-    async def open(self, model: str) -> OpenModel:
-        """Return a model. Raises `ModelNotFound` and `ModelUnusable`. Opening again is cheap."""
+    async def open(self, model: str, key: Key | None = None) -> OpenModel:
+        """Return a model. Opening again is cheap: what is known of the model is kept.
+
+        The model is checked with its provider when it is first opened. Raises `ModelNotFound`,
+        `ModelUnusable`, `CredentialRefused` and `ProviderUnavailable`.
+        """
+
+    async def close(self) -> None:
+        """Give back connections, threads and memory."""
 
 
 @dataclass(frozen=True)

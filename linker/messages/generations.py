@@ -112,4 +112,5 @@ _REASONS = {
     FinishReason.STOP: linker_pb2.FINISH_REASON_STOP,
     FinishReason.ACTION: linker_pb2.FINISH_REASON_ACTION,
     FinishReason.LENGTH: linker_pb2.FINISH_REASON_LENGTH,
+    FinishReason.FILTERED: linker_pb2.FINISH_REASON_FILTERED,
 }

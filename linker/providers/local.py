@@ -16,10 +16,12 @@ from chassis.errors import InvalidField
 from ..conversation import Conversation, Delta, Finished, Prompt
 from ..errors import ModelNotFound
 from ..links import ListedModel, ModelFacts
+from ..ports import Key
 from ..sources import LOCAL_NAME
 from .engine import WAITING_MAX, Engine, IsCancelled
 from .facts import facts_of
 from .gguf import BadGguf, read_header
+from .talking import OnlyTalks
 from .template import TemplateFailed
 
 if TYPE_CHECKING:
@@ -51,8 +53,8 @@ class LocalProvider:
         """Return the files of the folder that can be named, with what their headers say."""
         return await asyncio.to_thread(self._list)
 
-    async def open(self, model: str) -> LocalModel:
-        """Return a model, loaded. Raises `ModelNotFound` and `ModelUnusable`."""
+    async def open(self, model: str, key: Key | None = None) -> LocalModel:
+        """Return a model, loaded; it needs no key. Raises `ModelNotFound` and `ModelUnusable`."""
         path = self._folder / f"{model}{SUFFIX}"
         if not LOCAL_NAME.fullmatch(model):
             raise ModelNotFound(f"local/{model}")
@@ -68,7 +70,7 @@ class LocalProvider:
             self._loaded[model] = known
             while len(self._loaded) > LOADED_MAX:
                 self._loaded.popitem(last=False)
-        return LocalModel(self._engine, known[1])
+        return LocalModel(f"local/{model}", self._engine, known[1])
 
     async def close(self) -> None:
         """Stop the engine."""
@@ -122,10 +124,11 @@ def _stamp(status: os.stat_result) -> _Stamp:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-class LocalModel:
+class LocalModel(OnlyTalks):
     """A loaded model; what it is asked waits for the engine."""
 
-    def __init__(self, engine: Engine, weights: Weights) -> None:
+    def __init__(self, name: str, engine: Engine, weights: Weights) -> None:
+        self.name = name
         self._engine = engine
         self._weights = weights
 

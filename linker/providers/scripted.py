@@ -23,6 +23,8 @@ from ..conversation import (
 )
 from ..errors import ModelNotFound
 from ..links import ListedModel, ModelFacts
+from ..ports import Key
+from .talking import OnlyTalks
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,31 @@ class ScriptedProvider:
         """Return the models."""
         return [ListedModel(name, is_loaded=True) for name in self._models]
 
-    async def open(self, model: str) -> ScriptedModel:
-        """Return a model. Raises `ModelNotFound`."""
+    async def close(self) -> None:
+        """Do nothing: there is nothing to give back."""
+
+    async def open(self, model: str, key: Key | None = None) -> ScriptedModel:
+        """Return a model; it needs no key. Raises `ModelNotFound`."""
         if model not in self._models:
             raise ModelNotFound(model)
-        return ScriptedModel(self._facts, self._script, self.prompts, counts=self._counts)
+        return ScriptedModel(
+            f"scripted/{model}", self._facts, self._script, self.prompts, counts=self._counts
+        )
 
 
-class ScriptedModel:
+class ScriptedModel(OnlyTalks):
     """A model that follows a script. Its tokens are words."""
 
     def __init__(
-        self, facts: ModelFacts, script: Script, prompts: list[Prompt], *, counts: bool
+        self,
+        name: str,
+        facts: ModelFacts,
+        script: Script,
+        prompts: list[Prompt],
+        *,
+        counts: bool,
     ) -> None:
+        self.name = name
         self._facts = facts
         self._counts = counts
         self._script = script

@@ -63,6 +63,8 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """The model called actions."""
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 3
     """`tokens_max` was reached."""
+    FINISH_REASON_FILTERED: _FinishReason.ValueType  # 4
+    """The provider, or the model, would not go on."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """Why a generation ended."""
@@ -75,6 +77,8 @@ FINISH_REASON_ACTION: FinishReason.ValueType  # 2
 """The model called actions."""
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 3
 """`tokens_max` was reached."""
+FINISH_REASON_FILTERED: FinishReason.ValueType  # 4
+"""The provider, or the model, would not go on."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -87,6 +91,10 @@ class ModelConfig(_message.Message):
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     NEEDS_ACTIONS_FIELD_NUMBER: _builtins.int
     CONTEXT_TOKENS_MIN_FIELD_NUMBER: _builtins.int
+    FALLBACKS_FIELD_NUMBER: _builtins.int
+    CACHE_SECONDS_FIELD_NUMBER: _builtins.int
+    NEEDS_IMAGES_FIELD_NUMBER: _builtins.int
+    NEEDS_ANSWER_SCHEMA_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`provider/model`. Required. At most 128 characters."""
     credential: _builtins.str
@@ -95,6 +103,20 @@ class ModelConfig(_message.Message):
     """The agent offers actions, so the model must take them."""
     context_tokens_min: _builtins.int
     """Smallest context in tokens that will do; 0 for any."""
+    cache_seconds: _builtins.int
+    """How long an answer may be given again to exactly the same request, in seconds; 0 keeps none. At
+    most 604,800. Only answers that were chosen without dice, or with the same seed, are kept.
+    """
+    needs_images: _builtins.bool
+    """The agent shows images, so the model must read them."""
+    needs_answer_schema: _builtins.bool
+    """The agent wants answers that satisfy a schema, so the model must promise that."""
+    @_builtins.property
+    def fallbacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fallback]:
+        """Models to ask, in order, when the one before does not answer. At most 4. Each must have what is
+        asked for here.
+        """
+
     def __init__(
         self,
         *,
@@ -102,14 +124,44 @@ class ModelConfig(_message.Message):
         credential: _builtins.str = ...,
         needs_actions: _builtins.bool = ...,
         context_tokens_min: _builtins.int = ...,
+        fallbacks: _abc.Iterable[Global___Fallback] | None = ...,
+        cache_seconds: _builtins.int = ...,
+        needs_images: _builtins.bool = ...,
+        needs_answer_schema: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens_min", b"context_tokens_min", "credential", b"credential", "model", b"model", "needs_actions", b"needs_actions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_seconds", b"cache_seconds", "context_tokens_min", b"context_tokens_min", "credential", b"credential", "fallbacks", b"fallbacks", "model", b"model", "needs_actions", b"needs_actions", "needs_answer_schema", b"needs_answer_schema", "needs_images", b"needs_images"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelConfig: _TypeAlias = ModelConfig  # noqa: Y015
+
+@_typing.final
+class Fallback(_message.Message):
+    """A model to ask when another one does not answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """`provider/model`. Required. At most 128 characters."""
+    credential: _builtins.str
+    """`secrets/{id}` that holds the provider's key; empty if the provider needs none."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        credential: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
 @_typing.final
 class Link(_message.Message):
@@ -148,6 +200,10 @@ class Link(_message.Message):
     HEALTH_FIELD_NUMBER: _builtins.int
     WEIGHTS_SHA256_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    TAKES_IMAGES_FIELD_NUMBER: _builtins.int
+    EMBEDDING_DIMENSIONS_FIELD_NUMBER: _builtins.int
+    RERANKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`links/{id}`; the id depends on the configuration alone. Output only."""
     model: _builtins.str
@@ -162,9 +218,19 @@ class Link(_message.Message):
     """Whether the model answers. Output only."""
     weights_sha256: _builtins.str
     """SHA-256 of the weights where the linker has them; empty for remote models. Output only."""
+    takes_images: _builtins.bool
+    """Whether all targets read images. Output only."""
+    embedding_dimensions: _builtins.int
+    """Length of the embeddings of the first target; 0 if it makes none. Output only."""
+    reranks: _builtins.bool
+    """Whether the first target orders documents. Output only."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made. Output only."""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Target]:
+        """The model and its fallbacks, in order. Output only."""
 
     def __init__(
         self,
@@ -177,14 +243,48 @@ class Link(_message.Message):
         health: Global___Link.Health.ValueType = ...,
         weights_sha256: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        targets: _abc.Iterable[Global___Target] | None = ...,
+        takes_images: _builtins.bool = ...,
+        embedding_dimensions: _builtins.int = ...,
+        reranks: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["constrains_output", b"constrains_output", "context_tokens", b"context_tokens", "create_time", b"create_time", "health", b"health", "model", b"model", "name", b"name", "takes_actions", b"takes_actions", "weights_sha256", b"weights_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["constrains_output", b"constrains_output", "context_tokens", b"context_tokens", "create_time", b"create_time", "embedding_dimensions", b"embedding_dimensions", "health", b"health", "model", b"model", "name", b"name", "reranks", b"reranks", "takes_actions", b"takes_actions", "takes_images", b"takes_images", "targets", b"targets", "weights_sha256", b"weights_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Link: _TypeAlias = Link  # noqa: Y015
+
+@_typing.final
+class Target(_message.Message):
+    """One model of a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """`provider/model`. Output only."""
+    health: Global___Link.Health.ValueType
+    """Whether it answers. Output only."""
+    context_tokens: _builtins.int
+    """Size of its context in tokens. Output only."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        health: Global___Link.Health.ValueType = ...,
+        context_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "health", b"health", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Target: _TypeAlias = Target  # noqa: Y015
 
 @_typing.final
 class LinkModelRequest(_message.Message):
@@ -193,6 +293,9 @@ class LinkModelRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONFIG_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """`agents/{name}` on whose behalf credentials are released. Required where there are any."""
     @_builtins.property
     def config(self) -> Global___ModelConfig:
         """What the agent asks for. Required."""
@@ -201,10 +304,11 @@ class LinkModelRequest(_message.Message):
         self,
         *,
         config: Global___ModelConfig | None = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "config", b"config"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -433,6 +537,7 @@ class Message(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
     role: Global___Message.Role.ValueType
     """Who speaks. Required."""
     text: _builtins.str
@@ -445,6 +550,10 @@ class Message(_message.Message):
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.ActionCall]:
         """Calls that the model made; only for `ROLE_ASSISTANT`. At most 16."""
 
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
+        """What is shown with the text; only for `ROLE_USER`. At most 16."""
+
     def __init__(
         self,
         *,
@@ -452,14 +561,41 @@ class Message(_message.Message):
         text: _builtins.str = ...,
         calls: _abc.Iterable[_action_pb2.ActionCall] | None = ...,
         call_id: _builtins.str = ...,
+        images: _abc.Iterable[Global___Image] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "calls", b"calls", "role", b"role", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "calls", b"calls", "images", b"images", "role", b"role", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class Image(_message.Message):
+    """A picture that a model reads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    media_type: _builtins.str
+    """`image/png`, `image/jpeg`, `image/webp` or `image/gif`. Required."""
+    data: _builtins.bytes
+    """The file. Required. At most 2 MiB."""
+    def __init__(
+        self,
+        *,
+        media_type: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "media_type", b"media_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Image: _TypeAlias = Image  # noqa: Y015
 
 @_typing.final
 class GenerateRequest(_message.Message):
@@ -481,6 +617,13 @@ class GenerateRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     STOPS_FIELD_NUMBER: _builtins.int
     CALLERS_FIELD_NUMBER: _builtins.int
+    CALLS_MAX_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    MIN_P_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    FREQUENCY_PENALTY_FIELD_NUMBER: _builtins.int
+    PRESENCE_PENALTY_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key of the hold of gas. Required. 1 to 128 characters."""
     link: _builtins.str
@@ -492,9 +635,7 @@ class GenerateRequest(_message.Message):
     action_choice: Global___ActionChoice.ValueType
     """Whether the model must act. Required when `actions` is not empty."""
     answer_schema: _builtins.str
-    """JSON Schema that a text answer must satisfy; empty for free text. Answers `UNIMPLEMENTED` so
-    far.
-    """
+    """JSON Schema that a text answer must satisfy; empty for free text. At most 16 KiB."""
     tokens_max: _builtins.int
     """Most tokens to write. Required. 1 to 32,768."""
     temperature: _builtins.float
@@ -505,6 +646,20 @@ class GenerateRequest(_message.Message):
     """Seed of the sampler. The same request with the same seed gives the same answer where the
     provider can do that; the local one can.
     """
+    calls_max: _builtins.int
+    """Most calls in one answer. 0 means 1; at most 16."""
+    action: _builtins.str
+    """The only action that may be called; with `ACTION_CHOICE_REQUIRED`. Empty for any on offer."""
+    min_p: _builtins.float
+    """Tokens less likely than this share of the likeliest are not chosen, 0 to 1; 0 cuts nothing."""
+    top_k: _builtins.int
+    """Only so many of the likeliest tokens are chosen from; 0 for all. At most 1,000."""
+    frequency_penalty: _builtins.float
+    """Lowers what was written before by how often it was, -2 to 2."""
+    presence_penalty: _builtins.float
+    """Lowers what was written before, however often, -2 to 2."""
+    logprobs: _builtins.int
+    """How many of the likeliest tokens to tell for each place of the answer; 0 for none. At most 20."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
         """The conversation, oldest first. Required. 1 to 1,000, together at most 4 MiB."""
@@ -538,14 +693,77 @@ class GenerateRequest(_message.Message):
         seed: _builtins.int = ...,
         stops: _abc.Iterable[_builtins.str] | None = ...,
         callers: _abc.Iterable[_action_pb2.Caller] | None = ...,
+        calls_max: _builtins.int = ...,
+        action: _builtins.str = ...,
+        min_p: _builtins.float = ...,
+        top_k: _builtins.int = ...,
+        frequency_penalty: _builtins.float = ...,
+        presence_penalty: _builtins.float = ...,
+        logprobs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "action_choice", b"action_choice", "actions", b"actions", "answer_schema", b"answer_schema", "callers", b"callers", "link", b"link", "messages", b"messages", "request_id", b"request_id", "run", b"run", "seed", b"seed", "stops", b"stops", "temperature", b"temperature", "tokens_max", b"tokens_max", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "action", b"action", "action_choice", b"action_choice", "actions", b"actions", "answer_schema", b"answer_schema", "callers", b"callers", "calls_max", b"calls_max", "frequency_penalty", b"frequency_penalty", "link", b"link", "logprobs", b"logprobs", "messages", b"messages", "min_p", b"min_p", "presence_penalty", b"presence_penalty", "request_id", b"request_id", "run", b"run", "seed", b"seed", "stops", b"stops", "temperature", b"temperature", "tokens_max", b"tokens_max", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
+
+@_typing.final
+class TokenLogprob(_message.Message):
+    """A token that was likely at one place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    LOGPROB_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Its text; parts of characters are replaced. Output only."""
+    logprob: _builtins.float
+    """Natural logarithm of its probability. Output only."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        logprob: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logprob", b"logprob", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenLogprob: _TypeAlias = TokenLogprob  # noqa: Y015
+
+@_typing.final
+class Logprobs(_message.Message):
+    """What could have stood at one place of an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    LIKELIEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chosen(self) -> Global___TokenLogprob:
+        """What was chosen. Output only."""
+
+    @_builtins.property
+    def likeliest(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+        """The likeliest, likeliest first. Output only."""
+
+    def __init__(
+        self,
+        *,
+        chosen: Global___TokenLogprob | None = ...,
+        likeliest: _abc.Iterable[Global___TokenLogprob] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "likeliest", b"likeliest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Logprobs: _TypeAlias = Logprobs  # noqa: Y015
 
 @_typing.final
 class Finished(_message.Message):
@@ -559,6 +777,9 @@ class Finished(_message.Message):
     USAGES_FIELD_NUMBER: _builtins.int
     GAS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     """Why it ended. Output only."""
     text: _builtins.str
@@ -567,6 +788,10 @@ class Finished(_message.Message):
     """What it cost. Output only."""
     model: _builtins.str
     """`provider/model` that answered. Output only."""
+    reasoning: _builtins.str
+    """What the model said to itself, where its provider tells. Output only."""
+    cached: _builtins.bool
+    """Whether the answer was kept from the same request before. Output only."""
     @_builtins.property
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.ActionCall]:
         """The calls, whole and valid. Output only."""
@@ -574,6 +799,10 @@ class Finished(_message.Message):
     @_builtins.property
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
         """What was used. Output only."""
+
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Logprobs]:
+        """One per token of the text, where asked for and where the provider has them. Output only."""
 
     def __init__(
         self,
@@ -584,10 +813,13 @@ class Finished(_message.Message):
         usages: _abc.Iterable[_action_pb2.Usage] | None = ...,
         gas: _builtins.int = ...,
         model: _builtins.str = ...,
+        logprobs: _abc.Iterable[Global___Logprobs] | None = ...,
+        reasoning: _builtins.str = ...,
+        cached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "gas", b"gas", "model", b"model", "reason", b"reason", "text", b"text", "usages", b"usages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "calls", b"calls", "gas", b"gas", "logprobs", b"logprobs", "model", b"model", "reason", b"reason", "reasoning", b"reasoning", "text", b"text", "usages", b"usages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -601,8 +833,11 @@ class GenerateResponse(_message.Message):
 
     TEXT_DELTA_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    REASONING_DELTA_FIELD_NUMBER: _builtins.int
     text_delta: _builtins.str
     """More text of the answer or of a call being written. Output only."""
+    reasoning_delta: _builtins.str
+    """More of what the model says to itself. Output only."""
     @_builtins.property
     def finished(self) -> Global___Finished:
         """The end. Output only."""
@@ -612,12 +847,13 @@ class GenerateResponse(_message.Message):
         *,
         text_delta: _builtins.str = ...,
         finished: Global___Finished | None = ...,
+        reasoning_delta: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "text_delta", b"text_delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "reasoning_delta", b"reasoning_delta", "text_delta", b"text_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "text_delta", b"text_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "reasoning_delta", b"reasoning_delta", "text_delta", b"text_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["text_delta", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["text_delta", "finished", "reasoning_delta"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -782,15 +1018,23 @@ class EmbedRequest(_message.Message):
     LINK_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key of the hold of gas. Required."""
     link: _builtins.str
     """`links/{id}`. Required."""
     account: _builtins.str
     """`agents/{name}` that pays. Required."""
+    run: _builtins.str
+    """`runs/{uuid}` that it belongs to. Required."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Texts. Required. 1 to 256, each at most 64 KiB."""
+
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Caller]:
+        """Who called the agent; as for `GenerateRequest`."""
 
     def __init__(
         self,
@@ -799,10 +1043,12 @@ class EmbedRequest(_message.Message):
         link: _builtins.str = ...,
         account: _builtins.str = ...,
         texts: _abc.Iterable[_builtins.str] | None = ...,
+        run: _builtins.str = ...,
+        callers: _abc.Iterable[_action_pb2.Caller] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "link", b"link", "request_id", b"request_id", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "callers", b"callers", "link", b"link", "request_id", b"request_id", "run", b"run", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -840,6 +1086,9 @@ class EmbedResponse(_message.Message):
 
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
     USAGES_FIELD_NUMBER: _builtins.int
+    GAS_FIELD_NUMBER: _builtins.int
+    gas: _builtins.int
+    """What it cost. Output only."""
     @_builtins.property
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]:
         """One per text, in order. Output only."""
@@ -853,10 +1102,11 @@ class EmbedResponse(_message.Message):
         *,
         embeddings: _abc.Iterable[Global___Embedding] | None = ...,
         usages: _abc.Iterable[_action_pb2.Usage] | None = ...,
+        gas: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "usages", b"usages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "gas", b"gas", "usages", b"usages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -873,6 +1123,8 @@ class RerankRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key of the hold of gas. Required."""
     link: _builtins.str
@@ -881,9 +1133,15 @@ class RerankRequest(_message.Message):
     """`agents/{name}` that pays. Required."""
     query: _builtins.str
     """Query. Required. At most 8 KiB."""
+    run: _builtins.str
+    """`runs/{uuid}` that it belongs to. Required."""
     @_builtins.property
     def documents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Documents. Required. 1 to 256."""
+        """Documents. Required. 1 to 256, each at most 64 KiB."""
+
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Caller]:
+        """Who called the agent; as for `GenerateRequest`."""
 
     def __init__(
         self,
@@ -893,10 +1151,12 @@ class RerankRequest(_message.Message):
         account: _builtins.str = ...,
         query: _builtins.str = ...,
         documents: _abc.Iterable[_builtins.str] | None = ...,
+        run: _builtins.str = ...,
+        callers: _abc.Iterable[_action_pb2.Caller] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "documents", b"documents", "link", b"link", "query", b"query", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "callers", b"callers", "documents", b"documents", "link", b"link", "query", b"query", "request_id", b"request_id", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -909,18 +1169,28 @@ class RerankResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SCORES_FIELD_NUMBER: _builtins.int
+    USAGES_FIELD_NUMBER: _builtins.int
+    GAS_FIELD_NUMBER: _builtins.int
+    gas: _builtins.int
+    """What it cost. Output only."""
     @_builtins.property
     def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """One score per document, in the order of the request; higher is more relevant. Output only."""
+
+    @_builtins.property
+    def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
+        """What was used. Output only."""
 
     def __init__(
         self,
         *,
         scores: _abc.Iterable[_builtins.float] | None = ...,
+        usages: _abc.Iterable[_action_pb2.Usage] | None = ...,
+        gas: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["scores", b"scores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gas", b"gas", "scores", b"scores", "usages", b"usages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

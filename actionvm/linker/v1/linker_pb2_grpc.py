@@ -124,6 +124,9 @@ class LinkerServiceServicer:
         - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): the provider has no such model.
         - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the model does not load or lacks what is
         asked for.
+        - `FAILED_PRECONDITION` (reason `CREDENTIAL_REFUSED`): as for `Generate`.
+        - `UNAVAILABLE` (reason `PROVIDER_UNAVAILABLE`): the provider does not answer; retry later.
+        - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): gas has no price for the model; add one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,6 +165,13 @@ class LinkerServiceServicer:
         - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account, or one of the callers, has no
         budget, or its run is closed.
         - `RESOURCE_EXHAUSTED` (reason `QUEUE_FULL`): too many generations wait; retry later.
+        - `RESOURCE_EXHAUSTED` (reason `RATE_LIMITED`): the provider, or the rate budget of the key,
+        does not take it before the deadline; `retry_after_seconds` in the metadata says when.
+        - `FAILED_PRECONDITION` (reason `CREDENTIAL_REFUSED`): keymanager or the provider refuses the
+        credential.
+        - `INVALID_ARGUMENT` (reason `MODEL_REFUSED`): the provider refuses what it is asked.
+        - `UNAVAILABLE` (reason `PROVIDER_UNAVAILABLE`): the provider does not answer or broke off, and
+        so did the fallbacks; retry later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,28 +228,31 @@ class LinkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLinks(self, request, context):
-        """Lists links. Answers `UNIMPLEMENTED` so far.
+        """Lists links.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnlinkModel(self, request, context):
-        """Ends a link. Answers `UNIMPLEMENTED` so far.
+        """Ends a link. Generations that are under way end well.
+
+        - `NOT_FOUND` (reason `LINK_NOT_FOUND`): as for `GetLink`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Embed(self, request, context):
-        """Embeds texts. Answers `UNIMPLEMENTED` so far.
+        """Embeds texts. Errors as for `Generate`, and `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`) if
+        the model does not embed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rerank(self, request, context):
-        """Orders documents by their relevance to a query. Answers `UNIMPLEMENTED` so far.
+        """Orders documents by their relevance to a query. Errors as for `Embed`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,6 +49,9 @@ class LinkerServiceStub:
     - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): the provider has no such model.
     - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the model does not load or lacks what is
       asked for.
+    - `FAILED_PRECONDITION` (reason `CREDENTIAL_REFUSED`): as for `Generate`.
+    - `UNAVAILABLE` (reason `PROVIDER_UNAVAILABLE`): the provider does not answer; retry later.
+    - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): gas has no price for the model; add one.
     """
     GetLink: _grpc.UnaryUnaryMultiCallable[_linker_pb2.GetLinkRequest, _linker_pb2.GetLinkResponse]
     """Reads a link.
@@ -74,6 +77,13 @@ class LinkerServiceStub:
     - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account, or one of the callers, has no
       budget, or its run is closed.
     - `RESOURCE_EXHAUSTED` (reason `QUEUE_FULL`): too many generations wait; retry later.
+    - `RESOURCE_EXHAUSTED` (reason `RATE_LIMITED`): the provider, or the rate budget of the key,
+      does not take it before the deadline; `retry_after_seconds` in the metadata says when.
+    - `FAILED_PRECONDITION` (reason `CREDENTIAL_REFUSED`): keymanager or the provider refuses the
+      credential.
+    - `INVALID_ARGUMENT` (reason `MODEL_REFUSED`): the provider refuses what it is asked.
+    - `UNAVAILABLE` (reason `PROVIDER_UNAVAILABLE`): the provider does not answer or broke off, and
+      so did the fallbacks; retry later.
     """
     CountTokens: _grpc.UnaryUnaryMultiCallable[_linker_pb2.CountTokensRequest, _linker_pb2.CountTokensResponse]
     """Counts the tokens of a conversation as the model would see it.
@@ -110,13 +120,18 @@ class LinkerServiceStub:
     - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder does not let it go.
     """
     ListLinks: _grpc.UnaryUnaryMultiCallable[_linker_pb2.ListLinksRequest, _linker_pb2.ListLinksResponse]
-    """Lists links. Answers `UNIMPLEMENTED` so far."""
+    """Lists links."""
     UnlinkModel: _grpc.UnaryUnaryMultiCallable[_linker_pb2.UnlinkModelRequest, _linker_pb2.UnlinkModelResponse]
-    """Ends a link. Answers `UNIMPLEMENTED` so far."""
+    """Ends a link. Generations that are under way end well.
+
+    - `NOT_FOUND` (reason `LINK_NOT_FOUND`): as for `GetLink`.
+    """
     Embed: _grpc.UnaryUnaryMultiCallable[_linker_pb2.EmbedRequest, _linker_pb2.EmbedResponse]
-    """Embeds texts. Answers `UNIMPLEMENTED` so far."""
+    """Embeds texts. Errors as for `Generate`, and `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`) if
+    the model does not embed.
+    """
     Rerank: _grpc.UnaryUnaryMultiCallable[_linker_pb2.RerankRequest, _linker_pb2.RerankResponse]
-    """Orders documents by their relevance to a query. Answers `UNIMPLEMENTED` so far."""
+    """Orders documents by their relevance to a query. Errors as for `Embed`."""
 
 @_typing.type_check_only
 class LinkerServiceAsyncStub(LinkerServiceStub):
@@ -139,6 +154,9 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): the provider has no such model.
     - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the model does not load or lacks what is
       asked for.
+    - `FAILED_PRECONDITION` (reason `CREDENTIAL_REFUSED`): as for `Generate`.
+    - `UNAVAILABLE` (reason `PROVIDER_UNAVAILABLE`): the provider does not answer; retry later.
+    - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): gas has no price for the model; add one.
     """
     GetLink: _aio.UnaryUnaryMultiCallable[_linker_pb2.GetLinkRequest, _linker_pb2.GetLinkResponse]  # type: ignore[assignment]
     """Reads a link.
@@ -164,6 +182,13 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account, or one of the callers, has no
       budget, or its run is closed.
     - `RESOURCE_EXHAUSTED` (reason `QUEUE_FULL`): too many generations wait; retry later.
+    - `RESOURCE_EXHAUSTED` (reason `RATE_LIMITED`): the provider, or the rate budget of the key,
+      does not take it before the deadline; `retry_after_seconds` in the metadata says when.
+    - `FAILED_PRECONDITION` (reason `CREDENTIAL_REFUSED`): keymanager or the provider refuses the
+      credential.
+    - `INVALID_ARGUMENT` (reason `MODEL_REFUSED`): the provider refuses what it is asked.
+    - `UNAVAILABLE` (reason `PROVIDER_UNAVAILABLE`): the provider does not answer or broke off, and
+      so did the fallbacks; retry later.
     """
     CountTokens: _aio.UnaryUnaryMultiCallable[_linker_pb2.CountTokensRequest, _linker_pb2.CountTokensResponse]  # type: ignore[assignment]
     """Counts the tokens of a conversation as the model would see it.
@@ -200,13 +225,18 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     - `FAILED_PRECONDITION` (reason `STORAGE_UNUSABLE`): the folder does not let it go.
     """
     ListLinks: _aio.UnaryUnaryMultiCallable[_linker_pb2.ListLinksRequest, _linker_pb2.ListLinksResponse]  # type: ignore[assignment]
-    """Lists links. Answers `UNIMPLEMENTED` so far."""
+    """Lists links."""
     UnlinkModel: _aio.UnaryUnaryMultiCallable[_linker_pb2.UnlinkModelRequest, _linker_pb2.UnlinkModelResponse]  # type: ignore[assignment]
-    """Ends a link. Answers `UNIMPLEMENTED` so far."""
+    """Ends a link. Generations that are under way end well.
+
+    - `NOT_FOUND` (reason `LINK_NOT_FOUND`): as for `GetLink`.
+    """
     Embed: _aio.UnaryUnaryMultiCallable[_linker_pb2.EmbedRequest, _linker_pb2.EmbedResponse]  # type: ignore[assignment]
-    """Embeds texts. Answers `UNIMPLEMENTED` so far."""
+    """Embeds texts. Errors as for `Generate`, and `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`) if
+    the model does not embed.
+    """
     Rerank: _aio.UnaryUnaryMultiCallable[_linker_pb2.RerankRequest, _linker_pb2.RerankResponse]  # type: ignore[assignment]
-    """Orders documents by their relevance to a query. Answers `UNIMPLEMENTED` so far."""
+    """Orders documents by their relevance to a query. Errors as for `Embed`."""
 
 class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Connects agents to language models. No other path to a model exists.
@@ -232,6 +262,9 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         - `NOT_FOUND` (reason `MODEL_NOT_FOUND`): the provider has no such model.
         - `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`): the model does not load or lacks what is
           asked for.
+        - `FAILED_PRECONDITION` (reason `CREDENTIAL_REFUSED`): as for `Generate`.
+        - `UNAVAILABLE` (reason `PROVIDER_UNAVAILABLE`): the provider does not answer; retry later.
+        - `NOT_FOUND` (reason `PRICE_NOT_FOUND`): gas has no price for the model; add one.
         """
 
     @_abc_1.abstractmethod
@@ -275,6 +308,13 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         - `FAILED_PRECONDITION` (reason `GAS_REFUSED`): the account, or one of the callers, has no
           budget, or its run is closed.
         - `RESOURCE_EXHAUSTED` (reason `QUEUE_FULL`): too many generations wait; retry later.
+        - `RESOURCE_EXHAUSTED` (reason `RATE_LIMITED`): the provider, or the rate budget of the key,
+          does not take it before the deadline; `retry_after_seconds` in the metadata says when.
+        - `FAILED_PRECONDITION` (reason `CREDENTIAL_REFUSED`): keymanager or the provider refuses the
+          credential.
+        - `INVALID_ARGUMENT` (reason `MODEL_REFUSED`): the provider refuses what it is asked.
+        - `UNAVAILABLE` (reason `PROVIDER_UNAVAILABLE`): the provider does not answer or broke off, and
+          so did the fallbacks; retry later.
         """
 
     @_abc_1.abstractmethod
@@ -341,7 +381,7 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _linker_pb2.ListLinksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_linker_pb2.ListLinksResponse, _abc.Awaitable[_linker_pb2.ListLinksResponse]]:
-        """Lists links. Answers `UNIMPLEMENTED` so far."""
+        """Lists links."""
 
     @_abc_1.abstractmethod
     def UnlinkModel(
@@ -349,7 +389,10 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _linker_pb2.UnlinkModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_linker_pb2.UnlinkModelResponse, _abc.Awaitable[_linker_pb2.UnlinkModelResponse]]:
-        """Ends a link. Answers `UNIMPLEMENTED` so far."""
+        """Ends a link. Generations that are under way end well.
+
+        - `NOT_FOUND` (reason `LINK_NOT_FOUND`): as for `GetLink`.
+        """
 
     @_abc_1.abstractmethod
     def Embed(
@@ -357,7 +400,9 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _linker_pb2.EmbedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_linker_pb2.EmbedResponse, _abc.Awaitable[_linker_pb2.EmbedResponse]]:
-        """Embeds texts. Answers `UNIMPLEMENTED` so far."""
+        """Embeds texts. Errors as for `Generate`, and `FAILED_PRECONDITION` (reason `MODEL_UNUSABLE`) if
+        the model does not embed.
+        """
 
     @_abc_1.abstractmethod
     def Rerank(
@@ -365,6 +410,6 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _linker_pb2.RerankRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_linker_pb2.RerankResponse, _abc.Awaitable[_linker_pb2.RerankResponse]]:
-        """Orders documents by their relevance to a query. Answers `UNIMPLEMENTED` so far."""
+        """Orders documents by their relevance to a query. Errors as for `Embed`."""
 
 def add_LinkerServiceServicer_to_server(servicer: LinkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
