@@ -143,7 +143,7 @@ _TRANSIENT = {
 }
 
 
-class _UnaryIdentity(aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]  # stubs only
+class _UnaryIdentity(aio.UnaryUnaryClientInterceptor):
     def __init__(self, token: str) -> None:
         self._token = token
 
@@ -157,7 +157,7 @@ class _UnaryIdentity(aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
         return await continuation(details, request)
 
 
-class _StreamIdentity(aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]  # stubs only
+class _StreamIdentity(aio.UnaryStreamClientInterceptor):
     def __init__(self, token: str) -> None:
         self._token = token
 

@@ -39,7 +39,7 @@ def no_details(_: ServiceError) -> Sequence[Message]:
     return ()
 
 
-class RpcInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+class RpcInterceptor(aio.ServerInterceptor):
     """Authorizes, turns errors into `google.rpc.Status`, and writes one canonical log line.
 
     `open_prefixes` are services that anybody may call, such as health; `witnessed` is a log of

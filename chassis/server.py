@@ -149,7 +149,7 @@ async def start_server(
     )
     hosted.add_to(server)
     names = [contract.full_name for contract in (hosted.descriptor, *hosted.others)]
-    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
+    servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection(
         (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server

@@ -28,7 +28,7 @@ class WitnessedLog(Protocol):
         """Raise a `ServiceError` if somebody saw a record that is not there."""
 
 
-class Witness(aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]  # stubs only
+class Witness(aio.UnaryUnaryClientInterceptor):
     """Remembers the last record of one peer, as long as this process lives."""
 
     def __init__(self) -> None:

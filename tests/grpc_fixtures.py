@@ -124,8 +124,8 @@ def grpc_stub(grpc_stub_as: StubAs) -> Any:  # noqa: ANN401  # the stub of the m
 
 
 class _TokenInterceptor(
-    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]  # generic in the stubs only
-    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]  # as above
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
 ):
     def __init__(self, token: str) -> None:
         self._token = token

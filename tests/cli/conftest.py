@@ -113,7 +113,7 @@ class FakeSystem:
         gas_pb2_grpc.add_GasServiceServicer_to_server(self.gas, server)
         market_pb2_grpc.add_MarketplaceServiceServicer_to_server(self.market, server)
         linker_pb2_grpc.add_LinkerServiceServicer_to_server(self.linker, server)
-        servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
+        servicer = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         for name in SERVICE_NAMES:
             member = Mutual(await enrolled(authority, name))

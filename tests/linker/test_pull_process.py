@@ -120,7 +120,7 @@ def test_a_pull_that_nobody_waits_for_ends_and_is_continued(hub: FakeHub, tmp_pa
         call = stub.PullModel(PULL, timeout=60)
         for step in call:
             if step.received_bytes >= MEGABYTE:
-                call.cancel()  # type: ignore[no-untyped-call]  # grpc has no types for it
+                call.cancel()
                 break
         hub.released.set()
         list(stub.PullModel(PULL, timeout=60))
