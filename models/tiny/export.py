@@ -1,4 +1,4 @@
-"""Writes a checkpoint as the GGUF file that llama.cpp runs, with tokenizer and chat template."""
+"""Writes the GGUF file that llama.cpp runs, with tokenizer and chat template, and reads it back."""
 
 from __future__ import annotations
 
@@ -46,6 +46,25 @@ def write_gguf(output: Path, weights: Weights, tokenizer: Tokenizer) -> None:
     writer.write_tensors_to_file()
     writer.close()
     unfinished.replace(output)
+
+
+def read_gguf(path: Path) -> tuple[dict[str, NDArray[np.float32]], Tokenizer]:
+    """Return the weights and the tokenizer of a file that `write_gguf` wrote."""
+    reader = gguf.GGUFReader(path)
+    theirs = {
+        tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        for tensor in reader.tensors
+    }
+    weights = {
+        "embedding.weight": theirs["token_embd.weight"],
+        "norm.weight": theirs["output_norm.weight"],
+    }
+    layers = sum(name.endswith(".ffn_gate.weight") for name in theirs)
+    for layer in range(layers):
+        for ours, name in (_NORMS | _MATRICES).items():
+            weights[f"blocks.{layer}.{ours}.weight"] = theirs[f"blk.{layer}.{name}.weight"]
+    merges = reader.fields["tokenizer.ggml.merges"].contents()
+    return weights, Tokenizer([tuple(merge.split(" ")) for merge in merges])
 
 
 def _add_shape(writer: gguf.GGUFWriter, weights: Weights) -> None:

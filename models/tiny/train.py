@@ -6,15 +6,18 @@ import argparse
 import dataclasses
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # what everybody calls it
+from numpy.typing import NDArray
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from .actions import Novelty
+from .export import read_gguf
 from .generate import make_dialogue
 from .network import Network, Shape
 from .prompt import training_text
@@ -50,6 +53,7 @@ class Plan:
     curriculum: int
     minutes: float
     tokens: int
+    rate: float
 
 
 class Trainer:
@@ -65,6 +69,12 @@ class Trainer:
         self.seconds = 0.0
         if self._checkpoint.exists():
             self._resume()
+
+    def start(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Begin with weights of an earlier training, unless this one has begun already."""
+        if self.step == 0:
+            tensors = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
+            self.network.load_state_dict(tensors)
 
     @property
     def _checkpoint(self) -> Path:
@@ -86,7 +96,7 @@ class Trainer:
             task = bar.add_task("training", total=1.0, now="")
             while (done := self.progress()) < 1:
                 started = time.monotonic()
-                share = _schedule(self.step, done)
+                share = self.plan.rate * _schedule(self.step, done)
                 for optimizer, rate in self.optimizers:
                     for group in optimizer.param_groups:
                         group["lr"] = rate * share
@@ -249,11 +259,19 @@ def main() -> None:
     parser.add_argument("--dialogues", type=int, default=12, help="in one step")
     parser.add_argument("--curriculum", type=int, default=800, help="steps until it is hard")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=1.0, help="share of the learning rates")
+    parser.add_argument(
+        "--start", type=Path, help="GGUF file to begin with: its weights, its words"
+    )
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     path = arguments.folder / "tokenizer.json"
+    weights = None
+    if arguments.start is not None:
+        weights, tokenizer = read_gguf(arguments.start)
+        tokenizer.write(path)
     if not path.exists():
         texts = (
             training_text(make_dialogue(f"tokenizer/{n}").conversation)
@@ -271,8 +289,12 @@ def main() -> None:
         curriculum=arguments.curriculum,
         minutes=arguments.minutes,
         tokens=arguments.tokens,
+        rate=arguments.rate,
     )
-    Trainer(arguments.folder, shape, tokenizer, plan).run()
+    trainer = Trainer(arguments.folder, shape, tokenizer, plan)
+    if weights is not None:
+        trainer.start(weights)
+    trainer.run()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from linker.providers.weights import Weights, load_weights
 from models import evaluate
-from models.tiny.export import write_gguf
+from models.tiny.export import read_gguf, write_gguf
 from models.tiny.generate import make_dialogue
 from models.tiny.prompt import CONTROLS, FRAMES, training_text
 from models.tiny.tokenizer import Tokenizer, learn_tokenizer, read_tokenizer
@@ -115,8 +115,24 @@ async def test_an_evaluation_measures_every_split(path: Path) -> None:
     assert all(f"| {split} |" in table for split in evaluate.SPLITS)
 
 
+def test_a_file_that_is_read_and_written_again_is_the_same(path: Path, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "again.gguf", *read_gguf(path))
+    assert (tmp_path / "again.gguf").read_bytes() == path.read_bytes()
+
+
 def test_shipped_weights_are_small() -> None:
     assert SHIPPED.stat().st_size <= BYTES_MAX
+
+
+@needs_torch
+def test_training_starts_with_the_weights_of_a_file(path: Path, tmp_path: Path) -> None:
+    run, again = tmp_path / "run", tmp_path / "again.gguf"
+    train = ["models.tiny.train", "--start", str(path), "--rate", "0", "--tokens", "500"]
+    size = ["--width", str(WIDTH), "--layers", "1", "--dialogues", "2", "--threads", "1"]
+    for step in ([*train, *size], ["models.tiny.export", "--output", str(again)]):
+        command = [sys.executable, "-m", *step, "--folder", str(run)]
+        subprocess.run(command, check=True, capture_output=True)
+    assert again.read_bytes() == path.read_bytes()
 
 
 @needs_torch
