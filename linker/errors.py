@@ -129,10 +129,10 @@ class ContextExceeded(InvalidArgument):
 
 @dataclass(eq=False)
 class SchemaUnsupported(InvalidArgument):
-    """No grammar can promise that arguments satisfy this schema."""
+    """No grammar can promise that arguments, or the answer, satisfy this schema."""
 
     reason = "SCHEMA_UNSUPPORTED"
-    message = "the schema of action {action} cannot be made into a grammar, simplify it: {problem}"
+    message = "the schema of {action} cannot be made into a grammar, simplify it: {problem}"
 
     action: str
     problem: str

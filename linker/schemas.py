@@ -49,13 +49,19 @@ def parse_object(text: str) -> Schema:
     return value
 
 
-# The same actions come with every generation of an agent, and checking a schema takes milliseconds.
-@lru_cache(maxsize=SCHEMAS_KNOWN_MAX)
 def parse_schema(text: str) -> Schema:
     """Return the JSON Schema of an object. Raises `Malformed`."""
-    schema = parse_object(text)
+    schema = parse_answer_schema(text)
     if schema.get("type") != "object":
         raise Malformed('must describe an object: give it "type": "object"')
+    return schema
+
+
+# The same actions come with every generation of an agent, and checking a schema takes milliseconds.
+@lru_cache(maxsize=SCHEMAS_KNOWN_MAX)
+def parse_answer_schema(text: str) -> Schema:
+    """Return a JSON Schema of any value. Raises `Malformed`."""
+    schema = parse_object(text)
     try:
         Draft202012Validator.check_schema(schema)
     except jsonschema.SchemaError as error:

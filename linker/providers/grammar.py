@@ -12,14 +12,29 @@ from numpy.typing import NDArray
 
 from chassis.canonical import Json
 
-from ..conversation import Action, Choice
+from ..conversation import Action, Choice, Prompt, WrittenCall
 from ..errors import SchemaUnsupported
-from ..schemas import Schema, parse_schema
+from ..schemas import Schema, parse_answer_schema, parse_schema
 from .template import CALL_OPENER
 
 CALL_CLOSER = "</tool_call>"
 # What canonical JSON can hold; a random model writes numbers of a hundred digits otherwise.
 NUMBER_MAX = 2**53 - 1
+
+# How errors call the schema of answers.
+THE_ANSWER = "the answer"
+GRAMMARS_KNOWN_MAX = 64
+# All schemas of one prompt together. So much compiles within half a second.
+SCHEMAS_BYTES_MAX = 256 * 1024
+# Hostile schemas run into these, in milliseconds. llguidance panics at 65,000 symbols of a grammar.
+_LIMITS = llguidance.LLParserLimits(
+    max_items_in_row=2_000,
+    initial_lexer_fuel=1_000_000,
+    step_lexer_fuel=200_000,
+    step_max_items=50_000,
+    max_lexer_states=50_000,
+    max_grammar_size=60_000,
+)
 
 _TEXT = r"TEXT: /(.|\n)*/"
 # How llguidance writes JSON: as the models saw it, and without white space to get lost in.
@@ -47,28 +62,58 @@ _INSIDE_STRINGS = '"'
 _LETTER = "z"
 
 
-def make_grammar(
-    tokenizer: llguidance.LLTokenizer, choice: Choice, actions: Sequence[Action]
-) -> llguidance.LLMatcher:
-    """Return a matcher of all that a model may answer. Raises `SchemaUnsupported`.
+class Grammars:
+    """Makes the grammars of one model, and remembers the last ones: compiling takes milliseconds.
 
-    Text alone, one call alone, or, when the model decides, text with at most one call at its end.
+    May be used from several threads. The tokenizer points into the model, and must not outlive it.
     """
-    if choice is Choice.NONE or not actions:
-        return llguidance.LLMatcher(tokenizer, _lark("start: TEXT", _TEXT), log_level=0)
-    rules = [_call_rule(index, action) for index, action in enumerate(actions)]
-    calls = " | ".join(f"call_{index}" for index in range(len(rules)))
-    body = f"call: {_quote(chr(10))} ({calls}) {_quote(chr(10) + CALL_CLOSER)}"
-    if choice is Choice.REQUIRED:
-        heads = [f"start: {_quote(CALL_OPENER)} call"]
-    else:
-        # Lazy: the text ends where the opener first occurs, so text never holds half a call.
-        opener = f"opener[lazy]: TEXT {_quote(CALL_OPENER)}"
-        heads = ["start: TEXT | opener call", opener, _TEXT]
-    matcher = llguidance.LLMatcher(tokenizer, _lark(*heads, body, *rules), log_level=0)
-    if matcher.is_error():
-        raise _culprit(tokenizer, actions, rules, matcher.get_error())
-    return matcher
+
+    def __init__(self, tokenizer: llguidance.LLTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[tuple[str, ...], llguidance.LLMatcher] = {}
+
+    def make(self, prompt: Prompt) -> llguidance.LLMatcher:
+        """Return a matcher of all that a model may answer. Raises `SchemaUnsupported`.
+
+        Text alone, calls alone, or, when the model decides, text with calls at its end. With a
+        schema for answers it decides between an answer that satisfies it and calls.
+        """
+        rules = _rules(prompt)
+        matcher = self._known.get(rules)
+        if matcher is None:
+            matcher = self._compile(rules)
+            if matcher.is_error():
+                raise self._culprit(prompt, matcher.get_error())
+            while len(self._known) >= GRAMMARS_KNOWN_MAX:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[rules] = matcher
+        return matcher.deep_copy()
+
+    def _compile(self, rules: Sequence[str]) -> llguidance.LLMatcher:
+        lark = llguidance.LLMatcher.grammar_from_lark("\n".join(["%llguidance {}", *rules]))
+        return llguidance.LLMatcher(self._tokenizer, lark, log_level=0, limits=_LIMITS)
+
+    def _culprit(self, prompt: Prompt, problem: str) -> SchemaUnsupported:
+        """Name the schema that does not compile; all of them if each does alone."""
+        alone = [(action.name, _call_rule("start", action)) for action in _callable_actions(prompt)]
+        if prompt.answer_schema:
+            alone.append((THE_ANSWER, _answer_rule("start", prompt.answer_schema)))
+        for name, rule in alone:
+            matcher = self._compile([rule])
+            if matcher.is_error():
+                return SchemaUnsupported(name, _reason(matcher.get_error()))
+        return SchemaUnsupported(", ".join(name for name, _ in alone), _reason(problem))
+
+
+def read_calls(written: str) -> tuple[WrittenCall, ...]:
+    """Return the whole calls in what a model wrote after the first opener, under a grammar."""
+    # JSON has no bare newline inside of strings, so these can stand between calls only.
+    whole = written.split(f"\n{CALL_CLOSER}")[:-1]
+    calls = [json.loads(call.removeprefix(f"\n{CALL_OPENER}")) for call in whole]
+    return tuple(
+        WrittenCall(call["name"], json.dumps(call["arguments"], ensure_ascii=False))
+        for call in calls
+    )
 
 
 def allowed_tokens(matcher: llguidance.LLMatcher, size: int) -> NDArray[np.bool_]:
@@ -166,29 +211,55 @@ def _items(value: Json) -> Sequence[Json]:
     return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
-def _call_rule(index: int, action: Action) -> str:
+def _rules(prompt: Prompt) -> tuple[str, ...]:
+    """Return the grammar of a prompt, one rule a line."""
+    actions = _callable_actions(prompt)
+    size = sum(len(action.parameters_schema) for action in actions) + len(prompt.answer_schema)
+    if size > SCHEMAS_BYTES_MAX:
+        names = ", ".join(action.name for action in actions) or THE_ANSWER
+        problem = f"together {size} bytes, where {SCHEMAS_BYTES_MAX} are possible"
+        raise SchemaUnsupported(names, problem)
+    schema = prompt.answer_schema
+    answer = _answer_rule("answer", schema) if schema else "answer: TEXT"
+    if not actions:
+        return ("start: answer", answer, *([] if schema else [_TEXT]))
+    opener = _quote(CALL_OPENER)
+    names = " | ".join(f"call_{index}" for index in range(len(actions)))
+    more = prompt.calls_max - 1
+    again = f" ({_quote(chr(10) + CALL_OPENER)} call){{0,{more}}}" if more else ""
+    calls = [
+        f"calls: call{again}",
+        f"call: {_quote(chr(10))} ({names}) {_quote(chr(10) + CALL_CLOSER)}",
+        *(_call_rule(f"call_{index}", action) for index, action in enumerate(actions)),
+    ]
+    if prompt.choice is Choice.REQUIRED:
+        return (f"start: {opener} calls", *calls)
+    if schema:
+        return (f"start: answer | {opener} calls", answer, *calls)
+    # Lazy: the text ends where the opener first occurs, so text never holds half a call.
+    lazy = f"opener[lazy]: TEXT {opener}"
+    return ("start: answer | opener calls", answer, lazy, _TEXT, *calls)
+
+
+def _callable_actions(prompt: Prompt) -> Sequence[Action]:
+    offered = prompt.conversation.actions
+    if prompt.choice is Choice.NONE:
+        return ()
+    return [action for action in offered if prompt.action in ("", action.name)]
+
+
+def _call_rule(rule: str, action: Action) -> str:
     head = f'{{"name": {json.dumps(action.name)}, "arguments": '
-    schema = {**tighten(parse_schema(action.parameters_schema)), "x-guidance": _STYLE}
-    return f"call_{index}: {_quote(head)} %json {json.dumps(schema)} {_quote('}')}"
+    schema = _compilable(parse_schema(action.parameters_schema))
+    return f"{rule}: {_quote(head)} %json {schema} {_quote('}')}"
 
 
-def _culprit(
-    tokenizer: llguidance.LLTokenizer,
-    actions: Sequence[Action],
-    rules: Sequence[str],
-    problem: str,
-) -> SchemaUnsupported:
-    """Name the action whose schema does not compile; all of them if each does alone."""
-    for index, action in enumerate(actions):
-        alone = _lark(f"start: call_{index}", rules[index])
-        error = llguidance.LLMatcher.validate_grammar(alone, tokenizer)
-        if error:
-            return SchemaUnsupported(action.name, _reason(error))
-    return SchemaUnsupported(", ".join(action.name for action in actions), _reason(problem))
+def _answer_rule(rule: str, schema: str) -> str:
+    return f"{rule}: %json {_compilable(parse_answer_schema(schema))}"
 
 
-def _lark(*rules: str) -> str:
-    return llguidance.LLMatcher.grammar_from_lark("\n".join(["%llguidance {}", *rules]))
+def _compilable(schema: Schema) -> str:
+    return json.dumps({**tighten(schema), "x-guidance": _STYLE})
 
 
 def _quote(text: str) -> str:

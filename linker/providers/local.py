@@ -148,13 +148,10 @@ class LocalModel(OnlyTalks):
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         """Yield deltas and the end; see `OpenModel`."""
-        from .grammar import make_grammar  # noqa: PLC0415  # loaded with the weights
-        from .writing import Writing  # noqa: PLC0415  # the same
+        from .writing import Writing  # noqa: PLC0415  # loaded with the weights
 
         weights = self._weights
-        matcher = await asyncio.to_thread(
-            make_grammar, weights.tokenizer, prompt.choice, prompt.conversation.actions
-        )
+        matcher = await asyncio.to_thread(weights.grammars.make, prompt)
         writing = Writing(
             weights.model,
             weights.exits,

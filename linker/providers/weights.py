@@ -6,22 +6,20 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import llguidance
-
 from ..errors import ModelUnusable
 from .gguf import BadGguf, read_header
-from .grammar import Exits
+from .grammar import Exits, Grammars
 from .llama import LlamaModel, LoadFailed, start_llama
 from .template import ChatTemplate, TemplateFailed
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A loaded file. The tokenizer points into the model and must not outlive it."""
+    """A loaded file. The grammars point into the model and must not outlive it."""
 
     sha256: str
     model: LlamaModel
-    tokenizer: llguidance.LLTokenizer
+    grammars: Grammars
     template: ChatTemplate
     exits: Exits
 
@@ -37,7 +35,7 @@ def load_weights(name: str, path: Path, *, context_tokens_max: int, threads: int
         return Weights(
             sha256=sha256,
             model=model,
-            tokenizer=model.make_tokenizer(),
+            grammars=Grammars(model.make_tokenizer()),
             template=ChatTemplate(
                 header.chat_template,
                 bos=_text(model, model.bos),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 
 import llguidance
@@ -18,7 +17,7 @@ from ..conversation import (
 )
 from ..errors import SchemaUnsupported
 from .draft import Draft
-from .grammar import CALL_CLOSER, Exits, allowed_tokens
+from .grammar import Exits, allowed_tokens, read_calls
 from .llama import LlamaModel
 from .sampling import Sampler
 from .template import CALL_OPENER
@@ -54,7 +53,9 @@ class Writing:
         self._sampler = Sampler(sampling)
         self._offered = ", ".join(action.name for action in prompt.conversation.actions)
         opener = "" if prompt.choice is Choice.NONE else CALL_OPENER
-        self._draft = Draft(sampling.stops, opener=opener)
+        # An answer that must satisfy a schema is not cut short.
+        stops = () if prompt.answer_schema else sampling.stops
+        self._draft = Draft(stops, opener=opener)
         self._way_out: list[int] | None = None
 
     def events(self, is_cancelled: Callable[[], bool]) -> Iterator[Delta | Finished]:
@@ -125,12 +126,10 @@ class Writing:
             raise self._gave_up()
         text, reason = self._draft.text, FinishReason.STOP
         calls: tuple[WrittenCall, ...] = ()
-        if self._draft.is_call and self._matcher.is_stopped():
-            text, calls, reason = text.rstrip(), (self._call(),), FinishReason.ACTION
+        if self._draft.is_call:
+            calls = read_calls(self._draft.call)
+        if calls:
+            text, reason = text.rstrip(), FinishReason.ACTION
         elif self._draft.is_call or not (self._matcher.is_stopped() or self._draft.is_stopped):
             reason = FinishReason.LENGTH
         return Finished(reason, text, calls, self._used())
-
-    def _call(self) -> WrittenCall:
-        call = json.loads(self._draft.call.removesuffix(CALL_CLOSER))
-        return WrittenCall(call["name"], json.dumps(call["arguments"], ensure_ascii=False))

@@ -20,7 +20,6 @@ from linker.conversation import Choice, Conversation, Delta, Finished, Message, 
 from linker.errors import ContextExceeded, ModelNotFound, ModelUnusable, QueueFull
 from linker.links import ModelConfig
 from linker.providers.engine import Engine, IsCancelled
-from linker.providers.grammar import make_grammar
 from linker.providers.llama import CHUNK_TOKENS
 from linker.providers.local import LOADED_MAX, LocalProvider
 from linker.providers.writing import Writing
@@ -120,7 +119,7 @@ async def test_a_cancelled_generation_writes_no_further_token(local: LocalProvid
     writing = Writing(
         weights.model,
         weights.exits,
-        make_grammar(weights.tokenizer, ENDLESS.choice, ENDLESS.conversation.actions),
+        weights.grammars.make(ENDLESS),
         tokens=weights.model.tokenize("Hi"),
         prompt=ENDLESS,
     )
