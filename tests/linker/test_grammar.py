@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import random
 from collections.abc import Mapping
 
-import jsonschema
 import pytest
 
 from chassis.canonical import Json
@@ -19,74 +16,6 @@ from linker.schemas import checked_arguments
 from tests.linker.orders import POST_SCHEMA, action, finish, prompt
 
 pytestmark = pytest.mark.native
-
-SCHEMA_COUNT = 100
-SEEDS = (0, 1)
-
-
-def random_schema(dice: random.Random, depth: int = 2) -> dict[str, Json]:
-    """Return a schema of an object, with what people write and what they forget."""
-    names = dice.sample(
-        ["text", "n", "when", "tags", "to", "a b", 'q"q', "ünï"], dice.randint(0, 4)
-    )
-    properties = {name: _random_value(dice, depth) for name in names}
-    schema: dict[str, Json] = {"type": "object", "properties": properties}
-    if dice.random() < 0.8:
-        schema["required"] = [name for name in names if dice.random() < 0.7]
-    if dice.random() < 0.3:
-        schema["additionalProperties"] = dice.random() < 0.5
-    return schema
-
-
-def _random_value(dice: random.Random, depth: int) -> Json:
-    low = dice.randint(-50, 50)
-    simple: list[dict[str, Json]] = [
-        {"type": "string"},
-        {"type": "string", "minLength": dice.randint(0, 3), "maxLength": dice.randint(3, 9)},
-        {"type": "string", "pattern": "^[A-Z]{2,4}-[0-9]+$"},
-        {"type": "string", "format": "date"},
-        {"enum": ["up", "down", 7, None]},
-        {"const": {"deep": [1, "x"]}},
-        {"type": "integer"},
-        {"type": "integer", "minimum": low, "maximum": low + dice.randint(0, 20)},
-        {"type": "number"},
-        {"type": "number", "exclusiveMinimum": low},
-        {"type": "boolean"},
-        {"type": ["integer", "null"]},
-        {"anyOf": [{"type": "string"}, {"type": "integer"}]},
-        {},
-    ]
-    if depth and dice.random() < 0.4:
-        inner = _random_value(dice, depth - 1)
-        items: dict[str, Json] = {"type": "array", "items": inner, "minItems": dice.randint(0, 2)}
-        return dice.choice([random_schema(dice, depth - 1), items])
-    return dice.choice(simple)
-
-
-async def test_every_call_of_random_schemas_is_valid(local: LocalProvider) -> None:
-    model = await local.open("babbler")
-    endings = []
-    for number in range(SCHEMA_COUNT):
-        dice = random.Random(number)
-        schema = random_schema(dice)
-        offered = action(schema)
-        for seed in SEEDS:
-            asked = prompt(
-                offered,
-                choice=Choice.REQUIRED,
-                seed=seed,
-                temperature=dice.choice([0.0, 0.7, 2.0]),
-                tokens_max=dice.choice([40, 120, 220]),
-            )
-            finished = await finish(model.generate(asked))
-            endings.append(finished.reason)
-            for call in finished.calls:
-                arguments = json.loads(checked_arguments(call, (offered,)))
-                jsonschema.validate(arguments, schema)
-            assert bool(finished.calls) == (finished.reason is FinishReason.ACTION), schema
-            assert finished.tokens.output <= asked.sampling.tokens_max
-    # Forty tokens are too few for any call of a model that spells.
-    assert endings.count(FinishReason.ACTION) > len(endings) / 2
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,0 +1,77 @@
+"""Every kind of network that people run loads, writes, and calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from linker.conversation import Choice, FinishReason
+from linker.providers.local import LocalProvider
+from linker.schemas import checked_arguments
+from models.random_weights import DECODERS, WINDOW, write_random
+from tests.linker.orders import action, finish, prompt
+
+pytestmark = pytest.mark.native
+
+SEEDS = range(6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with one random model of each architecture."""
+    folder = tmp_path_factory.mktemp("architectures")
+    for name in DECODERS:
+        write_random(folder / f"{name}.gguf", name)
+    return folder
+
+
+@pytest_asyncio.fixture
+async def random_models(folder: Path) -> AsyncIterator[LocalProvider]:
+    """Yield the provider of these models."""
+    provider = LocalProvider(folder, threads=1, context_tokens_max=2048)
+    yield provider
+    await provider.close()
+
+
+@pytest.mark.parametrize("name", DECODERS)
+async def test_an_architecture_calls_what_it_is_offered(
+    random_models: LocalProvider, name: str
+) -> None:
+    model = await random_models.open(name)
+    assert model.facts.takes_actions
+    asked = prompt(action(), choice=Choice.REQUIRED, temperature=1.0)
+    finished = await finish(model.generate(asked))
+    assert finished.reason is FinishReason.ACTION
+    checked_arguments(finished.calls[0], (action(),))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+async def test_a_request_among_others_is_answered_as_it_is_alone(
+    random_models: LocalProvider, name: str
+) -> None:
+    model = await random_models.open(name)
+    asked = [
+        prompt(text="word " * (3 + 40 * seed), seed=seed, temperature=0.0, tokens_max=24 + seed)
+        for seed in SEEDS
+    ]
+    alone = [(await finish(model.generate(one))).text for one in asked]
+    together = await asyncio.gather(*(finish(model.generate(one)) for one in asked))
+    assert [finished.text for finished in together] == alone
+    assert len(set(alone)) > 1, "what is read matters"
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3"])
+async def test_a_window_that_slides_does_not_forget_where_it_is(
+    random_models: LocalProvider, name: str
+) -> None:
+    model = await random_models.open(name)
+    asked = prompt(text="word " * WINDOW, temperature=0.0, tokens_max=WINDOW)
+    first = await finish(model.generate(asked))
+    longer = replace(asked, sampling=replace(asked.sampling, tokens_max=2 * WINDOW))
+    second = await finish(model.generate(longer))
+    assert second.text.startswith(first.text)
