@@ -1,0 +1,74 @@
+"""What public models can do that their providers' interfaces do not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..settings import ModelSettings
+
+
+@dataclass(frozen=True)
+class Known:
+    """A family of models.
+
+    `samples` if temperature and its kind may be set, `constrains` if output can be held to a
+    schema. `embedding_dimensions` is 0 for models that talk.
+    """
+
+    context_tokens: int
+    takes_images: bool = True
+    samples: bool = True
+    constrains: bool = True
+    embedding_dimensions: int = 0
+
+
+_THINKS = Known(200_000, samples=False)
+_OLD = Known(8_192, takes_images=False, constrains=False)
+
+# By the longest beginning of the name. From the pages of the models, November 2026:
+# https://platform.openai.com/docs/models, https://platform.openai.com/docs/guides/embeddings.
+# A model that is not here is told of in the settings: a wrong length is worse than none.
+OPENAI: Mapping[str, Known] = {
+    "gpt-3.5-turbo": Known(16_385, takes_images=False, constrains=False),
+    "gpt-4": _OLD,
+    "gpt-4-32k": Known(32_768, takes_images=False, constrains=False),
+    "gpt-4-turbo": Known(128_000, constrains=False),
+    "gpt-4o": Known(128_000),
+    "chatgpt-4o": Known(128_000),
+    "gpt-4.1": Known(1_047_576),
+    "o1": _THINKS,
+    "o3": _THINKS,
+    "o3-mini": Known(200_000, takes_images=False, samples=False),
+    "o4-mini": _THINKS,
+    "gpt-5": Known(400_000, samples=False),
+    "gpt-5-chat": Known(128_000),
+    "gpt-5.1": Known(400_000, samples=False),
+    "gpt-5.1-chat": Known(128_000),
+    "gpt-5.2": Known(400_000, samples=False),
+    "gpt-5.2-chat": Known(128_000),
+    "gpt-5.4": Known(1_050_000, samples=False),
+    "gpt-5.4-mini": Known(400_000, samples=False),
+    "gpt-5.4-nano": Known(400_000, samples=False),
+    "text-embedding-3-small": Known(8_191, takes_images=False, embedding_dimensions=1_536),
+    "text-embedding-3-large": Known(8_191, takes_images=False, embedding_dimensions=3_072),
+    "text-embedding-ada-002": Known(8_191, takes_images=False, embedding_dimensions=1_536),
+}
+
+
+def find_known(table: Mapping[str, Known], model: str) -> Known | None:
+    """Return the family of a model: the longest name that is a whole part of its beginning."""
+    found = [name for name in table if model == name or model.startswith(f"{name}-")]
+    return table[max(found, key=len)] if found else None
+
+
+def overlaid(known: Known | None, settings: ModelSettings) -> Known:
+    """Return what is known of a model; what the operator says counts before what we know."""
+    base = known or Known(0, takes_images=False, constrains=False)
+    return Known(
+        context_tokens=settings.context_tokens or base.context_tokens,
+        takes_images=base.takes_images if settings.takes_images is None else settings.takes_images,
+        samples=base.samples,
+        constrains=base.constrains,
+        embedding_dimensions=settings.embedding_dimensions or base.embedding_dimensions,
+    )

@@ -1,0 +1,200 @@
+"""The chat completions of OpenAI, which most servers of models speak too."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncGenerator, Iterator
+from functools import lru_cache
+
+from openai import AsyncOpenAI, Omit, omit
+from openai.types.chat import (
+    ChatCompletionChunk,
+    ChatCompletionContentPartParam,
+    ChatCompletionFunctionToolParam,
+    ChatCompletionMessageParam,
+    ChatCompletionToolChoiceOptionParam,
+)
+from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceLogprobs
+from openai.types.completion_usage import CompletionUsage
+from openai.types.shared_params import ResponseFormatJSONSchema
+
+from ..conversation import (
+    Action,
+    Choice,
+    Delta,
+    FinishReason,
+    Image,
+    Logprobs,
+    Message,
+    Prompt,
+    Role,
+    TokenLogprob,
+    Tokens,
+)
+from ..schemas import parse_object
+from .wire import TOOLS_KNOWN_MAX, Answer, is_strict, to_wire
+
+_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "tool_calls": FinishReason.ACTION,
+    "function_call": FinishReason.ACTION,
+    "content_filter": FinishReason.FILTERED,
+}
+
+
+async def speak(
+    client: AsyncOpenAI,
+    model: str,
+    answer: Answer,
+    headers: dict[str, str | Omit],
+    *,
+    samples: bool,
+    is_compatible: bool,
+) -> AsyncGenerator[Delta, None]:
+    """Yield what a model answers to a prompt, into `answer`.
+
+    Compatible servers know an older word for `tokens_max`, and more ways to choose a token.
+    """
+    prompt, sampling, actions = (
+        answer.prompt,
+        answer.prompt.sampling,
+        answer.prompt.conversation.actions,
+    )
+    more = {"top_k": sampling.top_k, "min_p": sampling.min_p} if is_compatible else {}
+    async with await client.chat.completions.create(
+        model=model,
+        messages=[_message(message) for message in prompt.conversation.messages],
+        stream=True,
+        stream_options={"include_usage": True},
+        max_tokens=sampling.tokens_max if is_compatible else omit,
+        max_completion_tokens=omit if is_compatible else sampling.tokens_max,
+        tools=_tools(actions) if actions else omit,
+        tool_choice=_tool_choice(prompt) if actions else omit,
+        parallel_tool_calls=prompt.calls_max > 1 if actions else omit,
+        response_format=_format(prompt.answer_schema) if prompt.answer_schema else omit,
+        stop=list(sampling.stops) or omit,
+        seed=sampling.seed if samples else omit,
+        temperature=sampling.temperature if samples else omit,
+        top_p=sampling.top_p if samples and sampling.top_p < 1 else omit,
+        frequency_penalty=sampling.frequency_penalty or omit if samples else omit,
+        presence_penalty=sampling.presence_penalty or omit if samples else omit,
+        logprobs=True if samples and sampling.logprobs else omit,
+        top_logprobs=sampling.logprobs or omit if samples else omit,
+        extra_headers=headers,
+        extra_body={name: value for name, value in more.items() if value} or None,
+    ) as chunks:
+        yield answer.start()
+        async for chunk in chunks:
+            for delta in _read(answer, chunk):
+                yield delta
+
+
+def _read(answer: Answer, chunk: ChatCompletionChunk) -> Iterator[Delta]:
+    """Take a piece of the answer."""
+    for choice in chunk.choices[:1]:
+        yield from _read_delta(answer, choice.delta)
+        if choice.logprobs is not None:
+            answer.logprobs += _logprobs(choice.logprobs)
+        if choice.finish_reason and answer.reason is not FinishReason.FILTERED:
+            answer.reason = _REASONS[choice.finish_reason]
+    if chunk.usage is not None:
+        answer.tokens = _tokens(chunk.usage)
+
+
+def _read_delta(answer: Answer, delta: ChoiceDelta) -> Iterator[Delta]:
+    # vLLM, SGLang, llama-server and Ollama tell what a model thinks, under one of two names.
+    thought = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
+    text = (delta.content or "") + (delta.refusal or "")
+    if delta.refusal:
+        answer.reason = FinishReason.FILTERED
+    if text or thought:
+        yield answer.add(text, f"{thought}")
+    for call in delta.tool_calls or ():
+        if call.function is not None:
+            yield answer.add_call(call.index, call.function.name, call.function.arguments or "")
+
+
+def _tokens(usage: CompletionUsage) -> Tokens:
+    read_details, written_details = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached = (read_details and read_details.cached_tokens) or 0
+    kept = (read_details and read_details.cache_write_tokens) or 0
+    thought = (written_details and written_details.reasoning_tokens) or 0
+    return Tokens(
+        input=max(0, usage.prompt_tokens - cached - kept),
+        output=max(0, usage.completion_tokens - thought),
+        cached_input=cached,
+        cache_write=kept,
+        reasoning=thought,
+    )
+
+
+def _logprobs(logprobs: ChoiceLogprobs) -> Iterator[Logprobs]:
+    for token in logprobs.content or ():
+        likeliest = tuple(TokenLogprob(t.token, t.logprob) for t in token.top_logprobs or ())
+        yield Logprobs(TokenLogprob(token.token, token.logprob), likeliest)
+
+
+def _message(message: Message) -> ChatCompletionMessageParam:
+    if message.role is Role.SYSTEM:
+        return {"role": "system", "content": message.text}
+    if message.role is Role.ACTION:
+        return {"role": "tool", "tool_call_id": message.call_id, "content": message.text}
+    if message.role is Role.USER:
+        images = [_image(image) for image in message.images]
+        parts: list[ChatCompletionContentPartParam] = [{"type": "text", "text": message.text}]
+        return {"role": "user", "content": parts + images if images else message.text}
+    if not message.calls:
+        return {"role": "assistant", "content": message.text}
+    return {
+        "role": "assistant",
+        "content": message.text or None,
+        "tool_calls": [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": to_wire(call.action), "arguments": call.arguments},
+            }
+            for call in message.calls
+        ],
+    }
+
+
+def _image(image: Image) -> ChatCompletionContentPartParam:
+    return {"type": "image_url", "image_url": {"url": data_url(image)}}
+
+
+def data_url(image: Image) -> str:
+    """Return an image as a URL that holds it."""
+    return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
+
+
+@lru_cache(TOOLS_KNOWN_MAX)
+def _tools(actions: tuple[Action, ...]) -> list[ChatCompletionFunctionToolParam]:
+    """Return actions as tools; an agent offers the same ones again and again."""
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": to_wire(action.name),
+                "description": action.description,
+                "parameters": json.loads(action.parameters_schema),
+                "strict": is_strict(parse_object(action.parameters_schema)),
+            },
+        }
+        for action in actions
+    ]
+
+
+def _tool_choice(prompt: Prompt) -> ChatCompletionToolChoiceOptionParam:
+    if prompt.choice is Choice.REQUIRED and prompt.action:
+        return {"type": "function", "function": {"name": to_wire(prompt.action)}}
+    return prompt.choice.value
+
+
+def _format(schema: str) -> ResponseFormatJSONSchema:
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": json.loads(schema), "strict": True},
+    }

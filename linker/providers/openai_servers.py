@@ -1,0 +1,107 @@
+"""The servers that speak like OpenAI's: how they are reached, and asked for a model."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import openai
+from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient, Omit
+
+from ..errors import ModelNotFound, ModelUnusable
+from ..settings import ModelSettings, ProviderSettings
+from .known import OPENAI, Known, find_known, overlaid
+from .wire import Failure, failure_of_status
+
+Headers: TypeAlias = "dict[str, str | Omit]"
+
+COMPATIBLE = "openai-compatible"
+AZURE = "azure-openai"
+
+# How compatible servers call the length of a context: vLLM, llama-server, OpenRouter.
+_LENGTHS = ("max_model_len", "n_ctx", "context_length", "n_ctx_train")
+
+
+def connect(settings: ProviderSettings) -> AsyncOpenAI:
+    """Return a client without a key; each request shows its own, and none is tried twice."""
+    timeout = openai.Timeout(settings.silence_seconds, connect=settings.connect_seconds)
+    # A redirect would carry the key elsewhere.
+    http = DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False)
+    version = settings.options.get("api_version", "")
+    if settings.kind == AZURE and version:
+        return AsyncAzureOpenAI(
+            azure_endpoint=settings.url,
+            api_version=version,
+            api_key="none",
+            max_retries=0,
+            timeout=timeout,
+            http_client=http,
+        )
+    url = f"{settings.url.rstrip('/')}/openai/v1" if settings.kind == AZURE else settings.url
+    return AsyncOpenAI(
+        base_url=url or "https://api.openai.com/v1",
+        api_key="none",
+        max_retries=0,
+        timeout=timeout,
+        http_client=http,
+    )
+
+
+def show(settings: ProviderSettings, secret: str) -> Headers:
+    """Return the headers that show a key."""
+    if settings.kind == AZURE:
+        return {"api-key": secret, "Authorization": Omit()}
+    return {"Authorization": f"Bearer {secret}" if secret else Omit()}
+
+
+def failure_of(error: Exception) -> Failure | None:
+    """Return what an error of the package means."""
+    if isinstance(error, openai.APITimeoutError):
+        return Failure("it was silent for longer than it may be")
+    if isinstance(error, openai.APIConnectionError):
+        return Failure("the connection broke")
+    return failure_of_status(error) if isinstance(error, openai.APIError) else None
+
+
+async def look_up(
+    client: AsyncOpenAI, settings: ProviderSettings, model: str, headers: Headers
+) -> Known:
+    """Ask for a model, and return what is known of it then.
+
+    Raises `ModelNotFound`, `ModelUnusable`, and what the package raises.
+    """
+    name = f"{settings.name}/{model}"
+    if not model.strip("./"):
+        raise ModelNotFound(name)
+    known = find_known(OPENAI, model)
+    if settings.kind == AZURE:
+        await _probe(client, model, headers)
+    elif settings.kind == COMPATIBLE:
+        page = await client.models.list(extra_headers=headers)
+        found = [one for one in page.data if one.id == model]
+        if not found:
+            raise ModelNotFound(name)
+        known = _told(found[0].model_extra, settings)
+    else:
+        await client.models.retrieve(model, extra_headers=headers)
+    found_out = overlaid(known, settings.models.get(model, ModelSettings()))
+    if not found_out.context_tokens:
+        problem = "how long its context is cannot be asked: write context_tokens for it"
+        raise ModelUnusable(name, f"{problem} into the file of providers")
+    return found_out
+
+
+async def _probe(client: AsyncOpenAI, deployment: str, headers: Headers) -> None:
+    """Ask a deployment for nothing: Azure lists none, refuses this, and charges nothing."""
+    try:
+        await client.chat.completions.create(model=deployment, messages=[], extra_headers=headers)
+    except openai.BadRequestError:
+        return
+
+
+def _told(extra: dict[str, object] | None, settings: ProviderSettings) -> Known:
+    """Return what a compatible server tells of a model beyond what OpenAI's does."""
+    meta = (extra or {}).get("meta")
+    told = {**(meta if isinstance(meta, dict) else {}), **(extra or {})}
+    lengths = [told[name] for name in _LENGTHS if isinstance(told.get(name), int)]
+    constrains = settings.options.get("constrains_output") == "true"
+    return Known(int(f"{lengths[0]}") if lengths else 0, takes_images=False, constrains=constrains)

@@ -1,0 +1,118 @@
+"""A stage for tests of providers: the provider, and the fake that it speaks to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+
+from chassis.errors import ServiceError
+from linker.conversation import Delta, Finished, Prompt
+from linker.ports import OpenModel, Provider
+from linker.settings import ModelSettings, ProviderSettings
+from tests.fakes.actor import Actor, Dialect, Said
+from tests.fakes.upstream import Fault, Upstream
+from tests.linker.orders import collect, finish, prompt
+
+CANARY = "sk-canary-0123456789abcdef"
+# Longer than a fake needs for anything, shorter than anybody likes to wait for.
+SILENCE_SECONDS = 0.5
+
+
+class CanaryKey:
+    """A key whose value must show nowhere but in the request."""
+
+    async def value(self) -> str:
+        return CANARY
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A provider to test: how it is made, the model that its fake has, and what it can do.
+
+    `too_long` is how it says that a conversation does not fit; `shows_key` finds the key in a
+    request. `finishes` are the ends that it can tell.
+    """
+
+    build: Callable[[ProviderSettings], Provider]
+    dialect: Callable[[], Dialect]
+    kind: str
+    model: str
+    too_long: Fault
+    prefix: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    settings: ModelSettings = field(default_factory=ModelSettings)
+    constrains: bool = True
+    takes_images: bool = True
+    takes_seed: bool = True
+    takes_penalties: bool = True
+    embeds: str = ""
+    tells_thoughts: bool = True
+    splits_reasoning: bool = True
+    cache_write: bool = True
+    key_header: str = "authorization"
+    key_prefix: str = "Bearer "
+    needs_key: bool = True
+    # Makes garbage look like what is sent, as far as the package insists.
+    garbage: Callable[[bytes], bytes] = bytes
+
+
+@dataclass
+class Stage:
+    """A provider that speaks to a fake."""
+
+    subject: Subject
+    actor: Actor
+    upstream: Upstream
+    settings: ProviderSettings
+    provider: Provider
+
+    async def model(self) -> OpenModel:
+        """Return the model."""
+        return await self.provider.open(self.subject.model, CanaryKey())
+
+    async def collect(self, prompt: Prompt) -> list[Delta | Finished]:
+        """Return all events of a generation."""
+        return await collect((await self.model()).generate(prompt))
+
+    async def finish(self, prompt: Prompt) -> Finished:
+        """Return the end of a generation."""
+        return await finish((await self.model()).generate(prompt))
+
+    async def fail(self, fault: Fault) -> ServiceError:
+        """Return the error that a fault becomes."""
+        self.upstream.faults.append(fault)
+        with pytest.raises(ServiceError) as caught:
+            await self.collect(prompt())
+        return caught.value
+
+    def says(self, said: Said) -> None:
+        """Let the model say this, whatever it is asked."""
+        self.actor.script = lambda _: said
+
+
+class Staged:
+    """A class of tests about one provider, its `subject`."""
+
+    subject: Subject
+
+    @pytest_asyncio.fixture
+    async def stage(self) -> AsyncIterator[Stage]:
+        actor = Actor(self.subject.dialect())
+        async with actor.upstream().listening() as upstream:
+            settings = ProviderSettings(
+                name="far",
+                kind=self.subject.kind,
+                url=f"{upstream.url}{self.subject.prefix}",
+                options=self.subject.options,
+                models={self.subject.model: self.subject.settings},
+                connect_seconds=5.0,
+                silence_seconds=SILENCE_SECONDS,
+            )
+            provider = self.subject.build(settings)
+            yield Stage(self.subject, actor, upstream, settings, provider)
+            await provider.close()
+        for problem in upstream.problems:
+            raise problem
