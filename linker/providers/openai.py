@@ -11,7 +11,7 @@ from ..errors import CredentialRefused, ModelUnusable
 from ..links import ListedModel, ModelFacts
 from ..ports import Key
 from ..settings import ModelSettings, ProviderSettings
-from . import openai_chat
+from . import openai_chat, openai_responses
 from .known import Known
 from .openai_servers import COMPATIBLE, connect, failure_of, look_up, show
 from .talking import OnlyTalks
@@ -23,13 +23,14 @@ _MODELS_MAX = 1_000
 class OpenAiProvider:
     """One server; its kind is `openai`, `azure-openai` or `openai-compatible`.
 
-    Options: `api_version` makes Azure take the paths of its old interface; `constrains_output` is
-    `true` for a compatible server that keeps to schemas.
+    Options: `api` is `chat` or `responses`; `api_version` makes Azure take the paths of its old
+    interface; `constrains_output` is `true` for a server, or deployments, that keep to schemas.
     """
 
     def __init__(self, settings: ProviderSettings) -> None:
         self.settings = settings
-        self.speak = openai_chat.speak
+        responds = settings.options.get("api") == "responses"
+        self.speak = openai_responses.speak if responds else openai_chat.speak
         self.client = connect(settings)
         self._opened: dict[str, Known] = {}
 
@@ -80,9 +81,7 @@ class OpenAiModel(OnlyTalks):
             takes_actions=talks if settings.takes_actions is None else settings.takes_actions,
             constrains_output=talks and self._known.constrains,
             takes_images=self._known.takes_images,
-            gives_logprobs=talks
-            and self._known.samples
-            and self._provider.speak is openai_chat.speak,
+            gives_logprobs=talks and self._known.samples,
             embedding_dimensions=self._known.embedding_dimensions,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeAlias
 
 import openai
@@ -80,10 +81,12 @@ async def look_up(
         found = [one for one in page.data if one.id == model]
         if not found:
             raise ModelNotFound(name)
-        known = _told(found[0].model_extra, settings)
+        known = _told(found[0].model_extra)
     else:
         await client.models.retrieve(model, extra_headers=headers)
     found_out = overlaid(known, settings.models.get(model, ModelSettings()))
+    if settings.options.get("constrains_output") == "true":
+        found_out = replace(found_out, constrains=True)
     if not found_out.context_tokens:
         problem = "how long its context is cannot be asked: write context_tokens for it"
         raise ModelUnusable(name, f"{problem} into the file of providers")
@@ -98,10 +101,9 @@ async def _probe(client: AsyncOpenAI, deployment: str, headers: Headers) -> None
         return
 
 
-def _told(extra: dict[str, object] | None, settings: ProviderSettings) -> Known:
+def _told(extra: dict[str, object] | None) -> Known:
     """Return what a compatible server tells of a model beyond what OpenAI's does."""
     meta = (extra or {}).get("meta")
     told = {**(meta if isinstance(meta, dict) else {}), **(extra or {})}
     lengths = [told[name] for name in _LENGTHS if isinstance(told.get(name), int)]
-    constrains = settings.options.get("constrains_output") == "true"
-    return Known(int(f"{lengths[0]}") if lengths else 0, takes_images=False, constrains=constrains)
+    return Known(int(f"{lengths[0]}") if lengths else 0, takes_images=False, constrains=False)

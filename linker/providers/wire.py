@@ -203,6 +203,14 @@ class Failure:
         return ModelRefused(model, problem)
 
 
+class FailureTold(Exception):
+    """A failure in the middle of an answer that went well until then."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+
+
 # What reading an answer raises that is not what the provider's package takes it for.
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
@@ -222,7 +230,7 @@ def translated(
     except ServiceError:
         raise
     except Exception as error:
-        failure = failure_of(error)
+        failure = error.failure if isinstance(error, FailureTold) else failure_of(error)
         if failure is None:
             if not isinstance(error, MALFORMED):
                 raise

@@ -145,6 +145,31 @@ class OpenAiChat:
         return chunk
 
 
+class AzureOpenAi(OpenAiChat):
+    """The same behind Azure, which knows deployments and lists none.
+
+    At the older interface they are in the path, at the newer one in the body.
+    """
+
+    def is_generation(self, seen: Seen) -> bool:
+        return seen.path.endswith(self.path) and bool(seen.json["messages"])
+
+    def serve(self, seen: Seen) -> Reply:
+        if seen.path.endswith(self.path):
+            return self._probed(seen)
+        return self.refuse(Fault(404, text="Resource not found"))
+
+    def _probed(self, seen: Seen) -> Reply:
+        _, is_old, rest = seen.path.partition("/deployments/")
+        name = unquote(rest.partition("/")[0]) if is_old else seen.json["model"]
+        assert not is_old or "api-version" in seen.query
+        if name not in self.models:
+            return self.refuse(
+                Fault(404, "DeploymentNotFound", "The API deployment does not exist")
+            )
+        return self.refuse(Fault(400, text="[] is too short - 'messages'"))
+
+
 def read_action(function: Body) -> Action:
     """Return an action on offer."""
     assert TOOL_NAME.fullmatch(function["name"])

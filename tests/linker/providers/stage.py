@@ -48,6 +48,7 @@ class Subject:
     takes_images: bool = True
     takes_seed: bool = True
     takes_penalties: bool = True
+    takes_stops: bool = True
     embeds: str = ""
     tells_thoughts: bool = True
     splits_reasoning: bool = True
