@@ -10,16 +10,13 @@ import numpy as np
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
-from chassis.canonical import Json
-
 from ..conversation import Action, Choice, Prompt, WrittenCall
 from ..errors import SchemaUnsupported
 from ..schemas import Schema, parse_answer_schema, parse_schema
 from .template import CALL_OPENER
+from .tight import tight_schema
 
 CALL_CLOSER = "</tool_call>"
-# What canonical JSON can hold; a random model writes numbers of a hundred digits otherwise.
-NUMBER_MAX = 2**53 - 1
 
 # How errors call the schema of answers.
 THE_ANSWER = "the answer"
@@ -39,22 +36,6 @@ _LIMITS = llguidance.LLParserLimits(
 _TEXT = r"TEXT: /(.|\n)*/"
 # How llguidance writes JSON: as the models saw it, and without white space to get lost in.
 _STYLE: Schema = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-
-# Keywords that hold schemas by name, one schema, and lists of schemas.
-_MAPS = ("properties", "$defs", "definitions", "patternProperties")
-_SINGLES = ("items", "additionalProperties")
-_LISTS = ("prefixItems", "allOf", "anyOf", "oneOf")
-# An object that has one of these may get its properties from elsewhere.
-_OPENERS = (
-    "$ref",
-    "additionalProperties",
-    "allOf",
-    "anyOf",
-    "minProperties",
-    "oneOf",
-    "patternProperties",
-    "unevaluatedProperties",
-)
 
 # Which tokens lead out of a value soonest. `z` cannot stand in JSON outside of a string.
 _OUTSIDE_STRINGS = '}]0123456789"tfn'
@@ -164,53 +145,6 @@ class Exits:
         return np.array([first[piece] for piece in wanted if piece in first], dtype=np.int64)
 
 
-def tighten(schema: Schema, *, is_alone: bool = True) -> Schema:
-    """Return a schema that allows less: no unnamed properties, no numbers without bounds.
-
-    Whatever satisfies it satisfies the original. It is what people mean, and rarely write. A schema
-    that is not alone shares its value with others, and cannot know which properties those name.
-    """
-    tight = _bound_numbers(schema)
-    for keyword, value in schema.items():
-        if keyword in _MAPS and isinstance(value, Mapping):
-            alone = is_alone and keyword == "properties"
-            tight[keyword] = {name: _tighten(entry, alone) for name, entry in value.items()}
-        elif keyword in _SINGLES:
-            tight[keyword] = _tighten(value, is_alone)
-        elif keyword in _LISTS and isinstance(value, Sequence):
-            alone = is_alone and keyword == "prefixItems"
-            tight[keyword] = [_tighten(entry, alone) for entry in value]
-    properties, required = schema.get("properties"), schema.get("required", ())
-    if (
-        is_alone
-        and isinstance(properties, Mapping)
-        and isinstance(required, Sequence)
-        and all(name in properties for name in required)
-        and not any(keyword in schema for keyword in _OPENERS)
-    ):
-        tight["additionalProperties"] = False
-    return tight
-
-
-def _tighten(value: Json, is_alone: bool) -> Json:  # noqa: FBT001  # private, and named at once
-    return tighten(value, is_alone=is_alone) if isinstance(value, Mapping) else value
-
-
-def _bound_numbers(schema: Schema) -> dict[str, Json]:
-    bounded: dict[str, Json] = dict(schema)
-    kinds = schema.get("type")
-    if any(kind in (kinds, *_items(kinds)) for kind in ("integer", "number")):
-        if "exclusiveMinimum" not in schema:
-            bounded.setdefault("minimum", -NUMBER_MAX)
-        if "exclusiveMaximum" not in schema:
-            bounded.setdefault("maximum", NUMBER_MAX)
-    return bounded
-
-
-def _items(value: Json) -> Sequence[Json]:
-    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
-
-
 def _rules(prompt: Prompt) -> tuple[str, ...]:
     """Return the grammar of a prompt, one rule a line."""
     actions = _callable_actions(prompt)
@@ -259,7 +193,7 @@ def _answer_rule(rule: str, schema: str) -> str:
 
 
 def _compilable(schema: Schema) -> str:
-    return json.dumps({**tighten(schema), "x-guidance": _STYLE})
+    return json.dumps({**tight_schema(schema), "x-guidance": _STYLE})
 
 
 def _quote(text: str) -> str:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 import pytest
 
 from chassis.canonical import Json
 from linker.conversation import Choice, FinishReason
 from linker.errors import SchemaUnsupported
-from linker.providers.grammar import NUMBER_MAX, tighten
 from linker.providers.local import LocalProvider
 from linker.schemas import checked_arguments
-from tests.linker.orders import POST_SCHEMA, action, finish, prompt
+from tests.linker.orders import action, finish, prompt
 
 pytestmark = pytest.mark.native
 
@@ -135,29 +133,3 @@ async def test_a_schema_that_only_an_endless_value_satisfies_ends_without_a_call
         except SchemaUnsupported:
             return
     assert (finished.reason, finished.calls) == (FinishReason.LENGTH, ())
-
-
-def test_a_named_object_is_closed() -> None:
-    assert tighten(POST_SCHEMA)["additionalProperties"] is False
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"type": "object"},
-        {"type": "object", "properties": {"a": {}}, "additionalProperties": True},
-        {"type": "object", "properties": {"a": {}}, "allOf": [{"properties": {"b": {}}}]},
-        {"type": "object", "properties": {"a": {}}, "required": ["b"]},
-        {"type": "object", "properties": {"a": {}}, "minProperties": 2},
-    ],
-)
-def test_an_object_that_may_have_other_properties_stays_open(schema: Mapping[str, Json]) -> None:
-    assert tighten(schema) == schema
-
-
-def test_numbers_get_the_bounds_of_canonical_json() -> None:
-    assert tighten({"type": ["null", "number"], "exclusiveMinimum": 3}) == {
-        "type": ["null", "number"],
-        "exclusiveMinimum": 3,
-        "maximum": NUMBER_MAX,
-    }
