@@ -37,7 +37,7 @@ PLATFORM_PROGRAM = (
 # The position is the offset from the base port.
 SERVICES = (
     Service("assembler", ("linker", "keymanager", "knowledge", "gas", "runtime")),
-    Service("linker", ("gas",)),
+    Service("linker", ("gas", "keymanager")),
     Service("keymanager"),
     Service("knowledge"),
     Service("gas"),

@@ -8,38 +8,49 @@ from contextlib import asynccontextmanager
 from chassis import server
 from chassis.clock import SystemClock
 from chassis.config import load
-from chassis.database import open_database
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
 from enrolment.join import join
 
-from .clients import GasClient
+from .clients import GasClient, KeysClient
 from .config import LinkerConfig
+from .keys import Keyring
 from .linker import Linker
 from .ports import Hub
 from .providers.local import LocalProvider
+from .providers.registry import providers_of
 from .providers.shelf import Shelf
+from .providers_file import read_providers
 from .service import LinkerService, hosted
-from .store import TABLES, LinkStore
+from .store import LinkStore, open_link_database
 
 
 @asynccontextmanager
 async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncIterator[Hosted]:
     """Build the service on the links of its data folder and the models of this machine."""
     server.ensure_private_folder(config.data_dir)
-    database = open_database(config.data_dir / "linker.db", TABLES)
-    local = LocalProvider(
-        config.models_dir, threads=config.threads, context_tokens_max=config.context_tokens
-    )
+    database = open_link_database(config.data_dir / "linker.db")
+    providers = {
+        "local": LocalProvider(
+            config.models_dir, threads=config.threads, context_tokens_max=config.context_tokens
+        ),
+        **providers_of(read_providers(config.providers_file)),
+    }
     async with (
         join(config) as member,
-        member.connect(config.gas_address, "gas", interceptors=telemetry.client) as channel,
+        member.connect(config.gas_address, "gas", interceptors=telemetry.client) as gas,
+        member.connect(
+            config.keymanager_address, "keymanager", interceptors=telemetry.client
+        ) as keymanager,
     ):
-        linker = Linker({"local": local}, LinkStore(database), GasClient(channel), SystemClock())
+        clock = SystemClock()
+        keyring = Keyring(KeysClient(keymanager), clock)
+        linker = Linker(providers, LinkStore(database), GasClient(gas), clock, keyring)
         try:
             yield hosted(LinkerService(linker, Shelf(config.models_dir, open_hub))).of(member)
         finally:
-            await local.close()
+            for provider in providers.values():
+                await provider.close()
             await linker.close()
             database.dispose()
 

@@ -110,6 +110,7 @@ class Tokens:
 
     `input` was computed, `cached_input` was known to the provider, `cache_write` was computed and
     kept there for later. `output` can be seen, `reasoning` cannot. `embedding` was embedded.
+    `images` are no tokens, and counted by the linker.
     """
 
     input: int = 0
@@ -118,6 +119,7 @@ class Tokens:
     cache_write: int = 0
     reasoning: int = 0
     embedding: int = 0
+    images: int = 0
 
     @property
     def read(self) -> int:

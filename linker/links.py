@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,13 +10,34 @@ from chassis.canonical import Json, canonical_json, sha256_hex
 
 
 @dataclass(frozen=True)
+class Target:
+    """A model to ask, `provider/name`, and the `secrets/{id}` with its key; empty for none."""
+
+    model: str
+    credential: str = ""
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """What an agent asks for; `model` is `provider/name`."""
+    """What an agent asks for; `model` is `provider/name`.
+
+    `fallbacks` are asked in their order when the model does not answer. `cache_seconds` is how long
+    an answer may be given again.
+    """
 
     model: str
     credential: str = ""
     needs_actions: bool = False
     context_tokens_min: int = 0
+    fallbacks: tuple[Target, ...] = ()
+    cache_seconds: int = 0
+    needs_images: bool = False
+    needs_answer_schema: bool = False
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Return the model and its fallbacks, in the order in which they are asked."""
+        return (Target(self.model, self.credential), *self.fallbacks)
 
 
 @dataclass(frozen=True)
@@ -68,11 +90,18 @@ class ListedModel:
 
 @dataclass(frozen=True)
 class Link:
-    """A configuration that a model was found for, with what was found."""
+    """A configuration that models were found for, with what was found of each target.
+
+    `account` is the agent that made it last; empty where no key was needed.
+    """
 
     config: ModelConfig
-    facts: ModelFacts
+    facts: tuple[ModelFacts, ...]
     create_time: datetime
+    account: str = ""
+
+    def __post_init__(self) -> None:
+        assert len(self.facts) == len(self.config.targets), "each target was found"
 
     @property
     def name(self) -> str:
@@ -81,11 +110,22 @@ class Link:
 
 
 def link_name(config: ModelConfig) -> str:
-    """Return the name of the link of a configuration, the same on any machine."""
-    content: Json = {
+    """Return the name of the link of a configuration, the same on any machine and release."""
+    return f"links/{sha256_hex(canonical_json(config_to_json(config)))[:32]}"
+
+
+def config_to_json(config: ModelConfig) -> Mapping[str, Json]:
+    """Return a configuration as JSON; what the first release did not know is there only if set."""
+    later: dict[str, Json] = {
+        "fallbacks": [[target.model, target.credential] for target in config.fallbacks],
+        "cache_seconds": config.cache_seconds,
+        "needs_images": config.needs_images,
+        "needs_answer_schema": config.needs_answer_schema,
+    }
+    return {
         "model": config.model,
         "credential": config.credential,
         "needs_actions": config.needs_actions,
         "context_tokens_min": config.context_tokens_min,
+        **{name: value for name, value in later.items() if value},
     }
-    return f"links/{sha256_hex(canonical_json(content))[:32]}"

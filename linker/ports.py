@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from .conversation import Conversation, Delta, Finished, Prompt, Tokens
@@ -51,6 +52,33 @@ class Key(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Lease:
+    """A key that was released for a time; `version` rises when the secret is rotated."""
+
+    name: str
+    secret: str
+    version: int
+    expire_time: datetime
+    value: str = field(repr=False)
+
+
+class Keys(Protocol):
+    """Where keys of providers come from. Answers in bounded time."""
+
+    async def release(self, secret: str, account: str) -> Lease:
+        """Return a key on behalf of an agent. Raises `CredentialRefused` and `PeerUnavailable`."""
+
+    async def renew(self, lease: Lease) -> Lease | None:
+        """Return a lease with a later end; None if another release is needed, as after a rotation.
+
+        Errors as for `release`.
+        """
+
+    async def revoke(self, lease: str) -> None:
+        """End a lease; one that is over is not an error. Raises `PeerUnavailable`."""
+
+
 class Provider(Protocol):
     """Where models come from; models are named without the provider here."""
 
@@ -88,11 +116,22 @@ class Reservation:
     worst: Tokens
 
 
+@dataclass(frozen=True)
+class Hold:
+    """Gas that is set aside; `is_released` if it was given back before."""
+
+    name: str
+    is_released: bool = False
+
+
 class GasMeter(Protocol):
     """Holds gas before a generation, and charges it after. Answers in bounded time."""
 
-    async def reserve(self, reservation: Reservation) -> str:
-        """Return the hold; the same request id gives the same hold.
+    async def quote(self, item: str, used: Tokens) -> int:
+        """Return what it would cost. Raises `PriceNotFound` and `PeerUnavailable`."""
+
+    async def reserve(self, reservation: Reservation) -> Hold:
+        """Return the hold; the same request id gives the same hold, as it is now.
 
         Raises `BudgetExceeded`, `GasRefused`, `RequestIdReused` and `PeerUnavailable`.
         """
@@ -102,6 +141,12 @@ class GasMeter(Protocol):
 
         `counted` is the input as it was counted before, to compare with the one in `used`; None if
         the provider has not come to its end.
+        Raises `GasRefused` and `PeerUnavailable`.
+        """
+
+    async def release(self, hold: str) -> None:
+        """Give a hold back of which nothing was used. Again changes nothing.
+
         Raises `GasRefused` and `PeerUnavailable`.
         """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NoReturn, TypeAlias, cast
 
@@ -80,17 +80,26 @@ def checked_arguments(call: WrittenCall, actions: tuple[Action, ...]) -> str:
     if call.action not in offered:
         raise SchemaUnsupported(call.action, "the model called what was not on offer")
     schema = parse_schema(offered[call.action].parameters_schema)
+    return _checked(call.arguments, schema, call.action, parse_object)
+
+
+def check_answer(text: str, schema: str) -> None:
+    """Make sure that an answer is JSON that satisfies a schema. Raises `SchemaUnsupported`."""
+    _checked(text, parse_answer_schema(schema), "answer", parse_json)
+
+
+def _checked(text: str, schema: Schema, what: str, parse: Callable[[str], Json]) -> str:
     try:
-        arguments = parse_object(call.arguments)
+        value = parse(text)
         validator = _make_validator(schema)
-        problem = jsonschema.exceptions.best_match(validator.iter_errors(arguments))
+        problem = jsonschema.exceptions.best_match(validator.iter_errors(value))
         if problem is None:
-            return canonical_json(arguments).decode()
+            return canonical_json(value).decode()
         # The message of jsonschema would quote what the model wrote.
         path = problem.json_path
-        raise SchemaUnsupported(call.action, f"'{problem.validator}' was not kept at {path}")
+        raise SchemaUnsupported(what, f"'{problem.validator}' was not kept at {path}")
     except (ValueError, RecursionError, referencing.exceptions.Unresolvable) as error:
-        raise SchemaUnsupported(call.action, type(error).__name__) from error
+        raise SchemaUnsupported(what, type(error).__name__) from error
 
 
 def _make_validator(schema: Schema) -> Draft202012Validator:

@@ -14,12 +14,24 @@ from chassis.identity import OPERATOR, PEOPLE
 from chassis.server import Hosted
 from chassis.unimplemented import refusing_the_rest
 
-from .conversation import Delta
 from .linker import Linker
 from .links import Link
 from .messages.conversations import conversation_from_proto
-from .messages.generations import answer_to_proto, order_from_proto
-from .messages.links import config_from_proto, link_name, link_to_proto, model_to_proto
+from .messages.embeddings import (
+    embed_order_from_proto,
+    ranking_to_proto,
+    rerank_order_from_proto,
+    vectors_to_proto,
+)
+from .messages.generations import answer_to_proto, delta_to_proto, order_from_proto
+from .messages.links import (
+    account_from_proto,
+    config_from_proto,
+    link_name,
+    link_to_proto,
+    model_to_proto,
+)
+from .orders import Answer
 from .progress import stream
 from .providers.shelf import Shelf
 from .sources import parse_local_model, parse_path, parse_source
@@ -74,7 +86,8 @@ class LinkerService:
     async def LinkModel(
         self, request: linker_pb2.LinkModelRequest, context: Context
     ) -> linker_pb2.LinkModelResponse:
-        link = await self._linker.link(config_from_proto(request.config))
+        config = config_from_proto(request.config)
+        link = await self._linker.link(config, account_from_proto(request.account, config))
         return linker_pb2.LinkModelResponse(link=self._link_to_proto(link))
 
     async def GetLink(
@@ -82,6 +95,24 @@ class LinkerService:
     ) -> linker_pb2.GetLinkResponse:
         link = await self._linker.find(link_name("name", request.name))
         return linker_pb2.GetLinkResponse(link=self._link_to_proto(link))
+
+    async def ListLinks(
+        self, request: linker_pb2.ListLinksRequest, context: Context
+    ) -> linker_pb2.ListLinksResponse:
+        limit = fields.page_limit(request.page_size)
+        (after,) = fields.page_start(request.page_token) or ("",)
+        found = await self._linker.links(after=after, limit=limit + 1)
+        page = found[:limit]
+        return linker_pb2.ListLinksResponse(
+            links=map(self._link_to_proto, page),
+            next_page_token=fields.page_token(page[-1].name) if len(found) > limit else "",
+        )
+
+    async def UnlinkModel(
+        self, request: linker_pb2.UnlinkModelRequest, context: Context
+    ) -> linker_pb2.UnlinkModelResponse:
+        await self._linker.unlink(link_name("name", request.name))
+        return linker_pb2.UnlinkModelResponse()
 
     async def ListModels(
         self, request: linker_pb2.ListModelsRequest, context: Context
@@ -130,10 +161,21 @@ class LinkerService:
         order = await asyncio.to_thread(order_from_proto, request)
         async with aclosing(self._linker.generate(order)) as events:
             async for event in events:
-                if isinstance(event, Delta):
-                    yield linker_pb2.GenerateResponse(text_delta=event.text)
-                else:
+                if isinstance(event, Answer):
                     yield linker_pb2.GenerateResponse(finished=answer_to_proto(event))
+                    continue
+                for response in delta_to_proto(event):
+                    yield response
+
+    async def Embed(
+        self, request: linker_pb2.EmbedRequest, context: Context
+    ) -> linker_pb2.EmbedResponse:
+        return vectors_to_proto(await self._linker.embed(embed_order_from_proto(request)))
+
+    async def Rerank(
+        self, request: linker_pb2.RerankRequest, context: Context
+    ) -> linker_pb2.RerankResponse:
+        return ranking_to_proto(await self._linker.rerank(rerank_order_from_proto(request)))
 
     async def CountTokens(
         self, request: linker_pb2.CountTokensRequest, context: Context
@@ -146,4 +188,4 @@ class LinkerService:
         return linker_pb2.CountTokensResponse(token_count=count)
 
     def _link_to_proto(self, link: Link) -> linker_pb2.Link:
-        return link_to_proto(link, is_failing=self._linker.is_failing(link))
+        return link_to_proto(link, self._linker.failing(link))

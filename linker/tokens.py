@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,6 +10,9 @@ from .conversation import Conversation
 
 # What the format of a chat puts around a turn, a call or an action: control tokens, a role, keys.
 FRAME_TOKENS = 16
+# What a picture is worth at most. Providers scale what is larger; a few, such as gpt-4o-mini, count
+# more, and are charged no more than was held.
+IMAGE_TOKENS = 5_000
 
 
 class Counter(Enum):
@@ -37,7 +40,18 @@ def count_at_most(conversation: Conversation) -> Count:
     frames = 1 + sum(1 + len(message.calls) for message in conversation.messages)
     frames += len(conversation.actions)
     size = sum(len(text.encode("utf-8", "replace")) for text in _texts(conversation))
-    return Count(size + FRAME_TOKENS * frames, Counter.UPPER_BOUND)
+    shown = IMAGE_TOKENS * images_in(conversation)
+    return Count(size + shown + FRAME_TOKENS * frames, Counter.UPPER_BOUND)
+
+
+def texts_at_most(texts: Sequence[str]) -> int:
+    """Return as many tokens as texts can have that are read one by one."""
+    return sum(len(text.encode("utf-8", "replace")) + FRAME_TOKENS for text in texts)
+
+
+def images_in(conversation: Conversation) -> int:
+    """Return how many pictures a conversation shows."""
+    return sum(len(message.images) for message in conversation.messages)
 
 
 def _texts(conversation: Conversation) -> Iterator[str]:

@@ -10,7 +10,7 @@ from actionvm.linker.v1 import linker_pb2
 from chassis import fields
 from chassis.errors import InvalidField
 
-from ..conversation import Action, Call, Conversation, Message, Role
+from ..conversation import Action, Call, Conversation, Image, Message, Role
 from ..schemas import Malformed, parse_json, parse_object, parse_schema
 
 MESSAGES_MAX = 1_000
@@ -18,6 +18,8 @@ TEXT_BYTES_MAX = 1024 * 1024
 CONVERSATION_BYTES_MAX = 4 * TEXT_BYTES_MAX
 CALLS_MAX = 16
 CALL_ID_MAX = 128
+IMAGES_MAX = 16
+IMAGE_BYTES_MAX = 2 * 1024 * 1024
 ACTIONS_MAX = 64
 DESCRIPTION_MAX = 1_024
 SCHEMA_BYTES_MAX = 16 * 1024
@@ -62,11 +64,18 @@ def _message_from_proto(field: str, message: linker_pb2.Message) -> Message:
             raise InvalidField(f"{field}.text", f"{error}") from error
     elif message.call_id:
         raise InvalidField(f"{field}.call_id", "is for ROLE_ACTION only")
+    if message.images and role is not Role.USER:
+        raise InvalidField(f"{field}.images", "are for ROLE_USER only")
+    fields.require_size(f"{field}.images", message.images, size_min=0, size_max=IMAGES_MAX)
+    images = (
+        _image_from_proto(f"{field}.images[{index}]", image)
+        for index, image in enumerate(message.images)
+    )
     calls = (
         _call_from_proto(f"{field}.calls[{index}]", call)
         for index, call in enumerate(message.calls)
     )
-    return Message(role, message.text, tuple(calls), message.call_id)
+    return Message(role, message.text, tuple(calls), message.call_id, tuple(images))
 
 
 _ROLES: dict[int, Role] = {
@@ -74,6 +83,24 @@ _ROLES: dict[int, Role] = {
     linker_pb2.Message.ROLE_USER: Role.USER,
     linker_pb2.Message.ROLE_ASSISTANT: Role.ASSISTANT,
     linker_pb2.Message.ROLE_ACTION: Role.ACTION,
+}
+
+
+def _image_from_proto(field: str, image: linker_pb2.Image) -> Image:
+    if image.media_type not in _IMAGE_STARTS:
+        known = ", ".join(sorted(_IMAGE_STARTS))
+        raise InvalidField(f"{field}.media_type", f"is none of {known}")
+    fields.require_size(f"{field}.data", image.data, size_max=IMAGE_BYTES_MAX)
+    if not _IMAGE_STARTS[image.media_type].match(image.data):
+        raise InvalidField(f"{field}.data", f"is no {image.media_type}")
+    return Image(image.media_type, image.data)
+
+
+_IMAGE_STARTS = {
+    "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+    "image/webp": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
+    "image/gif": re.compile(rb"GIF8[79]a"),
 }
 
 

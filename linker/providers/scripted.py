@@ -21,7 +21,8 @@ from ..conversation import (
     Tokens,
     WrittenCall,
 )
-from ..errors import ModelNotFound
+from ..embedding import Embedded, Ranked
+from ..errors import CredentialRefused, ModelNotFound
 from ..links import ListedModel, ModelFacts
 from ..ports import Key
 from .talking import OnlyTalks
@@ -57,7 +58,8 @@ def by_turn(*lines: Line | ServiceError) -> Script:
 class ScriptedProvider:
     """Models that all follow one script; `prompts` are those that were asked, oldest first.
 
-    Without `counts`, nobody knows their tokens before they have read them.
+    Without `counts`, nobody knows their tokens before they have read them. With `dimensions`, they
+    embed and rank. `keys` are those that were shown; `refused_keys` open nothing.
     """
 
     def __init__(
@@ -67,12 +69,24 @@ class ScriptedProvider:
         models: Sequence[str] = ("actor",),
         context_tokens: int = 4096,
         counts: bool = True,
+        dimensions: int = 0,
+        takes_images: bool = False,
+        constrains_output: bool = False,
     ) -> None:
         self.prompts: list[Prompt] = []
-        self._script = script
-        self._counts = counts
+        self.keys: list[str] = []
+        self.refused_keys: set[str] = set()
+        self.script = script
+        self.counts = counts
         self._models = tuple(sorted(models))
-        self._facts = ModelFacts(context_tokens, takes_actions=True, constrains_output=False)
+        self.facts = ModelFacts(
+            context_tokens,
+            takes_actions=True,
+            constrains_output=constrains_output,
+            takes_images=takes_images,
+            embedding_dimensions=dimensions,
+            reranks=dimensions > 0,
+        )
 
     async def models(self) -> Sequence[ListedModel]:
         """Return the models."""
@@ -82,45 +96,68 @@ class ScriptedProvider:
         """Do nothing: there is nothing to give back."""
 
     async def open(self, model: str, key: Key | None = None) -> ScriptedModel:
-        """Return a model; it needs no key. Raises `ModelNotFound`."""
+        """Return a model; it needs no key. Raises `ModelNotFound` and `CredentialRefused`."""
         if model not in self._models:
             raise ModelNotFound(model)
-        return ScriptedModel(
-            f"scripted/{model}", self._facts, self._script, self.prompts, counts=self._counts
-        )
+        opened = ScriptedModel(f"scripted/{model}", self, key)
+        await opened.show_key()
+        return opened
 
 
 class ScriptedModel(OnlyTalks):
-    """A model that follows a script. Its tokens are words."""
+    """A model that follows the script of its provider. Its tokens are words."""
 
-    def __init__(
-        self,
-        name: str,
-        facts: ModelFacts,
-        script: Script,
-        prompts: list[Prompt],
-        *,
-        counts: bool,
-    ) -> None:
+    def __init__(self, name: str, provider: ScriptedProvider, key: Key | None) -> None:
         self.name = name
-        self._facts = facts
-        self._counts = counts
-        self._script = script
-        self._prompts = prompts
+        self._provider = provider
+        self._key = key
 
     @property
     def facts(self) -> ModelFacts:
         """Return what is known of the model."""
-        return self._facts
+        return self._provider.facts
+
+    async def show_key(self) -> None:
+        """Ask for the key, as a provider does for each request. Raises `CredentialRefused`."""
+        if self._key is None:
+            return
+        value = await self._key.value()
+        self._provider.keys.append(value)
+        if value in self._provider.refused_keys:
+            raise CredentialRefused(self.name, "the provider does not know it")
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Return vectors that depend on the number of words alone."""
+        dimensions = self.facts.embedding_dimensions
+        if not dimensions:
+            return await super().embed(texts)
+        await self.show_key()
+        counts = [len(_words(text)) for text in texts]
+        vectors = tuple(
+            tuple(float(place == count % dimensions) for place in range(dimensions))
+            for count in counts
+        )
+        return Embedded(vectors, Tokens(embedding=sum(counts)))
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranked:
+        """Return how many words a document shares with the query."""
+        if not self.facts.reranks:
+            return await super().rerank(query, documents)
+        await self.show_key()
+        asked = set(query.split())
+        scores = tuple(float(len(asked & set(document.split()))) for document in documents)
+        words = sum(len(_words(text)) for text in (query, *documents))
+        return Ranked(scores, Tokens(embedding=words))
 
     async def count_tokens(self, conversation: Conversation) -> int | None:
         """Return the number of words of everything that the model would read."""
-        return _count(conversation) if self._counts else None
+        return _count(conversation) if self._provider.counts else None
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         """Yield the next line of the script, word by word."""
-        self._prompts.append(prompt)
-        line = self._script(prompt)
+        await self.show_key()
+        self._provider.prompts.append(prompt)
+        line = self._provider.script(prompt)
         if isinstance(line, ServiceError):
             raise line
         input_tokens = _count(prompt.conversation)

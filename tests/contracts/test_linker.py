@@ -20,27 +20,34 @@ from chassis.server import Hosted
 from linker.conversation import Choice, Prompt, Tokens, WrittenCall
 from linker.errors import (
     BudgetExceeded,
+    CredentialRefused,
     GasRefused,
     HubDenied,
     HubUnavailable,
+    ModelRefused,
+    ProviderUnavailable,
     QueueFull,
+    RateLimited,
     SchemaUnsupported,
 )
 from linker.linker import Linker
 from linker.links import ModelConfig, link_name
-from linker.ports import HubFile, HubSource, Reservation
-from linker.providers.scripted import Line, ScriptedProvider
+from linker.ports import Hold, HubFile, HubSource, Key, Reservation
+from linker.providers.scripted import Line, ScriptedModel, ScriptedProvider
 from linker.providers.shelf import Shelf
 from linker.service import LinkerService, hosted
 from tests.contracts.contract import Call, make
-from tests.fakes.gas_meter import FakeGasMeter
+from tests.fakes.gas_meter import PRICELESS, FakeGasMeter
+from tests.fakes.keys import FakeKeys
 from tests.grpc_fixtures import StubAs
-from tests.linker.orders import ACCOUNT, RUN, make_linker
+from tests.linker.orders import ACCOUNT, RUN, StoppedClock, make_linker
 from tests.linker.shelves import FILE, REPOSITORY, TINY, MemoryHub, make_shelf
 
 MODEL = "local/actor"
 LINK = link_name(ModelConfig(MODEL))
 GONE_LINK = link_name(ModelConfig("local/gone"))
+UNWANTED_LINK = link_name(ModelConfig("local/unwanted"))
+VECTOR_LINK = link_name(ModelConfig("vectors/actor"))
 UNKNOWN = f"links/{'0' * 32}"
 POST = Action(
     name="board.post",
@@ -67,13 +74,18 @@ HUB_ANSWERS: dict[str, ServiceError] = {
 MODEL_ANSWERS: dict[str, Line | ServiceError] = {
     "full": QueueFull(32),
     "bad schema": SchemaUnsupported("board.post", "not"),
+    "refused": ModelRefused(MODEL, "it is about its maker"),
+    "limited": RateLimited(MODEL, "enough for today", 60),
+    "away": ProviderUnavailable(MODEL, "529", 60),
+    "no key": CredentialRefused(MODEL, "it was revoked"),
+    "json": Line("[]"),
 }
 
 
 class ScriptedMeter(FakeGasMeter):
     """A meter that refuses the request ids above."""
 
-    async def reserve(self, reservation: Reservation) -> str:
+    async def reserve(self, reservation: Reservation) -> Hold:
         if reservation.request_id in GAS_ANSWERS:
             self.fail_next(GAS_ANSWERS[reservation.request_id])
         return await super().reserve(reservation)
@@ -86,13 +98,28 @@ def say(prompt: Prompt) -> Line | ServiceError:
     return MODEL_ANSWERS.get(prompt.conversation.messages[-1].text, Line("All is well."))
 
 
+class NobodyThere(ScriptedProvider):
+    """A provider that does not answer."""
+
+    async def open(self, model: str, key: Key | None = None) -> ScriptedModel:
+        raise ProviderUnavailable(model, "no route")
+
+
 async def prepare() -> Linker:
     """Return a linker with a link that works and one whose model is gone."""
-    provider = ScriptedProvider(say, models=("actor", "gone"), context_tokens=1_000)
-    linker = make_linker(provider, ScriptedMeter())
-    await linker.link(ModelConfig(MODEL))
-    await linker.link(ModelConfig("local/gone"))
-    provider._models = ("actor",)
+    models = ("actor", "gone", "priceless", "spare", "unwanted")
+    provider = ScriptedProvider(say, models=models, context_tokens=1_000)
+    vectors = ScriptedProvider(say, dimensions=3)
+    linker = make_linker(
+        provider,
+        ScriptedMeter(),
+        keys=FakeKeys(StoppedClock(), known="sk-1"),
+        vectors=vectors,
+        down=NobodyThere(say),
+    )
+    for model in (MODEL, "local/gone", "local/unwanted", "vectors/actor"):
+        await linker.link(ModelConfig(model))
+    provider._models = tuple(model for model in models if model != "gone")
     return linker
 
 
@@ -107,8 +134,30 @@ def generate(
     return request
 
 
-def link(model: str, **more: object) -> pb.LinkModelRequest:
-    return pb.LinkModelRequest(config=pb.ModelConfig(model=model, **more))  # type: ignore[arg-type]  # as above
+def embed(
+    request_id: str = "r", link: str = VECTOR_LINK, account: str = ACCOUNT
+) -> pb.EmbedRequest:
+    return pb.EmbedRequest(
+        request_id=request_id, link=link, account=account, run=RUN, texts=["one", "two words"]
+    )
+
+
+def rerank(
+    request_id: str = "r", link: str = VECTOR_LINK, account: str = ACCOUNT
+) -> pb.RerankRequest:
+    return pb.RerankRequest(
+        request_id=request_id,
+        link=link,
+        account=account,
+        run=RUN,
+        query="two",
+        documents=["one", "two words"],
+    )
+
+
+def link(model: str, account: str = "", **more: object) -> pb.LinkModelRequest:
+    config = pb.ModelConfig(model=model, **more)  # type: ignore[arg-type]  # as above
+    return pb.LinkModelRequest(config=config, account=account)
 
 
 def pull(model: str, file: str = FILE, sha256: str = "") -> pb.PullModelRequest:
@@ -127,6 +176,16 @@ CALLS: list[Call] = [
     Call("LinkModel", link("local/nobody"), reason="MODEL_NOT_FOUND"),
     Call("LinkModel", link(MODEL, context_tokens_min=1_001), reason="MODEL_UNUSABLE"),
     Call("LinkModel", link(MODEL), "gas", reason="METHOD_DENIED"),
+    Call("LinkModel", link(MODEL, fallbacks=[pb.Fallback(model="local/spare")])),
+    Call("LinkModel", link(PRICELESS.removeprefix("model ")), reason="PRICE_NOT_FOUND"),
+    Call("LinkModel", link(MODEL, credential="secrets/a"), reason="INVALID_FIELD"),
+    Call("LinkModel", link(MODEL, account=ACCOUNT, credential="secrets/known")),
+    Call(
+        "LinkModel",
+        link(MODEL, account=ACCOUNT, credential="secrets/unknown"),
+        reason="CREDENTIAL_REFUSED",
+    ),
+    Call("LinkModel", link("down/x"), reason="PROVIDER_UNAVAILABLE"),
     Call("GetLink", pb.GetLinkRequest(name=LINK), "runtime"),
     Call("GetLink", pb.GetLinkRequest(name=UNKNOWN), reason="LINK_NOT_FOUND"),
     Call("GetLink", pb.GetLinkRequest(name="links/1"), reason="INVALID_FIELD"),
@@ -144,7 +203,13 @@ CALLS: list[Call] = [
     Call("Generate", generate("reused"), reason="REQUEST_ID_REUSED"),
     Call("Generate", generate("down"), reason="PEER_UNAVAILABLE"),
     Call("Generate", generate(text="full"), reason="QUEUE_FULL"),
-    Call("Generate", generate(answer_schema="{}"), reason="NOT_IMPLEMENTED"),
+    Call("Generate", generate(text="json", answer_schema='{"type": "array"}')),
+    Call("Generate", generate(answer_schema='{"type": "array"}'), reason="SCHEMA_UNSUPPORTED"),
+    Call("Generate", generate(answer_schema="[]"), reason="INVALID_FIELD"),
+    Call("Generate", generate(text="refused"), reason="MODEL_REFUSED"),
+    Call("Generate", generate(text="limited"), reason="RATE_LIMITED"),
+    Call("Generate", generate(text="away"), reason="PROVIDER_UNAVAILABLE"),
+    Call("Generate", generate(text="no key"), reason="CREDENTIAL_REFUSED"),
     Call("CountTokens", pb.CountTokensRequest(link=LINK, messages=HELLO, actions=[POST])),
     Call("CountTokens", pb.CountTokensRequest(link=LINK), reason="INVALID_FIELD"),
     Call(
@@ -157,10 +222,26 @@ CALLS: list[Call] = [
         pb.CountTokensRequest(link=GONE_LINK, messages=HELLO),
         reason="MODEL_UNUSABLE",
     ),
-    Call("ListLinks", pb.ListLinksRequest(), reason="NOT_IMPLEMENTED"),
-    Call("UnlinkModel", pb.UnlinkModelRequest(), reason="NOT_IMPLEMENTED"),
-    Call("Embed", pb.EmbedRequest(), reason="NOT_IMPLEMENTED"),
-    Call("Rerank", pb.RerankRequest(), reason="NOT_IMPLEMENTED"),
+    Call("ListLinks", pb.ListLinksRequest()),
+    Call("ListLinks", pb.ListLinksRequest(page_size=-1), reason="INVALID_FIELD"),
+    Call("ListLinks", pb.ListLinksRequest(), "runtime", reason="METHOD_DENIED"),
+    Call("UnlinkModel", pb.UnlinkModelRequest(name=UNWANTED_LINK)),
+    Call("UnlinkModel", pb.UnlinkModelRequest(name=UNKNOWN), reason="LINK_NOT_FOUND"),
+    Call("UnlinkModel", pb.UnlinkModelRequest(name="links/1"), reason="INVALID_FIELD"),
+    *(
+        call
+        for method, ask in (("Embed", embed), ("Rerank", rerank))
+        for call in (
+            Call(method, ask()),
+            Call(method, ask(account=""), reason="INVALID_FIELD"),
+            Call(method, ask(link=UNKNOWN), reason="LINK_NOT_FOUND"),
+            Call(method, ask(link=LINK), reason="MODEL_UNUSABLE"),
+            Call(method, ask(request_id="poor"), reason="BUDGET_EXCEEDED"),
+            Call(method, ask(request_id="closed"), reason="GAS_REFUSED"),
+            Call(method, ask(request_id="down"), reason="PEER_UNAVAILABLE"),
+            Call(method, ask(), "gas", reason="METHOD_DENIED"),
+        )
+    ),
     Call("PullModel", pull("local/pulled")),
     Call("PullModel", pull("pulled"), reason="INVALID_FIELD"),
     Call("PullModel", pull("local/new", "none.gguf"), reason="HUB_FILE_NOT_FOUND"),

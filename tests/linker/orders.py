@@ -21,9 +21,12 @@ from linker.conversation import (
     Role,
     Sampling,
 )
-from linker.linker import Answer, Linker, Order
-from linker.ports import Caller, GasMeter, Provider
+from linker.keys import Keyring
+from linker.linker import Linker
+from linker.orders import Answer, Order, Payer
+from linker.ports import Caller, GasMeter, Keys, Provider
 from linker.store import TABLES, LinkStore
+from tests.fakes.keys import FakeKeys
 
 ACCOUNT = "agents/market-brief"
 RUN = "runs/00000000-0000-4000-8000-000000000001"
@@ -74,14 +77,25 @@ def prompt(
 
 
 def order(link: str, prompt: Prompt, request_id: str = "r1") -> Order:
-    return Order(
-        request_id=request_id, link=link, account=ACCOUNT, run=RUN, callers=(BOSS,), prompt=prompt
-    )
+    return Order(link=link, payer=payer(request_id), prompt=prompt)
 
 
-def make_linker(provider: Provider, gas: GasMeter, name: str = "local") -> Linker:
+def payer(request_id: str = "r1") -> Payer:
+    return Payer(request_id=request_id, account=ACCOUNT, run=RUN, callers=(BOSS,))
+
+
+def make_linker(
+    provider: Provider,
+    gas: GasMeter,
+    name: str = "local",
+    *,
+    keys: Keys | None = None,
+    **others: Provider,
+) -> Linker:
     store = LinkStore(open_memory_database(TABLES))
-    return Linker({name: provider}, store, gas, StoppedClock())
+    clock = StoppedClock()
+    keyring = Keyring(keys or FakeKeys(clock), clock)
+    return Linker({name: provider, **others}, store, gas, clock, keyring)
 
 
 async def collect(events: AsyncGenerator[Event, None]) -> list[Event]:

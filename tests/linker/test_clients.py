@@ -29,7 +29,7 @@ from chassis.tls import Bearer
 from linker.clients import GasClient
 from linker.conversation import Tokens
 from linker.errors import BudgetExceeded, GasRefused
-from linker.ports import Reservation
+from linker.ports import Hold, Reservation
 from linker.tokens import Count, Counter
 from tests.grpc_fixtures import identities_json, token_of
 from tests.linker.orders import ACCOUNT, BOSS, RUN
@@ -101,7 +101,7 @@ async def client(gas: FakeGas, tmp_path: Path) -> AsyncIterator[GasClient]:
 
 
 async def test_a_reservation_carries_the_worst_case(client: GasClient, gas: FakeGas) -> None:
-    assert await client.reserve(RESERVATION) == HOLD
+    assert await client.reserve(RESERVATION) == Hold(HOLD)
     (request,) = gas.requests
     assert (request.request_id, request.account, request.run) == ("r1", ACCOUNT, RUN)
     assert request.item == "model local/babbler"

@@ -20,8 +20,9 @@ from linker.errors import (
     QueueFull,
     SchemaUnsupported,
 )
-from linker.linker import GENERATIONS_MAX, Answer, Linker
+from linker.linker import GENERATIONS_MAX, Linker
 from linker.links import ModelConfig
+from linker.orders import Answer
 from linker.providers.local import LocalProvider
 from linker.providers.scripted import Line, Script, ScriptedProvider, by_turn, in_order
 from linker.tokens import Count, Counter, count_at_most
@@ -240,7 +241,7 @@ async def test_cancelling_twice_still_charges() -> None:
     gas.may_settle.clear()
     task = asyncio.ensure_future(collect(linker.generate(order(link.name, prompt()))))
     async with asyncio.timeout(10):
-        while not linker._settling:  # noqa: ASYNC110  # a task that tells nobody
+        while not linker._cashier._paying:  # noqa: ASYNC110  # a task that tells nobody
             await asyncio.sleep(0)
     task.cancel()
     await asyncio.sleep(0)
@@ -288,9 +289,9 @@ async def test_a_bug_of_a_model_makes_its_link_failing_until_it_answers() -> Non
     link = await linker.link(CONFIG)
     with pytest.raises(RuntimeError):
         await answer(linker, order(link.name, prompt()))
-    assert linker.is_failing(link)
+    assert linker.failing(link) == [True]
     assert isinstance(await answer(linker, order(link.name, prompt())), Answer)
-    assert not linker.is_failing(link)
+    assert linker.failing(link) == [False]
 
 
 async def test_models_of_all_providers_are_listed_by_name() -> None:

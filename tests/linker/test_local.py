@@ -207,7 +207,7 @@ async def test_weights_that_changed_are_not_those_that_were_linked(
     path.with_suffix(".part").replace(path)
     with pytest.raises(ModelUnusable, match="have changed since"):
         await answer(linker, order(link.name, prompt(tokens_max=8)))
-    assert linker.is_failing(link)
+    assert linker.failing(link) == [True]
     linked_again = await linker.link(config)
     assert linked_again.name == link.name
     assert (await answer(linker, order(link.name, prompt(tokens_max=8)))).tokens.output > 0

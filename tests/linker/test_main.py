@@ -26,6 +26,7 @@ def config_in(folder: Path) -> LinkerConfig:
         token_file=folder / "token",
         tls="off",
         gas_address="127.0.0.1:1",
+        keymanager_address="127.0.0.1:1",
         models_dir=folder,
     )
 
@@ -51,6 +52,7 @@ def test_half_of_the_cores_are_left_to_others(tmp_path: Path) -> None:
         ({}, 0),
         ({"LINKER_THREADS": "0"}, 2),
         ({"LINKER_MODEL_DIR": "x"}, 2),
+        ({"LINKER_PROVIDERS_FILE": "/nonexistent"}, 2),
     ],
     ids=str,
 )
@@ -65,6 +67,7 @@ def test_the_check_tells_good_settings_from_bad(
         "LINKER_TOKEN_FILE": str(tmp_path / "token"),
         "LINKER_TLS": "off",
         "LINKER_GAS_ADDRESS": "127.0.0.1:1",
+        "LINKER_KEYMANAGER_ADDRESS": "127.0.0.1:1",
         "LINKER_MODELS_DIR": str(tmp_path),
         **settings,
     }

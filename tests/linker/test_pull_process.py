@@ -45,6 +45,7 @@ def linker_process(folder: Path, hub: FakeHub) -> Iterator[linker_pb2_grpc.Linke
         "LINKER_TOKEN_FILE": str(folder / "token"),
         "LINKER_TLS": "off",
         "LINKER_GAS_ADDRESS": "127.0.0.1:9",
+        "LINKER_KEYMANAGER_ADDRESS": "127.0.0.1:9",
         "LINKER_MODELS_DIR": str(folder / "models"),
     }
     command = [sys.executable, "-m", "linker"]

@@ -3,97 +3,52 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.message import Message
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from actionvm.action.v1.action_pb2 import Action, ActionCall, Caller
 from actionvm.linker.v1 import linker_pb2 as pb
-from actionvm.linker.v1 import linker_pb2_grpc
-from chassis.server import Hosted
-from linker.conversation import Prompt
-from linker.links import ModelConfig, link_name
 from linker.messages.conversations import (
     ACTIONS_MAX,
     CALLS_MAX,
+    IMAGE_BYTES_MAX,
+    IMAGES_MAX,
     MESSAGES_MAX,
     SCHEMA_BYTES_MAX,
     TEXT_BYTES_MAX,
 )
 from linker.messages.generations import CALLERS_MAX
-from linker.providers.scripted import Line, ScriptedProvider
-from linker.service import CALLERS, LinkerService, hosted
-from tests.contracts.contract import bad_request, error_info
-from tests.fakes.gas_meter import FakeGasMeter
-from tests.linker.orders import ACCOUNT, RUN, make_linker
-from tests.linker.shelves import make_shelf
-
-Stub: TypeAlias = linker_pb2_grpc.LinkerServiceStub
-
-MODEL = "local/actor"
-LINK = link_name(ModelConfig(MODEL))
-CANARY = "canary-7f3a"
-DEEP = "[" * 100_000
-
-
-def say(prompt: Prompt) -> Line:
-    text = prompt.conversation.messages[-1].text
-    if text == f"crash {CANARY}":
-        raise RuntimeError("llama_decode answered 1")
-    return Line(f"You said {len(text)} letters to {CANARY}.")
+from linker.messages.links import CACHE_SECONDS_MAX
+from tests.contracts.contract import bad_request
+from tests.grpc_fixtures import HostedFactory
+from tests.linker.orders import ACCOUNT, RUN
+from tests.linker.requests import (
+    CANARY,
+    DEEP,
+    LINK,
+    MODEL,
+    PNG,
+    Stub,
+    act,
+    acting,
+    message,
+    request,
+    serve,
+    showing,
+)
 
 
 @pytest.fixture(scope="module")
-def hosted_service() -> Callable[[], AbstractAsyncContextManager[Hosted]]:
-    @asynccontextmanager
-    async def build() -> AsyncIterator[Hosted]:
-        provider = ScriptedProvider(say, models=("actor",), context_tokens=40_000)
-        linker = make_linker(provider, FakeGasMeter())
-        await linker.link(ModelConfig(MODEL))
-        yield hosted(LinkerService(linker, make_shelf(Path("/nonexistent"))))
-
-    return build
+def hosted_service() -> HostedFactory:
+    return serve
 
 
 @pytest.fixture(scope="module")
 def grpc_stub_cls() -> type[Stub]:
     return Stub
-
-
-def message(role: str, text: str = "", **more: Any) -> pb.Message:  # noqa: ANN401  # any field
-    return pb.Message(role=pb.Message.Role.Value(f"ROLE_{role}"), text=text, **more)
-
-
-def act(**more: Any) -> Action:  # noqa: ANN401  # any field
-    fields: dict[str, Any] = {
-        "name": "board.post",
-        "description": "Posts.",
-        "parameters_schema": '{"type": "object"}',
-        "effect": Action.EFFECT_WRITE,
-        **more,
-    }
-    return Action(**fields)
-
-
-def request(**more: Any) -> pb.GenerateRequest:  # noqa: ANN401  # any field
-    fields: dict[str, Any] = {
-        "request_id": "r",
-        "link": LINK,
-        "account": ACCOUNT,
-        "run": RUN,
-        "messages": [message("USER", "Hello")],
-        "tokens_max": 50,
-        **more,
-    }
-    return pb.GenerateRequest(**fields)
 
 
 WAITING = Caller(account="agents/boss", run=RUN)
@@ -120,6 +75,14 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("temperature", {"temperature": -0.1}),
     ("temperature", {"temperature": float("nan")}),
     ("top_p", {"top_p": 1.1}),
+    ("min_p", {"min_p": 1.1}),
+    ("min_p", {"min_p": float("nan")}),
+    ("top_k", {"top_k": -1}),
+    ("top_k", {"top_k": 1_001}),
+    ("frequency_penalty", {"frequency_penalty": -2.1}),
+    ("presence_penalty", {"presence_penalty": float("inf")}),
+    ("logprobs", {"logprobs": 21}),
+    ("logprobs", {"logprobs": -1}),
     ("stops", {"stops": ["x"] * 9}),
     ("stops[1]", {"stops": ["x", ""]}),
     ("stops[0]", {"stops": ["x" * 257]}),
@@ -130,6 +93,17 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("messages[0].role", {"messages": [pb.Message(role=99)]}),  # type: ignore[arg-type]  # wrong
     ("messages[0].text", {"messages": [message("USER", "ü" * (TEXT_BYTES_MAX // 2 + 1))]}),
     ("messages[0].calls", {"messages": [message("USER", calls=[ActionCall(id="c1")])]}),
+    ("messages[1].images", {"messages": [USER, message("ASSISTANT", images=[PNG])]}),
+    ("messages[0].images", {"messages": [message("USER", images=[PNG] * (IMAGES_MAX + 1))]}),
+    ("messages[0].images[1].media_type", {"messages": [showing("image/svg+xml", b"<svg/>")]}),
+    ("messages[0].images[1].data", {"messages": [showing("image/jpeg", PNG.data)]}),
+    ("messages[0].images[1].data", {"messages": [showing("image/png", b"")]}),
+    (
+        "messages[0].images[1].data",
+        {"messages": [showing("image/png", PNG.data + bytes(IMAGE_BYTES_MAX))]},
+    ),
+    # This model reads none.
+    ("messages", {"messages": [message("USER", images=[PNG])]}),
     ("messages[1].calls", {"messages": [USER, message("ASSISTANT", calls=[{}] * (CALLS_MAX + 1))]}),
     ("messages[1].calls[0].id", {"messages": calling(id="")}),
     ("messages[1].calls[0].action", {"messages": calling(action="Board Post")}),
@@ -143,6 +117,20 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("action_choice", {"actions": [act()]}),
     ("action_choice", {"action_choice": pb.ACTION_CHOICE_REQUIRED}),
     ("action_choice", {"action_choice": 99}),
+    ("calls_max", {"calls_max": 2}),
+    ("calls_max", acting(calls_max=CALLS_MAX + 1)),
+    ("calls_max", acting(calls_max=-1)),
+    ("action", {"action": "board.post"}),
+    ("action", acting(action="board.post")),
+    ("action", acting(action="board.burn", action_choice=pb.ACTION_CHOICE_REQUIRED)),
+    (
+        "answer_schema",
+        acting(answer_schema='{"type": "object"}', action_choice=pb.ACTION_CHOICE_REQUIRED),
+    ),
+    *(
+        ("answer_schema", {"answer_schema": schema})
+        for schema in ("{", "true", '{"type": "thing"}', DEEP[:SCHEMA_BYTES_MAX], DEEP)
+    ),
     ("actions", {"actions": [act(name=f"a{n}") for n in range(ACTIONS_MAX + 1)]}),
     ("actions[0].name", {"actions": [act(name="Board Post")]}),
     ("actions[1].name", {"actions": [act(), act()]}),
@@ -172,6 +160,79 @@ def test_a_wrong_field_is_named(grpc_stub: Stub, field: str, fields: dict[str, A
     with pytest.raises(grpc.RpcError) as refused:
         list(grpc_stub.Generate(request(**fields)))
     assert list(bad_request(refused.value)) == [field]
+
+
+WRONG_CONFIGS: list[tuple[str, dict[str, Any]]] = [
+    ("config.context_tokens_min", {"context_tokens_min": -1}),
+    ("config.cache_seconds", {"cache_seconds": -1}),
+    ("config.cache_seconds", {"cache_seconds": CACHE_SECONDS_MAX + 1}),
+    ("config.credential", {"credential": "secrets/../x"}),
+    ("config.fallbacks", {"fallbacks": [pb.Fallback(model=f"a/{n}") for n in range(5)]}),
+    ("config.fallbacks[0].model", {"fallbacks": [pb.Fallback()]}),
+    ("config.fallbacks[0]", {"fallbacks": [pb.Fallback(model=MODEL)]}),
+    ("config.fallbacks[1]", {"fallbacks": [pb.Fallback(model="a/b")] * 2}),
+    (
+        "config.fallbacks[0].credential",
+        {"fallbacks": [pb.Fallback(model="a/b", credential="key")]},
+    ),
+    ("account", {"fallbacks": [pb.Fallback(model="a/b", credential="secrets/key")]}),
+]
+
+
+@pytest.mark.parametrize(("field", "fields"), WRONG_CONFIGS, ids=[one for one, _ in WRONG_CONFIGS])
+def test_a_wrong_configuration_is_refused(
+    grpc_stub: Stub, field: str, fields: dict[str, Any]
+) -> None:
+    config = pb.ModelConfig(**{"model": MODEL, **fields})
+    with pytest.raises(grpc.RpcError) as refused:
+        grpc_stub.LinkModel(pb.LinkModelRequest(config=config))
+    assert list(bad_request(refused.value)) == [field]
+
+
+def texts(*texts: str) -> dict[str, Any]:
+    return {"request_id": "r", "link": LINK, "account": ACCOUNT, "run": RUN, "texts": texts}
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("request_id", {**texts("a"), "request_id": ""}),
+        ("texts", texts()),
+        ("texts", texts(*["a"] * 257)),
+        ("texts[1]", texts("a", "")),
+        ("texts[0]", texts("x" * 65_537)),
+        ("link", {**texts("a"), "link": ""}),
+        ("run", {**texts("a"), "run": ""}),
+        ("callers[0].run", {**texts("a"), "callers": [Caller(account=ACCOUNT)]}),
+    ],
+)
+def test_wrong_texts_are_refused(grpc_stub: Stub, field: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        grpc_stub.Embed(pb.EmbedRequest(**fields))
+    assert list(bad_request(refused.value)) == [field]
+    documents = fields.pop("texts")
+    with pytest.raises(grpc.RpcError) as refused:
+        grpc_stub.Rerank(pb.RerankRequest(**fields, query="a", documents=documents))
+    assert list(bad_request(refused.value)) == [field.replace("texts", "documents")]
+
+
+def test_a_query_is_required_and_short(grpc_stub: Stub) -> None:
+    fields = texts("a")
+    documents = fields.pop("texts")
+    for query in ("", "x" * 8_193):
+        with pytest.raises(grpc.RpcError) as refused:
+            grpc_stub.Rerank(pb.RerankRequest(**fields, query=query, documents=documents))
+        assert list(bad_request(refused.value)) == ["query"]
+
+
+def test_links_come_in_pages(grpc_stub: Stub) -> None:
+    grpc_stub.LinkModel(pb.LinkModelRequest(config=pb.ModelConfig(model=MODEL, needs_actions=True)))
+    first = grpc_stub.ListLinks(pb.ListLinksRequest(page_size=1))
+    rest = grpc_stub.ListLinks(pb.ListLinksRequest(page_token=first.next_page_token))
+    names = [link.name for link in (*first.links, *rest.links)]
+    assert (len(first.links), rest.next_page_token) == (1, "")
+    assert names == sorted(names)
+    assert LINK in names
 
 
 @pytest.mark.parametrize("model", ["", "local", "local/", "/x", "Local/x", "a/" + "x" * 200, "a/*"])
@@ -215,71 +276,3 @@ def test_what_is_said_never_reaches_the_log(grpc_stub: Stub) -> None:
                 )
     assert len(logs) == 5
     assert CANARY not in repr(logs)
-
-
-SMALL = st.integers(-2, 3) | st.sampled_from([2**31 - 1, -(2**31)])
-TEXTS = st.sampled_from(["", "c1", "a", "{}", MODEL, LINK, ACCOUNT, RUN]) | st.text(max_size=20)
-ENUMS = st.integers(0, 5)
-FLOATS = st.sampled_from([0.0, 0.5, 3.0, float("nan"), float("inf")])
-SCHEMAS = st.sampled_from(["{}", '{"type": "object"}', '{"type": "object", "not": {}}', "[["])
-ACTION_CALLS = st.builds(ActionCall, id=TEXTS, action=TEXTS, arguments=TEXTS)
-ACTIONS = st.builds(
-    Action, name=TEXTS, description=TEXTS, parameters_schema=SCHEMAS | TEXTS, effect=ENUMS
-)
-MESSAGES = st.builds(
-    pb.Message, role=ENUMS, text=TEXTS, calls=st.lists(ACTION_CALLS, max_size=2), call_id=TEXTS
-)
-REQUESTS: dict[str, st.SearchStrategy[Message]] = {
-    "LinkModel": st.builds(
-        pb.LinkModelRequest,
-        config=st.builds(pb.ModelConfig, model=TEXTS, credential=TEXTS, context_tokens_min=SMALL),
-    ),
-    "GetLink": st.builds(pb.GetLinkRequest, name=TEXTS),
-    "ListModels": st.builds(pb.ListModelsRequest, page_size=SMALL, page_token=TEXTS),
-    "Generate": st.builds(
-        request,
-        link=TEXTS | st.just(LINK),
-        callers=st.lists(st.builds(Caller, account=TEXTS, run=TEXTS), max_size=2),
-        messages=st.lists(MESSAGES, max_size=3),
-        actions=st.lists(ACTIONS, max_size=2),
-        action_choice=ENUMS,
-        tokens_max=SMALL,
-        temperature=FLOATS,
-        top_p=FLOATS,
-        seed=st.integers(-(2**63), 2**63 - 1),
-        stops=st.lists(TEXTS, max_size=3),
-    ),
-    "CountTokens": st.builds(
-        pb.CountTokensRequest,
-        link=TEXTS | st.just(LINK),
-        messages=st.lists(MESSAGES, max_size=3),
-        actions=st.lists(ACTIONS, max_size=2),
-    ),
-    "AddModel": st.builds(
-        pb.AddModelRequest,
-        model=TEXTS | st.just("local/x"),
-        path=TEXTS | TEXTS.map("/{}".format),
-    ),
-    "PullModel": st.builds(
-        pb.PullModelRequest,
-        model=TEXTS | st.just("local/x"),
-        repository=TEXTS | st.just("owner/x"),
-        file=TEXTS | TEXTS.map("{}.gguf".format),
-        revision=TEXTS,
-        sha256=TEXTS,
-    ),
-    "RemoveModel": st.builds(pb.RemoveModelRequest, model=TEXTS | st.just("local/x")),
-}
-
-
-@pytest.mark.parametrize("method", sorted(REQUESTS))
-@given(data=st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_request_breaks_the_service(grpc_stub: Stub, method: str, data: st.DataObject) -> None:
-    assert method in CALLERS
-    try:
-        answer = getattr(grpc_stub, method)(data.draw(REQUESTS[method]))
-        if hasattr(answer, "__next__"):
-            list(answer)
-    except grpc.RpcError as error:
-        assert error_info(error).reason not in ("", "INTERNAL")

@@ -32,6 +32,7 @@ from knowledge.embedding import HashingEmbedder
 from knowledge.service import KnowledgeService
 from knowledge.service import hosted as hosted_knowledge
 from linker import clients as linker_clients
+from linker.keys import Keyring
 from linker.linker import Linker
 from linker.providers.scripted import Script, ScriptedProvider
 from linker.service import LinkerService
@@ -110,7 +111,8 @@ class System:
         store = linker.store.LinkStore(_database(process, linker.store.TABLES))
         meter = linker_clients.GasClient(process.channel("gas"))
         shelf = make_shelf(Path("/nonexistent"))
-        linked = Linker({"local": provider}, store, meter, self.world)
+        keyring = Keyring(linker_clients.KeysClient(process.channel("keymanager")), self.world)
+        linked = Linker({"local": provider}, store, meter, self.world, keyring)
         yield hosted_linker(LinkerService(linked, shelf))
 
     @asynccontextmanager

@@ -1,0 +1,118 @@
+"""One try of one model: gas is held, the model is asked, what it used is charged."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from chassis.canonical import sha256_hex
+from chassis.errors import InvalidField
+
+from .conversation import Call, Conversation, Delta, Finished, FinishReason, Prompt, Tokens
+from .errors import ContextExceeded
+from .opening import Opened
+from .orders import Answer, EmbedOrder, Order, Ranking, RerankOrder, Vectors
+from .paying import Bill, Cashier, quoted
+from .schemas import check_answer, checked_arguments
+from .tokens import Count, Counter, count_at_most, images_in, texts_at_most
+
+
+async def count(opened: Opened, conversation: Conversation) -> Count:
+    """Return how many tokens a model would read, or at most so many."""
+    amount = await opened.model.count_tokens(conversation)
+    return count_at_most(conversation) if amount is None else Count(amount, Counter.TOKENIZER)
+
+
+def check_fits(opened: Opened, prompt: Prompt, counted: Count) -> None:
+    """Refuse what a model does not take. Raises `InvalidField` and `ContextExceeded`."""
+    facts, name = opened.facts, opened.target.model
+    if prompt.conversation.actions and not facts.takes_actions:
+        raise InvalidField("actions", f"{name} takes none; link another model")
+    if images_in(prompt.conversation) and not facts.takes_images:
+        raise InvalidField("messages", f"show images, and {name} reads none; link another model")
+    tokens_max = prompt.sampling.tokens_max
+    # Many bytes may be few tokens, so a bound refuses nothing.
+    least = counted.amount if counted.counter is Counter.TOKENIZER else 1
+    if least + tokens_max > facts.context_tokens:
+        raise ContextExceeded(least, tokens_max, facts.context_tokens)
+
+
+async def generate(
+    opened: Opened, order: Order, counted: Count, bill: Bill, cashier: Cashier
+) -> AsyncGenerator[Delta | Answer, None]:
+    """Yield what a model writes, then the answer, which is checked and paid.
+
+    What it used is charged, also when it fails or when this is closed early.
+    """
+    prompt, name = order.prompt, opened.target.model
+    tokens_max = prompt.sampling.tokens_max
+    read = min(counted.amount, opened.facts.context_tokens - tokens_max)
+    item = f"model {name}"
+    images = images_in(prompt.conversation)
+    worst = await quoted(cashier, order.payer, item, read=read, written=tokens_max)
+    await bill.hold(item, replace(worst, images=images))
+    used, finished = Tokens(), None
+    try:
+        async with aclosing(opened.model.generate(prompt)) as events:
+            async for event in events:
+                used = replace(event.tokens, images=images)
+                if isinstance(event, Finished):
+                    finished = event
+                elif event.text or event.reasoning:
+                    yield event
+        assert finished is not None, "a provider ends with Finished"
+        calls = _checked_calls(order, finished)
+    except BaseException:
+        # What ended the generation is the news.
+        await bill.charge_anyway(used)
+        raise
+    gas = await bill.charge(used, counted)
+    yield Answer(
+        reason=finished.reason,
+        text=finished.text,
+        calls=calls,
+        tokens=used,
+        gas=gas,
+        model=name,
+        reasoning=finished.reasoning,
+        logprobs=finished.logprobs,
+    )
+
+
+async def embed(opened: Opened, order: EmbedOrder, bill: Bill) -> Vectors:
+    """Return embeddings, paid."""
+    await _hold_texts(opened, order.texts, bill)
+    made = await opened.model.embed(order.texts)
+    return Vectors(made.vectors, made.tokens, await bill.charge(made.tokens))
+
+
+async def rerank(opened: Opened, order: RerankOrder, bill: Bill) -> Ranking:
+    """Return how relevant documents are, paid; the query is read with each of them."""
+    texts = [order.query + document for document in order.documents]
+    await _hold_texts(opened, texts, bill)
+    made = await opened.model.rerank(order.query, order.documents)
+    return Ranking(made.scores, made.tokens, await bill.charge(made.tokens))
+
+
+async def _hold_texts(opened: Opened, texts: Sequence[str], bill: Bill) -> None:
+    await bill.hold(f"model {opened.target.model}", Tokens(embedding=texts_at_most(texts)))
+
+
+def _checked_calls(order: Order, finished: Finished) -> tuple[Call, ...]:
+    prompt = order.prompt
+    if prompt.answer_schema and finished.reason is FinishReason.STOP:
+        check_answer(finished.text, prompt.answer_schema)
+    return tuple(
+        Call(
+            id=_call_id(order.payer.request_id, index),
+            action=call.action,
+            arguments=checked_arguments(call, prompt.conversation.actions),
+        )
+        for index, call in enumerate(finished.calls)
+    )
+
+
+def _call_id(request_id: str, index: int) -> str:
+    """Return an id that a repeated generation gives again."""
+    return f"{sha256_hex(request_id.encode())[:16]}-{index}"
