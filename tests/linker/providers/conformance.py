@@ -25,7 +25,7 @@ from linker.conversation import (
 from linker.errors import ModelNotFound, ModelRefused, ModelUnusable
 from tests.fakes.actor import ARGUMENTS, Said
 from tests.linker.orders import action, prompt
-from tests.linker.providers.stage import CANARY, CanaryKey, Stage, Staged
+from tests.linker.providers.stage import CANARY, Stage, Staged
 
 PICTURE = Image("image/png", b"\x89PNG\r\n\x1a\n")
 ANSWER_SCHEMA = (
@@ -53,7 +53,7 @@ class Conformance(Staged):
     @pytest.mark.parametrize("name", ["nobody", "", "..", "../models", "a/../../b", "a?b=c", "a#b"])
     async def test_a_model_that_is_not_there_is_not_found(self, stage: Stage, name: str) -> None:
         with pytest.raises(ModelNotFound):
-            await stage.provider.open(name, CanaryKey())
+            await stage.provider.open(name, stage.key)
 
     async def test_the_provider_is_asked_for_a_model_once(self, stage: Stage) -> None:
         await stage.model()
@@ -71,7 +71,8 @@ class Conformance(Staged):
             Message(Role.ACTION, '{"post": 1}', call_id="c-1"),
             Message(Role.USER, "And now?"),
         )
-        await stage.finish(replace(prompt(), conversation=Conversation(messages, (action(),))))
+        asked = replace(prompt(), choice=Choice.AUTO)
+        await stage.finish(replace(asked, conversation=Conversation(messages, (action(),))))
         assert stage.actor.prompts[0].conversation == Conversation(messages, (action(),))
 
     async def test_several_calls_of_a_turn_and_their_results_are_read(self, stage: Stage) -> None:
@@ -82,7 +83,8 @@ class Conformance(Staged):
         )
         messages = (Message(Role.USER, "Go."), Message(Role.ASSISTANT, "So:", calls), *results)
         offered = tuple(action(name=name) for name in names)
-        await stage.finish(replace(prompt(), conversation=Conversation(messages, offered)))
+        asked = replace(prompt(), choice=Choice.AUTO)
+        await stage.finish(replace(asked, conversation=Conversation(messages, offered)))
         assert stage.actor.prompts[0].conversation == Conversation(messages, offered)
 
     async def test_the_limit_arrives(self, stage: Stage) -> None:
@@ -246,7 +248,7 @@ class Conformance(Staged):
             with pytest.raises(ModelUnusable):
                 await (await stage.model()).embed(["one"])
             return
-        model = await stage.provider.open(self.subject.embeds, CanaryKey())
+        model = await stage.provider.open(self.subject.embeds, stage.key)
         embedded = await model.embed(["one", "one and two", "three"])
         assert {len(vector) for vector in embedded.vectors} == {model.facts.embedding_dimensions}
         for vector in embedded.vectors:

@@ -23,7 +23,7 @@ from linker.errors import (
 )
 from tests.fakes.upstream import BEFORE_HEADERS, Fault
 from tests.linker.orders import NOW, collect, prompt
-from tests.linker.providers.stage import CANARY, SILENCE_SECONDS, CanaryKey, Stage, Staged
+from tests.linker.providers.stage import CANARY, SILENCE_SECONDS, Stage, Staged
 
 ERRORS: Mapping[int, type[ServiceError]] = {
     302: ModelRefused,
@@ -132,7 +132,7 @@ class Failures(Staged):
             replace(stage.settings, url=f"http://127.0.0.1:9{self.subject.prefix}")
         )
         with pytest.raises(ProviderUnavailable):
-            await provider.open(self.subject.model, CanaryKey())
+            await provider.open(self.subject.model, stage.key)
         await provider.close()
 
     async def test_closing_a_generation_closes_the_connection_at_once(self, stage: Stage) -> None:

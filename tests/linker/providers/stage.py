@@ -24,8 +24,11 @@ SILENCE_SECONDS = 0.5
 class CanaryKey:
     """A key whose value must show nowhere but in the request."""
 
+    def __init__(self, value: str = CANARY) -> None:
+        self._value = value
+
     async def value(self) -> str:
-        return CANARY
+        return self._value
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Subject:
     tells_thoughts: bool = True
     splits_reasoning: bool = True
     cache_write: bool = True
+    # Holds `CANARY`, which is the part that is secret.
+    key: str = CANARY
     key_header: str = "authorization"
     key_prefix: str = "Bearer "
     needs_key: bool = True
@@ -70,9 +75,14 @@ class Stage:
     settings: ProviderSettings
     provider: Provider
 
+    @property
+    def key(self) -> CanaryKey:
+        """Return a key."""
+        return CanaryKey(self.subject.key)
+
     async def model(self) -> OpenModel:
         """Return the model."""
-        return await self.provider.open(self.subject.model, CanaryKey())
+        return await self.provider.open(self.subject.model, self.key)
 
     async def collect(self, prompt: Prompt) -> list[Delta | Finished]:
         """Return all events of a generation."""
