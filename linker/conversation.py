@@ -93,7 +93,8 @@ class Prompt:
     """One generation, as a provider is asked for it.
 
     `action`, with `Choice.REQUIRED`, is the only one that may be called. `answer_schema` is the
-    JSON text of a schema that a text answer satisfies; empty for free text.
+    JSON text of a schema that a text answer satisfies; empty for free text. Where many wait, those
+    of one `tenant` share its turns.
     """
 
     conversation: Conversation
@@ -102,6 +103,7 @@ class Prompt:
     calls_max: int = 1
     action: str = ""
     answer_schema: str = ""
+    tenant: str = ""
 
 
 @dataclass(frozen=True)

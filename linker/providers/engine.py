@@ -1,125 +1,147 @@
-"""The one thread that computes: work waits for it in a bounded queue, and its results stream out.
-
-llama.cpp wants one thread at a time, and the event loop must never wait for it.
-"""
+"""Runs one model for everybody at once: a thread that computes, and its queue."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Generic, TypeAlias, TypeVar
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from ..errors import QueueFull
+import llguidance
 
-WAITING_MAX = 32
-
-Item = TypeVar("Item")
-IsCancelled: TypeAlias = Callable[[], bool]
+from ..conversation import Delta, Finished, Prompt
+from ..errors import ContextExceeded, ModelUnusable, QueueFull
+from .batch import LlamaContext
+from .cache import PrefixCache
+from .generation import Generation
+from .llama import LoadFailed
+from .masks import Masks
+from .press import Press
+from .settings import WRITING_ROWS, EngineSettings
+from .statistics import Statistics
+from .weights import Weights, load_weights
+from .writing import Writing
 
 
 class Engine:
-    """A thread that runs one piece of work after the other; it starts with the first."""
+    """One model, with a thread that is there as long as there is work.
 
-    def __init__(self, *, waiting_max: int = WAITING_MAX) -> None:
-        self._waiting_max = waiting_max
-        self._changed = threading.Condition()
-        self._waiting: deque[_Work[object]] = deque()
+    So an engine that nobody refers to any more goes, and its memory with it.
+    """
+
+    def __init__(self, weights: Weights, settings: EngineSettings) -> None:
+        """Take memory for the cache. Raises `LoadFailed` if there is none."""
+        model = weights.model
+        if model.is_recurrent:
+            # What it has read it cannot take back.
+            settings = replace(settings, guess_tokens_max=0)
+        self.weights = weights
+        self.settings = settings
+        self.context_tokens = min(model.trained_tokens, settings.context_tokens_max)
+        cache_tokens = settings.cache_tokens or 2 * self.context_tokens
+        sequences_max = settings.running_max + settings.kept_max
+        context = LlamaContext(
+            model,
+            cells=max(cache_tokens, self.context_tokens) + sequences_max,
+            sequences_max=sequences_max,
+            rows_max=settings.chunk_tokens + WRITING_ROWS,
+            threads=settings.threads,
+        )
+        cache = PrefixCache(
+            context,
+            running_max=settings.running_max,
+            kept_max=settings.kept_max,
+            shares=not model.is_recurrent,
+        )
+        self._statistics = Statistics(cells=context.cells)
+        self._press = Press(context, cache, settings, self._statistics)
+        self._changed = threading.Lock()
+        self._arrived: list[Generation] = []
+        self._count = 0
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
-    async def stream(
-        self, steps: Callable[[IsCancelled], Iterator[Item]], *, is_refusable: bool = True
-    ) -> AsyncGenerator[Item, None]:
-        """Yield what an iterator yields that runs on the thread.
+    @property
+    def statistics(self) -> Statistics:
+        """Return what was done until now."""
+        return replace(self._statistics)
 
-        Raises `QueueFull` if too much waits, unless this is not refusable. Closing this makes
-        `IsCancelled` true; the iterator looks at it before every step.
+    async def generate(
+        self, prompt: Prompt, tokens: Sequence[int], matcher: llguidance.LLMatcher
+    ) -> AsyncGenerator[Delta | Finished, None]:
+        """Yield deltas and the end; closing this stops the work before the next step.
+
+        Raises `QueueFull` if too much is under way, and `ContextExceeded`.
         """
-        work = _Work(steps, asyncio.get_running_loop())
-        self._submit(work, is_refusable=is_refusable)
+        tokens_max = prompt.sampling.tokens_max
+        if len(tokens) + tokens_max > self.context_tokens:
+            raise ContextExceeded(len(tokens), tokens_max, self.context_tokens)
+        settings = self.settings
+        if self._count >= settings.running_max + settings.waiting_max:
+            raise QueueFull(self._count - settings.running_max)
+        writing = Writing(
+            self.weights.model,
+            self.weights.exits,
+            matcher,
+            prompt=prompt,
+            forces=settings.forces,
+            guesses=settings.guess_tokens_max > 0,
+        )
+        generation = Generation(tokens, writing, tenant=prompt.tenant)
+        self._count += 1
         try:
-            while not isinstance(item := await work.results.get(), _End):
-                yield item
-            if item.error is not None:
-                raise item.error
+            self._submit(generation)
+            async for event in generation.events():
+                yield event
         finally:
-            self._cancel(work)
+            self._count -= 1
+            generation.is_cancelled = True
 
     async def close(self) -> None:
         """Cancel all work and wait for the thread to end."""
         with self._changed:
             self._is_closed = True
-            self._changed.notify()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+            thread = self._thread
+        if thread is not None:
+            await asyncio.to_thread(thread.join)
 
-    def _submit(self, work: _Work[Item], *, is_refusable: bool) -> None:
+    def _submit(self, generation: Generation) -> None:
         with self._changed:
             assert not self._is_closed, "a closed engine has no callers"
-            if is_refusable and len(self._waiting) >= self._waiting_max:
-                raise QueueFull(len(self._waiting))
+            self._arrived.append(generation)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
                 self._thread.start()
-            self._waiting.append(work)  # type: ignore[arg-type]  # the thread does not look inside
-            self._changed.notify()
-
-    def _cancel(self, work: _Work[Item]) -> None:
-        with self._changed:
-            work.is_cancelled = True
-            if work in self._waiting:
-                self._waiting.remove(work)  # type: ignore[arg-type]  # as above
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._is_closed)
-                if self._is_closed:
-                    # A copy: who learns that it ends leaves the queue.
-                    rest = [*self._waiting]
-                    break
-                work = self._waiting.popleft()
-            work.run(lambda: self._is_closed)
-        for work in rest:
-            work.post(_End(asyncio.CancelledError()))
+        press = self._press
+        with Masks() as masks:
+            while self._take_arrived():
+                try:
+                    press.step(masks)
+                except Exception as error:  # noqa: BLE001  # those who wait must learn of a bug
+                    press.fail(error)
+
+    def _take_arrived(self) -> bool:
+        """Take in what has come; false, and the thread has to end, if there is nothing to do."""
+        press = self._press
+        with self._changed:
+            for generation in self._arrived:
+                press.take(generation)
+            self._arrived.clear()
+            if press.is_busy and not self._is_closed:
+                return True
+            self._thread = None
+            if self._is_closed:
+                press.end_all()
+        return False
 
 
-class _End:
-    """The last result of a piece of work."""
-
-    def __init__(self, error: BaseException | None = None) -> None:
-        self.error = error
-
-
-class _Work(Generic[Item]):
-    def __init__(
-        self, steps: Callable[[IsCancelled], Iterator[Item]], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self.results: asyncio.Queue[Item | _End] = asyncio.Queue()
-        self.is_cancelled = False
-        self._steps = steps
-        self._loop = loop
-
-    def run(self, is_closed: Callable[[], bool]) -> None:
-        """Compute it all, on the thread of the engine, or until it is cancelled."""
-
-        def is_cancelled() -> bool:
-            return self.is_cancelled or is_closed()
-
-        try:
-            for item in self._steps(is_cancelled):
-                self.post(item)
-            self.post(_End(asyncio.CancelledError() if is_cancelled() else None))
-        except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits for the results
-            # A panic of an extension in Rust is no `Exception`, and must not end the thread.
-            is_usual = isinstance(error, Exception)
-            self.post(_End(error if is_usual else RuntimeError(repr(error))))
-
-    def post(self, item: Item | _End) -> None:
-        """Hand a result to the event loop, if that is still there."""
-        try:
-            self._loop.call_soon_threadsafe(self.results.put_nowait, item)
-        except RuntimeError:
-            self.is_cancelled = True
+def load_engine(name: str, path: Path, settings: EngineSettings) -> Engine:
+    """Load a file, and take the memory that running it needs. Raises `ModelUnusable`."""
+    weights = load_weights(name, path)
+    try:
+        return Engine(weights, settings)
+    except LoadFailed as error:
+        raise ModelUnusable(f"local/{name}", f"{error}") from error

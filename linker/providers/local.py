@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +18,14 @@ from ..errors import ModelNotFound
 from ..links import ListedModel, ModelFacts
 from ..ports import Key
 from ..sources import LOCAL_NAME
-from .engine import WAITING_MAX, Engine, IsCancelled
 from .facts import facts_of
 from .gguf import BadGguf, read_header
+from .settings import WAITING_MAX, EngineSettings
 from .talking import OnlyTalks
 from .template import TemplateFailed
 
 if TYPE_CHECKING:
-    from .weights import Weights
+    from .engine import Engine
 
 SUFFIX = ".gguf"
 # Memory is for the models in use; the one that was not used for longest makes room.
@@ -42,10 +42,10 @@ class LocalProvider:
         self, folder: Path, *, threads: int, context_tokens_max: int, waiting_max: int = WAITING_MAX
     ) -> None:
         self._folder = folder
-        self._threads = threads
-        self._context_tokens_max = context_tokens_max
-        self._engine = Engine(waiting_max=waiting_max)
-        self._loaded: OrderedDict[str, tuple[_Stamp, Weights]] = OrderedDict()
+        self._settings = EngineSettings(
+            threads=threads, context_tokens_max=context_tokens_max, waiting_max=waiting_max
+        )
+        self._loaded: OrderedDict[str, tuple[_Stamp, Engine]] = OrderedDict()
         self._described: dict[str, tuple[_Stamp, ListedModel]] = {}
         self._loading = asyncio.Lock()
 
@@ -66,15 +66,18 @@ class LocalProvider:
         async with self._loading:
             known = self._loaded.pop(model, None)
             if known is None or known[0] != stamp:
-                known = stamp, await self._load(model, path)
+                # Off the event loop: it takes a while.
+                known = stamp, await asyncio.to_thread(_load, model, path, self._settings)
             self._loaded[model] = known
             while len(self._loaded) > LOADED_MAX:
+                # Its memory goes with the last who uses it.
                 self._loaded.popitem(last=False)
-        return LocalModel(f"local/{model}", self._engine, known[1])
+        return LocalModel(f"local/{model}", known[1])
 
     async def close(self) -> None:
-        """Stop the engine."""
-        await self._engine.close()
+        """Stop the engines."""
+        for _, engine in self._loaded.values():
+            await engine.close()
 
     def _list(self) -> list[ListedModel]:
         found = []
@@ -100,24 +103,17 @@ class LocalProvider:
             header = read_header(path)
         except (BadGguf, OSError) as error:
             return replace(model, problem=f"{error}")
-        facts = facts_of(header, size_bytes=size_bytes, context_tokens_max=self._context_tokens_max)
+        facts = facts_of(
+            header, size_bytes=size_bytes, context_tokens_max=self._settings.context_tokens_max
+        )
         return replace(model, facts=facts)
 
-    async def _load(self, model: str, path: Path) -> Weights:
-        def load(_: IsCancelled) -> Iterator[Weights]:
-            # llama.cpp costs a quarter of a second and memory, so only who uses it imports it.
-            from .weights import load_weights  # noqa: PLC0415
 
-            yield load_weights(
-                model,
-                path,
-                context_tokens_max=self._context_tokens_max,
-                threads=self._threads,
-            )
+def _load(model: str, path: Path, settings: EngineSettings) -> Engine:
+    # llama.cpp costs a quarter of a second and memory, so only who uses it imports it.
+    from .engine import load_engine  # noqa: PLC0415
 
-        # There is never more than one load, and nobody who links a model expects a queue.
-        async with aclosing(self._engine.stream(load, is_refusable=False)) as results:
-            return await anext(results)
+    return load_engine(model, path, settings)
 
 
 def _stamp(status: os.stat_result) -> _Stamp:
@@ -125,18 +121,18 @@ def _stamp(status: os.stat_result) -> _Stamp:
 
 
 class LocalModel(OnlyTalks):
-    """A loaded model; what it is asked waits for the engine."""
+    """A loaded model."""
 
-    def __init__(self, name: str, engine: Engine, weights: Weights) -> None:
+    def __init__(self, name: str, engine: Engine) -> None:
         self.name = name
         self._engine = engine
-        self._weights = weights
+        self._weights = engine.weights
 
     @property
     def facts(self) -> ModelFacts:
         """Return what is known of the model."""
         return ModelFacts(
-            context_tokens=self._weights.model.context_tokens,
+            context_tokens=self._engine.context_tokens,
             takes_actions=self._weights.template.takes_actions,
             constrains_output=True,
             weights_sha256=self._weights.sha256,
@@ -148,18 +144,9 @@ class LocalModel(OnlyTalks):
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         """Yield deltas and the end; see `OpenModel`."""
-        from .writing import Writing  # noqa: PLC0415  # loaded with the weights
-
-        weights = self._weights
-        matcher = await asyncio.to_thread(weights.grammars.make, prompt)
-        writing = Writing(
-            weights.model,
-            weights.exits,
-            matcher,
-            tokens=await self._tokenize(prompt.conversation),
-            prompt=prompt,
-        )
-        async with aclosing(self._engine.stream(writing.events)) as events:
+        matcher = await asyncio.to_thread(self._weights.grammars.make, prompt)
+        tokens = await self._tokenize(prompt.conversation)
+        async with aclosing(self._engine.generate(prompt, tokens, matcher)) as events:
             async for event in events:
                 yield event
 

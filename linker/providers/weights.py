@@ -24,14 +24,14 @@ class Weights:
     exits: Exits
 
 
-def load_weights(name: str, path: Path, *, context_tokens_max: int, threads: int) -> Weights:
-    """Load a file, on the thread of the engine. Raises `ModelUnusable`."""
+def load_weights(name: str, path: Path) -> Weights:
+    """Load a file, which takes a while. Raises `ModelUnusable`."""
     try:
         header = read_header(path)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         start_llama()
-        model = LlamaModel(path, context_tokens_max=context_tokens_max, threads=threads)
+        model = LlamaModel(path)
         return Weights(
             sha256=sha256,
             model=model,

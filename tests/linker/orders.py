@@ -16,10 +16,12 @@ from linker.conversation import (
     Conversation,
     Delta,
     Finished,
+    FinishReason,
     Message,
     Prompt,
     Role,
     Sampling,
+    WrittenCall,
 )
 from linker.keys import Keyring
 from linker.linker import Linker
@@ -108,6 +110,11 @@ async def finish(events: AsyncGenerator[Delta | Finished, None]) -> Finished:
     last = (await collect(events))[-1]
     assert isinstance(last, Finished)
     return last
+
+
+def said(finished: Finished) -> tuple[FinishReason, str, tuple[WrittenCall, ...]]:
+    """Return the answer alone; how much of the prompt was known before is chance."""
+    return finished.reason, finished.text, finished.calls
 
 
 async def answer(linker: Linker, order: Order) -> Answer:

@@ -90,7 +90,7 @@ async def test_an_answer_is_whole_and_priced() -> None:
     link = await linker.link(CONFIG)
     done = await answer(linker, order(link.name, prompt()))
     assert (done.text, done.reason, done.model) == ("All is well.", FinishReason.STOP, CONFIG.model)
-    assert done.gas == done.tokens.input + done.tokens.output > 0
+    assert done.gas == done.tokens.read + done.tokens.output > 0
 
 
 async def test_the_worst_case_is_held_before_the_model_starts() -> None:
@@ -99,7 +99,7 @@ async def test_the_worst_case_is_held_before_the_model_starts() -> None:
     done = await answer(linker, order(link.name, prompt(tokens_max=77)))
     (held,) = gas.reservations
     assert (held.request_id, held.account, held.run, held.callers) == ("r1", ACCOUNT, RUN, (BOSS,))
-    assert (held.item, held.worst) == ("model local/actor", Tokens(done.tokens.input, 77))
+    assert (held.item, held.worst) == ("model local/actor", Tokens(done.tokens.read, 77))
 
 
 async def test_what_was_used_is_charged_to_the_hold() -> None:
@@ -113,7 +113,7 @@ async def test_the_count_of_before_is_compared_with_what_the_provider_says() -> 
     linker, gas = make(in_order(Line("All is well.")))
     link = await linker.link(CONFIG)
     done = await answer(linker, order(link.name, prompt()))
-    assert gas.counted == {"holds/r1": Count(done.tokens.input, Counter.TOKENIZER)}
+    assert gas.counted == {"holds/r1": Count(done.tokens.read, Counter.TOKENIZER)}
 
 
 async def test_a_provider_that_was_stopped_has_said_nothing_to_compare() -> None:

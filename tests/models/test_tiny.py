@@ -61,7 +61,7 @@ def path(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def loaded(path: Path) -> Weights:
     """Return the file as an agent's linker loads it."""
-    return load_weights("tiny", path, context_tokens_max=2_048, threads=1)
+    return load_weights("tiny", path)
 
 
 def test_learning_again_gives_the_same_tokenizer(tokenizer: Tokenizer) -> None:

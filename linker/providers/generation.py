@@ -1,0 +1,64 @@
+"""One generation on its way through the engine, and the way of what it writes to who reads it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import TypeAlias
+
+from ..conversation import Delta, Finished, Tokens
+from .cache import Resident
+from .writing import Writing
+
+Item: TypeAlias = "Delta | Finished | BaseException"
+
+
+class Generation:
+    """A prompt in tokens, what is written after it, and who reads that.
+
+    The engine hands what comes of it to `post`, on the event loop that made it; the reader finds it
+    in `events`, and sets `is_cancelled` when he leaves.
+    """
+
+    def __init__(self, prompt: Sequence[int], writing: Writing, *, tenant: str) -> None:
+        self.prompt = prompt
+        self.writing = writing
+        self.tenant = tenant
+        self.loop = asyncio.get_running_loop()
+        self.is_cancelled = False
+        # What the engine keeps of it: its place in the cache, and of the batch how many of its
+        # tokens that computes, the first row with scores, none if that is negative, and what was
+        # guessed to follow.
+        self.resident: Resident | None = None
+        self.added = 0
+        self.first_row = -1
+        self.guess: list[int] = []
+        self.is_read = False
+        self._inbox: asyncio.Queue[Item] = asyncio.Queue()
+
+    def used(self, *, output: int) -> Tokens:
+        """Return what was used when so many tokens were written."""
+        cached = self.resident.cached if self.resident is not None else 0
+        return Tokens(len(self.prompt) - cached, output, cached)
+
+    def post(self, items: Sequence[Item]) -> None:
+        """Take what the engine has made, on the event loop."""
+        for item in items:
+            self._inbox.put_nowait(item)
+
+    async def events(self) -> AsyncGenerator[Delta | Finished, None]:
+        """Yield what is written; all that has come together since the last is one delta."""
+        while True:
+            item = await self._inbox.get()
+            while isinstance(item, Delta) and item.tokens.output and not self._inbox.empty():
+                more = self._inbox.get_nowait()
+                if isinstance(more, Delta):
+                    item = Delta(item.text + more.text, more.tokens)
+                else:
+                    yield item
+                    item = more
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            if isinstance(item, Finished):
+                return

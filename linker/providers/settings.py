@@ -1,0 +1,36 @@
+"""How much of this machine one model may take; light to import, unlike the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WAITING_MAX = 32
+RUNNING_MAX = 16
+# Sequences that are in nobody's use, and may be continued.
+KEPT_MAX = 32
+CHUNK_TOKENS = 128
+# Rows of one step for those who write, at least one each; the rest is for guesses.
+WRITING_ROWS = 128
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What one model may take of this machine.
+
+    `cache_tokens` are those of all sequences together, what they share counted once; at least a
+    whole context, and 0 for twice as many. `forces` and `guess_tokens_max` are for comparisons: an
+    answer without forced tokens is as valid, one without guesses is the same, and both come later.
+    """
+
+    threads: int = 1
+    context_tokens_max: int = 8192
+    cache_tokens: int = 0
+    running_max: int = RUNNING_MAX
+    kept_max: int = KEPT_MAX
+    waiting_max: int = WAITING_MAX
+    chunk_tokens: int = CHUNK_TOKENS
+    guess_tokens_max: int = 16
+    forces: bool = True
+
+    def __post_init__(self) -> None:
+        assert 0 < self.running_max <= WRITING_ROWS, self.running_max

@@ -1,0 +1,50 @@
+"""An engine of the babbler, and what the tests ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from linker.conversation import Finished, Prompt
+from linker.providers.engine import Engine
+from linker.providers.local import LocalModel
+from linker.providers.settings import EngineSettings
+from linker.providers.weights import Weights
+from tests.linker.orders import finish
+
+SETTINGS = EngineSettings(threads=1, context_tokens_max=4096)
+TINY = Path(__file__).parents[2] / "models" / "actionvm-tiny.gguf"
+
+
+@asynccontextmanager
+async def running(weights: Weights, settings: EngineSettings = SETTINGS) -> AsyncIterator[Engine]:
+    """Open an engine, and close it."""
+    engine = Engine(weights, settings)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+def model_of(engine: Engine) -> LocalModel:
+    return LocalModel("local/tested", engine)
+
+
+async def ask(engine: Engine, *prompts: Prompt) -> list[Finished]:
+    """Return the answers to prompts that are asked at once."""
+    model = model_of(engine)
+    return await asyncio.gather(*(finish(model.generate(prompt)) for prompt in prompts))
+
+
+async def until_steps(engine: Engine, count: int) -> None:
+    """Wait until an engine has made so many steps."""
+    while engine.statistics.steps < count:  # noqa: ASYNC110  # a thread makes them
+        await asyncio.sleep(0)
+
+
+async def until_idle(engine: Engine) -> None:
+    """Wait until nobody uses a cell of an engine."""
+    while engine.statistics.cells_running or engine._thread is not None:  # noqa: ASYNC110  # as above
+        await asyncio.sleep(0)
