@@ -14,7 +14,7 @@ from ..conversation import Action, Choice, Prompt, WrittenCall
 from ..errors import SchemaUnsupported
 from ..schemas import Schema, parse_answer_schema, parse_schema
 from .template import CALL_OPENER
-from .tight import tight_schema
+from .tight import TooLoose, tight_schema
 
 CALL_CLOSER = "</tool_call>"
 
@@ -184,16 +184,19 @@ def _callable_actions(prompt: Prompt) -> Sequence[Action]:
 
 def _call_rule(rule: str, action: Action) -> str:
     head = f'{{"name": {json.dumps(action.name)}, "arguments": '
-    schema = _compilable(parse_schema(action.parameters_schema))
+    schema = _compilable(action.name, parse_schema(action.parameters_schema))
     return f"{rule}: {_quote(head)} %json {schema} {_quote('}')}"
 
 
 def _answer_rule(rule: str, schema: str) -> str:
-    return f"{rule}: %json {_compilable(parse_answer_schema(schema))}"
+    return f"{rule}: %json {_compilable(THE_ANSWER, parse_answer_schema(schema))}"
 
 
-def _compilable(schema: Schema) -> str:
-    return json.dumps({**tight_schema(schema), "x-guidance": _STYLE})
+def _compilable(name: str, schema: Schema) -> str:
+    try:
+        return json.dumps({**tight_schema(schema), "x-guidance": _STYLE})
+    except TooLoose as error:
+        raise SchemaUnsupported(name, f"{error}") from error
 
 
 def _quote(text: str) -> str:

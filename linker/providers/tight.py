@@ -47,8 +47,12 @@ _NOTES = frozenset({"title", "description", "default", "examples", "$comment", "
 _OBJECT = _NOTES | {"type", "properties", "required"}
 
 
+class TooLoose(ValueError):
+    """No grammar keeps what the schema asks for; the message says what that is."""
+
+
 def tight_schema(schema: Schema) -> Schema:
-    """Return the tight form of a whole schema."""
+    """Return the tight form of a whole schema. Raises `TooLoose`."""
     tight = dict(tighten(schema))
     if not _shares(tight):
         for keyword in _DEFINITIONS:
@@ -81,6 +85,7 @@ def tighten(schema: Schema, *, is_alone: bool = True) -> Schema:
         elif keyword in _LISTS and isinstance(value, Sequence):
             alone = is_alone and (keyword == "prefixItems" or is_union)
             tight[keyword] = [_tighten(entry, is_alone=alone) for entry in value]
+    _check_count(tight)
     if not any(keyword in schema for keyword in _ELSEWHERE):
         _bound(tight, is_alone=is_alone)
     return tight
@@ -151,6 +156,20 @@ def _bound(tight: dict[str, Json], *, is_alone: bool) -> None:
         tight.setdefault("items", _ANY)
     if not kinds or "object" in kinds:
         tight.setdefault("additionalProperties", False if _is_closed(tight) else _ANY)
+
+
+def _check_count(tight: dict[str, Json]) -> None:
+    """Drop a least number of properties that are required anyway; refuse one that is not sure.
+
+    A grammar does not remember which names it has seen, and the same name twice counts once.
+    """
+    least, required = tight.get("minProperties", 0), tight.get("required", ())
+    if not isinstance(least, int) or not isinstance(required, Sequence):
+        return
+    if least <= len(required):
+        tight.pop("minProperties", None)
+    elif least > 1:
+        raise TooLoose(f"minProperties {least} of which only {len(required)} are required")
 
 
 def _is_closed(schema: Schema) -> bool:
