@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -10,16 +9,11 @@ from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServiceConfig
 
+from .local_config import LocalConfig
 from .providers_file import read_providers
 
 
-def _threads_default() -> int:
-    # Threads of llama.cpp spin while they wait for each other: one more than there are free cores
-    # is slower than one alone. The other services want cores too.
-    return max(1, (os.cpu_count() or 1) // 2)
-
-
-class LinkerConfig(ServiceConfig):
+class LinkerConfig(LocalConfig, ServiceConfig):
     """What the linker needs to know."""
 
     model_config = SettingsConfigDict(env_prefix="LINKER_", frozen=True)
@@ -30,12 +24,6 @@ class LinkerConfig(ServiceConfig):
         default=None, description="YAML file of providers; without it, the public ones"
     )
     models_dir: Path = Field(description="folder of weights: local/<name> is <name>.gguf in it")
-    threads: int = Field(
-        default_factory=_threads_default, ge=1, le=64, description="threads of llama.cpp"
-    )
-    context_tokens: int = Field(
-        default=8192, ge=256, le=1_048_576, description="most context to use of a local model"
-    )
 
     @field_validator("providers_file")
     @classmethod

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from pathlib import Path
+from dataclasses import asdict
 
 import typer
 from rich.text import Text
@@ -20,6 +16,7 @@ from ..errors import CommandError, ExitCode
 from ..health import examine
 from ..home import Home
 from ..lifecycle import check_ports
+from ..machine import Finding, Verdict, check_machine
 from ..output import console, print_json, spelled, table
 from ..services import MODELS_DIR, PORT_BASE
 from ..state import State, read_alive
@@ -27,31 +24,12 @@ from ..state import State, read_alive
 PYTHON_MIN = (3, 11)
 FREE_BYTES_MIN = 500_000_000
 OTHERS = 0o077
-IMPORT_SECONDS = 60
 # What platformd/README.md says at length.
 EMULATION = (
     "an emulation of sealed storage: keys are encrypted, but their root key lies on this disk; it "
     "does not protect against root or a debugger on this machine, a changed platformd or Python, "
     "a restored image of the whole disk, side channels, or what an authorized service does"
 )
-
-
-class Verdict(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    NOTE = "note"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found, and the way out."""
-
-    check: str
-    verdict: Verdict
-    detail: str
-    fix: str = ""
 
 
 def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
@@ -64,8 +42,7 @@ def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
     findings = [
         check_python(),
         check_compiler(),
-        check_llama(),
-        check_model(MODELS_DIR),
+        *check_machine(MODELS_DIR),
         check_home(home),
         check_disk(home),
         *(check_services(home, state) if state else [_check_free_ports()]),
@@ -97,33 +74,6 @@ def check_compiler() -> Finding:
         way_out = "only needed to build llama.cpp: install gcc and g++"
         return Finding("compiler", Verdict.NOTE, f"no {' and no '.join(missing)}", way_out)
     return Finding("compiler", Verdict.OK, "cc and c++")
-
-
-def check_llama() -> Finding:
-    """Import llama.cpp in a process of its own: a build for another processor crashes."""
-    command = [sys.executable, "-c", "import llama_cpp; print(llama_cpp.__version__)"]
-    way_out = "build it again: rm -rf .venv && make setup"
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Finding("llama.cpp", Verdict.FAIL, "does not load within a minute", way_out)
-    if done.returncode == -signal.SIGILL:
-        return Finding("llama.cpp", Verdict.FAIL, "was built for another processor", way_out)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or [f"exited with {done.returncode}"]
-        return Finding("llama.cpp", Verdict.FAIL, lines[-1], way_out)
-    return Finding("llama.cpp", Verdict.OK, f"llama-cpp-python {done.stdout.strip()}")
-
-
-def check_model(folder: Path) -> Finding:
-    """Look for a model that the linker can load."""
-    found = sorted(path.stem for path in folder.glob("*.gguf"))
-    if not found:
-        way_out = "make run builds one; or put a GGUF file there"
-        return Finding("models", Verdict.FAIL, f"none in {folder}", way_out)
-    return Finding("models", Verdict.OK, ", ".join(f"local/{name}" for name in found))
 
 
 def check_home(home: Home) -> Finding:
