@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import CredentialRefused, ModelUnusable
 from ..settings import ProviderSettings
-from .wire import Failure, retry_after_seconds
+from .wire import Failure, FailureTold, retry_after_seconds
 
 ERROR_BYTES_MAX = 64 * 1024
 
@@ -46,6 +46,14 @@ def parse_key(model: str, text: str) -> AwsKey:
     except ValidationError:
         # What is wrong with it would be said in its own words.
         raise CredentialRefused(model, f"it is not JSON of the form {_FORM}") from None
+
+
+def secret_part(text: str) -> str:
+    """Return what must show nowhere of a key, of AWS or of another form."""
+    try:
+        return AwsKey.model_validate_json(text).secret_access_key
+    except ValidationError:
+        return text
 
 
 @dataclass(frozen=True)
@@ -119,26 +127,16 @@ def _frame(message: EventStreamMessage) -> Frame:
     return Frame(str(name), payload, is_error=True)
 
 
-class Refused(Exception):
-    """AWS said something else than an answer."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.text)
-        self.failure = failure
-
-
 async def check(response: httpx2.Response) -> None:
-    """Raise `Refused` unless an answer is a success."""
+    """Raise `FailureTold` unless an answer is a success."""
     if response.status_code == httpx2.codes.OK:
         return
     said = await anext(response.aiter_bytes(ERROR_BYTES_MAX), b"")
-    raise Refused(failure_of_answer(response.status_code, response.headers, said))
+    raise FailureTold(failure_of_answer(response.status_code, response.headers, said))
 
 
 def failure_of(error: Exception) -> Failure | None:
     """Return what an error on the way to AWS means."""
-    if isinstance(error, Refused):
-        return error.failure
     if isinstance(error, httpx2.TimeoutException):
         return Failure("it fell silent")
     if isinstance(error, httpx2.HTTPError):

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from urllib.parse import quote
 
 import httpx2
@@ -14,15 +13,15 @@ import httpx2
 from chassis.canonical import Json
 
 from ..conversation import Conversation, Delta, Finished, Prompt
-from ..errors import CredentialRefused, ModelNotFound, ModelUnusable
+from ..errors import CredentialRefused, ModelNotFound
 from ..links import ListedModel, ModelFacts
 from ..ports import Key
 from ..settings import ModelSettings, ProviderSettings
 from . import bedrock_converse
-from .aws import AwsService, Refused, check, failure_of, frames_of, parse_key
-from .known import Known, find_known, overlaid
+from .aws import AwsService, check, failure_of, frames_of, parse_key, secret_part
+from .known import Known, find_known, told_of
 from .talking import OnlyTalks
-from .wire import Answer, check_images, secret_of, translated
+from .wire import Answer, FailureTold, check_images, secret_of, translated
 
 # Before the names of models that answer in any region of a part of the world.
 _WHERE = re.compile(r"^(us|us-gov|eu|apac|jp|au|ca|global)\.")
@@ -60,12 +59,7 @@ class BedrockProvider:
             await self._look_up(name, model, key)
             self._opened.add(model)
         known = find_known(bedrock_converse.BEDROCK, _WHERE.sub("", model))
-        known = overlaid(known, self.settings.models.get(model, ModelSettings()))
-        if not known.context_tokens:
-            problem = "how long its context is cannot be asked: write context_tokens for it"
-            raise ModelUnusable(name, f"{problem} into the file of providers")
-        if self.settings.options.get("constrains_output") == "true":
-            known = replace(known, constrains=True)
+        known = told_of(self.settings, model, known)
         return BedrockModel(name, self, model, key, known)
 
     async def close(self) -> None:
@@ -97,15 +91,13 @@ class BedrockProvider:
         Not every model can be counted for, nor every key count; these show with the first call.
         """
         secret = await secret_of(key)
-        with translated(name, failure_of, secret=secret):
+        with translated(name, failure_of, secret=secret_part(secret)):
             try:
                 async with self.post(name, _path(model, "count-tokens"), _PROBE, secret):
                     pass
-            except Refused as error:
-                failure = error.failure
-                cannot = failure.status == httpx2.codes.BAD_REQUEST
-                may_not = failure.status == httpx2.codes.FORBIDDEN and "CountTokens" in failure.text
-                if not cannot and not may_not:
+            except FailureTold as told:
+                cannot = told.failure.status == httpx2.codes.BAD_REQUEST
+                if not cannot and "CountTokens" not in told.failure.text:
                     raise
 
 
@@ -146,7 +138,7 @@ class BedrockModel(OnlyTalks):
         with translated(
             self.name,
             failure_of,
-            secret=secret,
+            secret=secret_part(secret),
             prompt=prompt,
             context_tokens=self._known.context_tokens,
         ):

@@ -21,10 +21,10 @@ from ..conversation import (
     Tokens,
 )
 from ..schemas import parse_object
-from .aws import Frame, Refused, failure_of_answer
+from .aws import Frame, failure_of_answer
 from .known import Known
 from .plain import in_words as told_in_words
-from .wire import TOOLS_KNOWN_MAX, Answer, is_strict, to_wire
+from .wire import TOOLS_KNOWN_MAX, Answer, FailureTold, is_strict, to_wire
 
 # By the longest beginning of the name, without the part of the world. From the pages of the models,
 # https://docs.aws.amazon.com/bedrock/latest/userguide/models-supported.html, November 2026.
@@ -74,10 +74,10 @@ def body_of(prompt: Prompt, known: Known) -> dict[str, Json]:
 
 
 def read(answer: Answer, frame: Frame) -> Delta | None:
-    """Take a frame of the answer; one that ends it badly raises `Refused`."""
+    """Take a frame of the answer; one that ends it badly raises `FailureTold`."""
     if frame.is_error:
         # It has no status of HTTP: that of the answer was sent long before.
-        raise Refused(failure_of_answer(0, {"x-amzn-errortype": frame.name}, frame.payload))
+        raise FailureTold(failure_of_answer(0, {"x-amzn-errortype": frame.name}, frame.payload))
     event = json.loads(frame.payload)
     if frame.name == "contentBlockStart" and (call := event["start"].get("toolUse")):
         return answer.add_call(event["contentBlockIndex"], call["name"])

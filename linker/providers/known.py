@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..settings import ModelSettings
+from ..errors import ModelUnusable
+from ..settings import ModelSettings, ProviderSettings
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,17 @@ def find_known(table: Mapping[str, Known], model: str) -> Known | None:
     """Return the family of a model: the longest name that is a whole part of its beginning."""
     found = [name for name in table if model == name or model.startswith(f"{name}-")]
     return table[max(found, key=len)] if found else None
+
+
+def told_of(settings: ProviderSettings, model: str, known: Known | None) -> Known:
+    """Return what is known of a model once its operator was heard. Raises `ModelUnusable`."""
+    found = overlaid(known, settings.models.get(model, ModelSettings()))
+    if settings.options.get("constrains_output") == "true":
+        found = replace(found, constrains=True)
+    if not found.context_tokens:
+        problem = "how long its context is cannot be asked: write context_tokens for it"
+        raise ModelUnusable(f"{settings.name}/{model}", f"{problem} into the file of providers")
+    return found
 
 
 def overlaid(known: Known | None, settings: ModelSettings) -> Known:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from openai import AsyncOpenAI
+
 from ..conversation import Conversation, Delta, Finished, Prompt, Tokens
 from ..embedding import Embedded
 from ..errors import CredentialRefused, ModelUnusable
@@ -13,7 +15,7 @@ from ..ports import Key
 from ..settings import ModelSettings, ProviderSettings
 from . import openai_chat, openai_responses
 from .known import Known
-from .openai_servers import COMPATIBLE, connect, failure_of, look_up, show
+from .openai_servers import COMPATIBLE, Headers, connect, failure_of, look_up, show
 from .talking import OnlyTalks
 from .wire import Answer, check_images, secret_of, translated, unit
 
@@ -27,11 +29,11 @@ class OpenAiProvider:
     interface; `constrains_output` is `true` for a server, or deployments, that keep to schemas.
     """
 
-    def __init__(self, settings: ProviderSettings) -> None:
+    def __init__(self, settings: ProviderSettings, client: AsyncOpenAI | None = None) -> None:
         self.settings = settings
         responds = settings.options.get("api") == "responses"
         self.speak = openai_responses.speak if responds else openai_chat.speak
-        self.client = connect(settings)
+        self.client = client or connect(settings)
         self._opened: dict[str, Known] = {}
 
     async def models(self) -> Sequence[ListedModel]:
@@ -50,9 +52,12 @@ class OpenAiProvider:
         if model not in self._opened:
             secret = await secret_of(key)
             with translated(name, failure_of, secret=secret):
-                headers = show(self.settings, secret)
-                self._opened[model] = await look_up(self.client, self.settings, model, headers)
+                self._opened[model] = await self.look_up(model, show(self.settings, secret))
         return OpenAiModel(name, self, model, key, self._opened[model])
+
+    async def look_up(self, model: str, headers: Headers) -> Known:
+        """Ask for a model that was not opened before, and return what is known of it then."""
+        return await look_up(self.client, self.settings, model, headers)
 
     async def close(self) -> None:
         """Close the connections."""

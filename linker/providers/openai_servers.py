@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TypeAlias
 
 import openai
 from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient, Omit
 
-from ..errors import ModelNotFound, ModelUnusable
-from ..settings import ModelSettings, ProviderSettings
-from .known import OPENAI, Known, find_known, overlaid
+from ..errors import ModelNotFound
+from ..settings import ProviderSettings
+from .known import OPENAI, Known, find_known, told_of
 from .wire import Failure, failure_of_status
 
 Headers: TypeAlias = "dict[str, str | Omit]"
@@ -84,13 +83,7 @@ async def look_up(
         known = _told(found[0].model_extra)
     else:
         await client.models.retrieve(model, extra_headers=headers)
-    found_out = overlaid(known, settings.models.get(model, ModelSettings()))
-    if settings.options.get("constrains_output") == "true":
-        found_out = replace(found_out, constrains=True)
-    if not found_out.context_tokens:
-        problem = "how long its context is cannot be asked: write context_tokens for it"
-        raise ModelUnusable(name, f"{problem} into the file of providers")
-    return found_out
+    return told_of(settings, model, known)
 
 
 async def _probe(client: AsyncOpenAI, deployment: str, headers: Headers) -> None:

@@ -78,6 +78,13 @@ class TestKeysOfAws(Staged):
         await stage.finish(prompt())
         assert CANARY not in repr(stage.upstream.seen)
 
+    async def test_the_secret_part_of_a_key_is_taken_out_of_what_is_said(
+        self, stage: Stage
+    ) -> None:
+        error = await stage.fail(Fault(400, text=f"the key {CANARY} will not do"))
+        assert CANARY not in str(error)
+        assert "will not do" in str(error)
+
     async def test_the_token_of_a_session_is_signed(self, stage: Stage) -> None:
         key = CanaryKey(key_of(CANARY, session_token="of-a-session"))
         await stage.provider.open(MODEL, key)
