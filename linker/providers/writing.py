@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from typing import Protocol
 
 import llguidance
 import numpy as np
@@ -20,13 +21,22 @@ from ..conversation import (
 from ..errors import SchemaUnsupported
 from .draft import Draft
 from .grammar import Exits, read_calls
-from .llama import LlamaModel
 from .sampling import Bits, Sampler, Scores, largest_of
 from .speculation import Lookup
 from .template import CALL_OPENER
 
 # So close to the end of its tokens a generation keeps a way out in mind at every step.
 EXIT_TOKENS = 192
+
+
+class Vocabulary(Protocol):
+    """The bytes of each token, and those tokens that end a turn."""
+
+    @property
+    def pieces(self) -> Sequence[bytes]: ...
+
+    @property
+    def ends(self) -> Container[int]: ...
 
 
 class Writing:
@@ -42,7 +52,7 @@ class Writing:
 
     def __init__(
         self,
-        model: LlamaModel,
+        model: Vocabulary,
         exits: Exits,
         matcher: llguidance.LLMatcher,
         *,
