@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,12 +17,16 @@ from enrolment.join import join
 from .clients import GasClient, KeysClient
 from .config import LinkerConfig
 from .keys import Keyring
-from .linker import Linker
+from .linker import LOCAL, Linker
+from .opening import Opener
+from .paying import Cashier
 from .ports import Hub
 from .providers.local import LocalProvider
 from .providers.registry import providers_of
 from .providers.shelf import Shelf
 from .providers_file import read_providers
+from .routing.route import Router
+from .routing.turns import Turns
 from .service import LinkerService, hosted
 from .store import LinkStore, open_link_database
 
@@ -30,12 +36,14 @@ async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncItera
     """Build the service on the links of its data folder and the models of this machine."""
     server.ensure_private_folder(config.data_dir)
     database = open_link_database(config.data_dir / "linker.db")
+    settings = read_providers(config.providers_file)
     providers = {
         "local": LocalProvider(
             config.models_dir, threads=config.threads, context_tokens_max=config.context_tokens
         ),
-        **providers_of(read_providers(config.providers_file)),
+        **providers_of(settings),
     }
+    budgets = {"local": LOCAL, **{name: one.rate for name, one in settings.items()}}
     async with (
         join(config) as member,
         member.connect(config.gas_address, "gas", interceptors=telemetry.client) as gas,
@@ -44,8 +52,14 @@ async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncItera
         ) as keymanager,
     ):
         clock = SystemClock()
-        keyring = Keyring(KeysClient(keymanager), clock)
-        linker = Linker(providers, LinkStore(database), GasClient(gas), clock, keyring)
+        linker = Linker(
+            Opener(providers, Keyring(KeysClient(keymanager), clock)),
+            LinkStore(database),
+            Cashier(GasClient(gas)),
+            clock,
+            router=Router(time.monotonic, random.Random()),  # noqa: S311  # dice, not keys
+            turns=Turns(budgets, monotonic=time.monotonic),
+        )
         try:
             yield hosted(LinkerService(linker, Shelf(config.models_dir, open_hub))).of(member)
         finally:

@@ -128,6 +128,11 @@ class Tokens:
         """Return how many tokens the model was shown."""
         return self.input + self.cached_input + self.cache_write
 
+    @property
+    def written(self) -> int:
+        """Return how many tokens the model wrote."""
+        return self.output + self.reasoning
+
 
 @dataclass(frozen=True)
 class TokenLogprob:

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 from chassis.clock import Clock
-from chassis.errors import ServiceError
 
 from . import trying
 from .conversation import Conversation, Delta
-from .errors import ModelUnusable, QueueFull
-from .keys import Keyring
+from .errors import CredentialRefused
 from .links import Link, ListedModel, ModelConfig, Target
 from .opening import Opened, Opener
-from .orders import Answer, EmbedOrder, Order, Ranking, RerankOrder, Vectors
-from .paying import Cashier
-from .ports import GasMeter, Provider
+from .orders import Answer, EmbedOrder, Order, Payer, Ranking, RerankOrder, Vectors
+from .paying import Bill, Cashier
+from .routing.route import Router
+from .routing.turns import Turn, Turns
+from .settings import RateBudget
 from .store import LinkStore
+from .tokens import Counter, texts_at_most
 
-# Generations under way; no more than the engine of the local models lets wait, so that none is
-# refused after gas was held for it.
-GENERATIONS_MAX = 32
+Event = TypeVar("Event")
+Made = TypeVar("Made", Vectors, Ranking)
+# Asks a model that is open, which may wait until then.
+Ask: TypeAlias = Callable[[Opened, float | None], AsyncGenerator[Event, None]]
+
+# The local models compute one after another: who waits for them waits here, before gas is held.
+LOCAL = RateBudget(in_flight_max=32)
+# What a bound on tokens counts as one is about so many in truth.
+BOUND_PER_TOKEN = 4
 
 
 class Linker:
@@ -30,19 +39,20 @@ class Linker:
 
     def __init__(
         self,
-        providers: Mapping[str, Provider],
+        opener: Opener,
         links: LinkStore,
-        gas: GasMeter,
+        cashier: Cashier,
         clock: Clock,
-        keyring: Keyring,
+        *,
+        router: Router,
+        turns: Turns,
     ) -> None:
-        self._opener = Opener(providers, keyring)
+        self._opener = opener
         self._links = links
+        self._cashier = cashier
         self._clock = clock
-        self._keyring = keyring
-        self._cashier = Cashier(gas)
-        self._generation_count = 0
-        self._failing: set[Target] = set()
+        self._router = router
+        self._turns = turns
 
     async def link(self, config: ModelConfig, account: str = "") -> Link:
         """Open every model of a configuration, check that it has what is asked for, and a price.
@@ -53,7 +63,7 @@ class Linker:
         for target in config.targets:
             found.append(await self._opener.examine(config, target, account))
             await self._cashier.check_price(f"model {target.model}")
-        self._failing.difference_update(config.targets)
+            self._router.breakers.note_answer(target)
         link = Link(config, tuple(found), self._clock.now(), account)
         return await asyncio.to_thread(self._links.put, link)
 
@@ -72,11 +82,11 @@ class Linker:
         await asyncio.to_thread(self._links.remove, name)
         for target in link.config.targets:
             # Whoever else needs it gets it again.
-            await self._keyring.drop(target.credential)
+            await self._opener.forget(target)
 
     def failing(self, link: Link) -> list[bool]:
         """Tell of each target whether it failed when it was last asked, by this process."""
-        return [target in self._failing for target in link.config.targets]
+        return [self._router.breakers.is_failing(target) for target in link.config.targets]
 
     async def models(self) -> list[ListedModel]:
         """Return what could be linked, of all providers, by name."""
@@ -85,68 +95,110 @@ class Linker:
     async def count_tokens(self, name: str, conversation: Conversation) -> int:
         """Return how many tokens the model of a link would read, or at most so many."""
         link = await self.find(name)
-        opened = await self._reopen(link, link.config.targets[0], link.account)
+        opened = await self._opener.reopen(link, link.config.targets[0], link.account)
         return (await trying.count(opened, conversation)).amount
 
-    async def generate(self, order: Order) -> AsyncGenerator[Delta | Answer, None]:
-        """Yield text as it is written, then the answer.
+    async def generate(
+        self, order: Order, *, seconds_max: float | None = None
+    ) -> AsyncGenerator[Delta | Answer, None]:
+        """Yield text as it is written, then the answer, within the time that the caller has.
 
-        Gas is held for the worst case before the model starts, and charged for what it did, also
+        Gas is held for the worst case before a model starts, and charged for what it did, also
         when it fails or when this is closed early. A generation that ends before the model has read
         anything leaves its hold open: the same request comes again, or the run gives it back.
-        Raises `QueueFull` if too many are under way.
         """
-        # First of all: what is done for those who are refused is lost to those who are served.
-        if self._generation_count >= GENERATIONS_MAX:
-            raise QueueFull(self._generation_count)
-        self._generation_count += 1
-        try:
-            async with aclosing(self._generate(order)) as events:
-                async for event in events:
-                    yield event
-        finally:
-            self._generation_count -= 1
+        link = await self.find(order.link)
+        bill = self._cashier.bill(order.payer)
+        events = self._route(
+            link,
+            link.config.targets,
+            order.payer,
+            partial(self._generate, order, bill),
+            seconds_max,
+        )
+        async with aclosing(events):
+            async for event in events:
+                yield event
 
-    async def embed(self, order: EmbedOrder) -> Vectors:
+    async def embed(self, order: EmbedOrder, *, seconds_max: float | None = None) -> Vectors:
         """Return embeddings of the first model of a link: those of others mean other things."""
-        opened = await self._open_first(order.link, order.payer.account)
-        return await trying.embed(opened, order, self._cashier.bill(order.payer))
+        bill = self._cashier.bill(order.payer)
+        return await self._read(order, partial(trying.embed, order, bill), seconds_max)
 
-    async def rerank(self, order: RerankOrder) -> Ranking:
+    async def rerank(self, order: RerankOrder, *, seconds_max: float | None = None) -> Ranking:
         """Return how relevant documents are, as the first model of a link sees it."""
-        opened = await self._open_first(order.link, order.payer.account)
-        return await trying.rerank(opened, order, self._cashier.bill(order.payer))
+        bill = self._cashier.bill(order.payer)
+        return await self._read(order, partial(trying.rerank, order, bill), seconds_max)
 
     async def close(self) -> None:
         """Wait until everything that was used is charged, and give the keys back."""
         await self._cashier.close()
-        await self._keyring.close()
+        await self._opener.close()
 
-    async def _generate(self, order: Order) -> AsyncGenerator[Delta | Answer, None]:
-        link = await self.find(order.link)
-        target = link.config.targets[0]
-        opened = await self._reopen(link, target, order.payer.account)
+    def _route(
+        self,
+        link: Link,
+        targets: Sequence[Target],
+        payer: Payer,
+        ask: Ask[Event],
+        seconds_max: float | None,
+    ) -> AsyncGenerator[Event, None]:
+        until = None if seconds_max is None else self._router.monotonic() + seconds_max
+
+        async def attempt(target: Target, end: float | None) -> AsyncGenerator[Event, None]:
+            opened = await self._opener.reopen(link, target, payer.account)
+            try:
+                async with aclosing(ask(opened, end)) as events:
+                    async for event in events:
+                        yield event
+            except CredentialRefused:
+                # A key that was rotated a moment ago; nobody has said anything yet.
+                if opened.key is None or not await opened.key.is_replaced():
+                    raise
+                async with aclosing(ask(opened, end)) as events:
+                    async for event in events:
+                        yield event
+
+        return self._router.route(targets, attempt, until=until)
+
+    async def _generate(
+        self, order: Order, bill: Bill, opened: Opened, until: float | None
+    ) -> AsyncGenerator[Delta | Answer, None]:
         counted = await trying.count(opened, order.prompt.conversation)
         trying.check_fits(opened, order.prompt, counted)
-        bill = self._cashier.bill(order.payer)
+        read = counted.amount
+        if counted.counter is Counter.UPPER_BOUND:
+            read //= BOUND_PER_TOKEN
+        tokens = read + order.prompt.sampling.tokens_max
         answer = trying.generate(opened, order, counted, bill, self._cashier)
-        try:
-            async with aclosing(answer) as events:
-                async for event in events:
-                    yield event
-        except Exception as error:
-            if not isinstance(error, ServiceError):
-                self._failing.add(target)
-            raise
-        self._failing.discard(target)
+        async with self._turn(opened, order.payer, tokens, until) as turn, aclosing(answer):
+            async for event in answer:
+                if isinstance(event, Answer):
+                    turn.used = event.tokens.read + event.tokens.written
+                yield event
 
-    async def _open_first(self, name: str, account: str) -> Opened:
-        link = await self.find(name)
-        return await self._reopen(link, link.config.targets[0], account)
+    async def _read(
+        self,
+        order: EmbedOrder | RerankOrder,
+        ask: Callable[[Opened], Awaitable[Made]],
+        seconds_max: float | None,
+    ) -> Made:
+        link = await self.find(order.link)
 
-    async def _reopen(self, link: Link, target: Target, account: str) -> Opened:
-        try:
-            return await self._opener.reopen(link, target, account)
-        except ModelUnusable:
-            self._failing.add(target)
-            raise
+        async def attempt(opened: Opened, until: float | None) -> AsyncGenerator[Made, None]:
+            tokens = texts_at_most(order.texts) // BOUND_PER_TOKEN
+            async with self._turn(opened, order.payer, tokens, until):
+                yield await ask(opened)
+
+        first = link.config.targets[:1]
+        made = self._route(link, first, order.payer, attempt, seconds_max)
+        async with aclosing(made):
+            return await anext(made)
+
+    def _turn(
+        self, opened: Opened, payer: Payer, tokens: int, until: float | None
+    ) -> AbstractAsyncContextManager[Turn]:
+        target = opened.target
+        return self._turns.turn(
+            target.model, target.credential, payer.account, tokens=tokens, until=until
+        )

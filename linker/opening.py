@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .errors import ModelNotFound, ModelUnusable, ProviderNotFound
+from .errors import CredentialRefused, ModelNotFound, ModelUnusable, ProviderNotFound
 from .keys import HeldKey, Keyring
 from .links import Link, ListedModel, ModelConfig, ModelFacts, Target
 from .ports import OpenModel, Provider
@@ -41,17 +41,27 @@ class Opener:
         provider = self._providers.get(name)
         if provider is None:
             raise ProviderNotFound(name, ", ".join(sorted(self._providers)))
-        key = None
-        if target.credential:
-            key = self._keyring.key(target.credential, account, target.model)
-        return Opened(target, await provider.open(model, key), key)
+        if not target.credential:
+            return Opened(target, await provider.open(model))
+        key = self._keyring.key(target.credential, account, target.model)
+        try:
+            return Opened(target, await provider.open(model, key), key)
+        except CredentialRefused:
+            # It may have been rotated a moment ago.
+            if not await key.is_replaced():
+                raise
+            return Opened(target, await provider.open(model, key), key)
 
     async def examine(self, config: ModelConfig, target: Target, account: str) -> ModelFacts:
         """Return what is known of a model that has all that a configuration asks for.
 
         Raises `ModelUnusable` if it lacks something, and what `open` raises.
         """
-        facts = (await self.open(target, account)).facts
+        opened = await self.open(target, account)
+        if opened.key is not None:
+            # Its provider may know the model already, from an agent with another key.
+            await opened.key.value()
+        facts = opened.facts
         if lack := _lack_of(facts, config):
             raise ModelUnusable(target.model, lack)
         return facts
@@ -67,6 +77,15 @@ class Opener:
             problem = "its weights have changed since it was linked; link it again"
             raise ModelUnusable(target.model, problem)
         return opened
+
+    async def forget(self, target: Target) -> None:
+        """Give back the key of a model; who else needs it gets it again."""
+        if target.credential:
+            await self._keyring.drop(target.credential)
+
+    async def close(self) -> None:
+        """Give all keys back."""
+        await self._keyring.close()
 
     async def models(self) -> list[ListedModel]:
         """Return what could be linked, of all providers, by name."""

@@ -60,6 +60,11 @@ class RerankOrder:
     query: str
     documents: tuple[str, ...]
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Return what the model reads: the query with each document."""
+        return tuple(self.query + document for document in self.documents)
+
 
 @dataclass(frozen=True)
 class Vectors:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
     Context: TypeAlias = aio.ServicerContext[Any, Any]
 
+# So that a reason arrives before the caller goes away.
+TRAVEL_PART = 0.05
+
 DESCRIPTOR = linker_pb2.DESCRIPTOR.services_by_name["LinkerService"]
 
 _OPERATOR = frozenset({OPERATOR})
@@ -159,7 +162,9 @@ class LinkerService:
     ) -> AsyncIterator[linker_pb2.GenerateResponse]:
         # 64 schemas take seconds to check; meanwhile others are served.
         order = await asyncio.to_thread(order_from_proto, request)
-        async with aclosing(self._linker.generate(order)) as events:
+        async with aclosing(
+            self._linker.generate(order, seconds_max=_seconds_left(context))
+        ) as events:
             async for event in events:
                 if isinstance(event, Answer):
                     yield linker_pb2.GenerateResponse(finished=answer_to_proto(event))
@@ -170,12 +175,16 @@ class LinkerService:
     async def Embed(
         self, request: linker_pb2.EmbedRequest, context: Context
     ) -> linker_pb2.EmbedResponse:
-        return vectors_to_proto(await self._linker.embed(embed_order_from_proto(request)))
+        order = embed_order_from_proto(request)
+        made = await self._linker.embed(order, seconds_max=_seconds_left(context))
+        return vectors_to_proto(made)
 
     async def Rerank(
         self, request: linker_pb2.RerankRequest, context: Context
     ) -> linker_pb2.RerankResponse:
-        return ranking_to_proto(await self._linker.rerank(rerank_order_from_proto(request)))
+        order = rerank_order_from_proto(request)
+        made = await self._linker.rerank(order, seconds_max=_seconds_left(context))
+        return ranking_to_proto(made)
 
     async def CountTokens(
         self, request: linker_pb2.CountTokensRequest, context: Context
@@ -189,3 +198,9 @@ class LinkerService:
 
     def _link_to_proto(self, link: Link) -> linker_pb2.Link:
         return link_to_proto(link, self._linker.failing(link))
+
+
+def _seconds_left(context: Context) -> float | None:
+    """Return how long the caller waits, less what an answer needs on its way."""
+    left: float | None = context.time_remaining()
+    return None if left is None else left * (1 - TRAVEL_PART)

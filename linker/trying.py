@@ -80,17 +80,16 @@ async def generate(
     )
 
 
-async def embed(opened: Opened, order: EmbedOrder, bill: Bill) -> Vectors:
+async def embed(order: EmbedOrder, bill: Bill, opened: Opened) -> Vectors:
     """Return embeddings, paid."""
     await _hold_texts(opened, order.texts, bill)
     made = await opened.model.embed(order.texts)
     return Vectors(made.vectors, made.tokens, await bill.charge(made.tokens))
 
 
-async def rerank(opened: Opened, order: RerankOrder, bill: Bill) -> Ranking:
-    """Return how relevant documents are, paid; the query is read with each of them."""
-    texts = [order.query + document for document in order.documents]
-    await _hold_texts(opened, texts, bill)
+async def rerank(order: RerankOrder, bill: Bill, opened: Opened) -> Ranking:
+    """Return how relevant documents are, paid."""
+    await _hold_texts(opened, order.texts, bill)
     made = await opened.model.rerank(order.query, order.documents)
     return Ranking(made.scores, made.tokens, await bill.charge(made.tokens))
 

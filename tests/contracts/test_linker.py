@@ -47,6 +47,7 @@ MODEL = "local/actor"
 LINK = link_name(ModelConfig(MODEL))
 GONE_LINK = link_name(ModelConfig("local/gone"))
 UNWANTED_LINK = link_name(ModelConfig("local/unwanted"))
+BUSY_LINK = link_name(ModelConfig("busy/actor"))
 VECTOR_LINK = link_name(ModelConfig("vectors/actor"))
 UNKNOWN = f"links/{'0' * 32}"
 POST = Action(
@@ -116,8 +117,9 @@ async def prepare() -> Linker:
         keys=FakeKeys(StoppedClock(), known="sk-1"),
         vectors=vectors,
         down=NobodyThere(say),
+        busy=ScriptedProvider(say),
     )
-    for model in (MODEL, "local/gone", "local/unwanted", "vectors/actor"):
+    for model in (MODEL, "local/gone", "local/unwanted", "vectors/actor", "busy/actor"):
         await linker.link(ModelConfig(model))
     provider._models = tuple(model for model in models if model != "gone")
     return linker
@@ -207,7 +209,7 @@ CALLS: list[Call] = [
     Call("Generate", generate(answer_schema='{"type": "array"}'), reason="SCHEMA_UNSUPPORTED"),
     Call("Generate", generate(answer_schema="[]"), reason="INVALID_FIELD"),
     Call("Generate", generate(text="refused"), reason="MODEL_REFUSED"),
-    Call("Generate", generate(text="limited"), reason="RATE_LIMITED"),
+    Call("Generate", generate(text="limited", link=BUSY_LINK), reason="RATE_LIMITED"),
     Call("Generate", generate(text="away"), reason="PROVIDER_UNAVAILABLE"),
     Call("Generate", generate(text="no key"), reason="CREDENTIAL_REFUSED"),
     Call("CountTokens", pb.CountTokensRequest(link=LINK, messages=HELLO, actions=[POST])),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -24,9 +26,15 @@ from linker.conversation import (
     WrittenCall,
 )
 from linker.keys import Keyring
-from linker.linker import Linker
+from linker.linker import LOCAL, Linker
+from linker.opening import Opener
 from linker.orders import Answer, Order, Payer
+from linker.paying import Cashier
 from linker.ports import Caller, GasMeter, Keys, Provider
+from linker.routing.backoff import Backoff
+from linker.routing.route import Router
+from linker.routing.turns import Turns
+from linker.settings import RateBudget
 from linker.store import TABLES, LinkStore
 from tests.fakes.keys import FakeKeys
 
@@ -44,6 +52,9 @@ POST_SCHEMA: Mapping[str, Json] = {
     },
     "required": ["text", "stars"],
 }
+
+# Nothing is tried again, so that nobody waits for what is not tested.
+ONCE = Backoff(tries_max=1)
 
 Event = TypeVar("Event", bound="Delta | Finished | Answer")
 
@@ -92,12 +103,23 @@ def make_linker(
     name: str = "local",
     *,
     keys: Keys | None = None,
+    backoff: Backoff = ONCE,
+    budgets: Mapping[str, RateBudget] | None = None,
     **others: Provider,
 ) -> Linker:
-    store = LinkStore(open_memory_database(TABLES))
     clock = StoppedClock()
-    keyring = Keyring(keys or FakeKeys(clock), clock)
-    return Linker({name: provider, **others}, store, gas, clock, keyring)
+
+    def monotonic() -> float:
+        return asyncio.get_running_loop().time()
+
+    return Linker(
+        Opener({name: provider, **others}, Keyring(keys or FakeKeys(clock), clock)),
+        LinkStore(open_memory_database(TABLES)),
+        Cashier(gas),
+        clock,
+        router=Router(monotonic, random.Random(1), backoff),
+        turns=Turns(budgets or {"local": LOCAL}, monotonic=monotonic),
+    )
 
 
 async def collect(events: AsyncGenerator[Event, None]) -> list[Event]:

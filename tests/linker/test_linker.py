@@ -20,11 +20,12 @@ from linker.errors import (
     QueueFull,
     SchemaUnsupported,
 )
-from linker.linker import GENERATIONS_MAX, Linker
+from linker.linker import LOCAL, Linker
 from linker.links import ModelConfig
 from linker.orders import Answer
 from linker.providers.local import LocalProvider
 from linker.providers.scripted import Line, Script, ScriptedProvider, by_turn, in_order
+from linker.routing.turns import WAITING_MAX
 from linker.tokens import Count, Counter, count_at_most
 from tests.fakes.gas_meter import FakeGasMeter
 from tests.linker.orders import (
@@ -299,14 +300,21 @@ async def test_models_of_all_providers_are_listed_by_name() -> None:
     assert [model.name for model in await linker.models()] == ["local/a", "local/b"]
 
 
-async def test_who_cannot_be_served_is_refused_before_anything_is_done_for_him() -> None:
-    linker, gas = make(in_order(*[Line("One two.")] * (GENERATIONS_MAX + 1)))
+async def test_who_cannot_be_served_is_refused_before_gas_is_held_for_him() -> None:
+    linker, gas = make(by_turn(Line("One two.")))
     link = (await linker.link(CONFIG)).name
     async with AsyncExitStack() as stack:
-        for number in range(GENERATIONS_MAX):
+        for number in range(LOCAL.in_flight_max):
             events = linker.generate(order(link, prompt(), f"r{number}"))
             await anext(await stack.enter_async_context(aclosing(events)))
+        waiting = [
+            asyncio.ensure_future(answer(linker, order(link, prompt(), f"w{number}")))
+            for number in range(WAITING_MAX)
+        ]
+        while linker._turns._lines["local", ""].waiting_count < WAITING_MAX:  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0)
         with pytest.raises(QueueFull):
             await collect(linker.generate(order(link, prompt(), "one too many")))
-    assert len(gas.reservations) == GENERATIONS_MAX
-    assert (await answer(linker, order(link, prompt(), "later"))).text == "One two."
+        assert len(gas.reservations) == LOCAL.in_flight_max
+    assert {done.text for done in await asyncio.gather(*waiting)} == {"One two."}
+    assert gas.open_holds == set()

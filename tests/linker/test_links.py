@@ -104,7 +104,7 @@ async def test_a_link_that_ends_does_not_wait_for_the_key_manager() -> None:
     link = await bench.linker.link(CONFIG, ACCOUNT)
     bench.keys.fail_next(PeerUnavailable("keymanager"))
     await bench.linker.unlink(link.name)
-    assert not bench.linker._keyring._held
+    assert not bench.linker._opener._keyring._held
 
 
 async def test_the_worst_case_is_held_on_the_dearest_meters() -> None:

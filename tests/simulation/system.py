@@ -33,8 +33,12 @@ from knowledge.service import KnowledgeService
 from knowledge.service import hosted as hosted_knowledge
 from linker import clients as linker_clients
 from linker.keys import Keyring
-from linker.linker import Linker
+from linker.linker import LOCAL, Linker
+from linker.opening import Opener
+from linker.paying import Cashier
 from linker.providers.scripted import Script, ScriptedProvider
+from linker.routing.route import Router
+from linker.routing.turns import Turns
 from linker.service import LinkerService
 from linker.service import hosted as hosted_linker
 from runtime import clients as runtime_clients
@@ -112,7 +116,15 @@ class System:
         meter = linker_clients.GasClient(process.channel("gas"))
         shelf = make_shelf(Path("/nonexistent"))
         keyring = Keyring(linker_clients.KeysClient(process.channel("keymanager")), self.world)
-        linked = Linker({"local": provider}, store, meter, self.world, keyring)
+        monotonic = self.world.loop.time
+        linked = Linker(
+            Opener({"local": provider}, keyring),
+            store,
+            Cashier(meter),
+            self.world,
+            router=Router(monotonic, process.random),
+            turns=Turns({"local": LOCAL}, monotonic=monotonic),
+        )
         yield hosted_linker(LinkerService(linked, shelf))
 
     @asynccontextmanager

@@ -221,6 +221,9 @@ class _Context:
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return self._metadata
 
+    def time_remaining(self) -> None:
+        """Return that the caller waits as long as it takes; it cancels, if anything."""
+
     def set_trailing_metadata(self, metadata: object) -> None:
         """Drop it: a simulated caller remembers nothing of the log of the key manager."""
 
