@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,15 @@ sys.exit(str(packages & sys.modules.keys()) if packages & sys.modules.keys() els
 
 def test_every_default_is_of_a_kind_that_needs_no_url() -> None:
     assert not any(BUILT_IN[one.kind].needs_url for one in DEFAULTS.values())
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="PyTorch is installed")
+async def test_what_an_extra_lacks_is_said_with_how_to_install_it(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "config.json").write_text("{}")
+    options = {"folder": str(tmp_path)}
+    provider = LateProvider(ProviderSettings("torch", "transformers", options=options))
+    assert [model.name for model in await provider.models()] == ["tiny"]
+    with pytest.raises(ModelUnusable, match=r"actionvm\[transformers\]"):
+        await provider.open("tiny")
+    await provider.close()
