@@ -52,7 +52,7 @@ class Draft:
     def _show(self, characters: str) -> str:
         before = len(self._written)
         self._written += characters
-        if self.is_call:
+        if self.is_call or not (self._stops or self._opener):
             return self._show_until(len(self._written))
         stop = self._find(self._stops, before)
         opener = self._find((self._opener,) if self._opener else (), before)

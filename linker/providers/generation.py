@@ -10,7 +10,8 @@ from ..conversation import Delta, Finished, Tokens
 from .cache import Resident
 from .writing import Writing
 
-Item: TypeAlias = "Delta | Finished | BaseException"
+# Text with how many tokens were written until then, the end, or what went wrong.
+Item: TypeAlias = "tuple[str, int] | Finished | BaseException"
 
 
 class Generation:
@@ -50,15 +51,27 @@ class Generation:
         """Yield what is written; all that has come together since the last is one delta."""
         while True:
             item = await self._inbox.get()
-            while isinstance(item, Delta) and item.tokens.output and not self._inbox.empty():
+            while isinstance(item, tuple) and item[1] and not self._inbox.empty():
                 more = self._inbox.get_nowait()
-                if isinstance(more, Delta):
-                    item = Delta(item.text + more.text, more.tokens)
+                if isinstance(more, tuple):
+                    item = item[0] + more[0], more[1]
                 else:
-                    yield item
+                    yield self._delta(*item)
                     item = more
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-            if isinstance(item, Finished):
+            if isinstance(item, tuple):
+                yield self._delta(*item)
+            elif isinstance(item, Finished):
+                yield item
                 return
+            else:
+                raise _usual(item)
+
+    def _delta(self, text: str, output: int) -> Delta:
+        return Delta(text, self.used(output=output))
+
+
+def _usual(error: BaseException) -> BaseException:
+    """Return an error that does not end whoever waits for many, as a panic in Rust would."""
+    if isinstance(error, Exception | asyncio.CancelledError):
+        return error
+    return RuntimeError(repr(error))

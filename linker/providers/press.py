@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from llguidance.numpy import allocate_token_bitmask
 
-from ..conversation import Delta
 from .batch import DecodeFailed, LlamaContext
 from .cache import PrefixCache, Resident
 from .generation import Generation, Item
@@ -190,7 +189,7 @@ class Press:
         assert resident is not None, "who writes is in the cache"
         if not generation.is_read:
             generation.is_read = True
-            self._post(generation, Delta("", generation.used(output=0)))
+            self._post(generation, ("", 0))
         right = 0
         while True:
             row = generation.first_row + right
@@ -210,13 +209,12 @@ class Press:
         if writing.is_finished:
             self._finish(generation)
         else:
-            used = generation.used(output=writing.written_count)
-            self._post(generation, Delta(writing.shown(), used))
+            self._post(generation, (writing.shown(), writing.written_count))
 
     def _finish(self, generation: Generation) -> None:
         writing = generation.writing
         used = generation.used(output=writing.written_count)
-        self._end(generation, Delta(writing.shown(), used), writing.finish(used))
+        self._end(generation, (writing.shown(), used.output), writing.finish(used))
 
     def _end(self, generation: Generation, *last: Item) -> None:
         """Let a generation go, with what is left to say."""

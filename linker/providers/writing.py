@@ -124,17 +124,20 @@ class Writing:
 
     def choose(self, scores: Scores, allowed: Bits) -> list[int]:
         """Choose a token, and return it with those that it forces; none if the text has ended."""
-        if not allowed.any():
-            raise self._gave_up()
         token = self._sampler.choose(scores, allowed)
+        if not allowed[token >> 5] >> (token & 31) & 1:
+            # Nothing is.
+            raise self._gave_up()
         if self.tokens_left <= EXIT_TOKENS:
-            token = self._keep_way_out(token)
+            token = self._take_with_way_out(token)
             if token < 0:
                 self.is_finished = True
                 return []
+        elif not self._matcher.consume_token(token):
+            raise self._gave_up()
         if self._logprobs_count and not self._draft.is_call and token not in self._model.ends:
             self._logprobs.append(self._tell(scores, token))
-        self._take(token)
+        self._add(token)
         return [token, *self._force()]
 
     def shown(self) -> str:
@@ -159,30 +162,35 @@ class Writing:
             reason = FinishReason.LENGTH
         return Finished(reason, text, calls, tokens, logprobs=tuple(self._logprobs))
 
-    def _keep_way_out(self, token: int) -> int:
-        """Return a token that leaves a way out, this one if it does; -1 if none does."""
-        if self._way_out is None:
-            self._way_out = self._exits.find(self._matcher, self.tokens_left)
-            if self._way_out is None:
+    def _take_with_way_out(self, token: int) -> int:
+        """Let the grammar take a token that leaves a way out, this one if it does.
+
+        Return which one it was; -1 if none does.
+        """
+        matcher, known = self._matcher, self._way_out
+        if known is None:
+            known = self._exits.find(matcher, self.tokens_left)
+            if known is None:
                 return -1
-        way_out = self._way_out[1:]
-        if token not in self._way_out[:1]:
-            after = self._matcher.deep_copy()
-            after.consume_token(token)
-            longer = self._exits.find(after, self.tokens_left - 1)
-            if longer is not None:
-                way_out = longer
-            elif self._way_out:
-                token = self._way_out[0]
+        if known and token == known[0]:
+            way_out: list[int] | None = known[1:]
+            is_taken = matcher.consume_token(token)
+        else:
+            is_taken = matcher.consume_token(token)
+            if is_taken and (matcher.is_accepting() or matcher.is_stopped()):
+                way_out = []
             else:
-                return -1
+                way_out = self._exits.find(matcher, self.tokens_left - 1)
+            if way_out is None:
+                matcher.rollback(1)
+                if not known:
+                    return -1
+                token, way_out = known[0], known[1:]
+                is_taken = matcher.consume_token(token)
+        if not is_taken:
+            raise self._gave_up()
         self._way_out = way_out
         return token
-
-    def _take(self, token: int) -> None:
-        if not self._matcher.consume_token(token):
-            raise self._gave_up()
-        self._add(token)
 
     def _add(self, token: int) -> None:
         self.tokens_left -= 1

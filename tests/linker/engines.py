@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from linker.conversation import Finished, Prompt
 from linker.providers.engine import Engine
@@ -15,7 +14,6 @@ from linker.providers.weights import Weights
 from tests.linker.orders import finish
 
 SETTINGS = EngineSettings(threads=1, context_tokens_max=4096)
-TINY = Path(__file__).parents[2] / "models" / "actionvm-tiny.gguf"
 
 
 @asynccontextmanager
@@ -38,13 +36,13 @@ async def ask(engine: Engine, *prompts: Prompt) -> list[Finished]:
     return await asyncio.gather(*(finish(model.generate(prompt)) for prompt in prompts))
 
 
-async def until_steps(engine: Engine, count: int) -> None:
-    """Wait until an engine has made so many steps."""
-    while engine.statistics.steps < count:  # noqa: ASYNC110  # a thread makes them
+async def until_idle(engine: Engine) -> None:
+    """Wait until nobody uses a cell of an engine."""
+    while engine.statistics.cells_running or engine._thread is not None:  # noqa: ASYNC110  # a thread ends
         await asyncio.sleep(0)
 
 
-async def until_idle(engine: Engine) -> None:
-    """Wait until nobody uses a cell of an engine."""
-    while engine.statistics.cells_running or engine._thread is not None:  # noqa: ASYNC110  # as above
+async def until_count(engine: Engine, count: int) -> None:
+    """Wait until so many generations are under way; their grammars are made on threads."""
+    while engine._count < count:  # noqa: ASYNC110  # as above
         await asyncio.sleep(0)

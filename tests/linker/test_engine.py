@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import random
+import weakref
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from pathlib import Path
+from typing import cast
 
+import llguidance
 import pytest
 
 from chassis.canonical import Json
-from linker.conversation import Choice, Delta, Finished, FinishReason
+from linker.conversation import Choice, Delta, Finished, FinishReason, Prompt
 from linker.errors import ContextExceeded, QueueFull, SchemaUnsupported
-from linker.providers.weights import Weights, load_weights
-from tests.linker.engines import SETTINGS, TINY, ask, model_of, running, until_idle
+from linker.providers.engine import Engine
+from linker.providers.settings import CHUNK_TOKENS
+from linker.providers.weights import Weights
+from tests.linker.engines import SETTINGS, ask, model_of, running, until_count, until_idle
 from tests.linker.orders import action, collect, finish, prompt, said
 
 pytestmark = pytest.mark.native
@@ -26,44 +32,118 @@ LONG: Json = {
 ENDLESS = prompt(action(LONG), choice=Choice.REQUIRED, tokens_max=3_000)
 
 
-@pytest.fixture(scope="module")
-def weights(models_dir: Path) -> Weights:
-    return load_weights("babbler", models_dir / "babbler.gguf")
-
-
-@pytest.fixture(scope="module")
-def trained() -> Weights:
-    """Return a network whose attention is real."""
-    return load_weights("actionvm-tiny", TINY)
-
-
-async def test_what_is_asked_at_once_is_answered_as_if_alone(trained: Weights) -> None:
-    prompts = [
+@pytest.mark.parametrize(
+    "count", [200, pytest.param(1_000, marks=pytest.mark.soak)], ids=["few", "many"]
+)
+async def test_whoever_leaves_whenever_no_cell_is_lost(weights: Weights, count: int) -> None:
+    dice = random.Random(count)
+    settings = replace(SETTINGS, context_tokens_max=1_024, cache_tokens=3_000, waiting_max=count)
+    asked = [
         prompt(
             action(),
-            choice=choice,
-            text=f"Post that coin {number} rose {'again and ' * number}on Friday.",
-            temperature=0,
-            tokens_max=60,
+            choice=dice.choice([Choice.NONE, Choice.REQUIRED]),
+            text=f"{'What moved today? ' * dice.randint(0, 20)}Coin {number}?",
+            tokens_max=dice.randint(1, 120),
+            seed=number,
         )
-        for number in range(5)
-        for choice in (Choice.NONE, Choice.AUTO, Choice.REQUIRED)
+        for number in range(count)
     ]
-    alone = []
-    for asked in prompts:
-        async with running(trained) as engine:
-            alone += await ask(engine, asked)
-    async with running(trained) as engine:
-        together = await ask(engine, *prompts)
-    assert [*map(said, together)] == [*map(said, alone)]
+    events_max = [dice.choice([0, 1, 2, 5, 10, 1_000]) for _ in asked]
+
+    async def leave_early(engine: Engine, asked: Prompt, events_max: int) -> None:
+        async with aclosing(model_of(engine).generate(asked)) as events:
+            for _ in range(events_max):
+                if isinstance(await anext(events), Finished):
+                    return
+
+    async with running(weights, settings) as engine:
+        await asyncio.gather(*map(leave_early, [engine] * count, asked, events_max))
+        await until_idle(engine)
+        engine._press._cache.drop_kept()
+        assert engine._press._cache.cells_used == 0
+        # The room is real: a full context is computed.
+        (whole,) = await ask(engine, prompt(text="What moved today? " * 160, tokens_max=8))
+        assert whole.tokens.read > 800
 
 
-async def test_dice_roll_for_each_alone(trained: Weights) -> None:
-    prompts = [prompt(text=f"Coin {n}?", temperature=1.2, seed=n, tokens_max=40) for n in range(8)]
-    async with running(trained) as engine:
-        together = await ask(engine, *prompts)
-        again = [(await ask(engine, asked))[0] for asked in prompts]
-    assert [*map(said, together)] == [*map(said, again)]
+async def test_who_asks_much_does_not_keep_others_waiting(weights: Weights) -> None:
+    """One after the other, for the least served tenant first."""
+    ends: list[str] = []
+
+    async def follow(engine: Engine, tenant: str) -> None:
+        await finish(model_of(engine).generate(replace(prompt(), tenant=tenant)))
+        ends.append(tenant)
+
+    async with running(weights, replace(SETTINGS, running_max=1)) as engine:
+        first = model_of(engine).generate(replace(ENDLESS, tenant="much"))
+        await anext(first)
+        rest = [asyncio.ensure_future(follow(engine, "much")) for _ in range(4)]
+        await until_count(engine, 5)
+        rest.append(asyncio.ensure_future(follow(engine, "little")))
+        await until_count(engine, 6)
+        # What is computed now is for those who ask much.
+        while (await anext(first)).tokens.output < 100:
+            pass
+        await first.aclose()
+        await asyncio.gather(*rest)
+    assert ends == ["little", *["much"] * 4]
+
+
+async def test_a_long_prompt_does_not_stop_those_who_write(weights: Weights) -> None:
+    async with running(weights) as engine:
+        model = model_of(engine)
+        async with aclosing(model.generate(ENDLESS)) as writer:
+            await anext(writer)
+            long = asyncio.ensure_future(
+                finish(model.generate(prompt(text="What moved today? " * 500, tokens_max=1)))
+            )
+            while not long.done():
+                event = await anext(writer)
+        # A step reads a chunk of the prompt, and writes at least one token.
+        written = event.tokens.output
+        assert written >= (await long).tokens.input // CHUNK_TOKENS
+
+
+async def test_a_batch_that_fails_ends_those_in_it_and_nobody_after_them(weights: Weights) -> None:
+    async with running(weights) as engine:
+        asked = prompt()
+        matcher = engine.weights.grammars.make(asked)
+        with pytest.raises(RuntimeError, match="llama_decode answered -1"):
+            await finish(engine.generate(asked, [2**30], matcher))
+        assert (await ask(engine, asked))[0].text
+
+
+async def test_a_panic_under_a_grammar_ends_its_generation_alone(weights: Weights) -> None:
+    class PanicError(BaseException):
+        """What an extension in Rust raises where it gives up is no `Exception`."""
+
+    class Panicking:
+        """A matcher that breaks when it is first asked."""
+
+        def compute_ff_tokens(self) -> list[int]:
+            return []
+
+        def unsafe_compute_mask_ptr(self, _address: int, _size: int) -> None:
+            raise PanicError
+
+    async with running(weights) as engine:
+        asked = prompt(tokens_max=300)
+        other = asyncio.ensure_future(ask(engine, asked))
+        broken = cast("llguidance.LLMatcher", Panicking())
+        with pytest.raises(RuntimeError, match="PanicError"):
+            await finish(engine.generate(asked, [1, 2, 3], broken))
+        assert (await other)[0].text
+
+
+async def test_an_engine_that_nobody_has_any_more_is_gone(weights: Weights) -> None:
+    engine = Engine(weights, SETTINGS)
+    (finished,) = await ask(engine, prompt())
+    await until_idle(engine)
+    gone = weakref.ref(engine)
+    del engine
+    gc.collect()
+    assert finished.text
+    assert gone() is None
 
 
 async def test_a_shared_beginning_is_read_once(weights: Weights) -> None:
@@ -134,8 +214,7 @@ async def test_a_full_queue_refuses(weights: Weights) -> None:
         first = model.generate(ENDLESS)
         await anext(first)
         waiting = asyncio.ensure_future(finish(model.generate(prompt())))
-        while engine._count < 2:  # noqa: ASYNC110  # its grammar is made on a thread
-            await asyncio.sleep(0)
+        await until_count(engine, 2)
         with pytest.raises(QueueFull):
             await finish(model.generate(prompt()))
         await first.aclose()
@@ -149,8 +228,7 @@ async def test_who_no_longer_waits_makes_room(weights: Weights) -> None:
         await anext(first)
         for _ in range(3):
             waiting = asyncio.ensure_future(finish(model.generate(prompt())))
-            while engine._count < 2:  # noqa: ASYNC110  # as above
-                await asyncio.sleep(0)
+            await until_count(engine, 2)
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
         await first.aclose()
@@ -195,8 +273,7 @@ async def test_closing_ends_what_runs_and_what_waits(weights: Weights) -> None:
         first = model.generate(ENDLESS)
         await anext(first)
         rest = [asyncio.ensure_future(finish(model.generate(prompt()))) for _ in range(20)]
-        while engine._count < 21:  # noqa: ASYNC110  # as above
-            await asyncio.sleep(0)
+        await until_count(engine, 21)
         await engine.close()
         async with asyncio.timeout(5):
             found = await asyncio.gather(*rest, return_exceptions=True)
