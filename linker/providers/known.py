@@ -56,6 +56,18 @@ OPENAI: Mapping[str, Known] = {
     "text-embedding-ada-002": Known(8_191, takes_images=False, embedding_dimensions=1_536),
 }
 
+# Claude models that take a temperature and its kind; later ones choose for themselves.
+# Everything else Anthropic tells: https://platform.claude.com/docs/en/about-claude/models.
+CLAUDE: Mapping[str, Known] = {
+    name: Known(200_000)
+    for name in (
+        "claude-3",
+        "claude-haiku-4-5",
+        "claude-opus-4",
+        "claude-sonnet-4",
+    )
+} | {name: Known(200_000, samples=False) for name in ("claude-opus-4-7", "claude-opus-4-8")}
+
 
 def find_known(table: Mapping[str, Known], model: str) -> Known | None:
     """Return the family of a model: the longest name that is a whole part of its beginning."""

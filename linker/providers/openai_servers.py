@@ -10,7 +10,7 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient, Omit
 from ..errors import ModelNotFound
 from ..settings import ProviderSettings
 from .known import OPENAI, Known, find_known, told_of
-from .wire import Failure, failure_of_status
+from .wire import Failure, Hidden, failure_of_status
 
 Headers: TypeAlias = "dict[str, str | Omit]"
 
@@ -49,8 +49,8 @@ def connect(settings: ProviderSettings) -> AsyncOpenAI:
 def show(settings: ProviderSettings, secret: str) -> Headers:
     """Return the headers that show a key."""
     if settings.kind == AZURE:
-        return {"api-key": secret, "Authorization": Omit()}
-    return {"Authorization": f"Bearer {secret}" if secret else Omit()}
+        return {"api-key": Hidden(secret), "Authorization": Omit()}
+    return {"Authorization": Hidden(f"Bearer {secret}") if secret else Omit()}
 
 
 def failure_of(error: Exception) -> Failure | None:

@@ -66,6 +66,16 @@ def from_wire(name: str) -> str:
     return _UPPER.sub(lambda upper: "." if upper[0] == "Z" else f".{upper[0].lower()}", name)
 
 
+class Hidden(str):
+    """A text that whatever holds it does not show: packages log the headers that they send."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Return what may be shown."""
+        return "[key]"
+
+
 async def secret_of(key: Key | None) -> str:
     """Return the value of a key, for one request; empty if there is none."""
     return "" if key is None else await key.value()

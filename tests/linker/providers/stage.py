@@ -74,6 +74,7 @@ class Stage:
     upstream: Upstream
     settings: ProviderSettings
     provider: Provider
+    key: CanaryKey = field(default_factory=CanaryKey)
 
     @property
     def key(self) -> CanaryKey:
