@@ -68,6 +68,12 @@ CLAUDE: Mapping[str, Known] = {
     )
 } | {name: Known(200_000, samples=False) for name in ("claude-opus-4-7", "claude-opus-4-8")}
 
+# Gemini tells the length of a context, but not of a vector: https://ai.google.dev/gemini-api/docs.
+GEMINI: Mapping[str, Known] = {
+    "gemini-embedding": Known(2_048, takes_images=False, embedding_dimensions=3_072),
+    "text-embedding-004": Known(2_048, takes_images=False, embedding_dimensions=768),
+}
+
 
 def find_known(table: Mapping[str, Known], model: str) -> Known | None:
     """Return the family of a model: the longest name that is a whole part of its beginning."""

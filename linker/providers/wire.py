@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
@@ -120,6 +120,11 @@ class Answer:
     _reasonings: list[str] = field(default_factory=list)
     _names: dict[int | str, str] = field(default_factory=dict)
     _arguments: dict[int | str, str] = field(default_factory=dict)
+
+    @property
+    def places(self) -> Collection[int | str]:
+        """Return where calls are."""
+        return self._names.keys()
 
     def start(self, tokens: Tokens | None = None) -> Delta:
         """Return the first delta: the model has read the prompt."""

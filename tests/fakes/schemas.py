@@ -31,6 +31,16 @@ def check_reply(schema: type[BaseModel] | Anything, body: Anything) -> None:
         raise AssertionError(f"{schema} has no {extra}")
 
 
+def normalised(schema: Anything, body: Anything) -> Anything:
+    """Return a body as a published model writes it, where it may be written in several ways.
+
+    Raises if it is no value of the model.
+    """
+    adapter = _adapter(schema)
+    value = adapter.validate_python(body)
+    return adapter.dump_python(value, by_alias=True, exclude_none=True, mode="json")
+
+
 @cache
 def _adapter(schema: Anything) -> TypeAdapter[Anything]:
     return TypeAdapter(schema)

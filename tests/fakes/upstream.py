@@ -7,7 +7,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
@@ -38,6 +38,10 @@ class Reply:
     pieces: tuple[bytes, ...]
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def with_body(self, body: object) -> Reply:
+        """Return the same reply with another body."""
+        return replace(self, pieces=(json.dumps(body).encode(),))
 
 
 @dataclass(frozen=True)

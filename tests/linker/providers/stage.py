@@ -53,6 +53,8 @@ class Subject:
     takes_penalties: bool = True
     takes_stops: bool = True
     embeds: str = ""
+    counts_embeddings: bool = True
+    limits_calls: bool = True
     tells_thoughts: bool = True
     splits_reasoning: bool = True
     cache_write: bool = True
