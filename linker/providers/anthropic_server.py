@@ -9,9 +9,9 @@ import anthropic
 import httpx2
 from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient, Omit
 
-from ..errors import ModelNotFound, ModelUnusable
-from ..settings import ModelSettings, ProviderSettings
-from .known import CLAUDE, Known, find_known, overlaid
+from ..errors import ModelNotFound
+from ..settings import ProviderSettings
+from .known import CLAUDE, Known, find_known, told_of
 from .wire import Failure, Hidden, failure_of_status
 
 Headers: TypeAlias = "dict[str, str | Omit]"
@@ -69,9 +69,8 @@ async def look_up(
 
     Raises `ModelNotFound`, `ModelUnusable`, and what the package raises.
     """
-    name = f"{settings.name}/{model}"
     if not model.strip("./"):
-        raise ModelNotFound(name)
+        raise ModelNotFound(f"{settings.name}/{model}")
     told = await client.models.retrieve(model, extra_headers=headers)
     can = told.capabilities
     known = Known(
@@ -80,11 +79,7 @@ async def look_up(
         constrains=can is not None and can.structured_outputs.supported,
         samples=_samples(model),
     )
-    known = overlaid(known, settings.models.get(model, ModelSettings()))
-    if not known.context_tokens:
-        problem = "the provider does not tell how long its context is: write context_tokens"
-        raise ModelUnusable(name, f"{problem} for it into the file of providers")
-    return known
+    return told_of(settings, model, known)
 
 
 def _samples(model: str) -> bool:

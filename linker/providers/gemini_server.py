@@ -12,9 +12,9 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 
-from ..errors import ModelNotFound, ModelUnusable
-from ..settings import ModelSettings, ProviderSettings
-from .known import GEMINI, Known, find_known, overlaid
+from ..errors import ModelNotFound
+from ..settings import ProviderSettings
+from .known import GEMINI, Known, find_known, told_of
 from .wire import Failure, Hidden, retry_after_seconds
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)?")
@@ -95,20 +95,13 @@ async def look_up(
 
     Raises `ModelNotFound`, `ModelUnusable`, and what the package raises.
     """
-    name = f"{settings.name}/{model}"
     if not _NAME.fullmatch(model):
-        raise ModelNotFound(name)
+        raise ModelNotFound(f"{settings.name}/{model}")
     told = await client.aio.models.get(model=model, config=types.GetModelConfig(http_options=http))
     family = find_known(GEMINI, model)
-    known = overlaid(
-        Known(
-            told.input_token_limit or 0,
-            takes_images=model.startswith("gemini-"),
-            embedding_dimensions=family.embedding_dimensions if family else 0,
-        ),
-        settings.models.get(model, ModelSettings()),
+    known = Known(
+        told.input_token_limit or 0,
+        takes_images=model.startswith("gemini-") and family is None,
+        embedding_dimensions=family.embedding_dimensions if family else 0,
     )
-    if not known.context_tokens:
-        problem = "the provider does not tell how long its context is: write context_tokens"
-        raise ModelUnusable(name, f"{problem} for it into the file of providers")
-    return known
+    return told_of(settings, model, known)

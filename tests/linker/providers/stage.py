@@ -76,7 +76,6 @@ class Stage:
     upstream: Upstream
     settings: ProviderSettings
     provider: Provider
-    key: CanaryKey = field(default_factory=CanaryKey)
 
     @property
     def key(self) -> CanaryKey:
