@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
-from anthropic import omit
+from anthropic import AsyncStream, omit
+from anthropic.types import Message, RawMessageStreamEvent
 
 from ..conversation import Conversation, Delta, Finished, Prompt
 from ..errors import CredentialRefused
 from ..links import ListedModel, ModelFacts
 from ..ports import Key
 from ..settings import ModelSettings, ProviderSettings
-from .anthropic_messages import choose, form, offer, read, sample, system_of, turns_of
+from .anthropic_messages import offer, read, request, system_of, turns_of
 from .anthropic_server import connect, failure_of, look_up, show
 from .known import Known
 from .talking import OnlyTalks
@@ -92,8 +93,11 @@ class AnthropicModel(OnlyTalks):
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         """Yield deltas and the end; see `OpenModel`. There are neither seeds nor penalties."""
         check_images(self.name, prompt, takes_images=self._known.takes_images)
-        known, conversation = self._known, prompt.conversation
+        known = self._known
         keeps = self._provider.settings.options.get("prompt_cache") == "true"
+        asked = request(
+            self._model, prompt, samples=known.samples, constrains=known.constrains, keeps=keeps
+        )
         secret = await secret_of(self._key)
         answer = Answer(prompt)
         with translated(
@@ -103,19 +107,14 @@ class AnthropicModel(OnlyTalks):
             prompt=prompt,
             context_tokens=known.context_tokens,
         ):
-            async with await self._provider.client.messages.create(
-                model=self._model,
-                messages=turns_of(conversation),
-                system=system_of(conversation) or omit,
-                max_tokens=prompt.sampling.tokens_max,
+            # Not by `create`, which compares each part of the conversation with its types.
+            async with await self._provider.client.post(
+                "/v1/messages",
+                body=asked,
+                cast_to=Message,
                 stream=True,
-                stop_sequences=prompt.sampling.stops or omit,
-                tools=offer(conversation.actions, is_strict=known.constrains) or omit,
-                tool_choice=choose(prompt) if conversation.actions else omit,
-                output_config=form(prompt.answer_schema) if prompt.answer_schema else omit,
-                cache_control={"type": "ephemeral"} if keeps else omit,
-                extra_body=sample(prompt.sampling) if known.samples else None,
-                extra_headers=show(secret),
+                stream_cls=AsyncStream[RawMessageStreamEvent],
+                options={"headers": show(secret)},
             ) as events:
                 async for event in events:
                     for delta in read(answer, event):

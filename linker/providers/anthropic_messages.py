@@ -50,6 +50,31 @@ _REASONS = {
 }
 
 
+def request(
+    model: str, prompt: Prompt, *, samples: bool, constrains: bool, keeps: bool
+) -> dict[str, object]:
+    """Return what is sent. The provider keeps what it has read if it `keeps`."""
+    sampling, actions = prompt.sampling, prompt.conversation.actions
+    body: dict[str, object] = {
+        "model": model,
+        "messages": turns_of(prompt.conversation),
+        "max_tokens": sampling.tokens_max,
+        "stream": True,
+    }
+    if system := system_of(prompt.conversation):
+        body["system"] = system
+    if actions:
+        body["tools"] = offer(actions, is_strict=constrains)
+        body["tool_choice"] = _choose(prompt)
+    if prompt.answer_schema:
+        body["output_config"] = _form(prompt.answer_schema)
+    if sampling.stops:
+        body["stop_sequences"] = sampling.stops
+    if keeps:
+        body["cache_control"] = {"type": "ephemeral"}
+    return body | _sample(sampling) if samples else body
+
+
 def read(answer: Answer, event: RawMessageStreamEvent) -> Iterator[Delta]:
     """Take a piece of the answer."""
     if event.type == "message_start":
@@ -158,8 +183,7 @@ def _tool(action: Action, *, is_strict: bool) -> ToolParam:
     return tool
 
 
-def choose(prompt: Prompt) -> ToolChoiceParam:
-    """Return whether to call, and how often."""
+def _choose(prompt: Prompt) -> ToolChoiceParam:
     is_single = prompt.calls_max == 1
     if prompt.choice is Choice.NONE:
         return {"type": "none"}
@@ -171,12 +195,11 @@ def choose(prompt: Prompt) -> ToolChoiceParam:
     return {"type": "any", "disable_parallel_tool_use": is_single}
 
 
-def form(schema: str) -> OutputConfigParam:
-    """Return the form that an answer is to have."""
+def _form(schema: str) -> OutputConfigParam:
     return {"format": {"type": "json_schema", "schema": json.loads(schema)}}
 
 
-def sample(sampling: Sampling) -> dict[str, object]:
+def _sample(sampling: Sampling) -> dict[str, object]:
     """Return how to choose tokens, which the package has no words for; 1 is as hot as it gets."""
     more: dict[str, object] = {"temperature": min(sampling.temperature, 1.0)}
     if sampling.top_p < 1:

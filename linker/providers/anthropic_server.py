@@ -7,10 +7,11 @@ from typing import TypeAlias
 
 import anthropic
 import httpx2
-from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient, Omit
+from anthropic import AsyncAnthropic, Omit
 
 from ..errors import ModelNotFound
-from ..settings import ProviderSettings
+from ..settings import ModelSettings, ProviderSettings
+from .connections import pool, timeouts
 from .known import CLAUDE, Known, find_known, told_of
 from .wire import Failure, Hidden, failure_of_status
 
@@ -45,15 +46,13 @@ def failure_of(error: Exception) -> Failure | None:
 
 def connect(settings: ProviderSettings) -> AsyncAnthropic:
     """Return a client without a key; each request shows its own, and none is tried twice."""
-    timeout = anthropic.Timeout(settings.silence_seconds, connect=settings.connect_seconds)
     return AsyncAnthropic(
         base_url=settings.url or "https://api.anthropic.com",
         api_key="none",
         max_retries=0,
-        timeout=timeout,
+        timeout=timeouts(settings),
         open_telemetry=False,
-        # A redirect would carry the key elsewhere.
-        http_client=DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False),
+        http_client=pool(settings),
     )
 
 
@@ -71,6 +70,10 @@ async def look_up(
     """
     if not model.strip("./"):
         raise ModelNotFound(f"{settings.name}/{model}")
+    written = settings.models.get(model, ModelSettings())
+    if settings.url and written.context_tokens:
+        # Servers of others do not tell of their models in Anthropic's way: the operator knows.
+        return told_of(settings, model, None)
     told = await client.models.retrieve(model, extra_headers=headers)
     can = told.capabilities
     known = Known(

@@ -19,6 +19,7 @@ from ..ports import Key
 from ..settings import ModelSettings, ProviderSettings
 from . import bedrock_converse
 from .aws import AwsService, check, failure_of, frames_of, parse_key, secret_part
+from .connections import pool
 from .known import Known, find_known, told_of
 from .talking import OnlyTalks
 from .wire import Answer, FailureTold, check_images, secret_of, translated
@@ -40,8 +41,7 @@ class BedrockProvider:
     def __init__(self, settings: ProviderSettings) -> None:
         self.settings = settings
         self._service = AwsService("bedrock-runtime", "bedrock", settings)
-        timeout = httpx2.Timeout(settings.silence_seconds, connect=settings.connect_seconds)
-        self._http = httpx2.AsyncClient(timeout=timeout)
+        self._http = pool(settings)
         self._opened: set[str] = set()
 
     async def models(self) -> Sequence[ListedModel]:

@@ -15,6 +15,7 @@ from ..errors import CredentialRefused
 from ..links import ListedModel
 from ..ports import Key
 from ..settings import ProviderSettings
+from .connections import CONNECTIONS_MAX, timeouts, tls
 from .known import Known, told_of
 from .openai import OpenAiModel, OpenAiProvider
 from .openai_servers import COMPATIBLE, Headers
@@ -22,7 +23,6 @@ from .wire import MALFORMED, Failure
 
 # Where requests go until they are carried; no such host can exist.
 NOWHERE = "http://carried.invalid"
-CONNECTIONS_MAX = 1_000
 ERROR_BYTES_MAX = 64 * 1024
 LINE_BYTES_MAX = 4 * 1024 * 1024
 WHOLE_BYTES_MAX = 32 * 1024 * 1024
@@ -40,7 +40,7 @@ class Carrier(httpx2.AsyncBaseTransport, ABC):
         """Without `streams`, answers come whole."""
         self._streams = streams
         limits = httpx2.Limits(max_connections=CONNECTIONS_MAX)
-        self._inner = httpx2.AsyncHTTPTransport(limits=limits)
+        self._inner = httpx2.AsyncHTTPTransport(limits=limits, verify=tls())
 
     @abstractmethod
     def address(self, secret: str, model: str, body: dict[str, Any]) -> httpx2.Request:
@@ -100,7 +100,7 @@ class CarriedProvider(OpenAiProvider):
     """Models that are asked as OpenAI's are, by a carrier."""
 
     def __init__(self, settings: ProviderSettings, carrier: Carrier) -> None:
-        timeout = httpx2.Timeout(settings.silence_seconds, connect=settings.connect_seconds)
+        timeout = timeouts(settings)
         http = DefaultAsyncHttpxClient(transport=carrier, timeout=timeout, follow_redirects=False)
         client = AsyncOpenAI(
             base_url=NOWHERE, api_key="none", max_retries=0, timeout=timeout, http_client=http

@@ -14,6 +14,7 @@ from google.genai import errors, types
 
 from ..errors import ModelNotFound
 from ..settings import ProviderSettings
+from .connections import timeouts, tls
 from .known import GEMINI, Known, find_known, told_of
 from .wire import Failure, Hidden, retry_after_seconds
 
@@ -52,9 +53,8 @@ def watched(responses: list[httpx2.Response]) -> Iterator[None]:
 
 def connect(settings: ProviderSettings) -> Connections:
     """Return connections of which each wait is bounded."""
-    timeout = httpx2.Timeout(settings.silence_seconds, connect=settings.connect_seconds)
     # A redirect would carry the key elsewhere.
-    return Connections(timeout=timeout, follow_redirects=False)
+    return Connections(timeout=timeouts(settings), verify=tls(), follow_redirects=False)
 
 
 def make_client(settings: ProviderSettings, connections: Connections) -> genai.Client:

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncGenerator, Iterator
 from functools import lru_cache
 
-from openai import AsyncOpenAI, Omit, omit
+from openai import AsyncOpenAI, AsyncStream, Omit
 from openai.types.chat import (
     ChatCompletionChunk,
     ChatCompletionContentPartParam,
@@ -29,6 +29,7 @@ from ..conversation import (
     Message,
     Prompt,
     Role,
+    Sampling,
     TokenLogprob,
     Tokens,
 )
@@ -57,38 +58,58 @@ async def speak(
 
     Compatible servers know an older word for `tokens_max`, and more ways to choose a token.
     """
-    prompt, sampling, actions = (
-        answer.prompt,
-        answer.prompt.sampling,
-        answer.prompt.conversation.actions,
-    )
-    more = {"top_k": sampling.top_k, "min_p": sampling.min_p} if is_compatible else {}
-    async with await client.chat.completions.create(
-        model=model,
-        messages=[_message(message) for message in prompt.conversation.messages],
+    asked = _body(model, answer.prompt, samples=samples, is_compatible=is_compatible)
+    # Not by `create`, which compares each part of the conversation with its types: with ten
+    # actions on offer that takes as long as everything else.
+    async with await client.post(
+        "/chat/completions",
+        body=asked,
+        cast_to=ChatCompletionChunk,
         stream=True,
-        stream_options={"include_usage": True},
-        max_tokens=sampling.tokens_max if is_compatible else omit,
-        max_completion_tokens=omit if is_compatible else sampling.tokens_max,
-        tools=_tools(actions) if actions else omit,
-        tool_choice=_tool_choice(prompt) if actions else omit,
-        parallel_tool_calls=prompt.calls_max > 1 if actions else omit,
-        response_format=_format(prompt.answer_schema) if prompt.answer_schema else omit,
-        stop=list(sampling.stops) or omit,
-        seed=sampling.seed if samples else omit,
-        temperature=sampling.temperature if samples else omit,
-        top_p=sampling.top_p if samples and sampling.top_p < 1 else omit,
-        frequency_penalty=sampling.frequency_penalty or omit if samples else omit,
-        presence_penalty=sampling.presence_penalty or omit if samples else omit,
-        logprobs=True if samples and sampling.logprobs else omit,
-        top_logprobs=sampling.logprobs or omit if samples else omit,
-        extra_headers=headers,
-        extra_body={name: value for name, value in more.items() if value} or None,
+        stream_cls=AsyncStream[ChatCompletionChunk],
+        options={"headers": headers},
     ) as chunks:
         yield answer.start()
         async for chunk in chunks:
             for delta in _read(answer, chunk):
                 yield delta
+
+
+def _body(model: str, prompt: Prompt, *, samples: bool, is_compatible: bool) -> dict[str, object]:
+    sampling, actions = prompt.sampling, prompt.conversation.actions
+    body: dict[str, object] = {
+        "model": model,
+        "messages": [_message(message) for message in prompt.conversation.messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_tokens" if is_compatible else "max_completion_tokens": sampling.tokens_max,
+    }
+    if actions:
+        body["tools"] = _tools(actions)
+        body["tool_choice"] = _tool_choice(prompt)
+        body["parallel_tool_calls"] = prompt.calls_max > 1
+    if prompt.answer_schema:
+        body["response_format"] = _format(prompt.answer_schema)
+    if sampling.stops:
+        body["stop"] = sampling.stops
+    if samples:
+        body |= {"seed": sampling.seed, "temperature": sampling.temperature}
+        body |= _cuts(sampling, is_compatible=is_compatible)
+    return body
+
+
+def _cuts(sampling: Sampling, *, is_compatible: bool) -> dict[str, object]:
+    """Return what changes anything."""
+    cuts: dict[str, object] = {
+        "top_p": sampling.top_p if sampling.top_p < 1 else 0,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "logprobs": sampling.logprobs > 0,
+        "top_logprobs": sampling.logprobs,
+    }
+    if is_compatible:
+        cuts |= {"top_k": sampling.top_k, "min_p": sampling.min_p}
+    return {name: value for name, value in cuts.items() if value}
 
 
 def _read(answer: Answer, chunk: ChatCompletionChunk) -> Iterator[Delta]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncGenerator, Iterator
 from functools import lru_cache
 
-from openai import AsyncOpenAI, Omit, omit
+from openai import AsyncOpenAI, AsyncStream, Omit
 from openai.types.responses import (
     FunctionToolParam,
     Response,
@@ -47,30 +47,45 @@ async def speak(
     is_compatible: bool,  # noqa: ARG001  # chat needs it, and both are called alike
 ) -> AsyncGenerator[Delta, None]:
     """Yield what a model answers to a prompt, into `answer`; it takes no seed and no penalties."""
-    prompt, sampling = answer.prompt, answer.prompt.sampling
-    actions = prompt.conversation.actions
-    if sampling.stops:
+    if answer.prompt.sampling.stops:
         raise FailureTold(Failure("the Responses interface takes no stops; set api to chat", 400))
-    async with await client.responses.create(
-        model=model,
-        input=[item for message in prompt.conversation.messages for item in _items(message)],
+    # Not by `create`, for the reason that the chat has.
+    async with await client.post(
+        "/responses",
+        body=_body(model, answer.prompt, samples=samples),
+        cast_to=Response,
         stream=True,
-        store=False,
-        max_output_tokens=sampling.tokens_max,
-        tools=_tools(actions) if actions else omit,
-        tool_choice=_tool_choice(prompt) if actions else omit,
-        parallel_tool_calls=prompt.calls_max > 1 if actions else omit,
-        text=_format(prompt.answer_schema) if prompt.answer_schema else omit,
-        temperature=sampling.temperature if samples else omit,
-        top_p=sampling.top_p if samples and sampling.top_p < 1 else omit,
-        top_logprobs=sampling.logprobs or omit if samples else omit,
-        include=["message.output_text.logprobs"] if samples and sampling.logprobs else omit,
-        extra_headers=headers,
+        stream_cls=AsyncStream[ResponseStreamEvent],
+        options={"headers": headers},
     ) as events:
         yield answer.start()
         async for event in events:
             for delta in _read(answer, event):
                 yield delta
+
+
+def _body(model: str, prompt: Prompt, *, samples: bool) -> dict[str, object]:
+    sampling, actions = prompt.sampling, prompt.conversation.actions
+    body: dict[str, object] = {
+        "model": model,
+        "input": [item for message in prompt.conversation.messages for item in _items(message)],
+        "stream": True,
+        "store": False,
+        "max_output_tokens": sampling.tokens_max,
+    }
+    if actions:
+        body["tools"] = _tools(actions)
+        body["tool_choice"] = _tool_choice(prompt)
+        body["parallel_tool_calls"] = prompt.calls_max > 1
+    if prompt.answer_schema:
+        body["text"] = _format(prompt.answer_schema)
+    if samples:
+        body["temperature"] = sampling.temperature
+        body |= {"top_p": sampling.top_p} if sampling.top_p < 1 else {}
+        if sampling.logprobs:
+            body["top_logprobs"] = sampling.logprobs
+            body["include"] = ["message.output_text.logprobs"]
+    return body
 
 
 def _read(answer: Answer, event: ResponseStreamEvent) -> Iterator[Delta]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import openai
-from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient, Omit
+from openai import AsyncAzureOpenAI, AsyncOpenAI, Omit
 
 from ..errors import ModelNotFound
 from ..settings import ProviderSettings
+from .connections import pool, timeouts
 from .known import OPENAI, Known, find_known, told_of
 from .wire import Failure, Hidden, failure_of_status
 
@@ -23,9 +24,7 @@ _LENGTHS = ("max_model_len", "n_ctx", "context_length", "n_ctx_train")
 
 def connect(settings: ProviderSettings) -> AsyncOpenAI:
     """Return a client without a key; each request shows its own, and none is tried twice."""
-    timeout = openai.Timeout(settings.silence_seconds, connect=settings.connect_seconds)
-    # A redirect would carry the key elsewhere.
-    http = DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False)
+    http, timeout = pool(settings), timeouts(settings)
     version = settings.options.get("api_version", "")
     if settings.kind == AZURE and version:
         return AsyncAzureOpenAI(

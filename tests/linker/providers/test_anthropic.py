@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.fakes.upstream import Fault
 from tests.linker.orders import action, prompt
 from tests.linker.providers.conformance import Conformance
 from tests.linker.providers.failures import Failures
-from tests.linker.providers.stage import Stage, Subject
+from tests.linker.providers.stage import Stage, Staged, Subject
 
 
 def event(garbage: bytes) -> bytes:
@@ -67,18 +68,14 @@ class TestAnthropic(Conformance, Failures):
         assert [body.get("temperature") for body in bodies] == [1.0, None]
 
 
-class TestAnthropicThatKeeps(Conformance):
+class TestOptions(Staged):
     """The same with its cache on, and counts off."""
 
-    subject = Subject(
-        AnthropicProvider,
-        AnthropicMessages,
-        kind="anthropic",
-        model="claude-opus-4-6",
-        too_long=Fault(400),
-        options={"prompt_cache": "true"},
-        takes_seed=False,
-        takes_penalties=False,
-        key_header="x-api-key",
-        key_prefix="",
-    )
+    subject = replace(TestAnthropic.subject, options={"prompt_cache": "true"})
+
+    async def test_the_provider_is_asked_to_keep_what_it_reads(self, stage: Stage) -> None:
+        await stage.finish(prompt())
+        assert stage.upstream.seen[-1].json["cache_control"] == {"type": "ephemeral"}
+
+    async def test_nobody_is_asked_for_a_count(self, stage: Stage) -> None:
+        assert await (await stage.model()).count_tokens(prompt().conversation) is None

@@ -47,6 +47,7 @@ SUBJECT = Subject(
     takes_seed=False,
     takes_penalties=False,
     splits_reasoning=False,
+    limits_calls=False,
     garbage=lambda garbage: frame("contentBlockDelta", garbage),
 )
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
+import pytest
+
+from linker.conversation import Logprobs, Sampling, TokenLogprob
+from linker.errors import ModelNotFound
 from linker.providers.openai import OpenAiProvider
 from linker.settings import ModelSettings
 from tests.fakes.openai_chat import AzureOpenAi, OpenAiChat
 from tests.fakes.openai_responses import OpenAiResponses
 from tests.fakes.upstream import Fault
+from tests.linker.orders import prompt
 from tests.linker.providers.conformance import Conformance
 from tests.linker.providers.failures import Failures
-from tests.linker.providers.stage import Subject
+from tests.linker.providers.stage import CANARY, Stage, Staged, Subject
 
 TOO_LONG = Fault(
     400,
@@ -81,19 +89,59 @@ class TestAzure(Conformance, Failures):
     )
 
 
-class TestOldAzure(Conformance):
+class TestOldAzure(Staged):
     """Azure OpenAI at its older interface, with a deployment of its own name."""
 
-    subject = Subject(
-        OpenAiProvider,
-        lambda: AzureOpenAi(("ours",)),
-        kind="azure-openai",
+    subject = replace(
+        TestAzure.subject,
+        dialect=lambda: AzureOpenAi(("ours",)),
         model="ours",
-        too_long=TOO_LONG,
         options={"api_version": "2024-10-21"},
         settings=ModelSettings(context_tokens=128_000),
-        constrains=False,
-        takes_images=False,
-        key_header="api-key",
-        key_prefix="",
     )
+
+    async def test_a_deployment_is_in_the_path_and_its_version_in_the_query(
+        self, stage: Stage
+    ) -> None:
+        assert (await stage.finish(prompt())).text
+        asked = {(seen.path, seen.query) for seen in stage.upstream.seen}
+        path = "/openai/deployments/ours/chat/completions"
+        assert asked == {(path, "api-version=2024-10-21")}
+        assert {seen.headers["api-key"] for seen in stage.upstream.seen} == {CANARY}
+
+    async def test_a_deployment_that_is_not_there_is_not_found(self, stage: Stage) -> None:
+        with pytest.raises(ModelNotFound):
+            await stage.provider.open("theirs", stage.key)
+
+    async def test_of_a_deployment_only_what_the_operator_says_is_known(self, stage: Stage) -> None:
+        facts = (await stage.model()).facts
+        assert (facts.context_tokens, facts.constrains_output) == (128_000, False)
+
+
+class TestThoughtful(Staged):
+    """Models that choose for themselves."""
+
+    subject = replace(TestOpenAiChat.subject, dialect=lambda: OpenAiChat(("gpt-5",)), model="gpt-5")
+
+    async def test_nothing_is_sent_about_choosing_tokens(self, stage: Stage) -> None:
+        await stage.finish(prompt(temperature=0.5))
+        names = {"temperature", "seed", "top_p", "logprobs", "frequency_penalty"}
+        assert not names & {*stage.upstream.seen[-1].json}
+
+
+class TestLogprobs(Staged):
+    """What could have stood in place of each token."""
+
+    subject = TestOpenAiChat.subject
+
+    async def test_likely_tokens_are_told(self, stage: Stage) -> None:
+        token = {"token": "One", "logprob": -0.1, "bytes": None}
+        likely = {"content": [{**token, "top_logprobs": [token]}], "refusal": None}
+        choice = {"index": 0, "delta": {"content": "One"}, "logprobs": likely}
+        chunk = json.dumps({"id": "1", "object": "chat.completion.chunk", "choices": [choice]})
+        stage.upstream.faults.append(Fault(garbage=f"data: {chunk}\n\n".encode()))
+        asked = replace(prompt(), sampling=Sampling(9, logprobs=2))
+        finished = await stage.finish(asked)
+        one = TokenLogprob("One", -0.1)
+        assert finished.logprobs == (Logprobs(one, (one,)),)
+        assert stage.actor.prompts[0].sampling.logprobs == 2
