@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from anthropic.types import (
@@ -78,7 +79,8 @@ def request(
 def read(answer: Answer, event: RawMessageStreamEvent) -> Iterator[Delta]:
     """Take a piece of the answer."""
     if event.type == "message_start":
-        yield answer.start(_tokens(event.message.usage, Tokens()))
+        # What is written comes in pieces; the first of its tokens is counted already here.
+        yield answer.start(replace(_tokens(event.message.usage, Tokens()), output=0))
     elif event.type == "content_block_start" and event.content_block.type == "tool_use":
         yield answer.add_call(event.index, event.content_block.name)
     elif event.type == "content_block_delta":

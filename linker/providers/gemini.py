@@ -21,7 +21,7 @@ from .wire import BYTES_PER_TOKEN, Answer, check_images, secret_of, translated, 
 
 
 class GeminiProvider:
-    """Gemini, as developers reach it: with a key."""
+    """Gemini, as developers reach it: with a key. `api_version` is an option, as `v1beta`."""
 
     def __init__(self, settings: ProviderSettings) -> None:
         self.settings = settings

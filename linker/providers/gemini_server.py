@@ -59,7 +59,11 @@ def connect(settings: ProviderSettings) -> Connections:
 
 def make_client(settings: ProviderSettings, connections: Connections) -> genai.Client:
     """Return a client without a key; each request shows its own, and none is tried twice."""
-    http = types.HttpOptions(base_url=settings.url or None, httpx_async_client=connections)
+    http = types.HttpOptions(
+        base_url=settings.url or None,
+        api_version=settings.options.get("api_version"),
+        httpx_async_client=connections,
+    )
     return genai.Client(vertexai=False, api_key="none", http_options=http)
 
 

@@ -1,15 +1,11 @@
-"""What every provider does, whoever computes."""
+"""What providers do that have their models here: the local one, and the scripted one."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from pathlib import Path
 from typing import TypeAlias
 
-import jsonschema
 import pytest
 import pytest_asyncio
 
@@ -26,7 +22,8 @@ from linker.errors import ModelNotFound
 from linker.ports import OpenModel, Provider
 from linker.providers.local import LocalProvider
 from linker.providers.scripted import Line, ScriptedProvider
-from tests.linker.orders import POST_SCHEMA, action, collect, conversation, finish, prompt, said
+from tests.linker.orders import action, collect, conversation, finish, prompt
+from tests.linker.providers.talking import Talking
 
 Build: TypeAlias = Callable[[Path], Provider]
 
@@ -100,74 +97,16 @@ async def test_a_generation_reads_as_many_tokens_as_were_counted(model: OpenMode
     assert finished.tokens.read == await count(model, asked.conversation)
 
 
-async def test_the_deltas_of_a_text_are_the_text(model: OpenModel) -> None:
-    *deltas, finished = await collect(model.generate(prompt()))
-    assert "".join(d.text for d in deltas if isinstance(d, Delta)) == finished.text != ""
-
-
-async def test_an_answer_that_is_done_says_stop(model: OpenModel) -> None:
-    assert (await finish(model.generate(prompt()))).reason is FinishReason.STOP
-
-
-async def test_usage_only_grows(model: OpenModel) -> None:
-    used = [event.tokens.output for event in await collect(model.generate(prompt()))]
-    assert used == sorted(used)
-    assert used[0] == 0 < used[-1]
-
-
-async def test_tokens_max_cuts_the_text(model: OpenModel) -> None:
-    finished = await finish(model.generate(prompt(tokens_max=3)))
-    assert (finished.reason, finished.tokens.output) == (FinishReason.LENGTH, 3)
-
-
-async def test_a_stop_ends_the_text_and_is_not_in_it(model: OpenModel) -> None:
-    whole = (await finish(model.generate(prompt()))).text
-    stop = whole[5:9]
-    *deltas, finished = await collect(model.generate(prompt(stops=("never there", stop))))
-    assert finished.text == whole[: whole.index(stop)]
-    assert "".join(d.text for d in deltas if isinstance(d, Delta)) == finished.text
-    assert finished.reason is FinishReason.STOP  # type: ignore[union-attr]  # the last is Finished
-
-
-async def test_a_required_call_is_made_and_valid(model: OpenModel) -> None:
-    finished = await finish(model.generate(prompt(action(), choice=Choice.REQUIRED)))
-    (call,) = finished.calls
-    assert (finished.reason, call.action) == (FinishReason.ACTION, "board.post")
-    jsonschema.validate(json.loads(call.arguments), POST_SCHEMA)
-
-
 async def test_a_call_that_does_not_fit_is_not_made(model: OpenModel) -> None:
     asked = prompt(action(), choice=Choice.REQUIRED, tokens_max=2)
     finished = await finish(model.generate(asked))
     assert (finished.reason, finished.calls) == (FinishReason.LENGTH, ())
 
 
-async def test_the_same_seed_gives_the_same_answer(model: OpenModel) -> None:
-    first, second = [await finish(model.generate(prompt(seed=5))) for _ in range(2)]
-    assert said(first) == said(second)
+class TestTalking(Talking):
+    """What remote models do too."""
 
 
-async def test_another_seed_gives_another_answer(model: OpenModel) -> None:
-    texts = {(await finish(model.generate(prompt(seed=seed)))).text for seed in range(4)}
-    assert len(texts) > 1
-
-
-async def test_a_generation_that_is_closed_stops(model: OpenModel) -> None:
-    async with aclosing(model.generate(prompt())) as events:
-        first = await anext(events)
-    assert first.tokens.output == 0
-    with pytest.raises(StopAsyncIteration):
-        await anext(events)
-
-
-async def test_generations_at_once_do_not_mix(model: OpenModel) -> None:
-    alone = [await finish(model.generate(prompt(seed=seed))) for seed in range(4)]
-    together = await asyncio.gather(
-        *(finish(model.generate(prompt(seed=seed))) for seed in range(4))
-    )
-    assert [*map(said, together)] == [*map(said, alone)]
-
-
-async def test_the_first_event_says_that_the_prompt_was_read(model: OpenModel) -> None:
+async def test_the_first_event_says_how_much_was_read(model: OpenModel) -> None:
     first, *_ = await collect(model.generate(prompt()))
     assert first == Delta("", Tokens(await count(model, prompt().conversation), 0))

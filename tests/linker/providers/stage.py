@@ -17,8 +17,10 @@ from tests.fakes.upstream import Fault, Upstream
 from tests.linker.orders import collect, finish, prompt
 
 CANARY = "sk-canary-0123456789abcdef"
-# Longer than a fake needs for anything, shorter than anybody likes to wait for.
-SILENCE_SECONDS = 0.5
+# Longer than a busy machine needs for anything.
+PATIENCE_SECONDS = 60.0
+# Longer than a fake needs for a piece, shorter than anybody likes to wait for.
+SILENCE_SECONDS = 0.8
 
 
 class CanaryKey:
@@ -35,8 +37,8 @@ class CanaryKey:
 class Subject:
     """A provider to test: how it is made, the model that its fake has, and what it can do.
 
-    `too_long` is how it says that a conversation does not fit; `shows_key` finds the key in a
-    request. `finishes` are the ends that it can tell.
+    `too_long` is how it says that a conversation of 300,000 tokens does not fit. `prefix` stands
+    before the paths of its interface. `embeds` is a model that makes embeddings, if it has one.
     """
 
     build: Callable[[ProviderSettings], Provider]
@@ -121,8 +123,8 @@ class Staged:
                 url=f"{upstream.url}{self.subject.prefix}",
                 options=self.subject.options,
                 models={self.subject.model: self.subject.settings},
-                connect_seconds=5.0,
-                silence_seconds=SILENCE_SECONDS,
+                connect_seconds=PATIENCE_SECONDS,
+                silence_seconds=PATIENCE_SECONDS,
             )
             provider = self.subject.build(settings)
             yield Stage(self.subject, actor, upstream, settings, provider)

@@ -31,6 +31,7 @@ xllamacpp = pytest.importorskip("xllamacpp")
 pytestmark = pytest.mark.native
 
 CONTEXT_TOKENS = 1_024
+DIMENSIONS = 896
 # The babbler never begins a call of itself; this one has learned to.
 CALLER = Path(__file__).parents[3] / "models" / "actionvm-tiny.gguf"
 CHOICES: Mapping[str, Json] = {
@@ -59,10 +60,13 @@ def served(models_dir: Path) -> Iterator[Served]:
 
 
 @contextmanager
-def serving(path: Path) -> Iterator[Served]:
+def serving(path: Path, *, embeds: bool = False) -> Iterator[Served]:
     """Serve a model while the block runs."""
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
+    if embeds:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.n_ctx = 2 * CONTEXT_TOKENS
     params.n_parallel = 2
     params.cpuparams.n_threads = 1
@@ -187,3 +191,19 @@ async def test_the_models_are_listed(served: Served) -> None:
     provider = chat(served)
     assert [model.name for model in await provider.models()] == [served.model]
     await provider.close()
+
+
+async def test_embeddings_are_made(models_dir: Path) -> None:
+    with serving(models_dir / "babbler.gguf", embeds=True) as served:
+        models = {served.model: ModelSettings(embedding_dimensions=DIMENSIONS)}
+        provider = OpenAiProvider(
+            ProviderSettings("near", "openai-compatible", url=f"{served.url}/v1", models=models)
+        )
+        model = await provider.open(served.model)
+        embedded = await model.embed(["Prices rose.", "Prices rose.", "Coins fell."])
+        one, same, other = embedded.vectors
+        assert len(one) == DIMENSIONS
+        assert one == pytest.approx(same, abs=1e-5)
+        assert one != pytest.approx(other, abs=1e-2)
+        assert embedded.tokens.embedding > 5
+        await provider.close()
