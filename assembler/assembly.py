@@ -7,26 +7,28 @@ done; and every step may be repeated, so a crash costs only the time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from chassis.canonical import sha256_hex
 from chassis.clock import Clock
 from chassis.draft import Draft, FieldPath
-from chassis.problems import Problem, Severity
+from chassis.fields import ACCOUNT_NAME
+from chassis.problems import Flaw, Problem, Severity
 from chassis.source import read_draft
 
 from .agents import account_of, find_agents
 from .bundle import PAYLOAD_BYTES_MAX, Bundle, serialise
 from .errors import InvalidManifest
-from .manifest import Manifest
+from .manifest import Manifest, seconds_of
 from .ports import Document, KnownAction, Link, ModelWish, Peers, Refusal
 from .problems import Code
 from .references import (
     ACTIONS,
+    FALLBACKS,
     MODEL,
-    MODEL_CREDENTIAL,
     Known,
     check_references,
     collections,
@@ -35,6 +37,10 @@ from .references import (
 from .store import BundleStore
 from .structure import check_structure
 from .template import Scalar, render
+
+CACHE: FieldPath = ("spec", "model", "cache")
+# How often somebody who waits for a link hears of it.
+PROGRESS_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,13 @@ class Assembler:
             raise InvalidManifest(tuple(draft.problems))
         yield Progress(Stage.RESOLVE, "finding actions, secrets and documents")
         known = await self._resolve(draft, source)
-        yield Progress(Stage.LINK, f"linking {draft.text(MODEL) or 'no model'}")
-        link = await self._link(draft)
+        link: Link | None = None
+        async with aclosing(self._link(draft)) as steps:
+            async for step in steps:
+                if isinstance(step, Progress):
+                    yield step
+                else:
+                    link = step
         if manifest is None or link is None or draft.has_errors:
             raise InvalidManifest(tuple(draft.problems))
         payload = serialise(manifest, link, known=known, files=source.files)
@@ -136,25 +147,30 @@ class Assembler:
         await asyncio.to_thread(check_references, draft, known)
         return {**catalogue, **{use: agent.action for use, agent in agents.items()}}
 
-    async def _link(self, draft: Draft) -> Link | None:
-        """Link the model of a draft, although other parts may be wrong: all is reported at once."""
-        credential = draft.text(MODEL_CREDENTIAL)
-        lacks_credential = MODEL_CREDENTIAL in draft.spots and not credential
-        if not draft.text(MODEL) or lacks_credential:
-            return None
-        tokens = draft.get(("spec", "model", "tokens_max"))
-        wish = ModelWish(
-            model=draft.text(MODEL),
-            credential=f"secrets/{credential}" if credential else "",
-            needs_actions=bool(draft.items(ACTIONS)),
-            context_tokens_min=tokens if isinstance(tokens, int) else 0,
-        )
-        link = await self._peers.models.link(wish)
+    async def _link(self, draft: Draft) -> AsyncGenerator[Progress | Link, None]:
+        """Link the models of a draft, although other parts may be wrong: all is reported at once.
+
+        A link is waited for: weights are read from a slow disk, and providers take their time.
+        """
+        names = ", ".join(filter(None, (draft.text(path) for path in _models(draft))))
+        yield Progress(Stage.LINK, f"linking {names or 'no model'}")
+        wish = _wish(draft)
+        if wish is None:
+            return
+        linking = asyncio.ensure_future(self._peers.models.link(wish))
+        try:
+            seconds = 0
+            while not (await asyncio.wait([linking], timeout=PROGRESS_SECONDS))[0]:
+                seconds += PROGRESS_SECONDS
+                yield Progress(Stage.LINK, f"linking {names} for {seconds} seconds")
+            link = await linking
+        finally:
+            linking.cancel()
         if isinstance(link, Refusal):
-            fix = "Use another model, or ask less of it."
+            fix = _LINK_FIXES.get(link.code, "Use another model, or ask less of it.")
             draft.report(MODEL, link.code, link.message, fix=fix)
-            return None
-        return link
+            return
+        yield link
 
     async def _quote(self, draft: Draft, manifest: Manifest, link: Link) -> int:
         """Return the price of the largest step: a full context, a full answer, one action.
@@ -163,7 +179,12 @@ class Assembler:
         """
         model = manifest.spec.model
         usages = {"input_tokens": link.context_tokens, "output_tokens": model.tokens_max}
-        model_gas = await self._price(draft, MODEL, f"model {model.use}", usages)
+        model_gas = 0
+        for path, name in zip(
+            _models(draft), (model.use, *(one.use for one in model.fallbacks)), strict=True
+        ):
+            gas = await self._price(draft, path, f"model {name}", usages)
+            model_gas = max(model_gas, gas)
         action_gas = 0
         for path, action in zip(draft.items(ACTIONS), manifest.spec.actions, strict=True):
             # Another agent pays for itself.
@@ -235,3 +256,38 @@ def _check_size(draft: Draft, payload: bytes) -> None:
 def _require_right(draft: Draft) -> None:
     if draft.has_errors:
         raise InvalidManifest(tuple(draft.problems))
+
+
+def _models(draft: Draft) -> list[FieldPath]:
+    return [MODEL, *((*path, "use") for path in draft.items(FALLBACKS))]
+
+
+def _wish(draft: Draft) -> ModelWish | None:
+    """Return what a draft asks of its models; None if it does not say enough for that."""
+    targets = []
+    for path in _models(draft):
+        credential_path = (*path[:-1], "credential")
+        credential = draft.text(credential_path)
+        if not draft.text(path) or (credential_path in draft.spots and not credential):
+            return None
+        targets.append((draft.text(path), f"secrets/{credential}" if credential else ""))
+    account = f"agents/{draft.text(('metadata', 'name'))}"
+    tokens, cache = draft.get(("spec", "model", "tokens_max")), draft.text(CACHE)
+    (model, credential), *fallbacks = targets
+    return ModelWish(
+        model=model,
+        credential=credential,
+        needs_actions=bool(draft.items(ACTIONS)),
+        context_tokens_min=tokens if isinstance(tokens, int) else 0,
+        account=account if ACCOUNT_NAME.fullmatch(account) else "",
+        fallbacks=tuple(fallbacks),
+        cache_seconds=seconds_of(cache) if cache else 0,
+    )
+
+
+# What to do about a link that was refused for another reason than the model.
+_LINK_FIXES: dict[Code | Flaw, str] = {
+    Code.CREDENTIAL_REFUSED: "Put the right key: `actionvm secrets rotate`, or allow its release.",
+    Code.PROVIDER_UNAVAILABLE: "Try again later, or use another model.",
+    Code.PRICE_NOT_FOUND: "Add a price: `actionvm gas prices update FILE`.",
+}

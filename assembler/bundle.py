@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chassis.canonical import Json, canonical_json, sha256_hex
 
-from .manifest import Action, Budget, KnownCollection, Manifest, seconds_of
+from .manifest import Action, Budget, KnownCollection, Manifest, Model, seconds_of
 from .ports import KnownAction, Link, Signature
 
 FORMAT = "actionvm.bundle/v1"
@@ -62,6 +62,9 @@ def serialise(
             "tokens_max": model.tokens_max,
             "context_tokens": link.context_tokens,
             "weights_sha256": link.weights_sha256,
+            # Not there if they were not said, as below.
+            **({"fallbacks": _fallbacks(model)} if model.fallbacks else {}),
+            **({"cache_seconds": seconds_of(model.cache)} if model.cache else {}),
         },
         "instructions": spec.instructions,
         "actions": [_action(action, known[action.use]) for action in spec.actions],
@@ -79,6 +82,13 @@ def serialise(
         },
     }
     return canonical_json(payload)
+
+
+def _fallbacks(model: Model) -> Json:
+    return [
+        {"name": fallback.use, "credential": _secret(fallback.credential)}
+        for fallback in model.fallbacks
+    ]
 
 
 def _budget(budget: Budget) -> Json:

@@ -92,15 +92,23 @@ class ModelsClient:
             credential=wish.credential,
             needs_actions=wish.needs_actions,
             context_tokens_min=wish.context_tokens_min,
+            fallbacks=[
+                linker_pb2.Fallback(model=model, credential=credential)
+                for model, credential in wish.fallbacks
+            ],
+            cache_seconds=wish.cache_seconds,
         )
         refusals: dict[str, Code | Flaw] = {
             "PROVIDER_NOT_FOUND": Code.PROVIDER_NOT_FOUND,
             "MODEL_NOT_FOUND": Code.MODEL_NOT_FOUND,
             "MODEL_UNUSABLE": Code.MODEL_UNUSABLE,
+            "CREDENTIAL_REFUSED": Code.CREDENTIAL_REFUSED,
+            "PRICE_NOT_FOUND": Code.PRICE_NOT_FOUND,
+            "PROVIDER_UNAVAILABLE": Code.PROVIDER_UNAVAILABLE,
             "INVALID_FIELD": Flaw.INVALID_VALUE,
             "NOT_IMPLEMENTED": Code.NOT_SUPPORTED_YET,
         }
-        request = linker_pb2.LinkModelRequest(config=config)
+        request = linker_pb2.LinkModelRequest(config=config, account=wish.account)
         with translated("linker"):
             try:
                 response = await self._stub.LinkModel(request, timeout=LINK_SECONDS_MAX)

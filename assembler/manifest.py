@@ -24,6 +24,9 @@ from pydantic_core import PydanticCustomError
 from chassis.clock import is_time_zone
 
 TIMEOUT_SECONDS_MAX = 24 * 3_600
+# As the linker has them.
+CACHE_SECONDS_MAX = 7 * 24 * 3_600
+FALLBACKS_MAX = 4
 # What a search may ask for, and what one generation may offer.
 COLLECTIONS_MAX = 16
 ACTIONS_MAX = 64
@@ -82,6 +85,12 @@ def _check_timeout(timeout: str) -> str:
     return timeout
 
 
+def _check_cache(cache: str) -> str:
+    if cache and seconds_of(cache) > CACHE_SECONDS_MAX:
+        raise PydanticCustomError("OUT_OF_RANGE", "is more than 168h")
+    return cache
+
+
 def _check_timezone(name: str) -> str:
     if not is_time_zone(name):
         raise PydanticCustomError("INVALID_VALUE", "is no time zone of the IANA database")
@@ -137,8 +146,8 @@ class Metadata(_Part):
     description: str = Field(default="", max_length=1_024, description="what it does")
 
 
-class Model(_Part):
-    """Which model the agent uses, and how."""
+class Fallback(_Part):
+    """A model to ask when another one does not answer."""
 
     use: str = Field(
         max_length=128,
@@ -151,6 +160,11 @@ class Model(_Part):
         description="the name of the secret with the provider's key",
         examples=["openai"],
     )
+
+
+class Model(Fallback):
+    """Which model the agent uses, and how."""
+
     temperature: float = Field(
         default=0.2, ge=0, le=2, description="how freely it chooses", examples=[0.2]
     )
@@ -161,8 +175,17 @@ class Model(_Part):
     tokens_max: int = Field(
         default=256, ge=1, le=32_768, description="most tokens of one answer", examples=[256]
     )
-    fallbacks: _NotYet = Field(
-        default=None, description="models to use when this one fails; not supported yet"
+    fallbacks: list[Fallback] = Field(
+        default=[],
+        max_length=FALLBACKS_MAX,
+        description="models to ask, in order, when this one does not answer",
+        examples=[[{"use": "anthropic/claude-sonnet-5", "credential": "anthropic"}]],
+    )
+    cache: Annotated[str, AfterValidator(_check_cache)] = Field(
+        default="",
+        pattern="^([1-9][0-9]{0,5}[smh])?$",
+        description="how long an answer may be given again to the same request, at most 168h",
+        examples=["1h"],
     )
 
 

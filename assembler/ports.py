@@ -51,12 +51,19 @@ class Catalogue(Protocol):
 
 @dataclass(frozen=True)
 class ModelWish:
-    """What an agent asks of a model; `credential` is `secrets/{id}`, or empty."""
+    """What an agent asks of a model; `credential` is `secrets/{id}`, or empty.
+
+    `account` is the agent, on whose behalf keys are released; `fallbacks` are models with their
+    credentials.
+    """
 
     model: str
     credential: str
     needs_actions: bool
     context_tokens_min: int
+    account: str = ""
+    fallbacks: tuple[tuple[str, str], ...] = ()
+    cache_seconds: int = 0
 
 
 @dataclass(frozen=True)

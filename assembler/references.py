@@ -20,6 +20,7 @@ from .problems import Code
 
 MODEL: FieldPath = ("spec", "model", "use")
 MODEL_CREDENTIAL: FieldPath = ("spec", "model", "credential")
+FALLBACKS: FieldPath = ("spec", "model", "fallbacks")
 ACTIONS: FieldPath = ("spec", "actions")
 SEGMENTS: tuple[Segment, ...] = ("private", "public")
 
@@ -42,7 +43,8 @@ class Known:
 
 def named_secrets(draft: Draft) -> list[str]:
     """Return the `secrets/{id}` that a draft names, in a stable order."""
-    paths = [MODEL_CREDENTIAL, *((*action, "credential") for action in draft.items(ACTIONS))]
+    parts = [*draft.items(FALLBACKS), *draft.items(ACTIONS)]
+    paths = [MODEL_CREDENTIAL, *((*part, "credential") for part in parts)]
     return sorted({f"secrets/{name}" for path in paths if (name := draft.text(path))})
 
 
@@ -55,7 +57,8 @@ def collections(draft: Draft) -> Iterator[tuple[FieldPath, Segment]]:
 
 def check_references(draft: Draft, known: Known) -> None:
     """Report every reference of a draft that leads nowhere."""
-    _check_secret(draft, MODEL_CREDENTIAL, known, kind="api_key")
+    for path in (MODEL_CREDENTIAL, *((*one, "credential") for one in draft.items(FALLBACKS))):
+        _check_secret(draft, path, known, kind="api_key")
     _check_actions(draft, known)
     _check_collections(draft, known)
 

@@ -133,13 +133,17 @@ class LinkerClient:
             credential=prompt.model.credential,
             needs_actions=prompt.agent_acts,
             context_tokens_min=prompt.model.context_tokens,
+            fallbacks=[
+                linker_pb2.Fallback(model=fallback.name, credential=fallback.credential)
+                for fallback in prompt.model.fallbacks
+            ],
+            cache_seconds=prompt.model.cache_seconds,
         )
-        key = config.SerializeToString(deterministic=True)
+        request = linker_pb2.LinkModelRequest(config=config, account=prompt.account)
+        key = request.SerializeToString(deterministic=True)
         if key not in self._links:
             with _within_run("linker", "MODEL_FAILED"):
-                response = await self._stub.LinkModel(
-                    linker_pb2.LinkModelRequest(config=config), timeout=LINK_SECONDS_MAX
-                )
+                response = await self._stub.LinkModel(request, timeout=LINK_SECONDS_MAX)
             if len(self._links) >= LINKS_MAX:
                 self._links.clear()
             self._links[key] = response.link.name
@@ -149,6 +153,7 @@ class LinkerClient:
         known: Known = {
             "LINK_NOT_FOUND": lambda _: _LinkNotFound("linker"),
             "QUEUE_FULL": lambda _: PeerUnavailable("linker"),
+            "RATE_LIMITED": lambda _: PeerUnavailable("linker"),
         }
         call = self._stub.Generate(_generate_request(prompt, link))
         try:
@@ -157,7 +162,8 @@ class LinkerClient:
                     if response.WhichOneof("event") == "finished":
                         yield _generation(response.finished)
                         return
-                    yield response.text_delta
+                    if response.text_delta:
+                        yield response.text_delta
         finally:
             call.cancel()
 

@@ -51,8 +51,18 @@ class Agent:
 
 
 @dataclass(frozen=True)
+class FallbackModel:
+    """A model to ask when another one does not answer."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    name: Name
+    credential: Text
+
+
+@dataclass(frozen=True)
 class ModelChoice:
-    """Which model generates, and how."""
+    """Which model generates, and how; what bundles of before do not say has its default."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -64,6 +74,8 @@ class ModelChoice:
     tokens_max: Annotated[int, Field(ge=1, le=32_768)]
     context_tokens: Annotated[int, Field(ge=0, lt=2**31)]
     weights_sha256: Text
+    fallbacks: Annotated[tuple[FallbackModel, ...], Field(max_length=4)] = ()
+    cache_seconds: Annotated[int, Field(ge=0, le=604_800)] = 0
 
 
 @dataclass(frozen=True)

@@ -257,4 +257,20 @@ MODELS = [
         16,
         "spec.model.use",
     ),
+    Broken(
+        "a provider that is away",
+        changed("local/babbler", "local/away"),
+        Code.PROVIDER_UNAVAILABLE,
+        10,
+        16,
+        "spec.model.use",
+    ),
+    Broken(
+        "a key that opens nothing",
+        changed("local/babbler", "local/locked"),
+        Code.CREDENTIAL_REFUSED,
+        10,
+        16,
+        "spec.model.use",
+    ),
 ]

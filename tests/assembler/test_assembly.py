@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from chassis.canonical import canonical_json
 from chassis.errors import PeerUnavailable
 from chassis.problems import Severity
 from tests.fakes.assembler_peers import Failing
+from tests.simulation.loop import VirtualTimeLoop
 
 from .broken import TEXTS, Broken
 from .broken_fields import FIELDS
@@ -120,7 +122,64 @@ async def test_the_linker_is_told_what_the_agent_needs() -> None:
     await workbench.assemble(changed("seed: 1", "seed: 1, credential: openai"))
 
     assert workbench.peers.models.wishes == [
-        ModelWish("local/babbler", "secrets/openai", needs_actions=True, context_tokens_min=160)
+        ModelWish(
+            "local/babbler",
+            "secrets/openai",
+            needs_actions=True,
+            context_tokens_min=160,
+            account="agents/market-brief",
+        )
+    ]
+
+
+FALLBACKS = "fallbacks: [{use: local/babbler-2, credential: spare}, {use: far/off}]"
+
+
+async def test_fallbacks_and_the_cache_are_asked_for_and_in_the_bundle() -> None:
+    workbench = Workbench()
+    workbench.peers.secrets.names.add("secrets/spare")
+    made = await workbench.assemble(changed("seed: 1", f"seed: 1, cache: 2h, {FALLBACKS}"))
+    (wish,) = workbench.peers.models.wishes
+    model = json.loads(made.bundle.payload)["model"]
+
+    assert wish.fallbacks == (("local/babbler-2", "secrets/spare"), ("far/off", ""))
+    assert wish.cache_seconds == model["cache_seconds"] == 7_200
+    assert model["fallbacks"] == [
+        {"name": "local/babbler-2", "credential": "secrets/spare"},
+        {"name": "far/off", "credential": ""},
+    ]
+
+
+async def test_a_bundle_without_fallbacks_says_nothing_of_them() -> None:
+    made = await Workbench().assemble(MANIFEST)
+    assert not {"fallbacks", "cache_seconds"} & json.loads(made.bundle.payload)["model"].keys()
+
+
+async def test_the_secret_of_a_fallback_must_be_there() -> None:
+    with pytest.raises(InvalidManifest) as refused:
+        await Workbench().assemble(changed("seed: 1", f"seed: 1, {FALLBACKS}"))
+    assert [(one.code, one.field) for one in refused.value.problems] == [
+        (Code.SECRET_NOT_FOUND, "spec.model.fallbacks[0].credential")
+    ]
+
+
+async def test_the_dearest_model_prices_a_step() -> None:
+    workbench = Workbench()
+    workbench.peers.quotes.gas_per_unit["model far/off"] = 3
+    made = await workbench.assemble(changed("seed: 1", "seed: 1, fallbacks: [{use: far/off}]"))
+    assert made.step_gas_max == 3 * (2_048 + 160) + 1
+
+
+def test_who_waits_for_a_link_hears_of_it() -> None:
+    workbench = Workbench()
+    workbench.peers.models.seconds = 12.0
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        events = runner.run(workbench.events(MANIFEST))
+    said = [event.detail for event in events[:-1] if isinstance(event, Progress)]
+    assert said[2:5] == [
+        "linking local/babbler",
+        "linking local/babbler for 5 seconds",
+        "linking local/babbler for 10 seconds",
     ]
 
 

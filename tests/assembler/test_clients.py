@@ -33,7 +33,15 @@ from chassis.server import Hosted, start_server
 from chassis.tls import Bearer
 from tests.grpc_fixtures import identities_json, token_of
 
-WISH = ModelWish("local/babbler", "secrets/x", needs_actions=True, context_tokens_min=160)
+WISH = ModelWish(
+    "local/babbler",
+    "secrets/x",
+    needs_actions=True,
+    context_tokens_min=160,
+    account="agents/brief",
+    fallbacks=(("far/off", ""),),
+    cache_seconds=60,
+)
 DOCUMENT = Document("collections/a/documents/b.md", "text", "private")
 SHA256 = "5" * 64
 
@@ -183,7 +191,10 @@ async def test_a_link_is_what_the_linker_made(answering: Answering, peers: Peers
                 credential="secrets/x",
                 needs_actions=True,
                 context_tokens_min=160,
-            )
+                fallbacks=[linker_pb2.Fallback(model="far/off")],
+                cache_seconds=60,
+            ),
+            account="agents/brief",
         )
     ]
 
@@ -194,6 +205,9 @@ async def test_a_link_is_what_the_linker_made(answering: Answering, peers: Peers
         (_Refused("PROVIDER_NOT_FOUND"), Code.PROVIDER_NOT_FOUND),
         (_Refused("MODEL_NOT_FOUND"), Code.MODEL_NOT_FOUND),
         (_Refused("MODEL_UNUSABLE"), Code.MODEL_UNUSABLE),
+        (_Refused("CREDENTIAL_REFUSED"), Code.CREDENTIAL_REFUSED),
+        (_Refused("PRICE_NOT_FOUND"), Code.PRICE_NOT_FOUND),
+        (_Refused("PROVIDER_UNAVAILABLE"), Code.PROVIDER_UNAVAILABLE),
         (InvalidField("config.model", "is malformed"), Flaw.INVALID_VALUE),
         (NotImplementedYet("credentials"), Code.NOT_SUPPORTED_YET),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -91,14 +92,20 @@ class FakeModels(Failing):
 
     def __init__(self) -> None:
         self.wishes: list[ModelWish] = []
+        self.seconds = 0.0
 
     async def link(self, wish: ModelWish) -> Link | Refusal:
         """Link it."""
         self._maybe_fail()
+        await asyncio.sleep(self.seconds)
         self.wishes.append(wish)
         provider, _, model = wish.model.partition("/")
         if provider != "local":
             return Refusal(Code.PROVIDER_NOT_FOUND, f"there is no provider {provider}")
+        if model == "away":
+            return Refusal(Code.PROVIDER_UNAVAILABLE, "it does not answer")
+        if model == "locked":
+            return Refusal(Code.CREDENTIAL_REFUSED, "its key does not open it")
         if model != "babbler":
             return Refusal(Code.MODEL_NOT_FOUND, f"there is no model {model}")
         if wish.context_tokens_min > 2_048:
@@ -141,17 +148,18 @@ class FakeDocuments(Failing):
 
 
 class FakeQuotes(Failing):
-    """`Quotes` with one price for everything except what is named in `unpriced`."""
+    """`Quotes` with a price of one for everything that is named in neither of these."""
 
     def __init__(self) -> None:
         self.unpriced: set[str] = set()
+        self.gas_per_unit: dict[str, int] = {}
 
     async def quote(self, item: str, usages: Mapping[str, int]) -> int | Refusal:
-        """Return one gas per unit."""
+        """Return the gas of all units."""
         self._maybe_fail()
         if item in self.unpriced:
             return Refusal(Code.PRICE_NOT_FOUND, f"there is no price for {item}")
-        return sum(usages.values())
+        return self.gas_per_unit.get(item, 1) * sum(usages.values())
 
 
 class FakeSigner(Failing):

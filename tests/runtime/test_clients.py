@@ -28,6 +28,7 @@ from runtime.conversation import ActionChoice, Message, Role
 from runtime.errors import BundleNotFound
 from runtime.facts import ActionCall, Caller, Passage, Usage
 from runtime.ports import Generation, Hold, Prompt, RunFails
+from runtime.program import FallbackModel
 from tests.fakes.runtime_ports import FakeSigner
 from tests.runtime.hosting import bundle_to_proto
 from tests.runtime.peers import ApprovalRequired, Peers, Refusal, serving
@@ -100,6 +101,30 @@ async def test_a_model_is_asked_for_what_the_bundle_says(
     assert list(generate.callers) == WAITING
     assert generate.messages[1].calls[0].id == "step-1-1"
     assert generate.action_choice == linker_pb2.ACTION_CHOICE_REQUIRED
+
+
+async def test_keys_are_released_on_behalf_of_the_agent_also_for_fallbacks(
+    peers: Peers, channel: aio.Channel
+) -> None:
+    peers.answers += [LINK, [FINISHED]]
+    fallback = FallbackModel("far/off", "secrets/spare")
+    model = replace(PROMPT.model, fallbacks=(fallback,), cache_seconds=60)
+    prompt = replace(PROMPT, model=model)
+    async with aclosing(LinkerClient(channel).generate(prompt)) as answer:
+        async for _ in answer:
+            pass
+    link = peers.requests[0]
+    assert link.account == PROMPT.account
+    assert list(link.config.fallbacks) == [
+        linker_pb2.Fallback(model="far/off", credential="secrets/spare")
+    ]
+    assert link.config.cache_seconds == 60
+
+
+async def test_a_rate_that_is_used_up_passes(peers: Peers, channel: aio.Channel) -> None:
+    peers.answers += [LINK, Refusal("RESOURCE_EXHAUSTED", "RATE_LIMITED")]
+    with pytest.raises(PeerUnavailable):
+        await _generate(LinkerClient(channel))
 
 
 async def test_a_model_is_linked_once(peers: Peers, channel: aio.Channel) -> None:
