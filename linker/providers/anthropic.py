@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 
 from anthropic import AsyncStream, omit
-from anthropic.types import Message, RawMessageStreamEvent
 
 from ..conversation import Conversation, Delta, Finished, Prompt
 from ..errors import CredentialRefused
@@ -15,6 +14,7 @@ from ..settings import ModelSettings, ProviderSettings
 from .anthropic_messages import offer, read, request, system_of, turns_of
 from .anthropic_server import connect, failure_of, look_up, show
 from .known import Known
+from .pieces import MessagesEvent
 from .talking import OnlyTalks
 from .wire import Answer, check_images, secret_of, translated
 
@@ -107,16 +107,16 @@ class AnthropicModel(OnlyTalks):
             prompt=prompt,
             context_tokens=known.context_tokens,
         ):
-            # Not by `create`, which compares each part of the conversation with its types.
+            # Not by `create`, for the reasons that OpenAI's chat has.
             async with await self._provider.client.post(
                 "/v1/messages",
                 body=asked,
-                cast_to=Message,
+                cast_to=object,
                 stream=True,
-                stream_cls=AsyncStream[RawMessageStreamEvent],
+                stream_cls=AsyncStream[object],
                 options={"headers": show(secret)},
             ) as events:
                 async for event in events:
-                    for delta in read(answer, event):
+                    for delta in read(answer, MessagesEvent.model_validate(event)):
                         yield delta
         yield answer.finish(self.name)

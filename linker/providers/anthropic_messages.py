@@ -11,13 +11,10 @@ from functools import lru_cache
 from anthropic.types import (
     ContentBlockParam,
     ImageBlockParam,
-    MessageDeltaUsage,
     MessageParam,
     OutputConfigParam,
-    RawMessageStreamEvent,
     ToolChoiceParam,
     ToolParam,
-    Usage,
 )
 
 from ..conversation import (
@@ -34,6 +31,7 @@ from ..conversation import (
     Tokens,
 )
 from ..schemas import parse_object
+from .pieces import MessagesEvent, MessagesUsage
 from .wire import TOOLS_KNOWN_MAX, Answer, to_wire
 from .wire import is_strict as can_be_strict
 
@@ -76,32 +74,31 @@ def request(
     return body | _sample(sampling) if samples else body
 
 
-def read(answer: Answer, event: RawMessageStreamEvent) -> Iterator[Delta]:
+def read(answer: Answer, event: MessagesEvent) -> Iterator[Delta]:
     """Take a piece of the answer."""
-    if event.type == "message_start":
+    block, delta = event.content_block, event.delta
+    if event.message is not None:
         # What is written comes in pieces; the first of its tokens is counted already here.
         yield answer.start(replace(_tokens(event.message.usage, Tokens()), output=0))
-    elif event.type == "content_block_start" and event.content_block.type == "tool_use":
-        yield answer.add_call(event.index, event.content_block.name)
-    elif event.type == "content_block_delta":
-        delta = event.delta
-        if delta.type == "text_delta":
-            yield answer.add(delta.text)
-        elif delta.type == "thinking_delta":
-            yield answer.add("", delta.thinking)
-        elif delta.type == "input_json_delta":
-            yield answer.add_call(event.index, None, delta.partial_json)
-    elif event.type == "message_delta":
+    elif block is not None and block.type == "tool_use":
+        yield answer.add_call(event.index, block.name)
+    elif delta.type == "text_delta":
+        yield answer.add(delta.text)
+    elif delta.type == "thinking_delta":
+        yield answer.add("", delta.thinking)
+    elif delta.type == "input_json_delta":
+        yield answer.add_call(event.index, None, delta.partial_json)
+    elif event.usage is not None:
         answer.tokens = _tokens(event.usage, answer.tokens)
-        if event.delta.stop_reason is not None:
-            answer.reason = _REASONS[event.delta.stop_reason]
+        if delta.stop_reason is not None:
+            answer.reason = _REASONS[delta.stop_reason]
 
 
-def _tokens(usage: Usage | MessageDeltaUsage, known: Tokens) -> Tokens:
+def _tokens(usage: MessagesUsage, known: Tokens) -> Tokens:
     """Return what was used; what is not told again is as it was."""
     cached, kept = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     details = usage.output_tokens_details
-    thought = details.thinking_tokens if details else 0
+    thought = (details and details.thinking_tokens) or 0
     return Tokens(
         input=known.input if usage.input_tokens is None else usage.input_tokens,
         output=max(0, usage.output_tokens - thought),

@@ -11,6 +11,9 @@ from ..settings import ProviderSettings
 
 CONNECTIONS_MAX = 1_000
 IDLE_MAX = 100
+# Less than the five seconds after which uvicorn (vLLM, SGLang) and llama-server close connections:
+# a request that meets a closing one fails.
+IDLE_SECONDS = 3.0
 
 
 @cache
@@ -26,7 +29,11 @@ def timeouts(settings: ProviderSettings) -> httpx2.Timeout:
 
 def pool(settings: ProviderSettings) -> httpx2.AsyncClient:
     """Return the connections of one provider. A redirect would carry the key elsewhere."""
-    limits = httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=IDLE_MAX)
+    limits = httpx2.Limits(
+        max_connections=CONNECTIONS_MAX,
+        max_keepalive_connections=IDLE_MAX,
+        keepalive_expiry=IDLE_SECONDS,
+    )
     return httpx2.AsyncClient(
         timeout=timeouts(settings), limits=limits, verify=tls(), follow_redirects=False
     )

@@ -9,14 +9,11 @@ from functools import lru_cache
 
 from openai import AsyncOpenAI, AsyncStream, Omit
 from openai.types.chat import (
-    ChatCompletionChunk,
     ChatCompletionContentPartParam,
     ChatCompletionFunctionToolParam,
     ChatCompletionMessageParam,
     ChatCompletionToolChoiceOptionParam,
 )
-from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceLogprobs
-from openai.types.completion_usage import CompletionUsage
 from openai.types.shared_params import ResponseFormatJSONSchema
 
 from ..conversation import (
@@ -34,6 +31,7 @@ from ..conversation import (
     Tokens,
 )
 from ..schemas import parse_object
+from .pieces import ChatChunk, ChatDelta, ChatUsage, LikelyToken
 from .wire import TOOLS_KNOWN_MAX, Answer, is_strict, to_wire
 
 _REASONS = {
@@ -60,18 +58,18 @@ async def speak(
     """
     asked = _body(model, answer.prompt, samples=samples, is_compatible=is_compatible)
     # Not by `create`, which compares each part of the conversation with its types: with ten
-    # actions on offer that takes as long as everything else.
+    # actions on offer that takes as long as everything else. What comes back is read in `pieces`.
     async with await client.post(
         "/chat/completions",
         body=asked,
-        cast_to=ChatCompletionChunk,
+        cast_to=object,
         stream=True,
-        stream_cls=AsyncStream[ChatCompletionChunk],
+        stream_cls=AsyncStream[object],
         options={"headers": headers},
     ) as chunks:
         yield answer.start()
         async for chunk in chunks:
-            for delta in _read(answer, chunk):
+            for delta in _read(answer, ChatChunk.model_validate(chunk)):
                 yield delta
 
 
@@ -112,32 +110,32 @@ def _cuts(sampling: Sampling, *, is_compatible: bool) -> dict[str, object]:
     return {name: value for name, value in cuts.items() if value}
 
 
-def _read(answer: Answer, chunk: ChatCompletionChunk) -> Iterator[Delta]:
+def _read(answer: Answer, chunk: ChatChunk) -> Iterator[Delta]:
     """Take a piece of the answer."""
-    for choice in chunk.choices[:1]:
+    for choice in (chunk.choices or ())[:1]:
         yield from _read_delta(answer, choice.delta)
         if choice.logprobs is not None:
-            answer.logprobs += _logprobs(choice.logprobs)
+            answer.logprobs += map(logprobs_of, choice.logprobs.content or ())
         if choice.finish_reason and answer.reason is not FinishReason.FILTERED:
             answer.reason = _REASONS[choice.finish_reason]
     if chunk.usage is not None:
         answer.tokens = _tokens(chunk.usage)
 
 
-def _read_delta(answer: Answer, delta: ChoiceDelta) -> Iterator[Delta]:
+def _read_delta(answer: Answer, delta: ChatDelta) -> Iterator[Delta]:
     # vLLM, SGLang, llama-server and Ollama tell what a model thinks, under one of two names.
-    thought = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
+    thought = delta.reasoning_content or delta.reasoning or ""
     text = (delta.content or "") + (delta.refusal or "")
     if delta.refusal:
         answer.reason = FinishReason.FILTERED
     if text or thought:
-        yield answer.add(text, f"{thought}")
+        yield answer.add(text, thought)
     for call in delta.tool_calls or ():
         if call.function is not None:
             yield answer.add_call(call.index, call.function.name, call.function.arguments or "")
 
 
-def _tokens(usage: CompletionUsage) -> Tokens:
+def _tokens(usage: ChatUsage) -> Tokens:
     read_details, written_details = usage.prompt_tokens_details, usage.completion_tokens_details
     cached = (read_details and read_details.cached_tokens) or 0
     kept = (read_details and read_details.cache_write_tokens) or 0
@@ -151,10 +149,10 @@ def _tokens(usage: CompletionUsage) -> Tokens:
     )
 
 
-def _logprobs(logprobs: ChoiceLogprobs) -> Iterator[Logprobs]:
-    for token in logprobs.content or ():
-        likeliest = tuple(TokenLogprob(t.token, t.logprob) for t in token.top_logprobs or ())
-        yield Logprobs(TokenLogprob(token.token, token.logprob), likeliest)
+def logprobs_of(token: LikelyToken) -> Logprobs:
+    """Return what could have stood in place of a token."""
+    likeliest = tuple(TokenLogprob(t.token, t.logprob) for t in token.top_logprobs or ())
+    return Logprobs(TokenLogprob(token.token, token.logprob), likeliest)
 
 
 def _message(message: Message) -> ChatCompletionMessageParam:

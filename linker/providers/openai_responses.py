@@ -9,29 +9,25 @@ from functools import lru_cache
 from openai import AsyncOpenAI, AsyncStream, Omit
 from openai.types.responses import (
     FunctionToolParam,
-    Response,
     ResponseInputContentParam,
     ResponseInputItemParam,
-    ResponseStreamEvent,
     ResponseTextConfigParam,
 )
 from openai.types.responses.response_create_params import ToolChoice
-from openai.types.responses.response_text_delta_event import Logprob
 
 from ..conversation import (
     Action,
     Choice,
     Delta,
     FinishReason,
-    Logprobs,
     Message,
     Prompt,
     Role,
-    TokenLogprob,
     Tokens,
 )
 from ..schemas import parse_object
-from .openai_chat import data_url
+from .openai_chat import data_url, logprobs_of
+from .pieces import ResponsesEnd, ResponsesEvent
 from .wire import TOOLS_KNOWN_MAX, Answer, Failure, FailureTold, is_strict, to_wire
 
 _STATUS = {"server_error": 500, "rate_limit_exceeded": 429, "vector_store_timeout": 500}
@@ -53,14 +49,14 @@ async def speak(
     async with await client.post(
         "/responses",
         body=_body(model, answer.prompt, samples=samples),
-        cast_to=Response,
+        cast_to=object,
         stream=True,
-        stream_cls=AsyncStream[ResponseStreamEvent],
+        stream_cls=AsyncStream[object],
         options={"headers": headers},
     ) as events:
         yield answer.start()
         async for event in events:
-            for delta in _read(answer, event):
+            for delta in _read(answer, ResponsesEvent.model_validate(event)):
                 yield delta
 
 
@@ -88,10 +84,10 @@ def _body(model: str, prompt: Prompt, *, samples: bool) -> dict[str, object]:
     return body
 
 
-def _read(answer: Answer, event: ResponseStreamEvent) -> Iterator[Delta]:
+def _read(answer: Answer, event: ResponsesEvent) -> Iterator[Delta]:
     """Take a piece of the answer."""
     if event.type == "response.output_text.delta":
-        answer.logprobs += map(_logprobs, event.logprobs or ())
+        answer.logprobs += map(logprobs_of, event.logprobs or ())
         yield answer.add(event.delta)
     elif event.type == "response.refusal.delta":
         answer.reason = FinishReason.FILTERED
@@ -106,16 +102,17 @@ def _read(answer: Answer, event: ResponseStreamEvent) -> Iterator[Delta]:
         _end(answer, event.response)
     elif event.type == "response.failed":
         error = event.response.error
-        raise _told(error.code, error.message) if error else _told("server_error", "it failed")
+        raise _told(error.code, error.message) if error else _told(None, "it failed")
     elif event.type == "error":
-        raise _told(event.code or "server_error", event.message)
+        raise _told(event.code, event.message)
 
 
-def _told(code: str, message: str) -> FailureTold:
+def _told(code: str | None, message: str) -> FailureTold:
+    code = code or "server_error"
     return FailureTold(Failure(message, _STATUS.get(code, 400), code))
 
 
-def _end(answer: Answer, response: Response) -> None:
+def _end(answer: Answer, response: ResponsesEnd) -> None:
     cut = response.incomplete_details.reason if response.incomplete_details else None
     if cut is not None:
         is_full = cut == "max_output_tokens"
@@ -126,8 +123,7 @@ def _end(answer: Answer, response: Response) -> None:
     if usage is not None:
         read, written = usage.input_tokens_details, usage.output_tokens_details
         cached = (read and read.cached_tokens) or 0
-        # Servers of others do not know the word.
-        kept = getattr(read, "cache_write_tokens", None) or 0
+        kept = (read and read.cache_write_tokens) or 0
         thought = (written and written.reasoning_tokens) or 0
         answer.tokens = Tokens(
             input=max(0, usage.input_tokens - cached - kept),
@@ -136,13 +132,6 @@ def _end(answer: Answer, response: Response) -> None:
             cache_write=kept,
             reasoning=thought,
         )
-
-
-def _logprobs(token: Logprob) -> Logprobs:
-    return Logprobs(
-        TokenLogprob(token.token, token.logprob),
-        tuple(TokenLogprob(t.token or "", t.logprob or 0.0) for t in token.top_logprobs or ()),
-    )
 
 
 def _items(message: Message) -> Iterator[ResponseInputItemParam]:
