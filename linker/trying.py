@@ -54,7 +54,8 @@ async def generate(
     await bill.hold(item, replace(worst, images=images))
     used, finished = Tokens(), None
     try:
-        async with aclosing(opened.model.generate(prompt)) as events:
+        asked = replace(prompt, tenant=order.payer.account)
+        async with aclosing(opened.model.generate(asked)) as events:
             async for event in events:
                 used = replace(event.tokens, images=images)
                 if isinstance(event, Finished):

@@ -17,8 +17,12 @@ from .generation import Generation, Item
 from .masks import Masks
 from .sampling import Scores
 from .settings import EngineSettings
+from .speculation import Costs
 from .statistics import Statistics
 from .turns import Turns
+
+# A prompt goes on, however many write.
+CHUNK_TOKENS_MIN = 8
 
 
 class Press:
@@ -36,6 +40,10 @@ class Press:
         self._settings = settings
         self._statistics = statistics
         self._turns = Turns()
+        self._costs = Costs()
+        # The share of a guess that must be right, as it is now.
+        self._right_min = 0.0
+        self._is_reading = False
         self._waiting: list[Generation] = []
         self._running: list[Generation] = []
         self._may_admit = True
@@ -111,27 +119,32 @@ class Press:
 
     def _fill(self) -> None:
         """Put tokens into the batch: first of those who write, then of prompts."""
-        context = self._context
+        context, chunk_tokens = self._context, self._settings.chunk_tokens
         reading: list[Generation] = []
+        writing: list[Generation] = []
         context.clear_batch()
-        rows_max = context.rows_max - self._settings.chunk_tokens
         for generation in self._running:
-            resident = generation.resident
-            assert resident is not None, "who runs is in the cache"
             generation.first_row, generation.added = -1, 0
-            if resident.computed < resident.prompt_tokens:
-                reading.append(generation)
-            else:
-                self._add(generation, resident, rows_max)
-        rows_max = context.rows + self._settings.chunk_tokens
-        for generation in self._turns.order(reading) if reading else ():
-            resident = generation.resident
-            assert resident is not None, "as above"
-            if not self._cache.is_waiting(resident):
-                self._add(generation, resident, rows_max)
+            resident = _resident(generation)
+            is_read = resident.computed >= resident.prompt_tokens
+            (writing if is_read else reading).append(generation)
+        self._is_reading = bool(reading)
+        measured = self._costs.share_of_rows(len(writing))
+        fixed = self._settings.guess_right_min
+        self._right_min = measured if fixed is None else fixed
+        for generation in writing:
+            self._add(generation, context.rows_max - chunk_tokens)
+        if reading:
+            # Whoever waits for his first token counts as much as who waits for his next.
+            share = chunk_tokens * len(reading) // len(self._running)
+            rows_max = context.rows + max(CHUNK_TOKENS_MIN, share)
+            for generation in self._turns.order(reading):
+                if not self._cache.is_waiting(_resident(generation)):
+                    self._add(generation, min(rows_max, context.rows_max))
 
-    def _add(self, generation: Generation, resident: Resident, rows_max: int) -> None:
+    def _add(self, generation: Generation, rows_max: int) -> None:
         """Add what a sequence has not computed, as far as there is room, and a guess after it."""
+        resident = _resident(generation)
         room = rows_max - self._context.rows
         rest = resident.tokens[resident.computed :]
         tokens = rest[:room]
@@ -142,7 +155,7 @@ class Press:
         if is_all and self._settings.guess_tokens_max:
             # Others want rows too.
             room = min(self._settings.guess_tokens_max, (room - len(tokens)) // len(self._running))
-            generation.guess = generation.writing.guess(room)
+            generation.guess = generation.writing.guess(room, right_min=self._right_min)
         first_row = self._context.add(
             [*tokens, *generation.guess],
             position=resident.computed,
@@ -165,9 +178,10 @@ class Press:
             self.fail(error)
             return
         computed = time.perf_counter()
+        if not self._is_reading:
+            self._costs.note(self._context.rows, computed - start)
         for generation in self._running:
-            assert generation.resident is not None, "who runs is in the cache"
-            generation.resident.computed += generation.added
+            _resident(generation).computed += generation.added
         errors = masks.wait()
         statistics.decode_seconds += computed - start
         statistics.mask_wait_seconds += time.perf_counter() - computed
@@ -185,8 +199,7 @@ class Press:
 
     def _write(self, generation: Generation, scores: Scores) -> None:
         """Choose what comes next, and go on for as long as that was guessed."""
-        writing, guess, resident = generation.writing, generation.guess, generation.resident
-        assert resident is not None, "who writes is in the cache"
+        writing, guess, resident = generation.writing, generation.guess, _resident(generation)
         if not generation.is_read:
             generation.is_read = True
             self._post(generation, ("", 0))
@@ -247,6 +260,11 @@ class Press:
                 for generation, _ in posts:
                     generation.is_cancelled = True
         self._posts = {}
+
+
+def _resident(generation: Generation) -> Resident:
+    assert generation.resident is not None, "who runs is in the cache"
+    return generation.resident
 
 
 def _put(posts: Sequence[tuple[Generation, Sequence[Item]]]) -> None:

@@ -20,6 +20,7 @@ class EngineSettings:
     `cache_tokens` are those of all sequences together, what they share counted once; at least a
     whole context, and 0 for twice as many. `forces` and `guess_tokens_max` are for comparisons: an
     answer without forced tokens is as valid, one without guesses is the same, and both come later.
+    Guesses are made where more than `guess_right_min` of them is right; None measures what pays.
     """
 
     threads: int = 1
@@ -30,6 +31,7 @@ class EngineSettings:
     waiting_max: int = WAITING_MAX
     chunk_tokens: int = CHUNK_TOKENS
     guess_tokens_max: int = 16
+    guess_right_min: float | None = None
     forces: bool = True
 
     def __post_init__(self) -> None:

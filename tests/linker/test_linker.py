@@ -55,6 +55,19 @@ async def test_linking_twice_gives_the_same_link() -> None:
     assert await linker.link(CONFIG) == await linker.link(CONFIG)
 
 
+async def test_a_provider_learns_who_asks() -> None:
+    asked: list[Prompt] = []
+
+    def say(prompt: Prompt) -> Line:
+        asked.append(prompt)
+        return Line("Up.")
+
+    linker, _ = make(say)
+    link = await linker.link(CONFIG)
+    await answer(linker, order(link.name, prompt()))
+    assert [prompt.tenant for prompt in asked] == [ACCOUNT]
+
+
 async def test_a_link_can_be_read() -> None:
     linker, _ = make(in_order())
     link = await linker.link(CONFIG)

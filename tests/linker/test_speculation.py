@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from linker.providers.speculation import FIRST, Lookup
+import pytest
+
+from linker.providers.speculation import FIRST, PAUSE, Costs, Lookup
 
 COPIED = [*range(40)]
 
@@ -16,40 +18,69 @@ def lookup(*tail: int) -> Lookup:
 
 
 def test_what_stood_after_the_same_pair_is_guessed() -> None:
-    assert lookup(5, 6).guess(3) == [7, 8, 9]
+    assert lookup(5, 6).guess(3, right_min=0) == [7, 8, 9]
 
 
 def test_what_never_stood_before_is_no_ground_for_a_guess() -> None:
-    assert lookup(5, 9).guess(3) == []
-    assert Lookup([1]).guess(3) == []
+    assert lookup(5, 9).guess(3, right_min=0) == []
+    assert Lookup([1]).guess(3, right_min=0) == []
 
 
 def test_the_pair_at_the_end_is_looked_for_before_it() -> None:
-    assert Lookup([1, 2, 3, 1, 2]).guess(3) == [3, 1, 2]
+    assert Lookup([1, 2, 3, 1, 2]).guess(3, right_min=0) == [3, 1, 2]
 
 
 def test_the_last_place_counts() -> None:
-    assert Lookup([1, 2, 3, 1, 2, 4, 1, 2]).guess(1) == [4]
+    assert Lookup([1, 2, 3, 1, 2, 4, 1, 2]).guess(1, right_min=0) == [4]
 
 
 def test_right_guesses_grow() -> None:
     guesser = lookup(5, 6)
-    assert len(guesser.guess(99)) == FIRST
+    assert len(guesser.guess(99, right_min=0)) == FIRST
     guesser.learn(guessed=FIRST, right=FIRST)
-    assert len(guesser.guess(99)) == 2 * FIRST
+    assert len(guesser.guess(99, right_min=0)) == 2 * FIRST
 
 
-def test_wrong_guesses_become_rare() -> None:
+def test_guesses_that_do_not_pay_are_rare_and_short() -> None:
     guesser = lookup(5, 6)
-    pauses = []
-    for _ in range(4):
-        guesser.learn(guessed=FIRST, right=0)
-        pause = 0
-        while not guesser.guess(9):
-            # The text goes on repeating itself.
-            for token in (5, 6):
-                guesser.add(token)
-            pause += 1
-        pauses.append(pause)
-    assert pauses == sorted(pauses)
-    assert pauses[0] < pauses[-1]
+    assert guesser.guess(9, right_min=0.7)
+    guesser.learn(guessed=FIRST, right=FIRST // 2)
+    assert not guesser.guess(9, right_min=0.7)
+    for _ in range(PAUSE // 2):
+        # The text goes on repeating itself.
+        guesser.add(5)
+        guesser.add(6)
+    assert len(guesser.guess(9, right_min=0.7)) == 1
+    guesser.learn(guessed=1, right=1)
+    assert len(guesser.guess(9, right_min=0.7)) > 1
+
+
+def costs(*, step: float, row: float) -> Costs:
+    """Return what is known after steps of one to sixteen rows."""
+    known = Costs()
+    for number in range(200):
+        rows = 1 + number % 16
+        known.note(rows, step + row * rows)
+    return known
+
+
+@pytest.mark.parametrize("rows", [1, 4, 16])
+def test_what_must_be_right_is_the_share_that_rows_have_in_a_step(rows: int) -> None:
+    known = costs(step=0.010, row=0.002)
+    wanted = 0.002 * rows / (0.010 + 0.002 * rows)
+    assert known.share_of_rows(rows) == pytest.approx(wanted, rel=0.01)
+
+
+def test_where_rows_cost_nothing_every_guess_pays() -> None:
+    assert costs(step=0.010, row=0).share_of_rows(16) == pytest.approx(0, abs=0.01)
+
+
+def test_where_only_rows_cost_no_guess_pays_that_may_be_wrong() -> None:
+    assert costs(step=0, row=0.003).share_of_rows(1) == pytest.approx(1, abs=0.01)
+
+
+def test_as_long_as_all_steps_are_alike_a_guess_is_tried() -> None:
+    known = Costs()
+    known.note(1, 0.003)
+    known.note(1, 0.004)
+    assert known.share_of_rows(1) == 0
