@@ -17,8 +17,6 @@ from chassis.errors import InvalidField
 from linker.conversation import (
     Choice,
     Conversation,
-    Delta,
-    Finished,
     FinishReason,
     Message,
     Prompt,
@@ -29,7 +27,8 @@ from linker.errors import ContextExceeded, ModelNotFound, ModelUnusable
 from linker.providers.transformers import TransformersModel, TransformersProvider
 from linker.schemas import checked_arguments
 from linker.settings import ModelSettings, ProviderSettings
-from tests.linker.orders import action, collect, finish, prompt
+from tests.linker.orders import action, finish, prompt
+from tests.linker.providers.talking import Talking
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -125,20 +124,13 @@ async def test_a_model_that_is_not_there_is_not_found(
         await provider.open(name)
 
 
-async def test_the_deltas_of_a_text_are_the_text(model: TransformersModel) -> None:
-    *deltas, finished = await collect(model.generate(prompt(tokens_max=40)))
-    assert isinstance(finished, Finished)
-    assert "".join(delta.text for delta in deltas if isinstance(delta, Delta)) == finished.text
+class TestTalking(Talking):
+    """What models of all providers do."""
+
+
+async def test_a_generation_reads_as_many_tokens_as_were_counted(model: TransformersModel) -> None:
+    finished = await finish(model.generate(prompt(tokens_max=2)))
     assert finished.tokens.input == await model.count_tokens(prompt().conversation)
-    assert 0 < finished.tokens.output <= 40
-
-
-async def test_the_same_seed_writes_the_same(model: TransformersModel) -> None:
-    asked = replace(prompt(), sampling=Sampling(30, temperature=1.0, seed=7))
-    first, second = await finish(model.generate(asked)), await finish(model.generate(asked))
-    other = replace(asked, sampling=replace(asked.sampling, seed=8))
-    assert first == second
-    assert first != await finish(model.generate(other))
 
 
 def test_what_was_read_in_pieces_is_what_was_read_at_once(folder: Path) -> None:
@@ -172,13 +164,6 @@ async def test_an_answer_keeps_to_a_schema(model: TransformersModel) -> None:
     schema = '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
     finished = await finish(model.generate(replace(prompt(tokens_max=200), answer_schema=schema)))
     assert isinstance(json.loads(finished.text)["a"], int)
-
-
-async def test_several_at_once_are_each_as_alone(model: TransformersModel) -> None:
-    asked = [prompt(tokens_max=12, text=text) for text in ("one", "two", "three")]
-    alone = [await finish(model.generate(one)) for one in asked]
-    together = await asyncio.gather(*(finish(model.generate(one)) for one in asked))
-    assert list(together) == alone
 
 
 async def test_closing_stops_the_work_at_the_next_token(
