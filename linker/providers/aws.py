@@ -99,23 +99,19 @@ class Frame:
 
 
 class Broken(Exception):
-    """A stream ended within a frame, or is no stream of frames."""
+    """A stream is damaged, or is no stream of frames."""
 
 
 async def frames_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Frame, None]:
-    """Yield the frames of a stream, however it was cut. Raises `Broken`."""
-    buffer, received_bytes, framed_bytes = EventStreamBuffer(), 0, 0
+    """Yield the whole frames of a stream, however it was cut. Raises `Broken`."""
+    buffer = EventStreamBuffer()
     try:
         async for chunk in chunks:
-            received_bytes += len(chunk)
             buffer.add_data(chunk)
             for message in buffer:
-                framed_bytes += message.prelude.total_length
                 yield _frame(message)
     except ParserError as error:
         raise Broken(f"a frame is damaged: {type(error).__name__}") from error
-    if framed_bytes != received_bytes:
-        raise Broken("it ended within a frame")
 
 
 def _frame(message: EventStreamMessage) -> Frame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import operator
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -80,27 +81,38 @@ def read(answer: Answer, frame: Frame) -> Delta | None:
         raise FailureTold(failure_of_answer(0, {"x-amzn-errortype": frame.name}, frame.payload))
     event = json.loads(frame.payload)
     if frame.name == "contentBlockStart" and (call := event["start"].get("toolUse")):
-        return answer.add_call(event["contentBlockIndex"], call["name"])
+        return answer.add_call(event["contentBlockIndex"], _text(call["name"]))
     if frame.name == "contentBlockDelta":
         delta = event["delta"]
         if "text" in delta:
-            return answer.add(delta["text"])
+            return answer.add(_text(delta["text"]))
         if "toolUse" in delta:
-            return answer.add_call(event["contentBlockIndex"], None, delta["toolUse"]["input"])
-        if thought := delta.get("reasoningContent", {}).get("text"):
-            return answer.add("", thought)
+            written = _text(delta["toolUse"]["input"])
+            return answer.add_call(event["contentBlockIndex"], None, written)
+        if "text" in delta.get("reasoningContent", {}):
+            return answer.add("", _text(delta["reasoningContent"]["text"]))
     elif frame.name == "messageStop":
         answer.reason = _REASONS[event["stopReason"]]
     elif frame.name == "metadata":
         usage = event["usage"]
         # What was read from the cache or written to it is not in the input.
         answer.tokens = Tokens(
-            input=usage["inputTokens"],
-            output=usage["outputTokens"],
-            cached_input=usage.get("cacheReadInputTokens") or 0,
-            cache_write=usage.get("cacheWriteInputTokens") or 0,
+            input=_count(usage["inputTokens"]),
+            output=_count(usage["outputTokens"]),
+            cached_input=_count(usage.get("cacheReadInputTokens")),
+            cache_write=_count(usage.get("cacheWriteInputTokens")),
         )
     return None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("is no text")
+    return value
+
+
+def _count(value: object) -> int:
+    return max(0, operator.index(value or 0))  # type: ignore[arg-type]  # whatever it is: no number raises
 
 
 def _config(prompt: Prompt, known: Known) -> dict[str, Json]:

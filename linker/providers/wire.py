@@ -227,7 +227,7 @@ class FailureTold(Exception):
 
 
 # What reading an answer raises that is not what the provider's package takes it for.
-MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+MALFORMED = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
 
 
 @contextmanager

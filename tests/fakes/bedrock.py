@@ -54,6 +54,8 @@ class Bedrock:
     def read(self, seen: Seen) -> Prompt:
         body = seen.json
         check_request("ConverseStream", self.model, seen)
+        roles = [turn["role"] for turn in body["messages"]]
+        assert roles == (["user", "assistant"] * len(roles))[: len(roles)], "turns alternate"
         config, tools = body["inferenceConfig"], body.get("toolConfig", {})
         choice = tools.get("toolChoice", {})
         named = choice.get("tool", {}).get("name", "")

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from linker.errors import ModelNotFound, ModelUnusable
-from linker.providers.registry import BUILT_IN, DEFAULTS, LateProvider, find_kind, kind_names
+from linker.providers.registry import (
+    BUILT_IN,
+    DEFAULTS,
+    Kind,
+    LateProvider,
+    find_kind,
+    kind_names,
+)
 from linker.settings import ModelSettings, ProviderSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -148,3 +156,9 @@ async def test_what_an_extra_lacks_is_said_with_how_to_install_it(tmp_path: Path
     with pytest.raises(ModelUnusable, match=r"actionvm\[transformers\]"):
         await provider.open("tiny")
     await provider.close()
+
+
+@pytest.mark.parametrize("kind", BUILT_IN.values(), ids=BUILT_IN)
+def test_the_code_of_every_kind_is_there(kind: Kind) -> None:
+    module, _, name = kind.target.partition(":")
+    assert callable(getattr(import_module(module), name))

@@ -153,8 +153,11 @@ class TestStreams(Staged):
             lambda _: b"data: {}\n\n" * 10,
             lambda _: event("messageStop", {"stopReason": "unheard"}),
             lambda _: event("metadata", {}),
+            lambda _: event("metadata", {"usage": {"inputTokens": "7", "outputTokens": 2}}),
+            lambda _: event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": 5}}),
+            lambda _: frame("contentBlockDelta", b"[" * 100_000),
         ],
-        ids=["cut", "checksum", "bits", "no frames", "reason", "no usage"],
+        ids=range(9),
     )
     async def test_frames_that_are_broken_are_told(self, stage: Stage, broken: object) -> None:
         assert callable(broken)

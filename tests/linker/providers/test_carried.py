@@ -137,8 +137,13 @@ class TestWaysOfSageMaker(Staged):
 
     @pytest.mark.parametrize(
         "pieces",
-        [(b"\xff" * 64,), (frame("PayloadPart", b"data: {}\n\n")[:-1],), ()],
-        ids=["bits", "cut", "nothing"],
+        [
+            (b"\xff" * 64,),
+            (frame("PayloadPart", b"{" + b'"a":{' * 100_000 + b"\n"),),
+            (frame("PayloadPart", b"data: {}\n\n")[:-1],),
+            (),
+        ],
+        ids=["bits", "deep", "cut", "nothing"],
     )
     async def test_frames_that_are_broken_are_told(
         self, stage: Stage, pieces: tuple[bytes, ...]
@@ -213,7 +218,11 @@ class TestWhole(Staged):
         assert stage.upstream.seen[-1].path == "/endpoints/llama/invocations"
         assert not {"stream", "stream_options"} & stage.upstream.seen[-1].json.keys()
 
-    @pytest.mark.parametrize("said", [b"[]", b"{}", b"{", b'{"choices": [{}]}', b"null", b'"a"'])
+    @pytest.mark.parametrize(
+        "said",
+        [b"[]", b"{}", b"{", b'{"choices": [{}]}', b"null", b'"a"', b"[" * 100_000],
+        ids=range(7),
+    )
     async def test_what_is_no_answer_is_told(self, stage: Stage, said: bytes) -> None:
         answering(stage, said, content_type="application/json")
         stage.actor.dialect.read = lambda _: prompt()  # type: ignore[assignment, method-assign]  # it was tested elsewhere
