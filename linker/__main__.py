@@ -23,6 +23,7 @@ from .paying import Cashier
 from .ports import Hub
 from .providers.local import LocalProvider
 from .providers.registry import providers_of
+from .providers.settings import Placement
 from .providers.shelf import Shelf
 from .providers_file import read_providers
 from .routing.route import Router
@@ -38,9 +39,7 @@ async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncItera
     database = open_link_database(config.data_dir / "linker.db")
     settings = read_providers(config.providers_file)
     providers = {
-        "local": LocalProvider(
-            config.models_dir, threads=config.threads, context_tokens_max=config.context_tokens
-        ),
+        "local": open_local(config),
         **providers_of(settings),
     }
     budgets = {"local": LOCAL, **{name: one.rate for name, one in settings.items()}}
@@ -67,6 +66,22 @@ async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncItera
                 await provider.close()
             await linker.close()
             database.dispose()
+
+
+def open_local(config: LinkerConfig) -> LocalProvider:
+    """Return the models of this machine."""
+    return LocalProvider(
+        config.models_dir,
+        threads=config.threads,
+        context_tokens_max=config.context_tokens,
+        memory_bytes_max=config.memory_bytes,
+        idle_seconds=config.idle_seconds,
+        placement=Placement(
+            gpu_layers=config.gpu_layers,
+            main_gpu=config.main_gpu,
+            tensor_split=config.tensor_split,
+        ),
+    )
 
 
 def open_hub() -> Hub:

@@ -44,3 +44,13 @@ class LocalConfig(BaseSettings):
         ge=1,
         description="memory that all local models together may take; default 3/4 of the machine",
     )
+    idle_seconds: float = Field(
+        default=900.0, gt=0, description="a local model that nobody uses for so long is unloaded"
+    )
+    gpu_layers: int = Field(
+        default=-1, ge=-1, description="layers to put on graphics cards; -1 for all"
+    )
+    main_gpu: int = Field(default=0, ge=0, description="card for what is not split")
+    tensor_split: tuple[float, ...] = Field(
+        default=(), max_length=16, description="share of each card, such as [3, 1]; [] by memory"
+    )

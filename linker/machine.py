@@ -17,6 +17,7 @@ import psutil
 from .local_config import LocalConfig
 from .providers.facts import facts_of
 from .providers.gguf import BadGguf, read_header
+from .providers.settings import EngineSettings
 from .sources import LOCAL_NAME
 
 # How ggml numbers its devices: 0 is the CPU, 3 helps the CPU and is no card.
@@ -119,6 +120,7 @@ def _cards(ggml: ctypes.CDLL) -> list[Card]:
 
 
 def _weigh(folder: Path, context_tokens: int) -> list[Weighed]:
+    settings = EngineSettings(context_tokens_max=context_tokens)
     found = []
     for path in sorted(folder.glob("*.gguf")):
         if not LOCAL_NAME.fullmatch(path.stem):
@@ -129,7 +131,7 @@ def _weigh(folder: Path, context_tokens: int) -> list[Weighed]:
         except (BadGguf, OSError) as error:
             found.append(Weighed(path.stem, 0, f"{error}"))
         else:
-            facts = facts_of(header, size_bytes=size, context_tokens_max=context_tokens)
+            facts = facts_of(header, settings, size_bytes=size)
             found.append(Weighed(path.stem, facts.memory_bytes or size, ""))
     return found
 

@@ -32,6 +32,8 @@ SPACE = "\u2581"
 ATTENTION_CAP, OUTPUT_CAP = 50.0, 30.0
 # Short enough that a test can leave it.
 WINDOW = 64
+# llama.cpp adds these to numbers that are not quantised, and ends the process if these are.
+ADDED = ("token_types.weight", "position_embd.weight")
 
 Numbers = NDArray[np.float32]
 Tensors = Iterator[tuple[str, tuple[int, ...]]]
@@ -79,8 +81,12 @@ class ModelFile:
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
     def add(self, name: str, numbers: Numbers) -> None:
-        """Write a tensor; lists of numbers, such as norms, are never quantised."""
-        if numbers.ndim == 1 or self._quantisation is gguf.GGMLQuantizationType.F32:
+        """Write a tensor; what is added to others, such as norms, is never quantised."""
+        if (
+            numbers.ndim == 1
+            or name in ADDED
+            or self._quantisation is gguf.GGMLQuantizationType.F32
+        ):
             self.writer.add_tensor(name, numbers)
         else:
             packed = gguf.quants.quantize(numbers, self._quantisation)
@@ -195,6 +201,19 @@ def write_random(
         add_keys(file, shape)
         for tensor, size in tensors(shape):
             file.add(tensor, _random(dice, tensor, size))
+
+
+def write_adapter(output: pathlib.Path, shape: Shape, *, rank: int = 4, seed: int = 0) -> None:
+    """Write a LoRA adapter for a LLaMA, strong enough to be seen."""
+    dice = np.random.default_rng(seed)
+    with open_model(output, "llama", "f32") as file:
+        file.writer.add_type(gguf.GGUFType.ADAPTER)
+        file.writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+        file.writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(rank))
+        for block in _blocks(shape):
+            name = f"{block}.attn_output.weight"
+            file.add(f"{name}.lora_a", dice.standard_normal((rank, shape.width), dtype=np.float32))
+            file.add(f"{name}.lora_b", dice.standard_normal((shape.width, rank), dtype=np.float32))
 
 
 def _random(dice: np.random.Generator, name: str, size: tuple[int, ...]) -> Numbers:

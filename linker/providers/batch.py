@@ -54,6 +54,7 @@ class LlamaContext:
         # Finalizers run last in, first out, and the context goes before its model.
         self._model = model
         weakref.finalize(self, library.llama_free, self._context)
+        model.adapt(self._context)
         self._memory = library.llama_get_memory(self._context)
         self.cells = min(cells, library.llama_n_ctx(self._context))
         self.rows_max = rows_max

@@ -39,11 +39,10 @@ class Engine:
         self.weights = weights
         self.settings = settings
         self.context_tokens = min(model.trained_tokens, settings.context_tokens_max)
-        cache_tokens = settings.cache_tokens or 2 * self.context_tokens
         sequences_max = settings.running_max + settings.kept_max
         context = LlamaContext(
             model,
-            cells=max(cache_tokens, self.context_tokens) + sequences_max,
+            cells=settings.cells(self.context_tokens),
             sequences_max=sequences_max,
             rows_max=settings.chunk_tokens + WRITING_ROWS,
             threads=settings.threads,
@@ -138,9 +137,11 @@ class Engine:
         return False
 
 
-def load_engine(name: str, path: Path, settings: EngineSettings) -> Engine:
+def load_engine(
+    name: str, path: Path, settings: EngineSettings, *, adapter: Path | None = None
+) -> Engine:
     """Load a file, and take the memory that running it needs. Raises `ModelUnusable`."""
-    weights = load_weights(name, path)
+    weights = load_weights(name, path, placement=settings.placement, adapter=adapter)
     try:
         return Engine(weights, settings)
     except LoadFailed as error:

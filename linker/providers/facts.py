@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..links import WeightFacts
 from .gguf import Header
+from .settings import EngineSettings
 
 LICENCE_LENGTH_MAX = 64
 
@@ -51,11 +52,13 @@ QUANTISATIONS = {
 }
 
 
-def facts_of(header: Header, *, size_bytes: int, context_tokens_max: int) -> WeightFacts:
-    """Return what is known of weights that get a context of at most so many tokens."""
+def facts_of(header: Header, settings: EngineSettings, *, size_bytes: int) -> WeightFacts:
+    """Return what is known of weights that are run with such settings."""
     architecture = str(header.values["general.architecture"])
     trained_tokens = _number(header, f"{architecture}.context_length")
-    cache_bytes = _cache_bytes(header, architecture, min(trained_tokens, context_tokens_max))
+    context_tokens = min(trained_tokens, settings.context_tokens_max)
+    cells = context_tokens if is_pooled(header) else settings.cells(context_tokens)
+    cache_bytes = _cache_bytes(header, architecture, cells)
     licence = header.values.get("general.license", "")
     return WeightFacts(
         architecture=architecture[:LICENCE_LENGTH_MAX],
@@ -67,8 +70,14 @@ def facts_of(header: Header, *, size_bytes: int, context_tokens_max: int) -> Wei
     )
 
 
-def _cache_bytes(header: Header, architecture: str, context_tokens: int) -> int:
-    """Return the size of the keys and values of a full context; 0 where blocks differ in shape."""
+def is_pooled(header: Header) -> bool:
+    """Tell whether a model makes one vector or one score of a text, and writes nothing."""
+    architecture = str(header.values["general.architecture"])
+    return _number(header, f"{architecture}.pooling_type") > 0
+
+
+def _cache_bytes(header: Header, architecture: str, cells: int) -> int:
+    """Return the size of the keys and values of so many tokens; 0 where blocks differ in shape."""
 
     def number(name: str, missing: int = 0) -> int:
         return _number(header, f"{architecture}.{name}", missing=missing)
@@ -78,7 +87,7 @@ def _cache_bytes(header: Header, architecture: str, context_tokens: int) -> int:
         return 0
     head_size = number("embedding_length") // heads
     sizes = number("attention.key_length", head_size) + number("attention.value_length", head_size)
-    steps = -(-context_tokens // CONTEXT_STEP)
+    steps = -(-cells // CONTEXT_STEP)
     return (
         number("block_count")
         * number("attention.head_count_kv", heads)

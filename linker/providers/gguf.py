@@ -26,6 +26,8 @@ SHAPE_REQUIRED = ("block_count", "embedding_length", "context_length", "attentio
 TOKENS = "tokenizer.ggml.tokens"
 # The tightest quantisation takes 1.56 bits for a number.
 PARAMETERS_A_BYTE_MAX = 6
+# `general.type` of what changes the weights of another file.
+ADAPTER = "adapter"
 MERGE = "llama-gguf-split --merge FIRST-PART ONE-FILE.gguf"
 
 _SCALARS = {
@@ -43,6 +45,9 @@ _SCALARS = {
 }
 # How Mixtral and its kind were stored once; llama.cpp no longer finds them.
 _SPLIT_EXPERT = re.compile(rb"blk\.\d+\.ffn_(gate|down|up)\.\d+\.weight")
+# llama.cpp ends the process where these, or a list of numbers such as a norm, are not F32.
+_ADDED = (b"token_types.weight", b"position_embd.weight")
+_F32 = 0
 
 _TEXT = 8
 _ARRAY = 9
@@ -54,6 +59,10 @@ class BadGguf(ValueError):
 
 class CutOff(BadGguf):
     """The file is shorter than it says, or not all here yet."""
+
+
+class IsAdapter(BadGguf):
+    """The file changes the weights of another one; apart from that, it is in order."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +83,10 @@ class Header:
         return template if isinstance(template, str) else ""
 
 
-def read_header(path: Path, *, size_bytes: int = 0) -> Header:
+def read_header(path: Path, *, size_bytes: int = 0, is_adapter: bool = False) -> Header:
     """Return the header of a file that is whole and plausible. Raises `BadGguf`.
 
-    `size_bytes` is what a file will have that is not all here yet.
+    `size_bytes` is what a file will have that is not all here yet. An adapter has to be asked for.
     """
     with path.open("rb") as file:
         reader = _Reader(file, size_bytes or path.stat().st_size)
@@ -92,8 +101,14 @@ def read_header(path: Path, *, size_bytes: int = 0) -> Header:
     if parameter_count > PARAMETERS_A_BYTE_MAX * reader.size:
         raise CutOff("it is cut off: its tensors are larger than the file")
     values = {key: value for key, value, _ in pairs}
-    _check_shape(values)
     _check_whole(values)
+    found_adapter = values.get("general.type") == ADAPTER
+    if found_adapter and not is_adapter:
+        raise IsAdapter(f"it is an adapter: use it as local/<model>+{path.stem}")
+    if is_adapter and not found_adapter:
+        raise BadGguf("it is a model and no adapter")
+    if not is_adapter:
+        _check_shape(values)
     return Header(values, frozenset(key for key, _, is_list in pairs if is_list), parameter_count)
 
 
@@ -165,13 +180,16 @@ def _read_tensor(reader: _Reader) -> int:
 
     llama.cpp itself checks where it ends.
     """
-    if _SPLIT_EXPERT.fullmatch(reader.text()):
+    name = reader.text()
+    if _SPLIT_EXPERT.fullmatch(name):
         raise BadGguf("it keeps its experts one by one, as before April 2024; take a newer file")
     dimension_count = reader.number("I")
     if not 1 <= dimension_count <= DIMENSIONS_MAX:
         raise BadGguf(f"a tensor has {dimension_count} dimensions")
     count = math.prod(reader.number("Q") for _ in range(dimension_count))
-    reader.take(4)  # the kind of number
+    kind = reader.number("I")
+    if kind != _F32 and (dimension_count == 1 or name in _ADDED):
+        raise BadGguf("numbers that are added to others are quantised, which llama.cpp cannot do")
     if reader.number("Q") >= reader.size:
         raise CutOff("it is cut off: a tensor lies beyond its end")
     return count

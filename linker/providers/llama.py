@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import llama_cpp.llama_cpp as library
 import llguidance
 
+from .settings import ANYWHERE, Placement
+
 PIECE_BYTES_MAX = 4096
 
 # Flags that llama.cpp takes by position.
-_ADD_SPECIAL, _PARSE_SPECIAL, _SHOW_SPECIAL = False, True, True
+_ADD_SPECIAL, _SHOW_SPECIAL = False, True
 
 
 class LoadFailed(Exception):
@@ -37,13 +40,25 @@ def start_llama() -> None:
 class LlamaModel:
     """Weights in memory, with the vocabulary that they were trained on."""
 
-    def __init__(self, path: Path) -> None:
-        self.handle = library.llama_model_load_from_file(
-            str(path).encode(), library.llama_model_default_params()
-        )
+    def __init__(
+        self, path: Path, placement: Placement = ANYWHERE, *, adapter: Path | None = None
+    ) -> None:
+        parameters = library.llama_model_default_params()
+        parameters.n_gpu_layers = placement.gpu_layers
+        parameters.main_gpu = placement.main_gpu
+        if placement.tensor_split:
+            shares = [*placement.tensor_split, *[0.0] * library.llama_max_devices()]
+            parameters.tensor_split = (ctypes.c_float * len(shares))(*shares)
+        self.handle = library.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.handle:
             raise LoadFailed("llama.cpp cannot load it")
+        # An adapter goes with its model.
         weakref.finalize(self, library.llama_model_free, self.handle)
+        self._adapter = None
+        if adapter is not None:
+            self._adapter = library.llama_adapter_lora_init(self.handle, str(adapter).encode())
+            if not self._adapter:
+                raise LoadFailed(f"the adapter {adapter.stem} is not for this model")
         self.trained_tokens: int = library.llama_model_n_ctx_train(self.handle)
         # A recurrent model cannot forget a part of what it read, or hand it to another sequence.
         self.is_recurrent = bool(
@@ -58,6 +73,14 @@ class LlamaModel:
         self.bos = library.llama_vocab_bos(self._vocabulary)
         self.eos = library.llama_vocab_eos(self._vocabulary)
         self._adds_bos = bool(library.llama_vocab_get_add_bos(self._vocabulary))
+
+    def adapt(self, context: library.llama_context_p) -> None:
+        """Let a context compute with the adapter, if there is one. Raises `LoadFailed`."""
+        if self._adapter is None:
+            return
+        adapters = (library.llama_adapter_lora_p_ctypes * 1)(self._adapter)
+        if library.llama_set_adapters_lora(context, adapters, 1, (ctypes.c_float * 1)(1.0)):
+            raise LoadFailed("llama.cpp cannot compute with the adapter")
 
     def make_tokenizer(self) -> llguidance.LLTokenizer:
         """Return the vocabulary as grammars need it; for a large one this takes a second.
@@ -83,6 +106,37 @@ class LlamaModel:
 
     def tokenize(self, text: str) -> list[int]:
         """Return the tokens of a rendered conversation, control tokens included."""
+        found = self._tokenize(text, parses_special=True)
+        if self._adds_bos and found[:1] != [self.bos]:
+            found.insert(0, self.bos)
+        return found
+
+    def tokenize_plain(self, text: str) -> list[int]:
+        """Return the tokens of a text that is not a program: what looks like control is text."""
+        return self._tokenize(text, parses_special=False)
+
+    def frame(self, *texts: Sequence[int]) -> list[int]:
+        """Return texts between the control tokens that the model was trained on."""
+        vocabulary = self._vocabulary
+        end = self.eos if self.eos >= 0 else library.llama_vocab_sep(vocabulary)
+        ends = [end] if library.llama_vocab_get_add_eos(vocabulary) else []
+        separators = ends
+        if library.llama_vocab_get_add_sep(vocabulary):
+            # BERT ends a text that stands alone as it ends the first of two.
+            separators = [*ends, library.llama_vocab_sep(vocabulary)]
+            ends = ends or separators[-1:] if len(texts) == 1 else ends
+        framed = [self.bos] if self._adds_bos else []
+        for number, text in enumerate(texts, start=1):
+            framed += text
+            framed += ends if number == len(texts) else separators
+        return framed
+
+    def rerank_template(self) -> str:
+        """Return how a query and a document are shown to the model; empty for one after another."""
+        template = library.llama_model_chat_template(self.handle, b"rerank")
+        return template.decode("utf-8", "replace") if template else ""
+
+    def _tokenize(self, text: str, *, parses_special: bool) -> list[int]:
         content = text.encode("utf-8", "replace")
         size_max = len(content) + 8
         tokens = (library.llama_token * size_max)()
@@ -93,13 +147,10 @@ class LlamaModel:
             tokens,
             size_max,
             _ADD_SPECIAL,
-            _PARSE_SPECIAL,
+            parses_special,
         )
         assert count >= 0, "a text has no more tokens than bytes"
-        found = list(tokens[:count])
-        if self._adds_bos and found[:1] != [self.bos]:
-            found.insert(0, self.bos)
-        return found
+        return list(tokens[:count])
 
     def _piece(self, token: int) -> bytes:
         buffer = ctypes.create_string_buffer(PIECE_BYTES_MAX)

@@ -14,6 +14,21 @@ WRITING_ROWS = 128
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Which layers go onto which graphics cards.
+
+    `gpu_layers` -1 is all of them, `tensor_split` the share of each card, empty for by its memory.
+    """
+
+    gpu_layers: int = -1
+    main_gpu: int = 0
+    tensor_split: tuple[float, ...] = ()
+
+
+ANYWHERE = Placement()
+
+
+@dataclass(frozen=True)
 class EngineSettings:
     """What one model may take of this machine.
 
@@ -33,6 +48,12 @@ class EngineSettings:
     guess_tokens_max: int = 16
     guess_right_min: float | None = None
     forces: bool = True
+    placement: Placement = ANYWHERE
+
+    def cells(self, context_tokens: int) -> int:
+        """Return of how many tokens a model of this context keeps keys and values."""
+        cache_tokens = self.cache_tokens or 2 * context_tokens
+        return max(cache_tokens, context_tokens) + self.running_max + self.kept_max
 
     def __post_init__(self) -> None:
         assert 0 < self.running_max <= WRITING_ROWS, self.running_max

@@ -17,7 +17,7 @@ from chassis.errors import InvalidField
 from ..errors import ChecksumMismatch, ModelExists, ModelNotFound, ModelUnusable, StorageUnusable
 from ..ports import Hub, HubSource
 from ..progress import Progress, Report
-from .gguf import BadGguf, CutOff, read_header
+from .gguf import BadGguf, CutOff, IsAdapter, read_header
 from .local import SUFFIX
 
 COPY_BYTES = 8 * 1024 * 1024
@@ -173,6 +173,8 @@ def _check(name: str, path: Path, *, size_bytes: int = 0) -> None:
     """Refuse what the linker would not load; of `size_bytes` in all, not all need be here."""
     try:
         read_header(path, size_bytes=size_bytes)
+    except IsAdapter:
+        return
     except BadGguf as error:
         if size_bytes and isinstance(error, CutOff):
             return

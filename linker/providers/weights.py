@@ -10,6 +10,7 @@ from ..errors import ModelUnusable
 from .gguf import BadGguf, read_header
 from .grammar import Exits, Grammars
 from .llama import LlamaModel, LoadFailed, start_llama
+from .settings import ANYWHERE, Placement
 from .template import ChatTemplate, TemplateFailed
 
 
@@ -24,16 +25,18 @@ class Weights:
     exits: Exits
 
 
-def load_weights(name: str, path: Path) -> Weights:
+def load_weights(
+    name: str, path: Path, *, placement: Placement = ANYWHERE, adapter: Path | None = None
+) -> Weights:
     """Load a file, which takes a while. Raises `ModelUnusable`."""
     try:
         header = read_header(path)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if adapter is not None:
+            read_header(adapter, is_adapter=True)
         start_llama()
-        model = LlamaModel(path)
+        model = LlamaModel(path, placement, adapter=adapter)
         return Weights(
-            sha256=sha256,
+            sha256=hash_of(*filter(None, (path, adapter))),
             model=model,
             grammars=Grammars(model.make_tokenizer()),
             template=ChatTemplate(
@@ -46,6 +49,15 @@ def load_weights(name: str, path: Path) -> Weights:
         )
     except (BadGguf, LoadFailed, TemplateFailed, OSError) as error:
         raise ModelUnusable(f"local/{name}", f"{error}") from error
+
+
+def hash_of(*paths: Path) -> str:
+    """Return the SHA-256 of a file; of several, that of their own."""
+    found = []
+    for path in paths:
+        with path.open("rb") as file:
+            found.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
 def _text(model: LlamaModel, token: int) -> str:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 from linker.conversation import Finished, Prompt
 from linker.providers.engine import Engine
-from linker.providers.local import LocalModel
+from linker.providers.local import LocalProvider
+from linker.providers.residents import WritingModel
 from linker.providers.settings import EngineSettings
 from linker.providers.weights import Weights
 from tests.linker.orders import finish
@@ -26,8 +27,20 @@ async def running(weights: Weights, settings: EngineSettings = SETTINGS) -> Asyn
         await engine.close()
 
 
-def model_of(engine: Engine) -> LocalModel:
-    return LocalModel("local/tested", engine)
+def model_of(engine: Engine) -> WritingModel:
+    @asynccontextmanager
+    async def use() -> AsyncIterator[Engine]:
+        yield engine
+
+    return WritingModel("local/tested", use, engine)
+
+
+async def weights_of(local: LocalProvider, name: str = "babbler") -> Weights:
+    """Return what a model of a provider is made of."""
+    model = await local.open(name)
+    assert isinstance(model, WritingModel)
+    async with model._use() as engine:
+        return engine.weights
 
 
 async def ask(engine: Engine, *prompts: Prompt) -> list[Finished]:

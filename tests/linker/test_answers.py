@@ -16,6 +16,7 @@ from linker.errors import SchemaUnsupported
 from linker.providers.grammar import SCHEMAS_BYTES_MAX, THE_ANSWER, read_calls
 from linker.providers.local import LocalProvider
 from linker.schemas import checked_arguments
+from tests.linker.engines import weights_of
 from tests.linker.orders import action, finish, prompt
 
 pytestmark = pytest.mark.native
@@ -70,7 +71,7 @@ async def test_an_answer_that_cannot_fit_does_not_begin(local: LocalProvider) ->
 async def test_several_calls_may_be_written_and_no_more_than_were_allowed(
     local: LocalProvider,
 ) -> None:
-    weights = (await local.open("babbler"))._weights
+    weights = await weights_of(local)
     matcher = weights.grammars.make(replace(prompt(action(), choice=Choice.REQUIRED), calls_max=3))
     call = (
         '<tool_call>\n{"name": "board.post", "arguments": {"text": "a", "stars": 1}}\n</tool_call>'
@@ -171,7 +172,7 @@ async def test_a_hostile_schema_is_refused_or_kept_in_time(local: LocalProvider,
 async def test_many_large_schemas_are_refused_or_compiled_in_time(
     local: LocalProvider, count: int, names: int
 ) -> None:
-    model = await local.open("babbler")
+    weights = await weights_of(local)
     properties: Json = {f"property_number_{i}": {"type": "string"} for i in range(names)}
     offered = [
         action({"type": "object", "properties": properties, "required": [f"property_number_{i}"]})
@@ -181,7 +182,7 @@ async def test_many_large_schemas_are_refused_or_compiled_in_time(
     asked = prompt(*offered, choice=Choice.REQUIRED, tokens_max=20)
     start = time.process_time()
     try:
-        model._weights.grammars.make(asked)
+        weights.grammars.make(asked)
     except SchemaUnsupported as refused:
         assert size > SCHEMAS_BYTES_MAX / 4
         assert "panic" not in refused.problem
@@ -189,7 +190,7 @@ async def test_many_large_schemas_are_refused_or_compiled_in_time(
 
 
 async def test_a_grammar_that_was_made_before_starts_afresh(local: LocalProvider) -> None:
-    grammars = (await local.open("babbler"))._weights.grammars
+    grammars = (await weights_of(local)).grammars
     asked = prompt(action(), choice=Choice.REQUIRED)
     first = grammars.make(asked)
     forced = first.compute_ff_tokens()

@@ -17,6 +17,7 @@ from chassis.canonical import Json
 from linker.conversation import Choice, Delta, Finished, FinishReason, Prompt
 from linker.errors import ContextExceeded, QueueFull, SchemaUnsupported
 from linker.providers.engine import Engine
+from linker.providers.residents import tokenize
 from linker.providers.settings import CHUNK_TOKENS
 from linker.providers.weights import Weights
 from tests.linker.engines import SETTINGS, ask, model_of, running, until_count, until_idle
@@ -170,9 +171,8 @@ async def test_a_shared_beginning_is_read_once_by_those_who_come_together(
 async def test_a_next_turn_reads_only_what_is_new(weights: Weights) -> None:
     async with running(weights) as engine:
         (first,) = await ask(engine, prompt(text="What moved?"))
-        model = model_of(engine)
         asked = prompt(text="What moved?")
-        longer = await model._tokenize(asked.conversation)
+        longer = await tokenize(engine, asked.conversation)
         answer = engine.weights.model.tokenize(first.text + "<|im_end|>\n")
         events = engine.generate(asked, [*longer, *answer], engine.weights.grammars.make(asked))
         second = await finish(events)

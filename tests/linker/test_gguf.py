@@ -48,9 +48,11 @@ def file_of(*pairs: bytes, tensors: tuple[bytes, ...] = (), version: int = 3) ->
     return head + b"".join(pairs) + b"".join(tensors) + bytes(64)
 
 
-def tensor(dimensions: int = 1, offset: int = 0, *, name: bytes = b"t", size: int = 1) -> bytes:
+def tensor(
+    dimensions: int = 1, offset: int = 0, *, name: bytes = b"t", size: int = 1, kind: int = 0
+) -> bytes:
     return text(name) + struct.pack(
-        f"<I{dimensions}QIQ", dimensions, *[size] * dimensions, 0, offset
+        f"<I{dimensions}QIQ", dimensions, *[size] * dimensions, kind, offset
     )
 
 
@@ -72,6 +74,10 @@ HOSTILE = {
     "tensor offset": file_of(*GOOD, tensors=(tensor(offset=2**60),)),
     "tensor size": file_of(*GOOD, tensors=(tensor(4, size=2**60),)),
     "experts one by one": file_of(*GOOD, tensors=(tensor(name=b"blk.0.ffn_gate.7.weight"),)),
+    "a quantised norm": file_of(*GOOD, tensors=(tensor(kind=1),)),
+    "quantised token types": file_of(
+        *GOOD, tensors=(tensor(2, name=b"token_types.weight", kind=1),)
+    ),
     "part of a model": file_of(*GOOD, number(b"split.count", 3)),
     "no architecture": file_of(*GOOD[1:]),
     "no tokens": file_of(*GOOD[:-1]),

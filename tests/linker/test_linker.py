@@ -282,8 +282,9 @@ async def test_a_settlement_that_fails_after_a_cancel_is_logged() -> None:
 async def test_actions_are_refused_by_a_model_that_takes_none(local: LocalProvider) -> None:
     linker = make_linker(local, FakeGasMeter())
     link = await linker.link(ModelConfig("local/babbler"))
-    model = await local.open("babbler")
-    model._weights.template.takes_actions = False
+    from tests.linker.engines import weights_of  # noqa: PLC0415  # it loads llama.cpp
+
+    (await weights_of(local)).template.takes_actions = False
     with pytest.raises(InvalidField, match="actions"):
         await answer(linker, order(link.name, prompt(action(), choice=Choice.AUTO)))
     with pytest.raises(ModelUnusable, match="takes no actions"):

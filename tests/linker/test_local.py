@@ -15,7 +15,7 @@ from chassis.errors import InvalidField
 from linker.conversation import Choice, Conversation, Message, Role
 from linker.errors import ContextExceeded, ModelNotFound, ModelUnusable
 from linker.links import ModelConfig
-from linker.providers.local import LOADED_MAX, LocalProvider
+from linker.providers.local import LocalProvider
 from tests.fakes.gas_meter import FakeGasMeter
 from tests.linker.orders import action, answer, finish, make_linker, order, prompt, said
 
@@ -142,19 +142,6 @@ async def test_weights_that_are_gone_make_a_link_unusable(models_dir: Path, tmp_
     (tmp_path / "babbler.gguf").unlink()
     with pytest.raises(ModelUnusable, match="there is no model local/babbler"):
         await answer(linker, order(link.name, prompt(tokens_max=8)))
-    await provider.close()
-
-
-async def test_memory_holds_the_models_that_were_used_last(
-    models_dir: Path, tmp_path: Path
-) -> None:
-    names = [f"m{number}" for number in range(LOADED_MAX + 1)]
-    for name in names:
-        shutil.copy(models_dir / "babbler.gguf", tmp_path / f"{name}.gguf")
-    provider = LocalProvider(tmp_path, threads=1, context_tokens_max=512)
-    for name in names:
-        await provider.open(name)
-    assert [model.is_loaded for model in await provider.models()] == [False, *[True] * LOADED_MAX]
     await provider.close()
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from linker.conversation import Choice, FinishReason, Prompt
 from linker.errors import SchemaUnsupported
-from linker.providers.local import LocalModel, LocalProvider
+from linker.ports import OpenModel
+from linker.providers.local import LocalProvider
 from linker.schemas import checked_arguments
 from models import random_weights
 from tests.linker.orders import action, finish, prompt
@@ -49,7 +50,7 @@ def _random_prompt(dice: random.Random) -> Prompt:
     return replace(asked, action=name, calls_max=dice.randint(1, 3), answer_schema=answer)
 
 
-async def _check(model: LocalModel, asked: Prompt) -> str:
+async def _check(model: OpenModel, asked: Prompt) -> str:
     """Return how a generation ended, all of which was checked."""
     try:
         finished = await finish(model.generate(asked))
