@@ -74,6 +74,10 @@ bench: $(MODEL) ## Runs one benchmark: make bench NAME=gas
 		$(or $(sort $(notdir $(basename $(wildcard benchmarks/[a-z]*.py)))),none yet) >&2; exit 2; }
 	$(PYTHON) benchmarks/$(NAME).py $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: setup ## Installs what `make bench NAME=linker` compares with, in the cache
+	@benchmarks/install-peers
+
 # torch is not locked: it comes with the extra `train`, for who trains (models/README.md).
 TINY := .tiny
 TINY_MODEL := models/actionvm-tiny.gguf
