@@ -81,28 +81,25 @@ def _words(dice: random.Random, count: int) -> str:
     return " ".join(dice.choices(WORDS, k=count))
 
 
-def errands(count: int) -> list[Conversation]:
-    """Return what makes the model in the box call one of ten actions, with values of the text."""
-    found: list[Conversation] = []
-    others: dict[str, Action] = {}
-    for dialogue in dialogues_of("known actions", 40 * count):
+def errands(first: int, count: int) -> list[Conversation]:
+    """Return agents with the same ten actions, and an errand each for the model in the box."""
+    asked: dict[str, tuple[Action, str]] = {}
+    for dialogue in dialogues_of("known actions", 10 * ACTIONS):
         for case in cases_of(dialogue):
-            others |= {action.name: action for action in case.prompt.actions}
-            if case.turn.kind is Kind.ACT and len(case.prompt.messages) <= 2:  # noqa: PLR2004  # system, user
-                found.append(case.prompt)
-        if len(found) >= count and len(others) >= ACTIONS:
-            break
-    names = sorted(others)
+            system, *others = case.prompt.messages
+            if case.turn.kind is Kind.ACT and len(others) == 1 and len(asked) < ACTIONS:
+                name = case.expected.calls[0].action
+                (action,) = (one for one in case.prompt.actions if one.name == name)
+                asked.setdefault(name, (action, others[0].text))
+    actions = tuple(action for action, _ in asked.values())
+    texts = [text for _, text in asked.values()]
     return [
-        replace(one, actions=tuple(_ten(one.actions, [others[name] for name in names])))
-        for one in found[:count]
+        # The number makes each text one that nobody has read before.
+        Conversation(
+            (system, Message(Role.USER, f"{number}. {texts[number % len(texts)]}")), actions
+        )
+        for number in range(first, first + count)
     ]
-
-
-def _ten(own: Sequence[Action], others: Sequence[Action]) -> list[Action]:
-    known = {action.name for action in own}
-    more = [action for action in others if action.name not in known]
-    return [*own, *more][:ACTIONS]
 
 
 async def in_flight(server: Server, asks: Sequence[Ask], count: int) -> tuple[list[Got], float]:
@@ -188,10 +185,11 @@ class Bench:
 
     async def tool_calls(self) -> None:
         """Measure calls per second with ten schemas, and how many of them are valid."""
-        conversations = errands(self._size.calls)
         valid: dict[str, list[bool]] = {server.name: [] for server in self._servers}
 
         async def measure(server: Server) -> float:
+            first = self._size.calls * next(self._fresh)
+            conversations = errands(first, self._size.calls)
             asks = [Ask(one, 160, 0) for one in conversations]
             got, seconds = await in_flight(server, asks, CALLS_IN_FLIGHT)
             found = [
@@ -322,7 +320,7 @@ async def measure(size: Size, *, threads: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         talker, caller = Path(folder) / "talker.gguf", Path(folder) / "caller.gguf"
         write_random(talker, "llama", shape=PRESETS[size.preset], form="q8_0")
-        if size is QUICK:
+        if size.preset == QUICK.preset:
             caller.write_bytes(TINY.read_bytes())
         else:
             enlarge(TINY, caller)
@@ -347,9 +345,12 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="end within 50 seconds")
+    parser.add_argument("--rounds", type=int, default=0, help="instead of 5")
     parser.add_argument("--threads", type=int, default=1, help="of llama.cpp, for everybody")
     chosen = parser.parse_args()
-    uvloop.run(measure(QUICK if chosen.quick else FULL, threads=chosen.threads))
+    size = QUICK if chosen.quick else FULL
+    size = replace(size, rounds=chosen.rounds or size.rounds)
+    uvloop.run(measure(size, threads=chosen.threads))
 
 
 if __name__ == "__main__":

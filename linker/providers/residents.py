@@ -36,6 +36,7 @@ class WritingModel(OnlyTalks):
             takes_actions=engine.weights.template.takes_actions,
             constrains_output=True,
             weights_sha256=engine.weights.sha256,
+            gives_logprobs=True,
         )
 
     @property
