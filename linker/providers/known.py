@@ -27,6 +27,9 @@ class Known:
 _THINKS = Known(200_000, samples=False)
 _OLD = Known(8_192, takes_images=False, constrains=False)
 
+# Of a model that came after this table, the operator writes how long its context is.
+NEWER = Known(0, samples=False)
+
 # By the longest beginning of the name. From the pages of the models, November 2026:
 # https://platform.openai.com/docs/models, https://platform.openai.com/docs/guides/embeddings.
 # A model that is not here is told of in the settings: a wrong length is worse than none.

@@ -26,7 +26,8 @@ class OpenAiProvider:
     """One server; its kind is `openai`, `azure-openai` or `openai-compatible`.
 
     Options: `api` is `chat` or `responses`; `api_version` makes Azure take the paths of its old
-    interface; `constrains_output` is `true` for a server, or deployments, that keep to schemas.
+    interface; `constrains_output` is `true` for a server, or deployments, that keep to schemas;
+    `families` says which public models deployments are: `ours=gpt-5 theirs=gpt-4o`.
     """
 
     def __init__(self, settings: ProviderSettings, client: AsyncOpenAI | None = None) -> None:

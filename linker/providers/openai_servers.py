@@ -10,7 +10,7 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI, Omit
 from ..errors import ModelNotFound
 from ..settings import ProviderSettings
 from .connections import pool, timeouts
-from .known import OPENAI, Known, find_known, told_of
+from .known import NEWER, OPENAI, Known, find_known, told_of
 from .wire import Failure, Hidden, failure_of_status
 
 Headers: TypeAlias = "dict[str, str | Omit]"
@@ -71,7 +71,7 @@ async def look_up(
     name = f"{settings.name}/{model}"
     if not model.strip("./"):
         raise ModelNotFound(name)
-    known = find_known(OPENAI, model)
+    known = find_known(OPENAI, _family(settings, model))
     if settings.kind == AZURE:
         await _probe(client, model, headers)
     elif settings.kind == COMPATIBLE:
@@ -82,7 +82,15 @@ async def look_up(
         known = _told(found[0].model_extra)
     else:
         await client.models.retrieve(model, extra_headers=headers)
+        known = known or NEWER
     return told_of(settings, model, known)
+
+
+def _family(settings: ProviderSettings, model: str) -> str:
+    """Return the public model that one is, or was tuned from: `ft:gpt-4o:us::1` from `gpt-4o`."""
+    told = settings.options.get("families", "").split()
+    families = dict(pair.split("=", 1) for pair in told if "=" in pair)
+    return families.get(model, model.removeprefix("ft:").partition(":")[0])
 
 
 async def _probe(client: AsyncOpenAI, deployment: str, headers: Headers) -> None:

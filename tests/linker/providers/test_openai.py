@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from linker.conversation import Logprobs, Sampling, TokenLogprob
-from linker.errors import ModelNotFound
+from linker.errors import ModelNotFound, ModelUnusable
 from linker.providers.openai import OpenAiProvider
 from linker.settings import ModelSettings
 from tests.fakes.openai_chat import AzureOpenAi, OpenAiChat
 from tests.fakes.openai_responses import OpenAiResponses
 from tests.fakes.upstream import Fault
-from tests.linker.orders import prompt
+from tests.linker.orders import finish, prompt
 from tests.linker.providers.conformance import Conformance
 from tests.linker.providers.failures import Failures
 from tests.linker.providers.stage import CANARY, Stage, Staged, Subject
@@ -117,16 +117,43 @@ class TestOldAzure(Staged):
         facts = (await stage.model()).facts
         assert (facts.context_tokens, facts.constrains_output) == (128_000, False)
 
+    async def test_of_a_deployment_with_a_family_its_family_is_known(self, stage: Stage) -> None:
+        options = {**stage.settings.options, "families": "theirs=gpt-4o ours=gpt-5"}
+        provider = self.subject.build(replace(stage.settings, options=options, models={}))
+        model = await provider.open("ours", stage.key)
+        assert (model.facts.context_tokens, model.facts.takes_images) == (400_000, True)
+        await finish(model.generate(prompt(temperature=0.5)))
+        assert "temperature" not in stage.upstream.seen[-1].json
+        await provider.close()
 
-class TestThoughtful(Staged):
-    """Models that choose for themselves."""
 
-    subject = replace(TestOpenAiChat.subject, dialect=lambda: OpenAiChat(("gpt-5",)), model="gpt-5")
+THOUGHTFUL = ("gpt-5", "gpt-9", "ft:gpt-4o-mini:us::1")
 
-    async def test_nothing_is_sent_about_choosing_tokens(self, stage: Stage) -> None:
-        await stage.finish(prompt(temperature=0.5))
+
+class TestFamilies(Staged):
+    """Models that choose tokens for themselves, and those that came after us."""
+
+    subject = replace(
+        TestOpenAiChat.subject,
+        dialect=lambda: OpenAiChat(THOUGHTFUL),
+        model="gpt-9",
+        settings=ModelSettings(context_tokens=1_000_000),
+    )
+
+    @pytest.mark.parametrize(("name", "samples"), [*zip(THOUGHTFUL, (0, 0, 1), strict=True)])
+    async def test_only_models_that_let_it_are_told_how_to_choose(
+        self, stage: Stage, name: str, samples: int
+    ) -> None:
+        model = await stage.provider.open(name, stage.key)
+        await finish(model.generate(prompt(temperature=0.5)))
         names = {"temperature", "seed", "top_p", "logprobs", "frequency_penalty"}
-        assert not names & {*stage.upstream.seen[-1].json}
+        assert len(names & {*stage.upstream.seen[-1].json}) == 2 * samples
+
+    async def test_how_long_a_context_is_is_not_guessed(self, stage: Stage) -> None:
+        provider = self.subject.build(replace(stage.settings, models={}))
+        with pytest.raises(ModelUnusable, match="context_tokens"):
+            await provider.open("gpt-9", stage.key)
+        await provider.close()
 
 
 class TestLogprobs(Staged):
