@@ -14,6 +14,7 @@ from chassis.server import Hosted
 from chassis.telemetry import Telemetry
 from enrolment.join import join
 
+from .answers import Answers
 from .clients import GasClient, KeysClient
 from .config import LinkerConfig
 from .keys import Keyring
@@ -29,7 +30,7 @@ from .providers_file import read_providers
 from .routing.route import Router
 from .routing.turns import Turns
 from .service import LinkerService, hosted
-from .store import LinkStore, open_link_database
+from .store import KeptAnswers, LinkStore, open_link_database
 
 
 @asynccontextmanager
@@ -58,6 +59,7 @@ async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncItera
             clock,
             router=Router(time.monotonic, random.Random()),  # noqa: S311  # dice, not keys
             turns=Turns(budgets, monotonic=time.monotonic),
+            answers=Answers(KeptAnswers(database), clock),
         )
         try:
             yield hosted(LinkerService(linker, Shelf(config.models_dir, open_hub))).of(member)

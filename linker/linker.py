@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 from chassis.clock import Clock
 
 from . import trying
+from .answers import Answers, answer_key, cache_item
 from .conversation import Conversation, Delta
 from .errors import CredentialRefused
 from .links import Link, ListedModel, ModelConfig, Target
@@ -46,6 +47,7 @@ class Linker:
         *,
         router: Router,
         turns: Turns,
+        answers: Answers,
     ) -> None:
         self._opener = opener
         self._links = links
@@ -53,6 +55,7 @@ class Linker:
         self._clock = clock
         self._router = router
         self._turns = turns
+        self._answers = answers
 
     async def link(self, config: ModelConfig, account: str = "") -> Link:
         """Open every model of a configuration, check that it has what is asked for, and a price.
@@ -63,6 +66,8 @@ class Linker:
         for target in config.targets:
             found.append(await self._opener.examine(config, target, account))
             await self._cashier.check_price(f"model {target.model}")
+            if config.cache_seconds:
+                await self._cashier.check_price(cache_item(target.model))
             self._router.breakers.note_answer(target)
         link = Link(config, tuple(found), self._clock.now(), account)
         return await asyncio.to_thread(self._links.put, link)
@@ -109,15 +114,18 @@ class Linker:
         """
         link = await self.find(order.link)
         bill = self._cashier.bill(order.payer)
-        events = self._route(
-            link,
-            link.config.targets,
-            order.payer,
-            partial(self._generate, order, bill),
-            seconds_max,
-        )
+        key = answer_key(link, order)
+        if key and (kept := await self._answers.find(key, order, bill)) is not None:
+            if kept.text or kept.reasoning:
+                yield Delta(kept.text, kept.tokens, kept.reasoning)
+            yield kept
+            return
+        ask = partial(self._generate, order, bill)
+        events = self._route(link, link.config.targets, order.payer, ask, seconds_max)
         async with aclosing(events):
             async for event in events:
+                if key and isinstance(event, Answer):
+                    await self._answers.keep(key, order, event, link.config.cache_seconds)
                 yield event
 
     async def embed(self, order: EmbedOrder, *, seconds_max: float | None = None) -> Vectors:

@@ -1,4 +1,4 @@
-"""Links in SQLite, so that they survive a restart."""
+"""Links and kept answers in SQLite, so that they survive a restart."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, text
+from sqlalchemy import Connection, Engine, MetaData, delete, func, text
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel, select
+from sqlmodel import Field, SQLModel, col, select
 
-from chassis.canonical import canonical_json
+from chassis.canonical import Json, canonical_json
 from chassis.database import open_database, transaction
 
+from .answers import Kept
+from .conversation import Call, FinishReason, Logprobs, TokenLogprob, Tokens
 from .errors import LinkNotFound
 from .links import Link, ModelConfig, ModelFacts, Target, config_to_json, link_name
+from .orders import Answer
 
 VERSION = 2
+ANSWERS_BYTES_MAX = 64 * 1024 * 1024
 # Of these many no file is read to find one.
 LINKS_KNOWN_MAX = 10_000
 
@@ -36,6 +40,16 @@ class _LinkRow(_Row, table=True):
     facts: str
     account: str
     create_seconds: float
+
+
+class _AnswerRow(_Row, table=True):
+    __tablename__ = "answers"
+
+    key: str = Field(primary_key=True)
+    content: str
+    size: int
+    end_seconds: float = Field(index=True)
+    use_seconds: float = Field(index=True)
 
 
 TABLES: MetaData = _Row.metadata
@@ -119,6 +133,78 @@ class LinkStore:
             self._known.clear()
         self._known[link.name] = link
         return link
+
+
+class KeptAnswers:
+    """`AnswerStore` in the same database, of at most so many bytes."""
+
+    def __init__(self, engine: Engine, *, bytes_max: int = ANSWERS_BYTES_MAX) -> None:
+        self._engine = engine
+        self._bytes_max = bytes_max
+
+    def find(self, key: str, now: datetime) -> Kept | None:
+        """Return an answer that may still be given."""
+        with transaction(self._engine) as session:
+            row = session.get(_AnswerRow, key)
+            if row is None or row.end_seconds <= now.timestamp():
+                return None
+            row.use_seconds = now.timestamp()
+            return _kept_of(json.loads(row.content))
+
+    def keep(self, key: str, kept: Kept, *, now: datetime, until: datetime) -> None:
+        """Keep an answer; those whose time is over go, and then those that were used last."""
+        content = canonical_json(_kept_to_json(kept)).decode()
+        row = _AnswerRow(
+            key=key,
+            content=content,
+            size=len(content.encode()),
+            end_seconds=until.timestamp(),
+            use_seconds=now.timestamp(),
+        )
+        if row.size > self._bytes_max:
+            return
+        with transaction(self._engine) as session:
+            session.merge(row)
+            session.exec(delete(_AnswerRow).where(col(_AnswerRow.end_seconds) <= now.timestamp()))
+            session.flush()
+            over = (session.exec(select(func.sum(_AnswerRow.size))).one() or 0) - self._bytes_max
+            oldest = select(_AnswerRow).order_by(col(_AnswerRow.use_seconds), col(_AnswerRow.key))
+            for old in session.exec(oldest) if over > 0 else ():
+                session.delete(old)
+                over -= old.size
+                if over <= 0:
+                    break
+
+
+def _kept_to_json(kept: Kept) -> Mapping[str, Json]:
+    answer = asdict(kept.answer)
+    # Numbers of any size, as text.
+    logprobs = json.dumps(answer.pop("logprobs"))
+    return {
+        **answer,
+        "reason": kept.answer.reason.value,
+        "logprobs": logprobs,
+        "request_id": kept.request_id,
+    }
+
+
+def _kept_of(content: Mapping[str, Any]) -> Kept:
+    fields = {name: value for name, value in content.items() if name != "request_id"}
+    answer = Answer(
+        **{
+            **fields,
+            "reason": FinishReason(content["reason"]),
+            "calls": tuple(Call(**call) for call in content["calls"]),
+            "tokens": Tokens(**content["tokens"]),
+            "logprobs": tuple(_logprobs_of(place) for place in json.loads(content["logprobs"])),
+        }
+    )
+    return Kept(answer, content["request_id"])
+
+
+def _logprobs_of(place: Mapping[str, Any]) -> Logprobs:
+    likeliest = tuple(TokenLogprob(**token) for token in place["likeliest"])
+    return Logprobs(TokenLogprob(**place["chosen"]), likeliest)
 
 
 def _row_of(link: Link) -> _LinkRow:

@@ -105,7 +105,7 @@ def _checked_calls(order: Order, finished: Finished) -> tuple[Call, ...]:
         check_answer(finished.text, prompt.answer_schema)
     return tuple(
         Call(
-            id=_call_id(order.payer.request_id, index),
+            id=call_id(order.payer.request_id, index),
             action=call.action,
             arguments=checked_arguments(call, prompt.conversation.actions),
         )
@@ -113,6 +113,6 @@ def _checked_calls(order: Order, finished: Finished) -> tuple[Call, ...]:
     )
 
 
-def _call_id(request_id: str, index: int) -> str:
+def call_id(request_id: str, index: int) -> str:
     """Return an id that a repeated generation gives again."""
     return f"{sha256_hex(request_id.encode())[:16]}-{index}"

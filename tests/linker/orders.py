@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from chassis.canonical import Json
+from chassis.clock import Clock
 from chassis.database import open_memory_database
+from linker.answers import Answers
 from linker.conversation import (
     Action,
     Choice,
@@ -35,7 +37,7 @@ from linker.routing.backoff import Backoff
 from linker.routing.route import Router
 from linker.routing.turns import Turns
 from linker.settings import RateBudget
-from linker.store import TABLES, LinkStore
+from linker.store import TABLES, KeptAnswers, LinkStore
 from tests.fakes.keys import FakeKeys
 
 ACCOUNT = "agents/market-brief"
@@ -105,20 +107,23 @@ def make_linker(
     keys: Keys | None = None,
     backoff: Backoff = ONCE,
     budgets: Mapping[str, RateBudget] | None = None,
+    clock: Clock | None = None,
     **others: Provider,
 ) -> Linker:
-    clock = StoppedClock()
+    clock = clock or StoppedClock()
 
     def monotonic() -> float:
         return asyncio.get_running_loop().time()
 
+    database = open_memory_database(TABLES)
     return Linker(
         Opener({name: provider, **others}, Keyring(keys or FakeKeys(clock), clock)),
-        LinkStore(open_memory_database(TABLES)),
+        LinkStore(database),
         Cashier(gas),
         clock,
         router=Router(monotonic, random.Random(1), backoff),
         turns=Turns(budgets or {"local": LOCAL}, monotonic=monotonic),
+        answers=Answers(KeptAnswers(database), clock),
     )
 
 

@@ -32,6 +32,7 @@ from knowledge.embedding import HashingEmbedder
 from knowledge.service import KnowledgeService
 from knowledge.service import hosted as hosted_knowledge
 from linker import clients as linker_clients
+from linker.answers import Answers
 from linker.keys import Keyring
 from linker.linker import LOCAL, Linker
 from linker.opening import Opener
@@ -112,7 +113,8 @@ class System:
     async def linker(self, process: Process) -> AsyncIterator[Hosted]:
         """Build the linker; its only model is called like the one in the box."""
         provider = ScriptedProvider(self._script, models=["babbler"])
-        store = linker.store.LinkStore(_database(process, linker.store.TABLES))
+        database = _database(process, linker.store.TABLES)
+        store = linker.store.LinkStore(database)
         meter = linker_clients.GasClient(process.channel("gas"))
         shelf = make_shelf(Path("/nonexistent"))
         keyring = Keyring(linker_clients.KeysClient(process.channel("keymanager")), self.world)
@@ -124,6 +126,7 @@ class System:
             self.world,
             router=Router(monotonic, process.random),
             turns=Turns({"local": LOCAL}, monotonic=monotonic),
+            answers=Answers(linker.store.KeptAnswers(database), self.world),
         )
         yield hosted_linker(LinkerService(linked, shelf))
 
