@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from chassis import server
@@ -21,8 +21,9 @@ from .keys import Keyring
 from .linker import LOCAL, Linker
 from .opening import Opener
 from .paying import Cashier
-from .ports import Hub
+from .ports import Hub, Provider
 from .providers.local import LocalProvider
+from .providers.recordings import NoKeys, RecordingProvider, Recordings, ReplayingProvider
 from .providers.registry import providers_of
 from .providers.settings import Placement
 from .providers.shelf import Shelf
@@ -30,6 +31,7 @@ from .providers_file import read_providers
 from .routing.route import Router
 from .routing.turns import Turns
 from .service import LinkerService, hosted
+from .settings import ProviderSettings
 from .store import KeptAnswers, LinkStore, open_link_database
 
 
@@ -39,10 +41,7 @@ async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncItera
     server.ensure_private_folder(config.data_dir)
     database = open_link_database(config.data_dir / "linker.db")
     settings = read_providers(config.providers_file)
-    providers = {
-        "local": open_local(config),
-        **providers_of(settings),
-    }
+    providers = _providers(config, settings)
     budgets = {"local": LOCAL, **{name: one.rate for name, one in settings.items()}}
     async with (
         join(config) as member,
@@ -52,8 +51,10 @@ async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncItera
         ) as keymanager,
     ):
         clock = SystemClock()
+        is_replay = config.recordings is not None and config.recordings_mode == "replay"
+        keys = NoKeys() if is_replay else KeysClient(keymanager)
         linker = Linker(
-            Opener(providers, Keyring(KeysClient(keymanager), clock)),
+            Opener(providers, Keyring(keys, clock)),
             LinkStore(database),
             Cashier(GasClient(gas)),
             clock,
@@ -84,6 +85,21 @@ def open_local(config: LinkerConfig) -> LocalProvider:
             tensor_split=config.tensor_split,
         ),
     )
+
+
+def _providers(
+    config: LinkerConfig, settings: Mapping[str, ProviderSettings]
+) -> dict[str, Provider]:
+    """Return the providers by name, recorded or played where that is asked for."""
+    providers: dict[str, Provider] = {"local": open_local(config), **providers_of(settings)}
+    if config.recordings is None:
+        return providers
+    recordings = Recordings(config.recordings)
+    if config.recordings_mode == "replay":
+        return {name: ReplayingProvider(name, recordings) for name in providers}
+    return {
+        name: RecordingProvider(name, provider, recordings) for name, provider in providers.items()
+    }
 
 
 def open_hub() -> Hub:

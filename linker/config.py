@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
@@ -22,6 +23,12 @@ class LinkerConfig(LocalConfig, ServiceConfig):
     keymanager_address: str = Field(description="host:port of the key manager")
     providers_file: Path | None = Field(
         default=None, description="YAML file of providers; without it, the public ones"
+    )
+    recordings: Path | None = Field(
+        default=None, description="folder of recordings of models; without it, none are made"
+    )
+    recordings_mode: Literal["record", "replay"] = Field(
+        default="replay", description="record what models say, or play it without them"
     )
     models_dir: Path = Field(description="folder of weights: local/<name> is <name>.gguf in it")
 

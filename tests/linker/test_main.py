@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from chassis.telemetry import Telemetry
-from linker.__main__ import open_service
+from linker.__main__ import _providers, open_service
 from linker.config import LinkerConfig
+from linker.providers.recordings import RecordingProvider, ReplayingProvider
 from linker.service import CALLERS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -35,6 +36,16 @@ async def test_the_service_opens_without_its_peers(tmp_path: Path) -> None:
     async with open_service(config_in(tmp_path), Telemetry()) as hosted:
         assert hosted.callers == CALLERS
     assert (tmp_path / "data" / "linker.db").exists()
+
+
+async def test_replay_and_record_are_settings(tmp_path: Path) -> None:
+    for mode, kind in (("record", RecordingProvider), ("replay", ReplayingProvider)):
+        config = config_in(tmp_path).model_copy(
+            update={"recordings": tmp_path / "said", "recordings_mode": mode}
+        )
+        assert {type(one) for one in _providers(config, {}).values()} == {kind}
+        async with open_service(config, Telemetry()) as hosted:
+            assert hosted.callers == CALLERS
 
 
 async def test_the_data_of_the_service_is_its_own(tmp_path: Path) -> None:
