@@ -6,7 +6,7 @@ rest. Servers that are only nearly compatible may leave out what is not read her
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from pydantic import BaseModel, NonNegativeInt
 
 
 class _Token(BaseModel):
@@ -23,10 +23,10 @@ class LikelyToken(_Token):
 class Details(BaseModel):
     """Parts of what was used."""
 
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    thinking_tokens: int | None = None
+    cached_tokens: NonNegativeInt | None = None
+    cache_write_tokens: NonNegativeInt | None = None
+    reasoning_tokens: NonNegativeInt | None = None
+    thinking_tokens: NonNegativeInt | None = None
 
 
 # --- Chat completions ----------------------------------------------------------------------------
@@ -35,8 +35,8 @@ class Details(BaseModel):
 class ChatUsage(BaseModel):
     """What a chat completion used."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: NonNegativeInt = 0
+    completion_tokens: NonNegativeInt = 0
     prompt_tokens_details: Details | None = None
     completion_tokens_details: Details | None = None
 
@@ -82,8 +82,8 @@ class ChatChunk(BaseModel):
 
 
 class _ResponsesUsage(BaseModel):
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: NonNegativeInt = 0
+    output_tokens: NonNegativeInt = 0
     input_tokens_details: Details | None = None
     output_tokens_details: Details | None = None
 
@@ -128,10 +128,10 @@ class ResponsesEvent(_Error):
 class MessagesUsage(BaseModel):
     """What an answer used; what is None did not change."""
 
-    input_tokens: int | None = None
-    output_tokens: int = 0
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+    input_tokens: NonNegativeInt | None = None
+    output_tokens: NonNegativeInt = 0
+    cache_read_input_tokens: NonNegativeInt | None = None
+    cache_creation_input_tokens: NonNegativeInt | None = None
     output_tokens_details: Details | None = None
 
 

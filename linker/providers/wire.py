@@ -37,6 +37,8 @@ from ..tokens import count_at_most
 PROBLEM_CHARACTERS_MAX = 300
 # A guess, for what was used of a model that broke off before it said so.
 BYTES_PER_TOKEN = 4
+# Far more than the most tokens that may be asked for have.
+ANSWER_CHARACTERS_MAX = 4 * 1024 * 1024
 
 # Sets of actions that are kept as a provider wants them.
 TOOLS_KNOWN_MAX = 256
@@ -116,6 +118,7 @@ class Answer:
     tokens: Tokens = field(default_factory=Tokens)
     reason: FinishReason | None = None
     logprobs: list[Logprobs] = field(default_factory=list)
+    _characters: int = 0
     _texts: list[str] = field(default_factory=list)
     _reasonings: list[str] = field(default_factory=list)
     _names: dict[int | str, str] = field(default_factory=dict)
@@ -139,17 +142,24 @@ class Answer:
             output=self.tokens.output + bool(text),
             reasoning=self.tokens.reasoning + bool(reasoning),
         )
+        self._grow(text + reasoning)
         self._texts.append(text)
         self._reasonings.append(reasoning)
         return Delta(text, self.tokens, reasoning)
 
     def add_call(self, place: int | str, name: str | None = None, arguments: str = "") -> Delta:
         """Take a piece of a call; `place` tells calls apart."""
+        self._grow(arguments)
         if name:
             self._names[place] = name
         self._arguments[place] = self._arguments.get(place, "") + arguments
         self.tokens = replace(self.tokens, output=self.tokens.output + 1)
         return Delta("", self.tokens)
+
+    def _grow(self, piece: str) -> None:
+        self._characters += len(piece)
+        if self._characters > ANSWER_CHARACTERS_MAX:
+            raise FailureTold(Failure("it does not stop", 500))
 
     def finish(self, model: str) -> Finished:
         """Return the end. Of an answer that was cut, only calls that were completed are kept.
@@ -181,7 +191,7 @@ class Answer:
 def _is_whole(arguments: str) -> bool:
     try:
         return isinstance(json.loads(arguments), dict)
-    except ValueError:
+    except (RecursionError, ValueError):
         return False
 
 

@@ -19,6 +19,7 @@ from linker.providers.known import OPENAI, find_known, overlaid
 from linker.providers.wire import (
     Answer,
     Failure,
+    FailureTold,
     from_wire,
     is_strict,
     retry_after_seconds,
@@ -59,6 +60,19 @@ def test_of_an_answer_that_was_cut_only_whole_calls_are_kept() -> None:
     answer.add_call(0, "boardPost", '{"text": "Up."')
     answer.add_call(1, "boardRead", "{}")
     assert answer.finish("far/model").calls == (WrittenCall("board.read", "{}"),)
+
+
+def test_arguments_that_are_nested_deeply_are_no_call() -> None:
+    answer = Answer(prompt(), reason=FinishReason.LENGTH)
+    answer.add_call(0, "boardPost", "[" * 100_000)
+    assert answer.finish("far/model").calls == ()
+
+
+def test_an_answer_that_does_not_stop_is_stopped() -> None:
+    answer = Answer(prompt())
+    with pytest.raises(FailureTold):
+        while True:
+            answer.add("x" * 1_000_000)
 
 
 def test_an_answer_without_an_end_is_none() -> None:
