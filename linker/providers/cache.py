@@ -82,15 +82,6 @@ class PrefixCache:
         """Return how many of them belong to sequences in use."""
         return self._tree.held + self._reserved
 
-    @property
-    def running_count(self) -> int:
-        """Return how many sequences are in use."""
-        return len(self._running)
-
-    def can_ever_fit(self, tokens_count: int) -> bool:
-        """Tell whether a sequence could be let in if it were alone."""
-        return tokens_count <= self._room
-
     def admit(self, tokens: Sequence[int], *, reserved: int) -> Resident | None:
         """Let a sequence in that may grow by so many tokens; None if it has to wait for cells."""
         resident = Resident(self._free[-1], tokens, reserved)
