@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import shutil
@@ -78,9 +79,10 @@ async def _try_schemas(folder: Path, *, models: int) -> None:
             random_weights.write_random(path, name, shape=SHAPE, seed=number)
         provider = LocalProvider(folder, threads=1, context_tokens_max=SHAPE.context)
         model = await provider.open(name)
-        for schema in range(SCHEMAS_A_MODEL):
-            dice = random.Random(number * SCHEMAS_A_MODEL + schema)
-            endings[await _check(model, _random_prompt(dice))] += 1
+        first = number * SCHEMAS_A_MODEL
+        dice = [random.Random(first + schema) for schema in range(SCHEMAS_A_MODEL)]
+        # All at once: they share the steps of the model, and nothing else.
+        endings.update(await asyncio.gather(*(_check(model, _random_prompt(d)) for d in dice)))
         await provider.close()
     refused = sum(count for ending, count in endings.items() if ending.startswith("refused"))
     assert refused < REFUSED_SHARE_MAX * endings.total(), endings
