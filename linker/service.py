@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     Context: TypeAlias = aio.ServicerContext[Any, Any]
 
+# What is smaller and has no schemas is parsed faster than a thread is found for it.
+SMALL_BYTES = 16 * 1024
 # So that a reason arrives before the caller goes away.
 TRAVEL_PART = 0.05
 
@@ -160,8 +162,11 @@ class LinkerService:
     async def Generate(
         self, request: linker_pb2.GenerateRequest, context: Context
     ) -> AsyncIterator[linker_pb2.GenerateResponse]:
-        # 64 schemas take seconds to check; meanwhile others are served.
-        order = await asyncio.to_thread(order_from_proto, request)
+        if request.ByteSize() > SMALL_BYTES or request.actions or request.answer_schema:
+            # 64 schemas take seconds to check; meanwhile others are served.
+            order = await asyncio.to_thread(order_from_proto, request)
+        else:
+            order = order_from_proto(request)
         async with aclosing(
             self._linker.generate(order, seconds_max=_seconds_left(context))
         ) as events:
