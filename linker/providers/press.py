@@ -135,8 +135,8 @@ class Press:
         for generation in writing:
             self._add(generation, context.rows_max - chunk_tokens)
         if reading:
-            # Whoever waits for his first token counts as much as who waits for his next.
-            share = chunk_tokens * len(reading) // len(self._running)
+            # The fewer wait for their first token, the less of the time of the others is theirs.
+            share = chunk_tokens * len(reading) ** 2 // len(self._running) ** 2
             rows_max = context.rows + max(CHUNK_TOKENS_MIN, share)
             for generation in self._turns.order(reading):
                 if not self._cache.is_waiting(_resident(generation)):

@@ -83,7 +83,8 @@ async def test_who_asks_much_does_not_keep_others_waiting(weights: Weights) -> N
         rest.append(asyncio.ensure_future(follow(engine, "little")))
         await until_count(engine, 6)
         # What is computed now is for those who ask much.
-        while (await anext(first)).tokens.output < 100:
+        written = (await anext(first)).tokens.output
+        while (await anext(first)).tokens.output < written + 20:
             pass
         await first.aclose()
         await asyncio.gather(*rest)
@@ -100,7 +101,7 @@ async def test_a_long_prompt_does_not_stop_those_who_write(weights: Weights) -> 
             )
             while not long.done():
                 event = await anext(writer)
-        # Two share a chunk: a step reads half of one, and writes at least one token.
+        # A step reads a part of a chunk, and writes at least one token.
         written = event.tokens.output
         assert written >= (await long).tokens.input // (CHUNK_TOKENS // 2)
 

@@ -644,7 +644,8 @@ class GenerateRequest(_message.Message):
     """Nucleus sampling, above 0 to 1; 0 means 1, no cut."""
     seed: _builtins.int
     """Seed of the sampler. The same request with the same seed gives the same answer where the
-    provider can do that; the local one can.
+    provider can do that. The local one can where numbers do not depend on the size of a batch;
+    elsewhere two answers can part where two tokens are as good as equally likely.
     """
     calls_max: _builtins.int
     """Most calls in one answer. 0 means 1; at most 16."""
