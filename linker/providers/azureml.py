@@ -9,10 +9,9 @@ from typing import Any
 import httpx2
 
 from ..errors import ModelNotFound
-from ..ports import Key
+from ..ports import Key, OpenModel
 from ..settings import ProviderSettings
 from .carried import CarriedProvider, Carrier, message_of
-from .openai import OpenAiModel
 from .wire import Failure
 
 # Of a deployment; `default` leaves the choice to the endpoint.
@@ -30,7 +29,7 @@ class AzureMlProvider(CarriedProvider):
     def __init__(self, settings: ProviderSettings) -> None:
         super().__init__(settings, _AzureMl(settings))
 
-    async def open(self, model: str, key: Key | None = None) -> OpenAiModel:
+    async def open(self, model: str, key: Key | None = None) -> OpenModel:
         """Return the model of a deployment, or `default` for the one that the endpoint chooses."""
         if not _MODEL.fullmatch(model):
             raise ModelNotFound(f"{self.settings.name}/{model}")

@@ -11,14 +11,12 @@ from typing import Any
 import httpx2
 from openai import APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
 
-from ..errors import CredentialRefused
 from ..links import ListedModel
-from ..ports import Key
 from ..settings import ProviderSettings
 from .connections import CONNECTIONS_MAX, timeouts, tls
 from .known import Known, told_of
-from .openai import OpenAiModel, OpenAiProvider
-from .openai_servers import COMPATIBLE, Headers
+from .openai import OpenAiProvider
+from .openai_servers import COMPATIBLE, show
 from .wire import MALFORMED, Failure
 
 # Where requests go until they are carried; no such host can exist.
@@ -106,23 +104,17 @@ class CarriedProvider(OpenAiProvider):
             base_url=NOWHERE, api_key="none", max_retries=0, timeout=timeout, http_client=http
         )
         super().__init__(replace(settings, kind=COMPATIBLE), client)
+        self.needs = "a key"
 
     async def models(self) -> list[ListedModel]:
         """Return none: they are not told without a key."""
         return []
 
-    async def open(self, model: str, key: Key | None = None) -> OpenAiModel:
-        """Return a model; see `Provider`."""
-        if key is None:
-            problem = "it needs a key and none is named; name its secret"
-            raise CredentialRefused(f"{self.settings.name}/{model}", problem)
-        return await super().open(model, key)
-
-    async def look_up(self, model: str, headers: Headers) -> Known:
+    async def look_up(self, model: str, secret: str) -> Known:
         """Ask for nothing: that starts nothing, and shows whether model and key are there."""
         try:
             await self.client.chat.completions.create(
-                model=model, messages=[], max_tokens=1, extra_headers=headers
+                model=model, messages=[], max_tokens=1, extra_headers=show(self.settings, secret)
             )
         except APIStatusError as error:
             refused = error.status_code == httpx2.codes.BAD_REQUEST

@@ -3,46 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 import httpx2
 from google.genai import types
 
-from ..conversation import Conversation, Delta, Finished, Prompt, Tokens
+from ..conversation import Delta, Tokens
 from ..embedding import Embedded
-from ..errors import CredentialRefused, ModelUnusable
-from ..links import ListedModel, ModelFacts
-from ..ports import Key
-from ..settings import ModelSettings, ProviderSettings
+from ..errors import ModelUnusable
+from ..links import ModelFacts
+from ..ports import Key, OpenModel
+from ..settings import ProviderSettings
 from .gemini_contents import configured, contents_of, read
 from .gemini_server import connect, failure_of, look_up, make_client, show, watched
 from .known import Known
-from .talking import OnlyTalks
-from .wire import BYTES_PER_TOKEN, Answer, check_images, secret_of, translated, unit
+from .remote import RemoteModel, RemoteProvider
+from .wire import BYTES_PER_TOKEN, Answer, secret_of, translated, unit
 
 
-class GeminiProvider:
+class GeminiProvider(RemoteProvider):
     """Gemini, as developers reach it: with a key. `api_version` is an option, as `v1beta`."""
 
     def __init__(self, settings: ProviderSettings) -> None:
-        self.settings = settings
+        super().__init__(settings, failure_of)
         self._connections = connect(settings)
         self.client = make_client(settings, self._connections)
-        self._opened: dict[str, Known] = {}
 
-    async def models(self) -> Sequence[ListedModel]:
-        """Return none: nothing is told without a key."""
-        return []
+    async def look_up(self, model: str, secret: str) -> Known:
+        """Ask for a model; see `RemoteProvider`."""
+        return await look_up(self.client, self.settings, model, show(secret))
 
-    async def open(self, model: str, key: Key | None = None) -> GeminiModel:
-        """Return a model, which the provider was asked for once."""
-        name = f"{self.settings.name}/{model}"
-        if key is None:
-            raise CredentialRefused(name, "it needs a key and none is named; name its secret")
-        if model not in self._opened:
-            secret = await secret_of(key)
-            with translated(name, failure_of, secret=secret):
-                self._opened[model] = await look_up(self.client, self.settings, model, show(secret))
-        return GeminiModel(name, self, model, key, self._opened[model])
+    def opened(self, model: str, key: Key | None, known: Known) -> OpenModel:
+        """Return a model that is there."""
+        return GeminiModel(self, model, key, known)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -50,67 +43,43 @@ class GeminiProvider:
         self.client.close()
 
 
-class GeminiModel(OnlyTalks):
-    """A model of Gemini's."""
+class GeminiModel(RemoteModel[GeminiProvider]):
+    """A model of Gemini's. Of more calls than asked the first count.
 
-    def __init__(
-        self, name: str, provider: GeminiProvider, model: str, key: Key, known: Known
-    ) -> None:
-        self.name = name
-        self._provider = provider
-        self._models = provider.client.aio.models
-        self._model = model
-        self._key = key
-        self._known = known
+    It counts no tokens: what is asked for a count takes neither instructions nor actions.
+    """
 
     @property
     def facts(self) -> ModelFacts:
         """Return what is known of the model."""
-        settings = self._provider.settings.models.get(self._model, ModelSettings())
+        facts = super().facts
         talks = not self._known.embedding_dimensions
-        return ModelFacts(
-            context_tokens=self._known.context_tokens,
-            takes_actions=talks and settings.takes_actions is not False,
+        return replace(
+            facts,
+            takes_actions=talks and facts.takes_actions,
             constrains_output=talks,
-            takes_images=self._known.takes_images,
             embedding_dimensions=self._known.embedding_dimensions,
         )
 
-    async def count_tokens(self, conversation: Conversation) -> int | None:
-        """Return None: what is asked for a count takes neither instructions nor actions."""
-        return None
-
-    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
-        """Yield deltas and the end; see `OpenModel`. Of more calls than asked the first count."""
-        check_images(self.name, prompt, takes_images=self._known.takes_images)
-        secret = await secret_of(self._key)
-        answer = Answer(prompt)
+    async def _speak(self, answer: Answer, secret: str) -> AsyncGenerator[Delta, None]:
         responses: list[httpx2.Response] = []
-        with translated(
-            self.name,
-            failure_of,
-            secret=secret,
-            prompt=prompt,
-            context_tokens=self._known.context_tokens,
-        ):
-            try:
-                # The package asks when the first piece is wanted.
-                with watched(responses):
-                    chunks = await self._models.generate_content_stream(
-                        model=self._model,
-                        contents=[*contents_of(prompt.conversation)],
-                        config=configured(prompt, show(secret)),
-                    )
-                    chunk = await anext(chunks, None)
-                yield answer.start()
-                while chunk is not None:
-                    for delta in read(answer, chunk):
-                        yield delta
-                    chunk = await anext(chunks, None)
-            finally:
-                for response in responses:
-                    await response.aclose()
-        yield answer.finish(self.name)
+        try:
+            # The package asks when the first piece is wanted.
+            with watched(responses):
+                chunks = await self._provider.client.aio.models.generate_content_stream(
+                    model=self._model,
+                    contents=[*contents_of(answer.prompt.conversation)],
+                    config=configured(answer.prompt, show(secret)),
+                )
+                chunk = await anext(chunks, None)
+            yield answer.start()
+            while chunk is not None:
+                for delta in read(answer, chunk):
+                    yield delta
+                chunk = await anext(chunks, None)
+        finally:
+            for response in responses:
+                await response.aclose()
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """Return unit vectors; what they used is guessed, since this interface does not tell."""
@@ -121,7 +90,7 @@ class GeminiModel(OnlyTalks):
             http_options=show(secret), output_dimensionality=self._known.embedding_dimensions
         )
         with translated(self.name, failure_of, secret=secret):
-            made = await self._models.embed_content(
+            made = await self._provider.client.aio.models.embed_content(
                 model=self._model, contents=[*texts], config=config
             )
             vectors = [unit(one.values or ()) for one in made.embeddings or ()]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..errors import CredentialRefused, ModelNotFound
+from ..errors import ModelNotFound
 from ..links import ListedModel
-from ..ports import Key
 from ..settings import ModelSettings, ProviderSettings
 from .known import Known, told_of
-from .openai import OpenAiModel, OpenAiProvider
-from .openai_servers import COMPATIBLE, Headers
+from .openai import OpenAiProvider
+from .openai_servers import COMPATIBLE, show
 
 ROUTER = "https://router.huggingface.co/v1"
 # What may follow a model of the router besides the name of a provider.
@@ -27,26 +26,20 @@ class HuggingFaceProvider(OpenAiProvider):
 
     def __init__(self, settings: ProviderSettings) -> None:
         super().__init__(replace(settings, kind=COMPATIBLE, url=settings.url or ROUTER))
+        self.needs = "a token"
 
     async def models(self) -> list[ListedModel]:
         """Return none: the router has more than anybody reads."""
         return []
 
-    async def open(self, model: str, key: Key | None = None) -> OpenAiModel:
-        """Return a model, which the router was asked for once."""
-        if key is None:
-            problem = "it needs a token and none is named; name its secret"
-            raise CredentialRefused(f"{self.settings.name}/{model}", problem)
-        return await super().open(model, key)
-
-    async def look_up(self, model: str, headers: Headers) -> Known:
+    async def look_up(self, model: str, secret: str) -> Known:
         """Ask for a model. The router says of each provider what it can do, and an endpoint not."""
         name, _, wanted = model.partition(":")
-        page = await self.client.models.list(extra_headers=headers)
+        page = await self.client.models.list(extra_headers=show(self.settings, secret))
         found = next((one for one in page.data if one.id == name), None)
         offers = (found.model_extra or {}).get("providers") if found else None
         if not isinstance(offers, list):
-            return await super().look_up(model, headers)
+            return await super().look_up(model, secret)
         live = [offer for offer in offers if _serves(offer, wanted)]
         if not live:
             raise ModelNotFound(f"{self.settings.name}/{model}")

@@ -11,11 +11,10 @@ from typing import Any
 import httpx2
 
 from ..errors import ModelNotFound
-from ..ports import Key
+from ..ports import Key, OpenModel
 from ..settings import ProviderSettings
 from .aws import AwsKey, AwsService, Broken, failure_of_answer, frames_of, parse_key, secret_part
 from .carried import CarriedProvider, Carrier, message_of
-from .openai import OpenAiModel
 from .wire import Failure
 
 # An endpoint, and with a slash a component of it.
@@ -33,7 +32,7 @@ class SageMakerProvider(CarriedProvider):
         self._service = AwsService("runtime.sagemaker", "sagemaker", settings)
         super().__init__(settings, _SageMaker(self._service))
 
-    async def open(self, model: str, key: Key | None = None) -> OpenAiModel:
+    async def open(self, model: str, key: Key | None = None) -> OpenModel:
         """Return the model of an endpoint, or of `endpoint/component`."""
         name = f"{self.settings.name}/{model}"
         if not _MODEL.fullmatch(model):
