@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Container, Sequence
 from typing import Protocol
 
@@ -104,6 +105,8 @@ class Writing:
             return []
         # The last token is chosen, not guessed: so there is always one to choose.
         guess = self._lookup.guess(min(length_max, self.tokens_left - 1), right_min=right_min)
+        # A grammar that has taken an end rolls back one token too many.
+        guess = [*itertools.takewhile(lambda token: token not in self._model.ends, guess)]
         return guess[: self._matcher.validate_tokens(guess)] if guess else guess
 
     def learn(self, *, guessed: int, right: int) -> None:

@@ -20,6 +20,7 @@ from linker.providers.engine import Engine
 from linker.providers.residents import tokenize
 from linker.providers.settings import CHUNK_TOKENS
 from linker.providers.weights import Weights
+from linker.providers.writing import Writing
 from tests.linker.engines import SETTINGS, ask, model_of, running, until_count, until_idle
 from tests.linker.orders import action, collect, finish, prompt, said
 
@@ -104,6 +105,19 @@ async def test_a_long_prompt_does_not_stop_those_who_write(weights: Weights) -> 
         # A step reads a part of a chunk, and writes at least one token.
         written = event.tokens.output
         assert written >= (await long).tokens.input // (CHUNK_TOKENS // 2)
+
+
+def test_an_end_is_never_guessed(weights: Weights) -> None:
+    """A grammar that has taken one rolls back one token too many."""
+    end, *words = weights.model.ends[0], *weights.model.tokenize("Coin one rose.")[:3]
+    asked = prompt()
+    writing = Writing(
+        weights.model, weights.exits, weights.grammars.make(asked), prompt=asked, guesses=True
+    )
+    writing.begin([*words, end, *words])
+    assert writing.guess(9, right_min=0) == []
+    writing.begin([*words, words[0], end, *words])
+    assert writing.guess(9, right_min=0) == [words[0]]
 
 
 async def test_a_batch_that_fails_ends_those_in_it_and_nobody_after_them(weights: Weights) -> None:
