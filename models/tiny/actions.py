@@ -22,6 +22,8 @@ SAME_VERB, SAME_EITHER = 0.2, 0.4
 INVENTED_NOUNS, INVENTED_NAMES = 0.35, 0.15
 # How often a value is said in one of the very many ways.
 SAYINGS = 0.45
+# How often a request is put in one of the very many ways.
+FRAMINGS = 0.4
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,9 @@ class Maker:
         task = ", ".join(
             [f"{verb} the {tool.noun}" + (f" {phrases[0]}" if phrases else ""), *phrases[1:]]
         )
-        sentence = self.wording(words.REQUESTS).format(task=task)
+        made = not self.novelty.wordings and self.happens(FRAMINGS * (1 - self.ease))
+        wording = words.framing(self.dice) if made else self.wording(words.REQUESTS)
+        sentence = wording.format(task=task)
         return sentence[0].upper() + sentence[1:]
 
     def phrase(self, parameter: Parameter, value: Value) -> str:

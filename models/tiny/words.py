@@ -170,6 +170,50 @@ def saying(dice: random.Random) -> str:
     return " ".join(made.split())
 
 
+# What else a question can be put into, and a request; again never a wording that is held out.
+_NUDGES = cut(
+    "|look at|see|find|read|get|show|open|take|have|bring up|turn to|go to|start with|think of|"
+    "I want|we need|they want|you know|nobody knows|who knows|somebody wants|I look for|we lost|"
+    "there was|there is|it is|it was|mind|only|just|again|also|maybe|and|well,|yes,|ok,|now"
+)
+_ARTICLES = cut("|||the|the|the|our|your|that|this|any|a new|more")
+_TAILS = cut(
+    ".|.|?|?|!| now.| today.| again.| for me.| for us.| and answer.| and say it.| and tell us.|,"
+    " quickly.|, would you?| at once.| if you can.| when you can.| then.| or not?| too.| first.|"
+    " once more.| as always.| like before.| or what?| and the rest.| and that is all.|, ok?"
+)
+_LEADS = cut(
+    "|||ok,|right,|well,|today|as agreed|if you can,|when you can,|at once|again|later|and now|"
+    "as always|this time|for the record,|if it helps,|without delay|by the way,"
+)
+_URGES = cut(
+    "|||please|I ask you to|somebody must|they want you to|it is good to|we ask you to|let me|you"
+    " may|you can|you will|we shall|I hope you|all we want is to|be so good and|the plan says to|"
+    "it says here to|she wants us to|he told you to|nobody else can|see that you|make sure to"
+)
+# Of a request, whose last word may belong to a value.
+_ENDINGS = cut(
+    ".|.|.|?| for me.| for us.|, quickly.|, would you?|, if you can.|, ok?|, and thanks."
+)
+
+
+def asking(dice: random.Random) -> str:
+    """Return one of some ten thousand ways to ask about `{topic}`."""
+    head = " ".join((dice.choice(_NUDGES), dice.choice(_ARTICLES), "{topic}"))
+    return _sentence(head + dice.choice(_TAILS))
+
+
+def framing(dice: random.Random) -> str:
+    """Return one of some thousand ways to ask for a `{task}`."""
+    head = " ".join((dice.choice(_LEADS), dice.choice(_URGES), "{task}"))
+    return _sentence(head + dice.choice(_ENDINGS))
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    return text[0].upper() + text[1:]
+
+
 def _kind(
     names: str, phrasings: str, *, integer: bool = False, choices: tuple[str, ...] = ()
 ) -> Kind:

@@ -152,6 +152,22 @@ def test_no_saying_is_a_held_out_phrasing() -> None:
     assert held_out.isdisjoint(words.saying(dice) for _ in range(20_000))
 
 
+def test_no_asking_is_a_held_out_question() -> None:
+    lists = (briefs.QUESTIONS, desks.SUPPORT_QUESTIONS, desks.CLERK_QUESTIONS)
+    held_out = {question for items in lists for question in words.held_out(items)}
+    dice = random.Random(0)
+    made = {words.asking(dice) for _ in range(20_000)}
+    assert held_out.isdisjoint(made)
+    assert len(made) > 5_000
+
+
+def test_no_framing_is_a_held_out_request() -> None:
+    dice = random.Random(0)
+    made = {words.framing(dice) for _ in range(20_000)}
+    assert set(words.held_out(words.REQUESTS)).isdisjoint(made)
+    assert len(made) > 3_000
+
+
 def test_a_parameter_name_means_one_kind() -> None:
     names = [name for kind in words.KINDS.values() for name in kind.names]
     assert len(names) == len(set(names))
