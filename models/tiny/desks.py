@@ -15,6 +15,8 @@ from .words import KINDS
 
 QUESTIONS_MAX = 2
 ENTRIES_MAX = 8
+# How often a notice does not begin as those of the evaluation mostly do.
+OTHER_NOTICES = 0.4
 FILLERS_MAX = 3
 
 SUPPORT_INSTRUCTIONS = words.cut(
@@ -270,6 +272,20 @@ def _notice(maker: Maker, place: str) -> str:
         ["open", "closed", "full", "free", "late", "on time", "under repair", "shut"]
     )
     number, day = dice.randint(2, 23), dice.choice(words.DAYS[:7])
+    if not maker.novelty.wordings and maker.happens(OTHER_NOTICES * (1 - maker.ease)):
+        # Most others begin with the place, and who learns that does not read on.
+        return dice.choice(
+            [
+                f"No entry to the {place}.",
+                f"No {maker.thing()} in the {place}.",
+                f"Nobody may enter the {place} before {number}.",
+                f"Keep away from the {place} until {day}.",
+                f"Mind the {maker.thing()} at the {place}.",
+                f"Entry to the {place} is from {number} on.",
+                f"Today the {place} is {state}.",
+                f"Until {day} the {place} is {state}.",
+            ]
+        )
     return dice.choice(
         [
             f"The {place} is {state}.",
