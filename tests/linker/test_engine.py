@@ -93,7 +93,9 @@ async def test_who_asks_much_does_not_keep_others_waiting(weights: Weights) -> N
 
 
 async def test_a_long_prompt_does_not_stop_those_who_write(weights: Weights) -> None:
-    async with running(weights) as engine:
+    # A step writes one token, so that what is written counts the steps.
+    settings = replace(SETTINGS, forces=False, guess_tokens_max=0)
+    async with running(weights, settings) as engine:
         model = model_of(engine)
         async with aclosing(model.generate(ENDLESS)) as writer:
             await anext(writer)
@@ -102,9 +104,9 @@ async def test_a_long_prompt_does_not_stop_those_who_write(weights: Weights) -> 
             )
             while not long.done():
                 event = await anext(writer)
-        # A step reads a part of a chunk, and writes at least one token.
+        # Beside one who writes, a step reads a quarter of a chunk.
         written = event.tokens.output
-        assert written >= (await long).tokens.input // (CHUNK_TOKENS // 2)
+        assert written >= (await long).tokens.input // (CHUNK_TOKENS // 4)
 
 
 def test_an_end_is_never_guessed(weights: Weights) -> None:
