@@ -197,10 +197,60 @@ _ENDINGS = cut(
 )
 
 
+# How often somebody is named whom a question is for, as in "ask them about".
+_FOR_SOMEBODY = 0.4
+_SPEAK = cut(
+    "ask|bring|call|give|hand|help|inform|let|owe|read|save|sell|send|show|spare|teach|tell|warn|"
+    "wish|write|point out to|speak to|say to|turn to|explain to|sing to"
+)
+_WHOM = cut("me|me|me|us|us|them|him|her|you|people|everybody|the others|my boss|the team")
+_ABOUT = cut(
+    "|about|of|on|with|for|to|from|over|down|up|off|how|why|where|what is|what was|what became of|"
+    "which is|who has|some|a bit of|all about|more on|once more what"
+)
+
+
 def asking(dice: random.Random) -> str:
     """Return one of some ten thousand ways to ask about `{topic}`."""
-    head = " ".join((dice.choice(_NUDGES), dice.choice(_ARTICLES), "{topic}"))
+    nudge = dice.choice(_NUDGES)
+    if dice.random() < _FOR_SOMEBODY:
+        nudge = " ".join(dice.choice(part) for part in (_SPEAK, _WHOM, _ABOUT))
+    head = " ".join((nudge, dice.choice(_ARTICLES), "{topic}"))
     return _sentence(head + dice.choice(_TAILS))
+
+
+# What people say before or after what they want: words that are no topic.
+_ASIDES = cut(
+    "{do} {whom}{how}|{do} {whom}{how}|{do} {whom}{how}|{am} {feel}{how}|{am} {feel}|"
+    "{whose} {noun} was {state}|no {noun} here|mind the {noun}|{whom}, {whom}{how}|so much for"
+    " {whom}|back to {whom}|what a {noun}|one more{how}|fair enough|no rush{how}"
+)
+_DO = cut(
+    "bear with|believe|follow|forgive|hear|help|hurry|join|listen to|look at|meet|pardon|please|"
+    "save|see|stay with|stop|thank|trust|understand|wait for|watch|welcome"
+)
+_HOW = cut(
+    "||||a moment|again|all|along|at last|down|first|for once|here|if need be|in|now|on|out|over|"
+    "some day|then|there|through|today|too|up",
+)
+_AM = cut("I am|I was|we are|we were|they are|you are|it is|this is|here is|that was|are you|is it")
+_FEEL = cut("me|us|new|back|sorry|late|done|in a hurry|all|ready|glad|you|busy|early|well|curious")
+
+
+def aside(dice: random.Random) -> str:
+    """Return one of some ten thousand sentences that want nothing."""
+    how = dice.choice(_HOW)
+    made = dice.choice(_ASIDES).format(
+        do=dice.choice(_DO),
+        whom=dice.choice(_WHOM),
+        how=f" {how}" if how else "",
+        am=dice.choice(_AM),
+        feel=dice.choice(_FEEL),
+        whose=dice.choice(("my", "our", "your", "the", "this")),
+        noun=dice.choice(known(NOUNS)),
+        state=dice.choice(known(STATES)),
+    )
+    return _sentence(made + dice.choice("...!?"))
 
 
 def framing(dice: random.Random) -> str:

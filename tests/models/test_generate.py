@@ -161,6 +161,13 @@ def test_no_asking_is_a_held_out_question() -> None:
     assert len(made) > 5_000
 
 
+def test_no_aside_is_held_out() -> None:
+    dice = random.Random(0)
+    made = {words.aside(dice) for _ in range(20_000)}
+    assert {*words.held_out(words.OPENERS), *words.held_out(words.CLOSERS)}.isdisjoint(made)
+    assert len(made) > 5_000
+
+
 def test_no_framing_is_a_held_out_request() -> None:
     dice = random.Random(0)
     made = {words.framing(dice) for _ in range(20_000)}
