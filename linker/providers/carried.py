@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx2
-from openai import APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import APIStatusError
 
 from ..links import ListedModel
 from ..settings import ProviderSettings
@@ -98,12 +98,10 @@ class CarriedProvider(OpenAiProvider):
     """Models that are asked as OpenAI's are, by a carrier."""
 
     def __init__(self, settings: ProviderSettings, carrier: Carrier) -> None:
-        timeout = timeouts(settings)
-        http = DefaultAsyncHttpxClient(transport=carrier, timeout=timeout, follow_redirects=False)
-        client = AsyncOpenAI(
-            base_url=NOWHERE, api_key="none", max_retries=0, timeout=timeout, http_client=http
+        http = httpx2.AsyncClient(
+            transport=carrier, timeout=timeouts(settings), follow_redirects=False
         )
-        super().__init__(replace(settings, kind=COMPATIBLE), client)
+        super().__init__(replace(settings, kind=COMPATIBLE, url=NOWHERE), http)
         self.needs = "a key"
 
     async def models(self) -> list[ListedModel]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-from openai import AsyncOpenAI
+import httpx2
 
 from ..conversation import Delta, Tokens
 from ..embedding import Embedded
@@ -14,8 +15,10 @@ from ..links import ListedModel, ModelFacts
 from ..ports import Key, OpenModel
 from ..settings import ProviderSettings
 from . import openai_chat, openai_responses
+from .connections import pool
+from .events import Arriving, posted
 from .known import Known
-from .openai_servers import COMPATIBLE, connect, failure_of, look_up, show
+from .openai_servers import COMPATIBLE, address, connect, failure_of, look_up, show, shown
 from .remote import RemoteModel, RemoteProvider
 from .wire import Answer, secret_of, translated, unit
 
@@ -30,12 +33,14 @@ class OpenAiProvider(RemoteProvider):
     `families` says which public models deployments are: `ours=gpt-5 theirs=gpt-4o`.
     """
 
-    def __init__(self, settings: ProviderSettings, client: AsyncOpenAI | None = None) -> None:
+    def __init__(self, settings: ProviderSettings, http: httpx2.AsyncClient | None = None) -> None:
+        """Take the connections, if they are special."""
         super().__init__(settings, failure_of)
         self.needs = "" if settings.kind == COMPATIBLE else self.needs
         responds = settings.options.get("api") == "responses"
         self.speak = openai_responses.speak if responds else openai_chat.speak
-        self.client = client or connect(settings)
+        self.http = http or pool(settings)
+        self.client = connect(settings, self.http)
 
     async def models(self) -> Sequence[ListedModel]:
         """Return the models of a server that tells them without a key; others tell none."""
@@ -52,6 +57,11 @@ class OpenAiProvider(RemoteProvider):
     def opened(self, model: str, key: Key | None, known: Known) -> OpenModel:
         """Return a model that is there."""
         return OpenAiModel(self, model, key, known)
+
+    def post(self, model: str, secret: str, path: str, body: Mapping[str, object]) -> Arriving:
+        """Ask a model; see `Post`."""
+        url = address(self.settings, path, model)
+        return posted(self.http, url, shown(self.settings, secret), body)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -76,10 +86,9 @@ class OpenAiModel(RemoteModel[OpenAiProvider]):
 
     def _speak(self, answer: Answer, secret: str) -> AsyncGenerator[Delta, None]:
         return self._provider.speak(
-            self._provider.client,
+            partial(self._provider.post, self._model, secret),
             self._model,
             answer,
-            show(self._provider.settings, secret),
             samples=self._known.samples,
             is_compatible=self._provider.settings.kind == COMPATIBLE,
         )

@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncGenerator, Iterator
 from functools import lru_cache
 
-from openai import AsyncOpenAI, AsyncStream, Omit
 from openai.types.chat import (
     ChatCompletionContentPartParam,
     ChatCompletionFunctionToolParam,
@@ -31,8 +30,9 @@ from ..conversation import (
     Tokens,
 )
 from ..schemas import parse_object
+from .events import Post, listen
 from .pieces import ChatChunk, ChatDelta, ChatUsage, LikelyToken
-from .wire import TOOLS_KNOWN_MAX, Answer, is_strict, to_wire
+from .wire import TOOLS_KNOWN_MAX, Answer, FailureTold, failure_said, is_strict, to_wire
 
 _REASONS = {
     "stop": FinishReason.STOP,
@@ -43,34 +43,15 @@ _REASONS = {
 }
 
 
-async def speak(
-    client: AsyncOpenAI,
-    model: str,
-    answer: Answer,
-    headers: dict[str, str | Omit],
-    *,
-    samples: bool,
-    is_compatible: bool,
+def speak(
+    post: Post, model: str, answer: Answer, *, samples: bool, is_compatible: bool
 ) -> AsyncGenerator[Delta, None]:
     """Yield what a model answers to a prompt, into `answer`.
 
     Compatible servers know an older word for `tokens_max`, and more ways to choose a token.
     """
     asked = _body(model, answer.prompt, samples=samples, is_compatible=is_compatible)
-    # Not by `create`, which compares each part of the conversation with its types: with ten
-    # actions on offer that takes as long as everything else. What comes back is read in `pieces`.
-    async with await client.post(
-        "/chat/completions",
-        body=asked,
-        cast_to=object,
-        stream=True,
-        stream_cls=AsyncStream[object],
-        options={"headers": headers},
-    ) as chunks:
-        yield answer.start()
-        async for chunk in chunks:
-            for delta in _read(answer, ChatChunk.model_validate(chunk)):
-                yield delta
+    return listen(post, "chat/completions", asked, answer, _read)
 
 
 def _body(model: str, prompt: Prompt, *, samples: bool, is_compatible: bool) -> dict[str, object]:
@@ -110,8 +91,11 @@ def _cuts(sampling: Sampling, *, is_compatible: bool) -> dict[str, object]:
     return {name: value for name, value in cuts.items() if value}
 
 
-def _read(answer: Answer, chunk: ChatChunk) -> Iterator[Delta]:
+def _read(answer: Answer, event: bytes) -> Iterator[Delta]:
     """Take a piece of the answer."""
+    chunk = ChatChunk.model_validate_json(event)
+    if chunk.error:
+        raise FailureTold(failure_said(chunk.error))
     for choice in (chunk.choices or ())[:1]:
         yield from _read_delta(answer, choice.delta)
         if choice.logprobs is not None:

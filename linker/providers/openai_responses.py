@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncGenerator, Iterator
 from functools import lru_cache
 
-from openai import AsyncOpenAI, AsyncStream, Omit
 from openai.types.responses import (
     FunctionToolParam,
     ResponseInputContentParam,
@@ -26,18 +25,18 @@ from ..conversation import (
     Tokens,
 )
 from ..schemas import parse_object
+from .events import Post, listen
 from .openai_chat import data_url, logprobs_of
 from .pieces import ResponsesEnd, ResponsesEvent
-from .wire import TOOLS_KNOWN_MAX, Answer, Failure, FailureTold, is_strict, to_wire
+from .wire import TOOLS_KNOWN_MAX, Answer, Failure, FailureTold, failure_said, is_strict, to_wire
 
 _STATUS = {"server_error": 500, "rate_limit_exceeded": 429, "vector_store_timeout": 500}
 
 
-async def speak(
-    client: AsyncOpenAI,
+def speak(
+    post: Post,
     model: str,
     answer: Answer,
-    headers: dict[str, str | Omit],
     *,
     samples: bool,
     is_compatible: bool,  # noqa: ARG001  # chat needs it, and both are called alike
@@ -45,19 +44,8 @@ async def speak(
     """Yield what a model answers to a prompt, into `answer`; it takes no seed and no penalties."""
     if answer.prompt.sampling.stops:
         raise FailureTold(Failure("the Responses interface takes no stops; set api to chat", 400))
-    # Not by `create`, for the reason that the chat has.
-    async with await client.post(
-        "/responses",
-        body=_body(model, answer.prompt, samples=samples),
-        cast_to=object,
-        stream=True,
-        stream_cls=AsyncStream[object],
-        options={"headers": headers},
-    ) as events:
-        yield answer.start()
-        async for event in events:
-            for delta in _read(answer, ResponsesEvent.model_validate(event)):
-                yield delta
+    asked = _body(model, answer.prompt, samples=samples)
+    return listen(post, "responses", asked, answer, _read)
 
 
 def _body(model: str, prompt: Prompt, *, samples: bool) -> dict[str, object]:
@@ -84,8 +72,11 @@ def _body(model: str, prompt: Prompt, *, samples: bool) -> dict[str, object]:
     return body
 
 
-def _read(answer: Answer, event: ResponsesEvent) -> Iterator[Delta]:
+def _read(answer: Answer, said: bytes) -> Iterator[Delta]:
     """Take a piece of the answer."""
+    event = ResponsesEvent.model_validate_json(said)
+    if event.error:
+        raise FailureTold(failure_said(event.error))
     if event.type == "response.output_text.delta":
         answer.logprobs += map(logprobs_of, event.logprobs or ())
         yield answer.add(event.delta)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from typing import TypeAlias
+from urllib.parse import quote
 
+import httpx2
 import openai
 from openai import AsyncAzureOpenAI, AsyncOpenAI, Omit
 
 from ..errors import ModelNotFound
 from ..settings import ProviderSettings
-from .connections import pool, timeouts
+from . import events
+from .connections import timeouts
 from .known import NEWER, OPENAI, Known, find_known, told_of
 from .wire import Failure, Hidden, failure_of_status
 
@@ -22,11 +25,10 @@ AZURE = "azure-openai"
 _LENGTHS = ("max_model_len", "n_ctx", "context_length", "n_ctx_train")
 
 
-def connect(settings: ProviderSettings) -> AsyncOpenAI:
+def connect(settings: ProviderSettings, http: httpx2.AsyncClient) -> AsyncOpenAI:
     """Return a client without a key; each request shows its own, and none is tried twice."""
-    http, timeout = pool(settings), timeouts(settings)
-    version = settings.options.get("api_version", "")
-    if settings.kind == AZURE and version:
+    timeout = timeouts(settings)
+    if version := _version(settings):
         return AsyncAzureOpenAI(
             azure_endpoint=settings.url,
             api_version=version,
@@ -35,9 +37,8 @@ def connect(settings: ProviderSettings) -> AsyncOpenAI:
             timeout=timeout,
             http_client=http,
         )
-    url = f"{settings.url.rstrip('/')}/openai/v1" if settings.kind == AZURE else settings.url
     return AsyncOpenAI(
-        base_url=url or "https://api.openai.com/v1",
+        base_url=_base(settings),
         api_key="none",
         max_retries=0,
         timeout=timeout,
@@ -45,20 +46,46 @@ def connect(settings: ProviderSettings) -> AsyncOpenAI:
     )
 
 
-def show(settings: ProviderSettings, secret: str) -> Headers:
+def address(settings: ProviderSettings, path: str, model: str) -> str:
+    """Return where a model is asked; the package has its own way to the same place."""
+    if version := _version(settings):
+        deployment = f"openai/deployments/{quote(model, safe='')}"
+        return f"{settings.url.rstrip('/')}/{deployment}/{path}?api-version={quote(version)}"
+    return f"{_base(settings).rstrip('/')}/{path}"
+
+
+def _base(settings: ProviderSettings) -> str:
+    if settings.kind == AZURE:
+        return f"{settings.url.rstrip('/')}/openai/v1"
+    return settings.url or "https://api.openai.com/v1"
+
+
+def _version(settings: ProviderSettings) -> str:
+    """Return which of the older interfaces of Azure is asked; empty if none is."""
+    return settings.options.get("api_version", "") if settings.kind == AZURE else ""
+
+
+def shown(settings: ProviderSettings, secret: str) -> dict[str, str]:
     """Return the headers that show a key."""
     if settings.kind == AZURE:
-        return {"api-key": Hidden(secret), "Authorization": Omit()}
-    return {"Authorization": Hidden(f"Bearer {secret}") if secret else Omit()}
+        return {"api-key": Hidden(secret)}
+    return {"Authorization": Hidden(f"Bearer {secret}")} if secret else {}
+
+
+def show(settings: ProviderSettings, secret: str) -> Headers:
+    """Return the same for the package, which shows a key of its own unless it is told not to."""
+    return {"Authorization": Omit(), **shown(settings, secret)}
 
 
 def failure_of(error: Exception) -> Failure | None:
-    """Return what an error of the package means."""
+    """Return what an error of the package means, or one on the way of our own requests."""
     if isinstance(error, openai.APITimeoutError):
         return Failure("it was silent for longer than it may be")
     if isinstance(error, openai.APIConnectionError):
         return Failure("the connection broke")
-    return failure_of_status(error) if isinstance(error, openai.APIError) else None
+    if isinstance(error, openai.APIError):
+        return failure_of_status(error)
+    return events.failure_of(error)
 
 
 async def look_up(

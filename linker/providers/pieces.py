@@ -6,7 +6,12 @@ rest. Servers that are only nearly compatible may leave out what is not read her
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from pydantic import BaseModel, NonNegativeInt
+
+# What is told in place of a piece.
+Problem: TypeAlias = dict[str, object] | str | None
 
 
 class _Token(BaseModel):
@@ -72,10 +77,11 @@ class _ChatChoice(BaseModel):
 
 
 class ChatChunk(BaseModel):
-    """A piece of a chat completion."""
+    """A piece of a chat completion, or with `error` what ended it."""
 
     choices: list[_ChatChoice] | None = None
     usage: ChatUsage | None = None
+    error: Problem = None
 
 
 # --- Responses -----------------------------------------------------------------------------------
@@ -112,14 +118,15 @@ class _ResponsesItem(BaseModel):
 
 
 class ResponsesEvent(_Error):
-    """A piece of a response; which parts it has depends on its type."""
+    """A piece of a response; which parts it has depends on its type, and an `error` has none."""
 
-    type: str
+    type: str = ""
     delta: str = ""
     output_index: int = 0
     logprobs: list[LikelyToken] | None = None
     item: _ResponsesItem = _ResponsesItem()
     response: ResponsesEnd = ResponsesEnd()
+    error: Problem = None
 
 
 # --- Messages ------------------------------------------------------------------------------------

@@ -276,16 +276,20 @@ def _context_exceeded(problem: str, prompt: Prompt, context_tokens: int) -> Cont
 def failure_of_status(error: Exception) -> Failure:
     """Return what the packages of OpenAI and Anthropic, which are made alike, say of an error."""
     body = getattr(error, "body", None)
-    said = body.get("error", body) if isinstance(body, Mapping) else {}
+    said = body if isinstance(body, Mapping) else {}
+    response = getattr(error, "response", None)
+    failure = failure_said(said, getattr(error, "status_code", 0), type(error).__name__)
+    if response is None:
+        return failure
+    return replace(failure, retry_after_seconds=retry_after_seconds(response.headers))
+
+
+def failure_said(body: object, status: int = 0, otherwise: str = "") -> Failure:
+    """Return what an error of JSON means, where OpenAI's form and those like it are."""
+    said = body.get("error", body) if isinstance(body, Mapping) else body
     said = said if isinstance(said, Mapping) else {"message": said}
     code = said.get("code") if isinstance(said.get("code"), str) else said.get("type")
-    response = getattr(error, "response", None)
-    return Failure(
-        f"{said.get('message') or type(error).__name__}",
-        status=getattr(error, "status_code", 0),
-        code=f"{code or ''}",
-        retry_after_seconds=0.0 if response is None else retry_after_seconds(response.headers),
-    )
+    return Failure(f"{said.get('message') or otherwise}", status, f"{code or ''}")
 
 
 def unit(vector: Sequence[float]) -> tuple[float, ...]:

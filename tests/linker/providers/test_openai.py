@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from openai import AsyncStream
 
 from linker.conversation import Logprobs, Sampling, TokenLogprob
 from linker.errors import ModelNotFound, ModelUnusable
+from linker.providers.events import Arriving
 from linker.providers.openai import OpenAiProvider
+from linker.providers.openai_servers import show
 from linker.settings import ModelSettings
 from tests.fakes.openai_chat import AzureOpenAi, OpenAiChat
 from tests.fakes.openai_responses import OpenAiResponses
@@ -39,6 +44,34 @@ class TestOpenAiChat(Conformance, Failures):
         prefix="/v1",
         embeds="text-embedding-3-small",
     )
+
+
+class OverPackage(OpenAiProvider):
+    """The same, but all requests are made by OpenAI's package."""
+
+    @asynccontextmanager
+    async def _asked(
+        self, secret: str, path: str, body: Mapping[str, object]
+    ) -> AsyncIterator[AsyncIterator[list[bytes]]]:
+        async with await self.client.post(
+            f"/{path}",
+            body=body,
+            cast_to=object,
+            stream=True,
+            stream_cls=AsyncStream[object],
+            options={"headers": show(self.settings, secret)},
+        ) as chunks:
+            yield ([json.dumps(chunk).encode()] async for chunk in chunks)
+
+    def post(self, model: str, secret: str, path: str, body: Mapping[str, object]) -> Arriving:
+        assert model == body["model"]
+        return self._asked(secret, path, body)
+
+
+class TestOpenAiChatOverPackage(Conformance, Failures):
+    """The package does whatever is said here, as our own requests do."""
+
+    subject = replace(TestOpenAiChat.subject, build=OverPackage)
 
 
 class TestCompatible(Conformance, Failures):
@@ -73,6 +106,12 @@ class TestResponses(Conformance, Failures):
         takes_penalties=False,
         takes_stops=False,
     )
+
+
+class TestResponsesOverPackage(Conformance, Failures):
+    """The package does whatever is said here, as our own requests do."""
+
+    subject = replace(TestResponses.subject, build=OverPackage)
 
 
 class TestAzure(Conformance, Failures):
