@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 
 from .book import Book, Refund, Run
 from .budget_rows import past_of, read_accounts, write_accounts
@@ -144,24 +144,33 @@ def _read_holds(
     request_ids = [asked.request_id for asked in operations if asked.request_id]
     names = [asked.hold for asked in operations if asked.hold and asked.hold not in book.open]
     closing = [asked.run for asked in operations if asked.run and not asked.request_id]
-    # With all that they called, and that these called.
-    called = select(CALL.c.run).where(CALL.c.caller_run.in_(closing)).cte("called", recursive=True)
-    called = called.union(select(CALL.c.run).join(called, CALL.c.caller_run == called.c.run))
-    is_of_closing = HOLD.c.run.in_(closing) | HOLD.c.run.in_(select(called.c.run))
-    queries = [
-        (request_ids, select(HOLD).where(HOLD.c.request_id.in_(request_ids))),
-        (names, select(HOLD).where(HOLD.c.name.in_(names))),
-        (closing, select(HOLD).where(is_of_closing, HOLD.c.state == HoldState.EXPIRED.value)),
-    ]
+    queries = ((request_ids, _BY_REQUEST), (names, _BY_NAME), (closing, _OF_CLOSING))
     for wanted, query in queries:
-        for hold in _holds(connection, query) if wanted else ():
+        for hold in _holds(connection, query, wanted) if wanted else ():
             book.names[hold.reservation.request_id] = hold.name
             if hold.name not in book.open:
                 book.holds[hold.name] = hold
 
 
-def _holds(connection: Connection, query: Select[tuple[Value, ...]]) -> list[Hold]:
-    return [hold_of(row) for row in connection.execute(query)]
+def _holds(
+    connection: Connection, query: Select[tuple[Value, ...]], wanted: Sequence[str] = ()
+) -> list[Hold]:
+    return [hold_of(row) for row in connection.execute(query, {"wanted": wanted})]
+
+
+def _of_closing(wanted: BindParameter[Sequence[str]]) -> Select[tuple[Value, ...]]:
+    """Return what reads the expired holds of runs, of all that they called, and that these did."""
+    called = select(CALL.c.run).where(CALL.c.caller_run.in_(wanted)).cte("called", recursive=True)
+    called = called.union(select(CALL.c.run).join(called, CALL.c.caller_run == called.c.run))
+    is_of_closing = HOLD.c.run.in_(wanted) | HOLD.c.run.in_(select(called.c.run))
+    return select(HOLD).where(is_of_closing, HOLD.c.state == HoldState.EXPIRED.value)
+
+
+# Made once: to make them takes longer than to run them, and each batch needs one.
+_WANTED: BindParameter[Sequence[str]] = bindparam("wanted", expanding=True)
+_BY_REQUEST = select(HOLD).where(HOLD.c.request_id.in_(_WANTED))
+_BY_NAME = select(HOLD).where(HOLD.c.name.in_(_WANTED))
+_OF_CLOSING = _of_closing(_WANTED)
 
 
 def _read_refunds(

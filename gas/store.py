@@ -222,9 +222,12 @@ class LedgerStore:
 
     def _require_epoch(self, connection: Connection) -> None:
         # The lock makes another process wait here until this batch is on disk.
-        epoch = connection.execute(select(FENCE.c.epoch).with_for_update()).scalar_one()
+        epoch = connection.execute(_EPOCH).scalar_one()
         if epoch != self._epoch:
             raise LedgerFenced
+
+
+_EPOCH = select(FENCE.c.epoch).with_for_update()
 
 
 def _decide(
