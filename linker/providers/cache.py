@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from .prefixes import PrefixTree
+
+# Which share of those that left comes back, as long as that is not known; and what is assumed at
+# least, so that somebody stays for long enough to show that it has risen.
+RETURNS = 0.5
+RETURNS_MIN = 0.05
+# How much of that the next one that left decides.
+_SHARE_NEW = 1 / 16
 
 
 class Cells(Protocol):
@@ -34,8 +41,10 @@ class Resident:
     __slots__ = (
         "cached",
         "computed",
+        "is_wanted",
         "leader",
         "leader_end",
+        "left_at",
         "name",
         "prompt_tokens",
         "reserved",
@@ -50,6 +59,8 @@ class Resident:
         self.computed = self.cached = 0
         self.leader: Resident | None = None
         self.leader_end = 0
+        self.left_at = 0
+        self.is_wanted = False
 
 
 class PrefixCache:
@@ -58,9 +69,16 @@ class PrefixCache:
     What left stays until its cells are needed: a sequence that begins in the same way takes those
     over. Who begins as one that is still being read waits for it. Without `shares`, for models
     that can do none of this, everybody computes everything.
+
+    Every row that is computed passes over all cells of others, which takes time: after
+    `patience` rows as much as computing what they hold again. So whoever left has to go after that
+    share of those rows that is the share of those who come back, which is learned (ski rental with
+    a known chance of return; Karlin et al., Competitive Snoopy Caching, 1988).
     """
 
-    def __init__(self, cells: Cells, *, running_max: int, kept_max: int, shares: bool) -> None:
+    def __init__(
+        self, cells: Cells, *, running_max: int, kept_max: int, shares: bool, patience: int
+    ) -> None:
         self._cells = cells
         self._kept_max = kept_max if shares else 0
         self._shares = shares
@@ -69,6 +87,9 @@ class PrefixCache:
         self._kept: OrderedDict[int, Resident] = OrderedDict()
         self._free = [*reversed(range(running_max + self._kept_max))]
         self._reserved = 0
+        self._patience = patience
+        self._returns = RETURNS
+        self._rows = 0
         # The last token of a prompt is computed again for its scores, beside one that is shared.
         self._room = cells.cells - running_max - self._kept_max
 
@@ -101,6 +122,16 @@ class PrefixCache:
         assert self.cells_used <= self._room, "who stays was counted before"
         return resident
 
+    def pass_over(self, rows: int) -> None:
+        """Take notice of rows that were computed; who was passed over for too long has to go."""
+        self._rows += rows
+        while self._kept:
+            oldest = next(iter(self._kept.values()))
+            share = max(RETURNS_MIN, self._returns)
+            if self._rows - oldest.left_at <= share * self._patience:
+                return
+            self._drop(oldest.name)
+
     def is_waiting(self, resident: Resident) -> bool:
         """Tell whether a sequence waits for its leader; takes over what that has computed."""
         leader = resident.leader
@@ -117,12 +148,17 @@ class PrefixCache:
         # The scores of the last token are not in the cache.
         shared = self._tree.shared(resident.tokens[: resident.prompt_tokens - 1])
         shared.pop(resident.name, None)
-        source, most = self._most_computed(shared)
+        source, most = self._most_computed(shared, self._running)
+        kept, more = self._most_computed(shared, self._kept)
+        if kept is not None and more > most:
+            # A few words that two have in common by chance are no return.
+            if 2 * (more - most) > len(kept.tokens) - most:
+                kept.left_at, kept.is_wanted = self._rows, True
+                self._kept.move_to_end(kept.name)
+            source, most = kept, more
         if source is not None and most > resident.computed:
             self._take_over(source, resident, most)
             resident.computed = resident.cached = most
-            if source.name in self._kept:
-                self._kept.move_to_end(source.name)
         most = resident.computed
         # Dictionaries keep their order: only who came earlier leads, so nobody waits in a circle.
         for name, other in self._running.items():
@@ -144,7 +180,7 @@ class PrefixCache:
         self._tree.remove(name)
         known = resident.tokens[: resident.computed]
         shared = self._tree.shared(known)
-        source, most = self._most_computed(shared)
+        source, most = self._most_computed(shared, self._running | self._kept)
         if not self._kept_max or most == len(known):
             self._cells.forget(name)
             self._free.append(name)
@@ -158,6 +194,7 @@ class PrefixCache:
             if len(self._kept[other].tokens) == shared[other]:
                 self._drop(other)
         resident.tokens, resident.leader = known, None
+        resident.left_at = self._rows
         self._tree.add(name, known, is_pinned=False)
         self._kept[name] = resident
         if len(self._kept) > self._kept_max:
@@ -175,14 +212,17 @@ class PrefixCache:
         self.drop_kept()
         self._cells.forget_all()
 
-    def _most_computed(self, shared: dict[int, int]) -> tuple[Resident | None, int]:
-        """Return who has computed most of what is shared, and how much that is."""
-        source, most = None, 0
-        for name, count in shared.items():
-            other = self._running.get(name) or self._kept[name]
-            if min(count, other.computed) > most:
-                source, most = other, min(count, other.computed)
-        return source, most
+    @staticmethod
+    def _most_computed(
+        shared: Mapping[int, int], residents: Mapping[int, Resident]
+    ) -> tuple[Resident | None, int]:
+        """Return who of them has computed most of what is shared, and how much that is."""
+        found = [
+            (residents[name], min(count, residents[name].computed))
+            for name, count in shared.items()
+            if name in residents
+        ]
+        return max(found, key=lambda one: one[1], default=(None, 0))
 
     def _take_over(self, source: Resident, target: Resident, end: int) -> None:
         self._cells.forget(target.name, end=end)
@@ -192,7 +232,8 @@ class PrefixCache:
         self._drop(next(iter(self._kept)))
 
     def _drop(self, name: int) -> None:
-        del self._kept[name]
+        dropped = self._kept.pop(name)
+        self._returns += _SHARE_NEW * (dropped.is_wanted - self._returns)
         self._tree.remove(name)
         self._cells.forget(name)
         self._free.append(name)

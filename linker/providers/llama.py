@@ -60,6 +60,13 @@ class LlamaModel:
             if not self._adapter:
                 raise LoadFailed(f"the adapter {adapter.stem} is not for this model")
         self.trained_tokens: int = library.llama_model_n_ctx_train(self.handle)
+        self.weights_count: int = library.llama_model_n_params(self.handle)
+        layers, heads = (
+            library.llama_model_n_layer(self.handle),
+            library.llama_model_n_head(self.handle),
+        )
+        # A recurrent layer has none.
+        self.heads_count = max(1, layers * heads)
         # A recurrent model cannot forget a part of what it read, or hand it to another sequence.
         self.is_recurrent = bool(
             library.llama_model_is_recurrent(self.handle)

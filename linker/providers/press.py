@@ -135,8 +135,9 @@ class Press:
         for generation in writing:
             self._add(generation, context.rows_max - chunk_tokens)
         if reading:
-            # The fewer wait for their first token, the less of the time of the others is theirs.
-            share = chunk_tokens * len(reading) ** 2 // len(self._running) ** 2
+            # Who waits for a first token comes before who waits for the next one where they are
+            # many; the fewer they are, the less of the time of the others is theirs.
+            share = int(chunk_tokens * min(1, len(reading) ** 2 / max(1, 2 * len(writing) ** 2)))
             rows_max = context.rows + max(CHUNK_TOKENS_MIN, share)
             for generation in self._turns.order(reading):
                 if not self._cache.is_waiting(_resident(generation)):
@@ -182,6 +183,7 @@ class Press:
             self._costs.note(self._context.rows, computed - start)
         for generation in self._running:
             _resident(generation).computed += generation.added
+        self._cache.pass_over(self._context.rows)
         errors = masks.wait()
         statistics.decode_seconds += computed - start
         statistics.mask_wait_seconds += time.perf_counter() - computed

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 PAIR = 2
 # The first guess of a copy is short, the next as long as the last was right, twice over.
 FIRST = 4
-# Where guesses do not pay, a single token is tried after so many: the text may copy by now.
+# Where guesses do not pay, a single token is tried after so many, the text may copy by now; then
+# after twice as many, as long as it is not right.
 PAUSE = 32
 # What is right of a first guess, until it is known better.
 RIGHT = 0.75
@@ -28,7 +29,7 @@ class Lookup:
         self._places = {pair: place for place, pair in enumerate(pairs, PAIR)}
         self._length = FIRST
         self._right = RIGHT
-        self._since = 0
+        self._since, self._pause = 0, PAUSE
 
     def add(self, token: int) -> None:
         """Take a token that was written."""
@@ -47,7 +48,7 @@ class Lookup:
         if length_max < 1 or len(tokens) < PAIR:
             return []
         does_pay = self._right >= right_min
-        if not does_pay and self._since < PAUSE:
+        if not does_pay and self._since < self._pause:
             return []
         place = self._places.get((tokens[-2], tokens[-1]))
         if place is None:
@@ -59,7 +60,7 @@ class Lookup:
         """Guess more, or less, now that it is known how much of a guess was right."""
         self._length = self._length * 2 if right == guessed else max(FIRST, right)
         self._right += _SHARE_RIGHT * (right / guessed - self._right)
-        self._since = 0
+        self._since, self._pause = 0, PAUSE if right else 2 * self._pause
 
 
 class Costs:

@@ -86,8 +86,11 @@ def prompt(
     temperature: float = 0.7,
     seed: int = 1,
     stops: tuple[str, ...] = (),
+    logprobs: int = 0,
 ) -> Prompt:
-    sampling = Sampling(tokens_max, temperature=temperature, seed=seed, stops=stops)
+    sampling = Sampling(
+        tokens_max, temperature=temperature, seed=seed, stops=stops, logprobs=logprobs
+    )
     return Prompt(conversation(*actions, text=text), choice, sampling)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,11 +50,19 @@ class FakeCells:
 
 
 def make_cache(
-    cells: int, *, running_max: int = 4, kept_max: int = 4, shares: bool = True
+    cells: int,
+    *,
+    running_max: int = 4,
+    kept_max: int = 4,
+    shares: bool = True,
+    patience: int = 1_000_000,
 ) -> tuple[FakeCells, PrefixCache]:
     """Return cells for so many tokens, beside those that each sequence may waste."""
     fake = FakeCells(cells + running_max + kept_max)
-    return fake, PrefixCache(fake, running_max=running_max, kept_max=kept_max, shares=shares)
+    cache = PrefixCache(
+        fake, running_max=running_max, kept_max=kept_max, shares=shares, patience=patience
+    )
+    return fake, cache
 
 
 def admit(cache: PrefixCache, tokens: Sequence[int], reserved: int = 0) -> Resident:
@@ -144,6 +153,61 @@ def test_who_was_not_asked_for_longest_leaves_first() -> None:
     kept = {n: admit(cache, range(n, n + 10)).cached for n in (300, 100)}
     assert kept == {300: 9, 100: 9}
     assert not cache._tree.shared(range(200, 210))
+
+
+def leave(cells: FakeCells, cache: PrefixCache, start: int) -> None:
+    resident = admit(cache, range(start, start + 10))
+    cells.compute(resident, 10 - resident.computed)
+    cache.release(resident)
+
+
+def test_who_was_passed_over_for_too_long_has_to_go() -> None:
+    cells, cache = make_cache(100, patience=1_000)
+    leave(cells, cache, 100)
+    cache.pass_over(300)
+    leave(cells, cache, 200)
+    # Half of those who leave come back, as long as nobody knows better.
+    cache.pass_over(200)
+    assert (cells.used, cache.cells_used) == (20, 20)
+    cache.pass_over(1)
+    assert (cells.used, cache.cells_used) == (10, 10)
+
+
+def test_who_came_back_stays_for_as_long_again() -> None:
+    cells, cache = make_cache(100, patience=1_000)
+    leave(cells, cache, 100)
+    cache.pass_over(400)
+    cache.release(admit(cache, [*range(100, 110), 1]))
+    cache.pass_over(400)
+    assert cells.used == 10
+
+
+@pytest.mark.parametrize("common", [0, 2])
+def test_where_nobody_comes_back_they_go_sooner(common: int) -> None:
+    cells, cache = make_cache(100, patience=1_000)
+    for number in range(100):
+        # A few tokens in common are no return.
+        beginning = range(common)
+        resident = admit(cache, [*beginning, *range(100 * number + 100, 100 * number + 110)])
+        cells.compute(resident, len(resident.tokens) - resident.computed)
+        cache.release(resident)
+        cache.pass_over(501)
+    leave(cells, cache, 0)
+    cache.pass_over(51)
+    assert cells.used <= common
+
+
+def test_where_all_come_back_they_stay_for_all_that_it_would_cost_to_read_them_again() -> None:
+    cells, cache = make_cache(1_000, patience=1_000)
+    tokens = [*range(10)]
+    for number in range(100):
+        resident = admit(cache, tokens)
+        cells.compute(resident, len(tokens) - resident.computed)
+        cache.release(resident)
+        cache.pass_over(400)
+        tokens += [1_000 + number] * 5
+    cache.pass_over(500)
+    assert cells.used > len(tokens) - 10
 
 
 def test_who_is_in_use_never_leaves() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from linker.providers.speculation import FIRST, PAUSE, Costs, Lookup
@@ -53,6 +55,21 @@ def test_guesses_that_do_not_pay_are_rare_and_short() -> None:
     assert len(guesser.guess(9, right_min=0.7)) == 1
     guesser.learn(guessed=1, right=1)
     assert len(guesser.guess(9, right_min=0.7)) > 1
+
+
+def test_guesses_that_are_never_right_become_ever_rarer() -> None:
+    guesser = lookup(5, 6)
+    assert guesser.guess(9, right_min=0.7)
+    guesser.learn(guessed=FIRST, right=0)
+    tried = []
+    for written in range(16 * PAUSE):
+        guesser.add(5 + written % 2)
+        if guesser.guess(9, right_min=0.7):
+            tried.append(written)
+            guesser.learn(guessed=1, right=0)
+    waits = [later - earlier for earlier, later in itertools.pairwise(tried)]
+    assert len(waits) > 1
+    assert all(later == 2 * earlier for earlier, later in itertools.pairwise(waits))
 
 
 def costs(*, step: float, row: float) -> Costs:
