@@ -28,13 +28,14 @@ class Generation:
         self.loop = asyncio.get_running_loop()
         self.is_cancelled = False
         # What the engine keeps of it: its place in the cache, and of the batch how many of its
-        # tokens that computes, the first row with scores, none if that is negative, and what was
-        # guessed to follow.
+        # tokens that computes, the first row with scores, none if that is negative, what was
+        # guessed to follow; whether its prompt is read, and when something of it was shown.
         self.resident: Resident | None = None
         self.added = 0
         self.first_row = -1
         self.guess: list[int] = []
         self.is_read = False
+        self.shown_at = 0.0
         self._inbox: asyncio.Queue[Item] = asyncio.Queue()
 
     def used(self, *, output: int) -> Tokens:

@@ -23,6 +23,8 @@ from .turns import Turns
 
 # A prompt goes on, however many write.
 CHUNK_TOKENS_MIN = 8
+# Nobody reads faster than what comes together in this time, and each piece wakes four threads.
+PIECE_SECONDS = 0.02
 
 
 class Press:
@@ -223,7 +225,8 @@ class Press:
             self._statistics.accepted += right
         if writing.is_finished:
             self._finish(generation)
-        else:
+        elif (now := time.perf_counter()) - generation.shown_at >= PIECE_SECONDS:
+            generation.shown_at = now
             self._post(generation, (writing.shown(), writing.written_count))
 
     def _finish(self, generation: Generation) -> None:
