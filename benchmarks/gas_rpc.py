@@ -46,7 +46,7 @@ async def by_client(address: str) -> AsyncIterator[Spend]:
 
         async def spend(request_id: str, run: str) -> None:
             hold = await client.reserve(Reservation(request_id, ACCOUNT, run, (), ITEM, WORST))
-            await client.settle(hold, USED)
+            await client.settle(hold.name, USED)
 
         yield spend
 

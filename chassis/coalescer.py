@@ -22,8 +22,10 @@ from .channel import DEADLINE_SECONDS
 if TYPE_CHECKING:
     from google.protobuf.any_pb2 import Any
 
-# More would wait for the other side at once, fewer would leave it idle between two calls.
+# A second one is for a first one that is full, or slow; more would only wait for the other side.
 CALLS_MAX = 2
+# Longer than a full call takes where nobody hangs.
+PATIENCE_SECONDS = 0.05
 
 
 class Outcome(Protocol):
@@ -57,9 +59,10 @@ class _Waiting(Generic[Asked, Done]):
 class Coalescer(Generic[Asked, Done]):
     """Calls a method that takes many operations, for callers who have one each.
 
-    An operation goes out at once, unless `calls_max` calls are under way: then it waits for the end
-    of one of them, and goes with all others that wait, `size_max` at most. A call that fails, fails
-    for all its operations; each must be idempotent, because some of them may have been done.
+    An operation goes out at once, unless a call is under way: then it goes with all others that
+    wait, `size_max` at most, when that call ends. They go before, in one of `calls_max` calls, if
+    so many wait or if the call takes longer than `patience_seconds`. A call that fails, fails for
+    all its operations; each must be idempotent, because some of them may have been done.
     """
 
     def __init__(
@@ -68,14 +71,18 @@ class Coalescer(Generic[Asked, Done]):
         *,
         size_max: int,
         calls_max: int = CALLS_MAX,
+        patience_seconds: float = PATIENCE_SECONDS,
         seconds_max: float = DEADLINE_SECONDS,
     ) -> None:
         self._send = send
         self._size_max = size_max
         self._calls_max = calls_max
+        self._patience_seconds = patience_seconds
         self._seconds_max = seconds_max
         self._queue: deque[_Waiting[Asked, Done]] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
+        # Those under way that nobody has lost patience with.
+        self._quick: set[asyncio.Task[None]] = set()
         self._boarding: asyncio.Task[None] | None = None
 
     async def call(self, asked: Asked) -> Done:
@@ -101,20 +108,34 @@ class Coalescer(Generic[Asked, Done]):
         """Begin a call if one may begin; it takes what waits when it runs, a moment later."""
         while self._queue and self._queue[0].answer.done():
             self._queue.popleft()
-        if self._queue and self._boarding is None and len(self._under_way) < self._calls_max:
+        if self._queue and self._may_depart():
             # In the context of the first, so that what goes alone is traced as a call of its own.
             call = asyncio.create_task(self._travel(), context=self._queue[0].context)
             call.add_done_callback(self._arrive)
             self._under_way.add(call)
+            self._quick.add(call)
             self._boarding = call
 
+    def _may_depart(self) -> bool:
+        if self._boarding is not None or len(self._under_way) >= self._calls_max:
+            return False
+        return not self._quick or len(self._queue) >= self._size_max
+
+    def _lose_patience(self, call: asyncio.Task[None]) -> None:
+        self._quick.discard(call)
+        self._depart()
+
     async def _travel(self) -> None:
+        call = self._boarding
+        assert call is not None, "it is this one"
         boarded = self._board()
         self._boarding = None
-        self._depart()
         if not boarded:
             # All went away a moment ago.
             return
+        self._depart()
+        loop = asyncio.get_running_loop()
+        slow = loop.call_later(self._patience_seconds, self._lose_patience, call)
         try:
             response = await self._send([one.asked for one in boarded])
             outcomes = response.outcomes
@@ -128,12 +149,14 @@ class Coalescer(Generic[Asked, Done]):
                 if not one.answer.done():
                     one.answer.set_result(outcome)
         finally:
+            slow.cancel()
             # Of a call that was cancelled, because its channel was closed.
             for one in boarded:
                 one.answer.cancel()
 
     def _arrive(self, call: asyncio.Task[None]) -> None:
         self._under_way.discard(call)
+        self._quick.discard(call)
         if self._boarding is call:
             # Cancelled before it ran.
             self._boarding = None
