@@ -91,15 +91,16 @@ class Coalescer(Generic[Asked, Done]):
         Raise `aio.AioRpcError` as a call of its own would have: for its refusal, for the failure of
         the call with which it went, and if there is no outcome within `seconds_max`.
         """
-        answer: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Done] = loop.create_future()
         self._queue.append(_Waiting(asked, answer, copy_context()))
         self._depart()
+        late = loop.call_later(self._seconds_max, _be_late, answer)
         try:
             # Who goes away cancels only what is theirs.
-            async with asyncio.timeout(self._seconds_max):
-                outcome = await answer
-        except TimeoutError:
-            raise _error(grpc.StatusCode.DEADLINE_EXCEEDED, "no outcome in time") from None
+            outcome = await answer
+        finally:
+            late.cancel()
         if outcome.refusal.value:
             raise _refused(outcome.refusal)
         return outcome
@@ -169,6 +170,11 @@ class Coalescer(Generic[Asked, Done]):
             if not waiting.answer.done():
                 boarded.append(waiting)
         return boarded
+
+
+def _be_late(answer: asyncio.Future[Done]) -> None:
+    if not answer.done():
+        answer.set_exception(_error(grpc.StatusCode.DEADLINE_EXCEEDED, "no outcome in time"))
 
 
 def _refused(refusal: Any) -> aio.AioRpcError:

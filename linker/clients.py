@@ -22,7 +22,7 @@ from chassis.errors import PeerUnavailable, RequestIdReused, ServiceError
 from .conversation import Tokens
 from .errors import BudgetExceeded, CredentialRefused, GasRefused, PriceNotFound
 from .ports import Hold, Lease, Reservation
-from .tokens import Count
+from .tokens import Count, Counter
 
 # Of one call of `MeterGas`; the contract takes twice as many.
 OPERATIONS_MAX = 128
@@ -175,33 +175,34 @@ _LOST: dict[str, Callable[[RemoteError], ServiceError]] = dict.fromkeys(
 
 
 def _comparison(used: Tokens, counted: Count) -> list[budgets_pb2.TokenCount]:
-    counters = budgets_pb2.TokenCount.Counter
-    counts = (
-        (counters.COUNTER_PROVIDER, used.read),
-        (counters.Value(counted.counter.value), counted.amount),
-    )
-    meter = action_pb2.Usage.METER_INPUT_TOKENS
+    counts = ((_BY_PROVIDER, used.read), (_COUNTERS[counted.counter], counted.amount))
     return [
-        budgets_pb2.TokenCount(meter=meter, counter=counter, amount=amount)
+        budgets_pb2.TokenCount(meter=_INPUT, counter=counter, amount=amount)
         for counter, amount in counts
     ]
 
 
 def usages_of(tokens: Tokens) -> list[action_pb2.Usage]:
     """Return tokens as the meters of the contract; those that every model has come first."""
-    meters = action_pb2.Usage.Meter
-    always = (
-        (meters.METER_INPUT_TOKENS, tokens.input),
-        (meters.METER_OUTPUT_TOKENS, tokens.output),
-    )
-    sometimes = (
-        (meters.METER_CACHED_INPUT_TOKENS, tokens.cached_input),
-        (meters.METER_CACHE_WRITE_TOKENS, tokens.cache_write),
-        (meters.METER_REASONING_TOKENS, tokens.reasoning),
-        (meters.METER_EMBEDDING_TOKENS, tokens.embedding),
-        (meters.METER_IMAGES, tokens.images),
-    )
-    return [
-        action_pb2.Usage(meter=meter, amount=amount)
-        for meter, amount in (*always, *(row for row in sometimes if row[1]))
+    usages = [
+        action_pb2.Usage(meter=_INPUT, amount=tokens.input),
+        action_pb2.Usage(meter=_OUTPUT, amount=tokens.output),
     ]
+    for meter, name in _SOMETIMES:
+        if amount := getattr(tokens, name):
+            usages.append(action_pb2.Usage(meter=meter, amount=amount))
+    return usages
+
+
+# Looked up once: to ask an enumeration of protobuf takes as long as to make a message.
+_INPUT = action_pb2.Usage.METER_INPUT_TOKENS
+_OUTPUT = action_pb2.Usage.METER_OUTPUT_TOKENS
+_SOMETIMES = (
+    (action_pb2.Usage.METER_CACHED_INPUT_TOKENS, "cached_input"),
+    (action_pb2.Usage.METER_CACHE_WRITE_TOKENS, "cache_write"),
+    (action_pb2.Usage.METER_REASONING_TOKENS, "reasoning"),
+    (action_pb2.Usage.METER_EMBEDDING_TOKENS, "embedding"),
+    (action_pb2.Usage.METER_IMAGES, "images"),
+)
+_BY_PROVIDER = budgets_pb2.TokenCount.COUNTER_PROVIDER
+_COUNTERS = {counter: budgets_pb2.TokenCount.Counter.Value(counter.value) for counter in Counter}

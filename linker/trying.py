@@ -51,13 +51,13 @@ async def generate(
     item = f"model {name}"
     images = images_in(prompt.conversation)
     worst = await quoted(cashier, order.payer, item, read=read, written=tokens_max)
-    await bill.hold(item, replace(worst, images=images))
+    await bill.hold(item, _showing(worst, images))
     used, finished = Tokens(), None
     try:
         asked = replace(prompt, tenant=order.payer.account)
         async with aclosing(opened.model.generate(asked)) as events:
             async for event in events:
-                used = replace(event.tokens, images=images)
+                used = _showing(event.tokens, images)
                 if isinstance(event, Finished):
                     finished = event
                 elif event.text or event.reasoning:
@@ -97,6 +97,10 @@ async def rerank(order: RerankOrder, bill: Bill, opened: Opened) -> Ranking:
 
 async def _hold_texts(opened: Opened, texts: Sequence[str], bill: Bill) -> None:
     await bill.hold(f"model {opened.target.model}", Tokens(embedding=texts_at_most(texts)))
+
+
+def _showing(tokens: Tokens, images: int) -> Tokens:
+    return replace(tokens, images=images) if images else tokens
 
 
 def _checked_calls(order: Order, finished: Finished) -> tuple[Call, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import httpx2
 from google.genai import types
@@ -49,7 +50,7 @@ class GeminiModel(RemoteModel[GeminiProvider]):
     It counts no tokens: what is asked for a count takes neither instructions nor actions.
     """
 
-    @property
+    @cached_property
     def facts(self) -> ModelFacts:
         """Return what is known of the model."""
         facts = super().facts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import httpx2
 
@@ -71,7 +71,7 @@ class OpenAiProvider(RemoteProvider):
 class OpenAiModel(RemoteModel[OpenAiProvider]):
     """A model of such a server."""
 
-    @property
+    @cached_property
     def facts(self) -> ModelFacts:
         """Return what is known of the model."""
         told = self._settings.takes_actions

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from ..conversation import Conversation, Delta, Finished, Prompt
@@ -75,7 +76,7 @@ class RemoteModel(OnlyTalks, ABC, Generic[Provider]):
         self._key = key
         self._known = known
 
-    @property
+    @cached_property
     def facts(self) -> ModelFacts:
         """Return what is known of a model that talks."""
         return ModelFacts(

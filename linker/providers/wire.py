@@ -137,11 +137,7 @@ class Answer:
 
     def add(self, text: str, reasoning: str = "") -> Delta:
         """Return a delta; a piece has at least one token."""
-        self.tokens = replace(
-            self.tokens,
-            output=self.tokens.output + bool(text),
-            reasoning=self.tokens.reasoning + bool(reasoning),
-        )
+        self.tokens = self.tokens.plus(output=bool(text), reasoning=bool(reasoning))
         self._grow(text + reasoning)
         self._texts.append(text)
         self._reasonings.append(reasoning)
@@ -153,7 +149,7 @@ class Answer:
         if name:
             self._names[place] = name
         self._arguments[place] = self._arguments.get(place, "") + arguments
-        self.tokens = replace(self.tokens, output=self.tokens.output + 1)
+        self.tokens = self.tokens.plus(output=1)
         return Delta("", self.tokens)
 
     def _grow(self, piece: str) -> None:

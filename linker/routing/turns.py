@@ -96,11 +96,15 @@ class _Line:
             0.0,
         )
 
+    def enter_at_once(self, tokens: int) -> bool:
+        """Take a turn if nobody is before, and tell whether that is so."""
+        is_free = not self.waiting_count and self._has_room() and not self.seconds_until(tokens)
+        if is_free:
+            self._take(tokens)
+        return is_free
+
     async def enter(self, account: str, tokens: int) -> None:
         """Wait for a turn; who goes away leaves the line."""
-        if not self.waiting_count and self._has_room() and not self.seconds_until(tokens):
-            self._take(tokens)
-            return
         waiting = _Waiting(tokens, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(account, deque()).append(waiting)
         self.waiting_count += 1
@@ -183,7 +187,8 @@ class Turns:
         line = self._line(model.partition("/")[0], credential)
         if line.waiting_count >= WAITING_MAX:
             raise QueueFull(line.waiting_count)
-        await self._enter(line, model, account, tokens, until)
+        if not line.enter_at_once(tokens):
+            await self._enter(line, model, account, tokens, until)
         turn = Turn(tokens)
         try:
             yield turn
