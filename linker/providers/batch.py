@@ -13,6 +13,7 @@ import llama_cpp.llama_cpp as library
 import numpy as np
 from numpy.typing import NDArray
 
+from .costs import TILE
 from .llama import LlamaModel, LoadFailed
 
 # The same library, but these calls keep the interpreter's lock. They take microseconds; whoever
@@ -43,9 +44,11 @@ class LlamaContext:
         self, model: LlamaModel, *, cells: int, sequences_max: int, rows_max: int, threads: int
     ) -> None:
         parameters = library.llama_context_default_params()
-        parameters.n_ctx = cells
+        # Rows that belong to nobody take cells of their own.
+        parameters.n_ctx = cells + TILE
         parameters.n_batch = parameters.n_ubatch = rows_max
-        parameters.n_seq_max = sequences_max
+        parameters.n_seq_max = sequences_max + 1
+        self._nobody = sequences_max
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.kv_unified = parameters.swa_full = parameters.no_perf = True
         self._context = library.llama_init_from_model(model.handle, parameters)
@@ -56,7 +59,7 @@ class LlamaContext:
         weakref.finalize(self, library.llama_free, self._context)
         model.adapt(self._context)
         self._memory = library.llama_get_memory(self._context)
-        self.cells = min(cells, library.llama_n_ctx(self._context))
+        self.cells = min(cells, library.llama_n_ctx(self._context) - TILE)
         self.rows_max = rows_max
         self.vocabulary_size = model.size
         self.rows = self._scored_rows = 0
@@ -68,17 +71,17 @@ class LlamaContext:
         # Each row points at its own place in `_sequence`, so that filling that fills the batch.
         places = self._sequence.ctypes.data + 4 * np.arange(rows_max, dtype=np.uintp)
         self._places = places.astype(np.uintp)
-        self._batch = library.llama_batch()
-        for field, array in (
+        self._fields = (
             ("token", self._token),
             ("pos", self._position),
             ("n_seq_id", self._one),
             ("seq_id", self._places),
             ("logits", self._is_scored),
-        ):
-            # The batch holds pointers, whatever its stubs say.
-            kind = type(getattr(self._batch, field))
-            setattr(self._batch, field, ctypes.cast(array.ctypes.data, kind))
+        )
+        self._batch = library.llama_batch()
+        self._first_row = -1
+        self._point_at(0)
+        self._scores = np.zeros((0, 0), np.float32)
         self._known_scores: tuple[int, NDArray[np.float32]] = 0, np.zeros((0, 0), np.float32)
 
     def clear_batch(self) -> None:
@@ -102,26 +105,55 @@ class LlamaContext:
         first, self._scored_rows = self._scored_rows, self._scored_rows + scored
         return first
 
-    def decode(self) -> None:
-        """Compute the batch. Raises `DecodeFailed`."""
+    def decode(self, sizes: Sequence[int]) -> None:
+        """Compute the rows in batches of these sizes; those beyond them belong to nobody.
+
+        Raises `DecodeFailed`.
+        """
         assert self.rows > 0, "a batch has rows"
-        self._batch.n_tokens = self.rows
-        status = library.llama_decode(self._context, self._batch)
-        if status != 0:
-            raise DecodeFailed(f"llama_decode answered {status}")
-        # Graphics cards go on alone; waiting for them belongs here, where others can run.
-        library.llama_synchronize(self._context)
+        scored, beyond = self._scored_rows, sum(sizes) - self.rows
+        if beyond:
+            self.add([0] * beyond, position=0, sequence=self._nobody, scored=0)
+        parts, start = [], 0
+        for size in sizes:
+            self._point_at(start)
+            self._batch.n_tokens = size
+            status = library.llama_decode(self._context, self._batch)
+            if status != 0:
+                raise DecodeFailed(f"llama_decode answered {status}")
+            # Graphics cards go on alone; waiting for them belongs here, where others can run.
+            library.llama_synchronize(self._context)
+            if len(sizes) > 1:
+                parts.append(self._view(int(self._is_scored[start : start + size].sum())).copy())
+            start += size
+        if beyond:
+            self.forget(self._nobody)
+            self.rows -= beyond
+        self._scores = np.concatenate(parts) if parts else self._view(scored)
 
     def scores(self) -> NDArray[np.float32]:
         """Return one row per row with scores; they change with the next batch."""
-        address = _scores(self._context)
-        known, scores = self._known_scores
-        if address != known or len(scores) < self._scored_rows:
+        return self._scores
+
+    def _point_at(self, row: int) -> None:
+        """Let the batch begin with a row; it holds pointers, whatever its stubs say."""
+        if row == self._first_row:
+            return
+        self._first_row = row
+        for field, array in self._fields:
+            kind = type(getattr(self._batch, field))
+            address = array.ctypes.data + row * array.itemsize
+            setattr(self._batch, field, ctypes.cast(address, kind))
+
+    def _view(self, count: int) -> NDArray[np.float32]:
+        """Return so many rows of scores where llama.cpp has put them."""
+        address, known = _scores(self._context), self._known_scores
+        if address != known[0] or len(known[1]) < count:
             size = self.vocabulary_size
-            content = (ctypes.c_float * (self._scored_rows * size)).from_address(address)
-            scores = np.frombuffer(content, np.float32).reshape(self._scored_rows, size)
-            self._known_scores = address, scores
-        return scores
+            content = (ctypes.c_float * (count * size)).from_address(address)
+            known = address, np.frombuffer(content, np.float32).reshape(count, size)
+            self._known_scores = known
+        return known[1][:count]
 
     def share(self, source: int, target: int, *, end: int) -> None:
         """Let a sequence begin with the first tokens of another; this copies nothing."""

@@ -13,11 +13,11 @@ from llguidance.numpy import allocate_token_bitmask
 
 from .batch import DecodeFailed, LlamaContext
 from .cache import PrefixCache, Resident
+from .costs import TILE, Costs
 from .generation import Generation, Item
 from .masks import Masks
 from .sampling import Scores
 from .settings import EngineSettings
-from .speculation import Costs
 from .statistics import Statistics
 from .turns import Turns
 
@@ -142,8 +142,14 @@ class Press:
             share = int(chunk_tokens * min(1, len(reading) ** 2 / max(1, 2 * len(writing) ** 2)))
             rows_max = context.rows + max(CHUNK_TOKENS_MIN, share)
             for generation in self._turns.order(reading):
-                if not self._cache.is_waiting(_resident(generation)):
-                    self._add(generation, min(rows_max, context.rows_max))
+                resident = _resident(generation)
+                if self._cache.is_waiting(resident):
+                    continue
+                if resident.prompt_tokens - resident.cached <= TILE:
+                    # In pieces, a few rows take nearly as long as all that is new in most prompts.
+                    left = resident.prompt_tokens - resident.computed
+                    rows_max = max(rows_max, context.rows + left)
+                self._add(generation, min(rows_max, context.rows_max))
 
     def _add(self, generation: Generation, rows_max: int) -> None:
         """Add what a sequence has not computed, as far as there is room, and a guess after it."""
@@ -174,8 +180,9 @@ class Press:
         writing = [one for one in self._running if one.first_row >= 0]
         start = time.perf_counter()
         masks.start([(one.writing, self._bits[one.first_row :], one.guess) for one in writing])
+        sizes = self._costs.sizes(self._context.rows)
         try:
-            self._context.decode()
+            self._context.decode(sizes)
         except DecodeFailed as error:
             masks.wait()
             self.fail(error)
@@ -183,6 +190,7 @@ class Press:
         computed = time.perf_counter()
         if not self._is_reading:
             self._costs.note(self._context.rows, computed - start)
+        self._costs.note_size(sizes[0], (computed - start) / len(sizes))
         for generation in self._running:
             _resident(generation).computed += generation.added
         self._cache.pass_over(self._context.rows)

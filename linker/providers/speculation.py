@@ -14,8 +14,7 @@ FIRST = 4
 PAUSE = 32
 # What is right of a first guess, until it is known better.
 RIGHT = 0.75
-# How much of what is known of a model or a text the next measurement takes the place of.
-_SHARE_NEW = 0.05
+# How much of what is known of a text the next measurement takes the place of.
 _SHARE_RIGHT = 0.5
 
 
@@ -61,38 +60,3 @@ class Lookup:
         self._length = self._length * 2 if right == guessed else max(FIRST, right)
         self._right += _SHARE_RIGHT * (right / guessed - self._right)
         self._since, self._pause = 0, PAUSE if right else 2 * self._pause
-
-
-class Costs:
-    """What a step of so many rows takes: something, and something more for each row.
-
-    A graphics card reads its weights in the time that it could compute many rows, so a row more
-    costs nothing there. A processor computes as long as it reads, and a row has its price.
-    """
-
-    def __init__(self) -> None:
-        self._rows = self._seconds = 0.0
-        self._rows_spread = self._together = 0.0
-
-    def note(self, rows: int, seconds: float) -> None:
-        """Learn from a step; old ones count less and less."""
-        if not self._rows:
-            self._rows, self._seconds = rows, seconds
-        more_rows, more_seconds = rows - self._rows, seconds - self._seconds
-        self._rows += _SHARE_NEW * more_rows
-        self._seconds += _SHARE_NEW * more_seconds
-        old = 1 - _SHARE_NEW
-        self._rows_spread = old * (self._rows_spread + _SHARE_NEW * more_rows**2)
-        self._together = old * (self._together + _SHARE_NEW * more_rows * more_seconds)
-
-    def share_of_rows(self, rows: int) -> float:
-        """Return which share of a step is for its rows; so much of a guess must be right to pay.
-
-        As many rows that are guessed take this share of the step, and what is right of them saves
-        a whole one. 0 as long as nothing is known: guesses are how it becomes known.
-        """
-        if not self._rows_spread:
-            return 0.0
-        row = max(0.0, self._together / self._rows_spread)
-        step = self._seconds + row * (rows - self._rows)
-        return min(1.0, row * rows / step) if step > 0 else 1.0

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
-
-from linker.providers.speculation import FIRST, PAUSE, Costs, Lookup
+from linker.providers.speculation import FIRST, PAUSE, Lookup
 
 COPIED = [*range(40)]
 
@@ -70,34 +68,3 @@ def test_guesses_that_are_never_right_become_ever_rarer() -> None:
     waits = [later - earlier for earlier, later in itertools.pairwise(tried)]
     assert len(waits) > 1
     assert all(later == 2 * earlier for earlier, later in itertools.pairwise(waits))
-
-
-def costs(*, step: float, row: float) -> Costs:
-    """Return what is known after steps of one to sixteen rows."""
-    known = Costs()
-    for number in range(200):
-        rows = 1 + number % 16
-        known.note(rows, step + row * rows)
-    return known
-
-
-@pytest.mark.parametrize("rows", [1, 4, 16])
-def test_what_must_be_right_is_the_share_that_rows_have_in_a_step(rows: int) -> None:
-    known = costs(step=0.010, row=0.002)
-    wanted = 0.002 * rows / (0.010 + 0.002 * rows)
-    assert known.share_of_rows(rows) == pytest.approx(wanted, rel=0.01)
-
-
-def test_where_rows_cost_nothing_every_guess_pays() -> None:
-    assert costs(step=0.010, row=0).share_of_rows(16) == pytest.approx(0, abs=0.01)
-
-
-def test_where_only_rows_cost_no_guess_pays_that_may_be_wrong() -> None:
-    assert costs(step=0, row=0.003).share_of_rows(1) == pytest.approx(1, abs=0.01)
-
-
-def test_as_long_as_all_steps_are_alike_a_guess_is_tried() -> None:
-    known = Costs()
-    known.note(1, 0.003)
-    known.note(1, 0.004)
-    assert known.share_of_rows(1) == 0
