@@ -10,7 +10,7 @@ from .prefixes import PrefixTree
 
 # Which share of those that left comes back, as long as that is not known; and what is assumed at
 # least, so that somebody stays for long enough to show that it has risen.
-RETURNS = 0.5
+RETURNS = 0.25
 RETURNS_MIN = 0.05
 # How much of that the next one that left decides.
 _SHARE_NEW = 1 / 16

@@ -140,6 +140,7 @@ class Press:
             # Who waits for a first token comes before who waits for the next one where they are
             # many; the fewer they are, the less of the time of the others is theirs.
             share = int(chunk_tokens * min(1, len(reading) ** 2 / max(1, 2 * len(writing) ** 2)))
+            chunk_end = context.rows + chunk_tokens
             rows_max = context.rows + max(CHUNK_TOKENS_MIN, share)
             for generation in self._turns.order(reading):
                 resident = _resident(generation)
@@ -149,7 +150,7 @@ class Press:
                     # In pieces, a few rows take nearly as long as all that is new in most prompts.
                     left = resident.prompt_tokens - resident.computed
                     rows_max = max(rows_max, context.rows + left)
-                self._add(generation, min(rows_max, context.rows_max))
+                self._add(generation, min(rows_max, chunk_end))
 
     def _add(self, generation: Generation, rows_max: int) -> None:
         """Add what a sequence has not computed, as far as there is room, and a guess after it."""

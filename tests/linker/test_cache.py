@@ -164,10 +164,10 @@ def leave(cells: FakeCells, cache: PrefixCache, start: int) -> None:
 def test_who_was_passed_over_for_too_long_has_to_go() -> None:
     cells, cache = make_cache(100, patience=1_000)
     leave(cells, cache, 100)
-    cache.pass_over(300)
+    cache.pass_over(150)
     leave(cells, cache, 200)
-    # Half of those who leave come back, as long as nobody knows better.
-    cache.pass_over(200)
+    # A quarter of those who leave come back, as long as nobody knows better.
+    cache.pass_over(100)
     assert (cells.used, cache.cells_used) == (20, 20)
     cache.pass_over(1)
     assert (cells.used, cache.cells_used) == (10, 10)
@@ -176,9 +176,9 @@ def test_who_was_passed_over_for_too_long_has_to_go() -> None:
 def test_who_came_back_stays_for_as_long_again() -> None:
     cells, cache = make_cache(100, patience=1_000)
     leave(cells, cache, 100)
-    cache.pass_over(400)
+    cache.pass_over(200)
     cache.release(admit(cache, [*range(100, 110), 1]))
-    cache.pass_over(400)
+    cache.pass_over(200)
     assert cells.used == 10
 
 
@@ -204,7 +204,7 @@ def test_where_all_come_back_they_stay_for_all_that_it_would_cost_to_read_them_a
         resident = admit(cache, tokens)
         cells.compute(resident, len(tokens) - resident.computed)
         cache.release(resident)
-        cache.pass_over(400)
+        cache.pass_over(200)
         tokens += [1_000 + number] * 5
     cache.pass_over(500)
     assert cells.used > len(tokens) - 10
