@@ -22,7 +22,7 @@ from .statistics import Statistics
 from .turns import Turns
 
 # A prompt goes on, however many write.
-CHUNK_TOKENS_MIN = 8
+CHUNK_TOKENS_MIN = 4
 # Nobody reads faster than what comes together in this time, and each piece wakes four threads.
 PIECE_SECONDS = 0.02
 
