@@ -56,14 +56,19 @@ class Costs:
         They may add up to more; those rows are computed for nothing.
         """
         self._steps += 1
-        whole, one, tile = (self._of_sizes.get(size) for size in (_rounded(rows), 1, TILE))
+        whole, one = self._of_sizes.get(_rounded(rows)), self._of_sizes.get(1)
         if whole is None or self._steps % _AGAIN == 0:
             return (rows,)
         if 1 < rows <= _FEW and one is not None and rows * one < _WORTH * whole:
             return (1,) * rows
-        if TILE // 2 <= rows < TILE and tile is not None and tile < _WORTH * whole:
-            return (TILE,)
-        return (rows,)
+        return (TILE,) if self.fills(rows) else (rows,)
+
+    def fills(self, rows: int) -> bool:
+        """Tell whether a batch of so many rows is filled up to a tile, and more rows are free."""
+        whole, tile = self._of_sizes.get(_rounded(rows)), self._of_sizes.get(TILE)
+        if whole is None or tile is None:
+            return False
+        return TILE // 2 <= rows < TILE and tile < _WORTH * whole
 
     def share_of_rows(self, rows: int) -> float:
         """Return which share of a step is for its rows; so much of a guess must be right to pay.

@@ -131,9 +131,7 @@ class Press:
             is_read = resident.computed >= resident.prompt_tokens
             (writing if is_read else reading).append(generation)
         self._is_reading = bool(reading)
-        measured = self._costs.share_of_rows(len(writing))
-        fixed = self._settings.guess_right_min
-        self._right_min = measured if fixed is None else fixed
+        self._right_min = self._find_right_min(writing, reading)
         for generation in writing:
             self._add(generation, context.rows_max - chunk_tokens)
         if reading:
@@ -151,6 +149,17 @@ class Press:
                     left = resident.prompt_tokens - resident.computed
                     rows_max = max(rows_max, context.rows + left)
                 self._add(generation, min(rows_max, chunk_end))
+
+    def _find_right_min(
+        self, writing: Sequence[Generation], reading: Sequence[Generation]
+    ) -> float:
+        """Return the share of a guess that must be right to pay, in a step of these."""
+        fixed = self._settings.guess_right_min
+        if fixed is not None:
+            return fixed
+        of_prompts = sum(map(_rows_left, reading))
+        rows = sum(map(_rows_left, writing)) + min(of_prompts, self._settings.chunk_tokens)
+        return 0.0 if self._costs.fills(rows) else self._costs.share_of_rows(len(writing))
 
     def _add(self, generation: Generation, rows_max: int) -> None:
         """Add what a sequence has not computed, as far as there is room, and a guess after it."""
@@ -274,6 +283,11 @@ class Press:
                 for generation, _ in posts:
                     generation.is_cancelled = True
         self._posts = {}
+
+
+def _rows_left(generation: Generation) -> int:
+    resident = _resident(generation)
+    return len(resident.tokens) - resident.computed
 
 
 def _resident(generation: Generation) -> Resident:

@@ -77,10 +77,13 @@ async def test_a_request_among_others_is_answered_as_it_is_alone(
 def assert_alike(one: Sequence[Logprobs], other: Sequence[Logprobs]) -> None:
     """Compare two answers token by token, until both say one of two that are equally likely.
 
-    Batches of other sizes are rounded in other ways, which numbers that are random make more of.
+    Batches of other sizes are rounded in other ways, which numbers that are random make more of;
+    a token for which two experts are equally good may even go to the other one.
     """
+    far = 0
     for place, (known, found) in enumerate(zip(one, other, strict=False)):
-        assert found.chosen.logprob == pytest.approx(known.chosen.logprob, abs=0.05), place
+        far += abs(found.chosen.logprob - known.chosen.logprob) > 0.05
+        assert far <= 1, place
         if found.chosen.text != known.chosen.text:
             return
     assert len(one) == len(other)

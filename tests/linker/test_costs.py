@@ -64,6 +64,7 @@ def test_a_batch_is_filled_up_to_a_tile_where_that_takes_less() -> None:
     # From a tile on, rows take the same: 128 tell what 64 take.
     known = known_sizes(of_44=0.283, of_36=0.200, of_128=0.420)
     assert [known.sizes(rows) for rows in (44, 36, 64, 65)] == [(TILE,), (36,), (64,), (65,)]
+    assert [known.fills(rows) for rows in (44, 36, 64, 65)] == [True, False, False, False]
 
 
 def test_what_has_changed_is_found_out() -> None:
