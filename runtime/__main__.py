@@ -18,6 +18,7 @@ from chassis.witness import Witness
 from enrolment.join import join
 
 from .audience import Audience
+from .balancing import BalancedModel
 from .clients import (
     AssemblerClient,
     GasClient,
@@ -59,7 +60,12 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
             audience=Audience(),
             clock=SystemClock(),
             bundles=AssemblerClient(await channel_to("assembler", config.assembler_address)),
-            model=LinkerClient(await channel_to("linker", config.linker_address)),
+            model=BalancedModel(
+                {
+                    address: LinkerClient(await channel_to("linker", address))
+                    for address in config.linker_address.split()
+                }
+            ),
             knowledge=knowledge,
             meter=GasClient(await channel_to("gas", config.gas_address)),
             signer=signer,

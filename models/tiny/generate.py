@@ -20,11 +20,11 @@ from .prompt import training_text
 # A complete beginner mostly does exercises; who has learned does none.
 DRILL_SHARE = 0.7
 SHARES = {
-    make_errands: 0.56,
-    make_brief: 0.09,
-    make_support: 0.09,
-    make_clerk: 0.10,
-    make_phrase_book: 0.14,
+    make_errands: 0.50,
+    make_brief: 0.12,
+    make_support: 0.11,
+    make_clerk: 0.13,
+    make_phrase_book: 0.12,
     make_reading: 0.02,
 }
 
