@@ -24,7 +24,8 @@ from linker.conversation import (
     Sampling,
 )
 from linker.errors import ContextExceeded, ModelNotFound, ModelUnusable
-from linker.providers.transformers import TransformersModel, TransformersProvider
+from linker.providers.transformers import TransformersProvider
+from linker.providers.transformers_model import TransformersModel
 from linker.schemas import checked_arguments
 from linker.settings import ModelSettings, ProviderSettings
 from tests.linker.orders import action, finish, prompt
@@ -166,14 +167,12 @@ async def test_an_answer_keeps_to_a_schema(model: TransformersModel) -> None:
     assert isinstance(json.loads(finished.text)["a"], int)
 
 
-async def test_closing_stops_the_work_at_the_next_token(
-    model: TransformersModel, provider: TransformersProvider
-) -> None:
+async def test_closing_stops_the_work_at_the_next_token(model: TransformersModel) -> None:
     asked = prompt(tokens_max=1_500)
     async with aclosing(model.generate(asked)) as events:
         await anext(events)
         await anext(events)
-    assert provider.waiting == 0
+    assert model._turns.waiting == 0
     # There is one thread: it is free at once, or this would come after the 1,500.
     async with asyncio.timeout(5):
         assert (await finish(model.generate(prompt(tokens_max=2)))).tokens.output <= 2
