@@ -40,7 +40,7 @@ class BedrockProvider(RemoteProvider):
     def __init__(self, settings: ProviderSettings) -> None:
         super().__init__(settings, failure_of, secret_part)
         self._service = AwsService("bedrock-runtime", "bedrock", settings)
-        self._http = pool(settings)
+        self._http: httpx2.AsyncClient = pool(settings)
 
     async def open(self, model: str, key: Key | None = None) -> OpenModel:
         """Return a model; see `Provider`."""

@@ -13,7 +13,7 @@ from openai import APIStatusError
 
 from ..links import ListedModel
 from ..settings import ProviderSettings
-from .connections import CONNECTIONS_MAX, timeouts, tls
+from .connections import timeouts, transport
 from .known import Known, told_of
 from .openai import OpenAiProvider
 from .openai_servers import COMPATIBLE, show
@@ -37,8 +37,7 @@ class Carrier(httpx2.AsyncBaseTransport, ABC):
     def __init__(self, *, streams: bool) -> None:
         """Without `streams`, answers come whole."""
         self._streams = streams
-        limits = httpx2.Limits(max_connections=CONNECTIONS_MAX)
-        self._inner = httpx2.AsyncHTTPTransport(limits=limits, verify=tls())
+        self._inner = transport()
 
     @abstractmethod
     def address(self, secret: str, model: str, body: dict[str, Any]) -> httpx2.Request:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from functools import cache
+from typing import TypeVar
+from urllib.request import getproxies
 
 import httpx2
 
 from ..settings import ProviderSettings
+from .transport import Transport
 
 CONNECTIONS_MAX = 1_000
-IDLE_MAX = 100
 # Less than the five seconds after which uvicorn (vLLM, SGLang) and llama-server close connections:
 # a request that meets a closing one fails.
 IDLE_SECONDS = 3.0
+
+_LIMITS = httpx2.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=IDLE_SECONDS)
 
 
 @cache
@@ -27,13 +32,27 @@ def timeouts(settings: ProviderSettings) -> httpx2.Timeout:
     return httpx2.Timeout(settings.silence_seconds, connect=settings.connect_seconds)
 
 
-def pool(settings: ProviderSettings) -> httpx2.AsyncClient:
-    """Return the connections of one provider. A redirect would carry the key elsewhere."""
-    limits = httpx2.Limits(
-        max_connections=CONNECTIONS_MAX,
-        max_keepalive_connections=IDLE_MAX,
-        keepalive_expiry=IDLE_SECONDS,
-    )
-    return httpx2.AsyncClient(
-        timeout=timeouts(settings), limits=limits, verify=tls(), follow_redirects=False
+def transport() -> Transport:
+    """Return new connections."""
+    return Transport(trusted=tls(), connections_max=CONNECTIONS_MAX, idle_seconds=IDLE_SECONDS)
+
+
+Client = TypeVar("Client", bound=httpx2.AsyncClient)
+
+
+def pool(
+    settings: ProviderSettings,
+    kind: Callable[..., Client] = httpx2.AsyncClient,  # type: ignore[assignment]  # the default of the variable
+) -> Client:
+    """Return the connections of one provider. A redirect would carry the key elsewhere.
+
+    Where the environment names a proxy, they are those of `httpx2`, which reads of whom it is.
+    """
+    proxies = getproxies().keys() & {"all", "http", "https"}
+    return kind(
+        timeout=timeouts(settings),
+        transport=None if proxies else transport(),
+        limits=_LIMITS,
+        verify=tls(),
+        follow_redirects=False,
     )

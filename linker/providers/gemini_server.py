@@ -14,7 +14,7 @@ from google.genai import errors, types
 
 from ..errors import ModelNotFound
 from ..settings import ProviderSettings
-from .connections import timeouts, tls
+from .connections import pool
 from .known import GEMINI, Known, find_known, told_of
 from .wire import Failure, Hidden, retry_after_seconds
 
@@ -53,8 +53,7 @@ def watched(responses: list[httpx2.Response]) -> Iterator[None]:
 
 def connect(settings: ProviderSettings) -> Connections:
     """Return connections of which each wait is bounded."""
-    # A redirect would carry the key elsewhere.
-    return Connections(timeout=timeouts(settings), verify=tls(), follow_redirects=False)
+    return pool(settings, Connections)
 
 
 def make_client(settings: ProviderSettings, connections: Connections) -> genai.Client:

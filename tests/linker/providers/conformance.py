@@ -24,6 +24,7 @@ from linker.conversation import (
 from linker.errors import ModelNotFound, ModelRefused, ModelUnusable
 from linker.ports import OpenModel
 from tests.fakes.actor import ARGUMENTS, Said
+from tests.fakes.upstream import Fault
 from tests.linker.orders import action, prompt
 from tests.linker.providers.stage import CANARY, Stage, Staged
 from tests.linker.providers.talking import Talking
@@ -44,6 +45,8 @@ class Conformance(Talking, Staged):
 
     @pytest_asyncio.fixture
     async def model(self, stage: Stage) -> OpenModel:
+        # The pieces of the first answer arrive one by one: those that are there are one delta.
+        stage.upstream.faults.append(Fault(gap_seconds=0.001))
         return await stage.model()
 
     @property
