@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gguf
@@ -121,6 +121,22 @@ def _add_matrix(writer: gguf.GGUFWriter, name: str, matrix: NDArray[np.float32])
     writer.add_tensor(f"{name}.weight", quantized, raw_dtype=kind)
 
 
+def mean_of(networks: Sequence[Weights]) -> dict[str, NDArray[np.float32]]:
+    """Return the mean of networks that were trained from one another.
+
+    It is better than each of them (Izmailov et al., Averaging Weights Leads to Wider Optima, 2018).
+    Raises `ValueError` if they are not of one shape.
+    """
+    first, *others = networks
+    for other in others:
+        if {n: a.shape for n, a in first.items()} != {n: a.shape for n, a in other.items()}:
+            raise ValueError("networks of different shapes have no mean")
+    return {
+        name: np.mean([network[name] for network in networks], axis=0, dtype=np.float32)
+        for name in first
+    }
+
+
 def layer_count(weights: Weights) -> int:
     """Return how many blocks there are."""
     return sum(name.endswith(".gate.weight") for name in weights)
@@ -131,13 +147,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write a checkpoint as GGUF.")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument(
+        "--mean",
+        type=Path,
+        action="append",
+        default=[],
+        help="GGUF file of an earlier training, of whose weights and these the mean is written",
+    )
     arguments = parser.parse_args()
     import torch  # noqa: PLC0415  # only here: writing a file needs no training
 
     path = arguments.folder / "checkpoint.pt"
     kept = torch.load(path, map_location="cpu", weights_only=True)
     weights = {name: tensor.float().numpy() for name, tensor in kept["network"].items()}
-    write_gguf(arguments.output, weights, read_tokenizer(arguments.folder / "tokenizer.json"))
+    tokenizer = read_tokenizer(arguments.folder / "tokenizer.json")
+    networks: list[Weights] = [weights]
+    for path in arguments.mean:
+        known, words = read_gguf(path)
+        if words.tokens != tokenizer.tokens:
+            parser.error(f"{path} has other words, so its weights mean something else")
+        networks.append(known)
+    write_gguf(arguments.output, mean_of(networks), tokenizer)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from linker.providers.weights import Weights, load_weights
 from models import evaluate
-from models.tiny.export import read_gguf, write_gguf
+from models.tiny.export import mean_of, read_gguf, write_gguf
 from models.tiny.generate import make_dialogue
 from models.tiny.prompt import CONTROLS, FRAMES, training_text
 from models.tiny.tokenizer import Tokenizer, learn_tokenizer, read_tokenizer
@@ -120,6 +120,15 @@ def test_a_file_that_is_read_and_written_again_is_the_same(path: Path, tmp_path:
     assert (tmp_path / "again.gguf").read_bytes() == path.read_bytes()
 
 
+def test_a_mean_lies_between_networks_of_one_shape(path: Path) -> None:
+    one, _ = read_gguf(path)
+    other = {name: array + 2 for name, array in one.items()}
+    middle = mean_of([one, other])
+    assert all(np.allclose(middle[name], array + 1, atol=1e-6) for name, array in one.items())
+    with pytest.raises(ValueError, match="shapes"):
+        mean_of([one, other | {"norm.weight": np.zeros(3, np.float32)}])
+
+
 def test_shipped_weights_are_small() -> None:
     assert SHIPPED.stat().st_size <= BYTES_MAX
 
@@ -129,7 +138,9 @@ def test_training_starts_with_the_weights_of_a_file(path: Path, tmp_path: Path) 
     run, again = tmp_path / "run", tmp_path / "again.gguf"
     train = ["models.tiny.train", "--start", str(path), "--rate", "0", "--tokens", "500"]
     size = ["--width", str(WIDTH), "--layers", "1", "--dialogues", "2", "--threads", "1"]
-    for step in ([*train, *size], ["models.tiny.export", "--output", str(again)]):
+    # The mean of equal weights is those.
+    export = ["models.tiny.export", "--output", str(again), "--mean", str(path)]
+    for step in ([*train, *size], export):
         command = [sys.executable, "-m", *step, "--folder", str(run)]
         subprocess.run(command, check=True, capture_output=True)
     assert again.read_bytes() == path.read_bytes()
