@@ -18,6 +18,7 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import lru_cache
 from itertools import takewhile
 from typing import TypeAlias
 
@@ -30,6 +31,8 @@ ERROR_BYTES_MAX = 64 * 1024
 EVENT_BYTES_MAX = 4 * 1024 * 1024
 # A connection is used again if what follows the end of an answer, which is nothing, comes so soon.
 DRAIN_SECONDS = 0.1
+# Addresses that are remembered; a model of a provider has one.
+URLS_MAX = 1_000
 
 _HEADERS = {
     "Accept": "text/event-stream",
@@ -89,12 +92,24 @@ async def posted(
     Raises `FailureTold`, and what `failure_of` understands. The connection is closed at the end of
     the block, unless the answer was read to its end.
     """
-    content = json.dumps(body, separators=(",", ":")).encode()
-    async with http.stream("POST", url, content=content, headers={**_HEADERS, **headers}) as answer:
+    # Not by `stream`: to merge what every request of a client has takes longer than to write it.
+    request = httpx2.Request(
+        "POST",
+        _parsed(url),
+        headers={**_HEADERS, **headers},
+        content=json.dumps(body, separators=(",", ":")).encode(),
+        extensions={"timeout": http.timeout.as_dict()},
+    )
+    async with aclosing(await http.send(request, stream=True)) as answer:
         if answer.status_code != httpx2.codes.OK:
             raise FailureTold(await _refusal(answer))
         async with aclosing(_arriving(answer)) as arriving:
             yield arriving
+
+
+@lru_cache(URLS_MAX)
+def _parsed(url: str) -> httpx2.URL:
+    return httpx2.URL(url)
 
 
 def failure_of(error: Exception) -> Failure | None:
