@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,6 +118,9 @@ class LateProvider:
         module, _, name = self._kind.target.partition(":")
         try:
             make = getattr(await asyncio.to_thread(importlib.import_module, module), name)
+            # What a package has loaded stays. Looking through it for garbage stops everybody, for
+            # 85 ms at a time with that of OpenAI.
+            gc.freeze()
             provider: Provider = make(self._settings)
         except ServiceError:
             raise
