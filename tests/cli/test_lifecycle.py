@@ -23,11 +23,18 @@ from .conftest import Invoke
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Listen on a free port."""
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        opened.listen()
-        yield opened
+    """Listen on a free port; the one before it is free, too."""
+    while True:
+        with socket.socket() as opened, socket.socket() as before:
+            opened.bind(("127.0.0.1", 0))
+            try:
+                before.bind(("127.0.0.1", opened.getsockname()[1] - 1))
+            except OSError:
+                continue
+            before.close()
+            opened.listen()
+            yield opened
+            return
 
 
 def test_a_taken_port_is_named_with_its_service_owner_and_way_out(
