@@ -39,8 +39,8 @@ class BalancedModel:
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[str | Generation, None]:
         """Yield what one of them writes; if it does not answer, what the next one does."""
-        *others, last = self._order(prompt)
-        for place in (*others, last):
+        places = self._order(prompt)
+        for place in places:
             has_spoken = False
             place.busy += 1
             try:
@@ -49,7 +49,7 @@ class BalancedModel:
                         has_spoken = True
                         yield part
             except PeerUnavailable:
-                if has_spoken or place is last:
+                if has_spoken or place is places[-1]:
                     raise
             else:
                 return

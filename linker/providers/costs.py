@@ -6,7 +6,7 @@ from __future__ import annotations
 TILE = 64
 # Up to so many rows may take less time one by one: the kernels for two and three are poor.
 _FEW = 4
-# A row in so many steps is computed in the way that seemed worse, which may have changed.
+# One step in so many is computed in the usual way although that seemed worse: it may have changed.
 _AGAIN = 64
 # What must be won at least to leave the usual way.
 _WORTH = 0.95

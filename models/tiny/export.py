@@ -124,7 +124,7 @@ def _add_matrix(writer: gguf.GGUFWriter, name: str, matrix: NDArray[np.float32])
 def mean_of(networks: Sequence[Weights]) -> dict[str, NDArray[np.float32]]:
     """Return the mean of networks that were trained from one another.
 
-    It is better than each of them (Izmailov et al., Averaging Weights Leads to Wider Optima, 2018).
+    It is often better than each (Izmailov et al., Averaging Weights Leads to Wider Optima, 2018).
     Raises `ValueError` if they are not of one shape.
     """
     first, *others = networks

@@ -62,9 +62,9 @@ def test_a_few_rows_are_computed_one_by_one_where_that_takes_less() -> None:
 
 def test_a_batch_is_filled_up_to_a_tile_where_that_takes_less() -> None:
     # From a tile on, rows take the same: 128 tell what 64 take.
-    known = known_sizes(of_44=0.283, of_36=0.200, of_128=0.420)
+    known = known_sizes(of_20=0.900, of_44=0.283, of_36=0.200, of_128=0.420)
     assert [known.sizes(rows) for rows in (44, 36, 64, 65)] == [(TILE,), (36,), (64,), (65,)]
-    assert [known.fills(rows) for rows in (44, 36, 64, 65)] == [True, False, False, False]
+    assert [rows for rows in (20, 36, 44, 64, 65) if known.fills(rows)] == [44]
 
 
 def test_what_has_changed_is_found_out() -> None:
@@ -100,3 +100,15 @@ def test_rows_have_the_same_scores_in_batches_of_any_size(
         return np.concatenate((first, context.scores()[:1]))
 
     assert scores(sizes) == pytest.approx(scores((3,)), abs=0.01)
+
+
+@pytest.mark.native
+def test_rows_that_belong_to_nobody_leave_nothing_behind(random_network: Weights) -> None:
+    model = random_network.model
+    context = LlamaContext(model, cells=64, sequences_max=1, rows_max=128, threads=1)
+    for _ in range(5):
+        context.clear_batch()
+        context.add([7, 8, 9], position=0, sequence=0, scored=1)
+        context.decode((TILE,))
+        assert context.rows == 3
+        context.forget(0)
