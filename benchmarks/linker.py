@@ -332,6 +332,8 @@ async def measure(size: Size, *, threads: int) -> None:
             for count in size.in_flight:
                 await bench.free_text(count)
             await bench.cold_burst()
+        # The cache of one that has served is not like that of one that has not.
+        async with open_linker(talker, threads=threads) as ours:
             await look_inside(talker, ours, size, threads)
         names = [name for name in size.peers if name.startswith("llama-server")]
         async with (
