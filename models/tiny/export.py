@@ -122,7 +122,7 @@ def _add_matrix(writer: gguf.GGUFWriter, name: str, matrix: NDArray[np.float32])
 
 
 def mean_of(networks: Sequence[Weights]) -> dict[str, NDArray[np.float32]]:
-    """Return the mean of networks that were trained from one another.
+    """Return the mean of the networks that a training ended with, one after the other.
 
     It is often better than each (Izmailov et al., Averaging Weights Leads to Wider Optima, 2018).
     Raises `ValueError` if they are not of one shape.
@@ -147,26 +147,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write a checkpoint as GGUF.")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument(
-        "--mean",
-        type=Path,
-        action="append",
-        default=[],
-        help="GGUF file of an earlier training, of whose weights and these the mean is written",
-    )
     arguments = parser.parse_args()
     import torch  # noqa: PLC0415  # only here: writing a file needs no training
 
     path = arguments.folder / "checkpoint.pt"
     kept = torch.load(path, map_location="cpu", weights_only=True)
-    weights = {name: tensor.float().numpy() for name, tensor in kept["network"].items()}
+    # Until the learning rate has fallen for the first time, there is only what is in training.
+    networks = [
+        {name: tensor.float().numpy() for name, tensor in network.items()}
+        for network in kept["ends"] or [kept["network"]]
+    ]
     tokenizer = read_tokenizer(arguments.folder / "tokenizer.json")
-    networks: list[Weights] = [weights]
-    for path in arguments.mean:
-        known, words = read_gguf(path)
-        if words.tokens != tokenizer.tokens:
-            parser.error(f"{path} has other words, so its weights mean something else")
-        networks.append(known)
     write_gguf(arguments.output, mean_of(networks), tokenizer)
 
 

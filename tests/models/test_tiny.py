@@ -139,7 +139,7 @@ def test_training_starts_with_the_weights_of_a_file(path: Path, tmp_path: Path) 
     train = ["models.tiny.train", "--start", str(path), "--rate", "0", "--tokens", "500"]
     size = ["--width", str(WIDTH), "--layers", "1", "--dialogues", "2", "--threads", "1"]
     # The mean of equal weights is those.
-    export = ["models.tiny.export", "--output", str(again), "--mean", str(path)]
+    export = ["models.tiny.export", "--output", str(again)]
     for step in ([*train, *size], export):
         command = [sys.executable, "-m", *step, "--folder", str(run)]
         subprocess.run(command, check=True, capture_output=True)
@@ -156,3 +156,21 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
         int(line.split("\t")[1]) for line in (tmp_path / "run/curve.tsv").read_text().splitlines()
     ]
     assert 0 < steps[0] < steps[-1]
+
+
+@needs_torch
+def test_a_model_is_the_mean_of_what_its_training_ended_with(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415  # it may not be there
+
+    run, output = tmp_path / "run", tmp_path / "mean.gguf"
+    train = ["models.tiny.train", "--tokens", "9000", "--width", "32", "--layers", "1"]
+    size = ["--dialogues", "2", "--threads", "1"]
+    for step in ([*train, *size], ["models.tiny.export", "--output", str(output)]):
+        command = [sys.executable, "-m", *step, "--folder", str(run)]
+        subprocess.run(command, check=True, capture_output=True)
+    ends = torch.load(run / "checkpoint.pt", weights_only=True)["ends"]
+    norms = [end["norm.weight"].numpy() for end in ends]
+    assert len(norms) == 3
+    assert not np.array_equal(norms[0], norms[2])
+    # Norms are the only weights that are written as they are.
+    assert np.allclose(read_gguf(output)[0]["norm.weight"], np.mean(norms, axis=0))
