@@ -24,7 +24,7 @@ from .keyring import destroy_tenant_keys, destroy_version, seal_version
 from .requests import Request, answered, find_answer, forget
 from .rows import KeyRow, SecretRow, VersionRow
 from .sealing import from_microseconds
-from .secret import DEFAULT_TENANT, Kind, Secret, State, Version
+from .secret import DEFAULT_TENANT, Kind, Secret, State, Version, require_tenant
 from .uses.keys import generate
 from .uses.values import normalise
 
@@ -48,6 +48,7 @@ class Put:
 
     def decide(self, batch: Batch, entry: Entry) -> Secret:
         entry.secret = self.name
+        require_tenant(self.tenant)
         value = value_of(batch, self.kind, self.value, generates=self.generate)
         if (answer := find_answer(batch, self.request)) is not None:
             entry.version = answer.version
@@ -179,6 +180,7 @@ class ShredTenant:
 
     def decide(self, batch: Batch, entry: Entry) -> int:
         entry.secret = self.tenant
+        require_tenant(self.tenant)
         batch.cursor.execute("SELECT name FROM secret WHERE tenant = ?", (self.tenant,))
         names = [str(name) for (name,) in batch.cursor.fetchall()]
         if not names:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
+from chassis.errors import InvalidField
+from chassis.fields import require_match
+
 
 class Kind(IntEnum):
     """What a secret may be used for; the numbers are those of the contract and of the store."""
@@ -30,10 +33,18 @@ class State(IntEnum):
     DISABLED = 2
 
 
-TENANT_NAME = re.compile(r"tenants/[a-z0-9][a-z0-9-]{0,63}")
+TENANT_NAME = re.compile(r"tenants/[a-z0-9][a-z0-9-]{0,62}")
 DEFAULT_TENANT = "tenants/default"
-# Of the keys of the services, which nobody else may put anything into.
+# Of the keys of the services, which nobody else may put anything into, or shred.
 SYSTEM_TENANT = "tenants/system"
+
+
+def require_tenant(name: str) -> str:
+    """Return the name of a tenant that callers may have, or raise `InvalidField`."""
+    require_match("tenant", name, TENANT_NAME, example=DEFAULT_TENANT)
+    if name == SYSTEM_TENANT:
+        raise InvalidField("tenant", "is that of the keys of the services; take another one")
+    return name
 
 
 @dataclass(frozen=True)

@@ -86,14 +86,19 @@ class VaultStore:
         """Return what is remembered of the last commit, for who reads beside the writer."""
         return self._memory
 
-    def apply(self, operations: Sequence[Operation]) -> list[object]:
+    def apply(
+        self, operations: Sequence[Operation], *, accepts_rollback: bool = False
+    ) -> list[object]:
         """Decide operations in their order; return for each its result, or its refusal.
 
         What this returns is on disk. If it raises `AuditUnavailable`, nobody knows whether it is,
-        until the operations are repeated.
+        until the operations are repeated. Only those that accept a rollback are decided while
+        nothing is answered; when they are on disk, everything is answered again, and what is still
+        wrong is noticed again.
         """
         with self._alone:
-            self.require_open()
+            if not accepts_rollback:
+                self.require_open()
             self._settle()
             try:
                 with self._transaction() as cursor:
@@ -112,6 +117,8 @@ class VaultStore:
                 log.error("vault.not_written", error=type(error).__name__)
                 raise AuditUnavailable from error
             self._remember(batch, anchor, mac)
+            if accepts_rollback:
+                self._problem = ""
             self._settle()
             return batch.outcomes
 
@@ -141,10 +148,6 @@ class VaultStore:
     def refuse_all(self, problem: str) -> None:
         """Answer nothing any more but `RolledBack`, until a rollback is accepted."""
         self._problem = problem
-
-    def answer_again(self) -> None:
-        """Forget why nothing was answered; what is still wrong is noticed again."""
-        self._problem = ""
 
     def require_open(self) -> None:
         """Raise `RolledBack` if nothing is answered."""

@@ -89,7 +89,7 @@ class Vault:
     ) -> Secret:
         """Seal a new secret, or make one here; a repeat gives the first answer.
 
-        Raise `SecretExists`, `RequestIdReused`, or `InvalidField` of `value` or `generate`.
+        Raise `SecretExists`, `RequestIdReused`, or `InvalidField` of `value`, `generate`, `tenant`.
         """
         flag = "generate" if generate else ""
         extras = [] if tenant == DEFAULT_TENANT else [tenant]
@@ -141,7 +141,7 @@ class Vault:
     async def shred_tenant(self, tenant: str, *, by: Asker) -> int:
         """Destroy the keys of a tenant and all its secrets; return how many there were.
 
-        Raise `TenantNotFound`.
+        Raise `TenantNotFound`, or `InvalidField` of the tenant of the services.
         """
         return await self._apply(ShredTenant(by, tenant), int)
 
@@ -281,8 +281,9 @@ class Vault:
     async def accept_rollback(self, sequence: int, *, by: Asker) -> None:
         """Answer again although peers saw records up to `sequence`, which are lost."""
         require_range("sequence", sequence, least=0, most=2**53 - 1)
-        self._store.answer_again()
-        await self._commits.apply(AcceptRollback(by, sequence))
+        accepted = [AcceptRollback(by, sequence)]
+        # Not with others, which are still refused: nobody is answered before this is on record.
+        await asyncio.to_thread(self._store.apply, accepted, accepts_rollback=True)
 
     # --- The root --------------------------------------------------------------------------------
 

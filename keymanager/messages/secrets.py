@@ -13,9 +13,8 @@ from chassis.errors import InvalidField
 from chassis.fields import SECRET_NAME, require_match, require_range
 
 from ..lifecycle import GRACE_MAX
-from ..secret import DEFAULT_TENANT, Kind, Secret
+from ..secret import DEFAULT_TENANT, Kind, Secret, require_tenant
 
-TENANT_NAME = re.compile(r"tenants/[a-z0-9][a-z0-9-]{0,62}")
 _KEY_NAME = re.compile(rf"keys/[a-z]{{1,32}}|{SECRET_NAME.pattern}")
 
 
@@ -30,10 +29,8 @@ def key_name(value: str, field: str = "key") -> str:
 
 
 def tenant_name(value: str) -> str:
-    """Return the name of a tenant; the default one if none is given."""
-    if not value:
-        return DEFAULT_TENANT
-    return require_match("tenant", value, TENANT_NAME, example=DEFAULT_TENANT)
+    """Return the name of a tenant of callers; the default one if none is given."""
+    return require_tenant(value or DEFAULT_TENANT)
 
 
 def kind_from_proto(kind: pb.Kind.ValueType) -> Kind:

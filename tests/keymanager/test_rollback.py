@@ -209,6 +209,21 @@ async def test_an_accepted_rollback_is_accepted_of_all_peers_and_after_a_restart
         bench.vault.require_seen(1_001)
 
 
+async def test_nothing_is_answered_before_the_acceptance_is_on_record(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "keymanager.db")
+    await bench.put("secrets/a")
+    with pytest.raises(RolledBack):
+        bench.vault.require_seen(1_000)
+    _lock_disk(bench)
+    with pytest.raises(AuditUnavailable):
+        await bench.vault.accept_rollback(1_000, by=OPERATOR)
+    with pytest.raises(RolledBack):
+        bench.vault.describe("secrets/a")
+    _mend_disk(bench)
+    await bench.vault.accept_rollback(1_000, by=OPERATOR)
+    assert bench.vault.describe("secrets/a").version == 1
+
+
 # --- A disk that takes nothing -------------------------------------------------------------------
 
 

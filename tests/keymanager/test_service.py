@@ -161,12 +161,20 @@ def _put(**fields: object) -> pb.PutSecretRequest:
         ({"kind": pb.KIND_ED25519}, "value"),
         ({"kind": pb.KIND_ED25519, "value": bytes(32), "generate": True}, "value"),
         ({"value": b"", "generate": True}, "generate"),
+        ({"tenant": "tenants/system"}, "tenant"),
+        ({"tenant": "tenants/" + "a" * 64}, "tenant"),
     ],
 )
 def test_a_bad_put_names_its_field(
     grpc_stub: Stub, fields: dict[str, object], refused: str
 ) -> None:
     assert refused_field(lambda: grpc_stub.PutSecret(_put(**fields))) == refused
+
+
+@pytest.mark.parametrize("tenant", ["", "acme", "tenants/system"])
+def test_a_bad_tenant_is_not_shredded(grpc_stub: Stub, tenant: str) -> None:
+    request = pb.ShredTenantRequest(tenant=tenant)
+    assert refused_field(lambda: grpc_stub.ShredTenant(request)) == "tenant"
 
 
 def test_the_largest_value_is_accepted(grpc_stub: Stub) -> None:

@@ -322,6 +322,25 @@ async def test_a_shredded_tenant_can_have_secrets_again(bench: Bench) -> None:
     assert await sign_with(bench)
 
 
+async def test_the_tenant_of_the_services_is_not_for_callers(bench: Bench) -> None:
+    with pytest.raises(InvalidField):
+        await bench.vault.shred_tenant("tenants/system", by=OPERATOR)
+    with pytest.raises(InvalidField):
+        await bench.vault.put(
+            "r1",
+            "secrets/a",
+            Kind.API_KEY,
+            b"v",
+            generate=False,
+            by=OPERATOR,
+            tenant="tenants/system",
+        )
+    bench.open()
+    assert await bench.vault.public_key("keys/bundles")
+    with pytest.raises(SecretNotFound):
+        bench.vault.describe("secrets/a")
+
+
 # --- Reading -------------------------------------------------------------------------------------
 
 

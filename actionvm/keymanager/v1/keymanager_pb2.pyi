@@ -228,7 +228,7 @@ class PutSecretRequest(_message.Message):
     generate: _builtins.bool
     """Make a random value here instead, so that nobody ever sees it. Only for keys."""
     tenant: _builtins.str
-    """Whose it is, `tenants/{id}`. Default `tenants/default`."""
+    """Whose it is, `tenants/{id}`; `tenants/system` is of the services. Default `tenants/default`."""
     def __init__(
         self,
         *,
@@ -698,7 +698,7 @@ class ShredTenantRequest(_message.Message):
 
     TENANT_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
-    """`tenants/{id}`. Required."""
+    """`tenants/{id}`; `tenants/system` is refused. Required."""
     def __init__(
         self,
         *,
