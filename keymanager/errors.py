@@ -137,6 +137,17 @@ class AuditUnavailable(Unavailable):
 
 
 @dataclass(eq=False)
+class ErasurePending(FailedPrecondition):
+    """Something is destroyed for all who ask, but somebody still reads what the files held."""
+
+    reason = "ERASURE_PENDING"
+    message = (
+        "this is done, but the files still hold the key: another process reads keymanager.db; end "
+        "it, and the key is erased within seconds"
+    )
+
+
+@dataclass(eq=False)
 class PlatformSilent(Unavailable):
     """The platform does not count or unseal, so nothing may change."""
 

@@ -1,7 +1,8 @@
 """The vault on disk: applies batches of operations, one transaction each.
 
-Nobody is answered before three things happened: the batch with its records is on disk, the counter
-of the platform moved if secrets changed, and what was destroyed is gone from the files.
+Nobody is answered before the batch with its records is on disk, and the counter of the platform
+moved if secrets changed. What was destroyed leaves the files right after, unless somebody reads
+them: who destroyed it waits for that, and nobody else does.
 """
 
 from __future__ import annotations
@@ -82,6 +83,11 @@ class VaultStore:
         return self._memory.anchor.log.size
 
     @property
+    def is_erased(self) -> bool:
+        """Whether nothing that was destroyed is left in the files."""
+        return not self._erases
+
+    @property
     def memory(self) -> Memory:
         """Return what is remembered of the last commit, for who reads beside the writer."""
         return self._memory
@@ -137,6 +143,13 @@ class VaultStore:
                 return query(cursor_of(connection), self._memory)
         except (sqlite3.Error, DBAPIError) as error:
             raise AuditUnavailable from error
+
+    def erase(self) -> bool:
+        """Try again to erase what was destroyed; tell whether it is gone from the files."""
+        with self._alone:
+            if self._erases:
+                self._erase()
+            return not self._erases
 
     def new_epoch(self) -> SealedEpoch:
         """Make a key for another epoch."""
@@ -200,19 +213,25 @@ class VaultStore:
             raise RolledBack(self._problem)
 
     def _erase(self) -> None:
-        """Leave nothing of what was overwritten in the write-ahead log."""
+        """Leave nothing of what was overwritten in the write-ahead log, unless somebody reads it.
+
+        The writer waits for no reader: everybody else would wait with it.
+        """
         try:
             with closing(self._engine.raw_connection()) as connection:
                 cursor = connection.cursor()
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                is_busy, _, _ = cursor.fetchone() or (0, 0, 0)
-                cursor.close()
+                cursor.execute("PRAGMA busy_timeout")
+                (milliseconds,) = cursor.fetchone() or (0,)
+                cursor.execute("PRAGMA busy_timeout=0")
+                try:
+                    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    is_busy, _, _ = cursor.fetchone() or (0, 0, 0)
+                finally:
+                    cursor.execute(f"PRAGMA busy_timeout={int(milliseconds)}")
+                    cursor.close()
         except (sqlite3.Error, DBAPIError):
             is_busy = 1
-        # Who reads the file from outside, or a full disk, delays it until the next batch.
         self._erases = bool(is_busy)
-        if is_busy:
-            log.warning("store.erasure_delayed")
 
     @contextmanager
     def _transaction(self) -> Iterator[Cursor]:

@@ -12,9 +12,10 @@ from chassis.evidence.checkpoint import Checkpoint
 from chassis.evidence.checkpoint import Sign as Signer
 from chassis.fields import require_range
 from chassis.group_commit import GroupCommit
+from chassis.log import log
 
 from .approvals import Approval, Approve
-from .errors import SecretNotFound
+from .errors import ErasurePending, SecretNotFound
 from .journal import Asker, Operation
 from .leases import LIFE, Lease, Lend, Renew, Revoke
 from .lifecycle import GRACE_MAX, Put, Rotate, SetState, Shred, ShredTenant, ShredVersion
@@ -50,6 +51,9 @@ from .witness import AcceptRollback
 Result = TypeVar("Result")
 
 LEASE_SECONDS_MAX = 3_600
+# Who destroys something waits as long for readers of the file, which are mostly done in no time.
+ERASURE_ATTEMPTS_MAX = 60
+_ERASURE_PAUSE_SECONDS = 0.05
 # Of the vault itself; they are not there for anybody else.
 _OWN_KEYS = frozenset({AUDIT_KEY, AUTHORITY_KEY, REQUESTS_KEY})
 
@@ -70,8 +74,11 @@ class Vault:
     What a method returns is on disk together with its record, and so is every refusal.
     """
 
-    def __init__(self, store: VaultStore) -> None:
+    def __init__(
+        self, store: VaultStore, *, erasure_attempts_max: int = ERASURE_ATTEMPTS_MAX
+    ) -> None:
         self._store = store
+        self._erasure_attempts_max = erasure_attempts_max
         self._commits: GroupCommit[Operation] = GroupCommit(store.apply)
 
     # --- Secrets ---------------------------------------------------------------------------------
@@ -109,15 +116,18 @@ class Vault:
     ) -> Secret:
         """Seal a new value; the one before stays usable for `grace`, and is destroyed then.
 
-        Raise `SecretNotFound`, `RequestIdReused`, `SealBroken`, or `InvalidField` of `value`,
-        `generate` or `grace`.
+        Raise `SecretNotFound`, `RequestIdReused`, `SealBroken`, `ErasurePending`, or `InvalidField`
+        of `value`, `generate` or `grace`.
         """
         require_range("grace", grace.total_seconds(), least=0, most=GRACE_MAX.total_seconds())
         flag = "generate" if generate else ""
         extras = [str(grace // timedelta(microseconds=1))] if grace else []
         content = content_of(b"rotate", name, "", value, flag, *extras)
         asked = Rotate(by, Request(request_id, content), name, value, generate, grace)
-        return await self._apply(asked, Secret)
+        rotated = await self._apply(asked, Secret)
+        if not grace:
+            await self._wait_for_erasure()
+        return rotated
 
     async def disable(self, name: str, *, by: Asker, version: int = 0) -> Secret:
         """Stop the use of a secret or a version; raise `SecretNotFound`, `VersionNotFound`."""
@@ -130,20 +140,40 @@ class Vault:
     async def shred(self, name: str, *, by: Asker) -> None:
         """Destroy a secret with all versions, whether or not its seal is whole.
 
-        Raise `SecretNotFound`. When this returns, no file holds a key that opens the value.
+        Raise `SecretNotFound`, or `ErasurePending`. When this returns, no file holds a key that
+        opens the value.
         """
         await self._commits.apply(Shred(by, name))
+        await self._wait_for_erasure()
 
     async def shred_version(self, name: str, version: int, *, by: Asker) -> Secret:
-        """Destroy an old version; raise `SecretNotFound`, `VersionNotFound`, `VersionInUse`."""
-        return await self._apply(ShredVersion(by, name, version), Secret)
+        """Destroy an old version, as `shred` does.
+
+        Raise `SecretNotFound`, `VersionNotFound`, `VersionInUse`, or `ErasurePending`.
+        """
+        left = await self._apply(ShredVersion(by, name, version), Secret)
+        await self._wait_for_erasure()
+        return left
 
     async def shred_tenant(self, tenant: str, *, by: Asker) -> int:
         """Destroy the keys of a tenant and all its secrets; return how many there were.
 
-        Raise `TenantNotFound`, or `InvalidField` of the tenant of the services.
+        Raise `TenantNotFound`, `ErasurePending`, or `InvalidField` of the tenant of the services.
         """
-        return await self._apply(ShredTenant(by, tenant), int)
+        count = await self._apply(ShredTenant(by, tenant), int)
+        await self._wait_for_erasure()
+        return count
+
+    async def _wait_for_erasure(self) -> None:
+        """Return when nothing that was destroyed is left in the files, or raise `ErasurePending`.
+
+        Meanwhile everything else goes on; `tend` tries again for who did not wait so long.
+        """
+        for _ in range(self._erasure_attempts_max):
+            if self._store.is_erased or await asyncio.to_thread(self._store.erase):
+                return
+            await asyncio.sleep(_ERASURE_PAUSE_SECONDS)
+        raise ErasurePending
 
     def describe(self, name: str) -> Secret:
         """Return what is known of a secret; raise `SecretNotFound` or `SealBroken`. Blocks."""
@@ -290,11 +320,13 @@ class Vault:
     async def rotate_root(self, *, by: Asker) -> None:
         """Replace the root key and all keys of tenants, while everything else goes on.
 
-        Raise `PlatformSilent`. When this returns, the old root key is destroyed.
+        Raise `PlatformSilent`, or `ErasurePending`. When this returns, the old root key is
+        destroyed.
         """
         epoch = await asyncio.to_thread(self._store.new_epoch)
         await self._commits.apply(Begin(by, epoch))
         await self._finish_rotation(by)
+        await self._wait_for_erasure()
 
     async def _finish_rotation(self, by: Asker) -> None:
         while await self._apply(Step(), int) >= 0:
@@ -302,11 +334,13 @@ class Vault:
         await self._commits.apply(End(by))
 
     async def tend(self) -> None:
-        """Do what is to be done from time to time; finish what a kill interrupted."""
+        """Do what is to be done from time to time; finish what a kill or a reader interrupted."""
         while await self._apply(Sweep(), int):
             pass
         if self.status.rotation_left:
             await self._finish_rotation(ITSELF)
+        if not self._store.is_erased and not await asyncio.to_thread(self._store.erase):
+            log.warning("vault.erasure_pending")
 
     @property
     def status(self) -> Status:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.keymanager.vaults import OPERATOR, Bench
+from keymanager.errors import ErasurePending, SecretNotFound
+from keymanager.lifecycle import Shred
+from keymanager.signing import Purpose
+from keymanager.vault import Vault
+from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench, sign
 
 SIZES = (20, 300, 900, 2_000, 9_000)
 PIECE_BYTES = 16
@@ -106,12 +114,57 @@ async def test_no_trace_of_a_shredded_value_stays_with_its_request(tmp_path: Pat
     assert tag not in _files(tmp_path)
 
 
+@contextmanager
+def _reader(path: Path) -> Iterator[None]:
+    """Read the file from outside, as an open shell does."""
+    with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM secret").fetchone()
+        yield
+
+
+async def test_a_reader_outside_delays_only_who_destroys_something(tmp_path: Path) -> None:
+    path = tmp_path / "keymanager.db"
+    bench = Bench(path)
+    await bench.put("secrets/a", b"v" * 900)
+    await bench.put("secrets/b")
+    (key,) = _keys(bench, "secrets/a")
+    with _reader(path):
+        shredding = asyncio.create_task(bench.vault.shred("secrets/a", by=OPERATOR))
+        for number in range(5):
+            await sign(bench.vault, "secrets/b", Purpose.REQUEST, bytes([number]), by=RUNTIME)
+        with pytest.raises(SecretNotFound):
+            bench.vault.describe("secrets/a")
+        assert not shredding.done()
+    await shredding
+    assert not [piece for piece in _pieces(key) if piece in _files(tmp_path)]
+
+
+async def test_who_waited_long_enough_is_told_that_the_erasure_is_pending(tmp_path: Path) -> None:
+    path = tmp_path / "keymanager.db"
+    bench = Bench(path)
+    await bench.put("secrets/a", b"v" * 900)
+    await bench.put("secrets/b", b"v" * 900)
+    keys = [*_keys(bench, "secrets/a"), *_keys(bench, "secrets/b")]
+    hasty = Vault(bench.store, erasure_attempts_max=1)
+    with _reader(path):
+        with pytest.raises(ErasurePending):
+            await hasty.shred("secrets/a", by=OPERATOR)
+        with pytest.raises(ErasurePending):
+            await hasty.rotate(
+                "r1", "secrets/b", b"w", generate=False, by=OPERATOR, grace=timedelta()
+            )
+    await hasty.tend()
+    files = _files(tmp_path)
+    assert not [piece for key in keys for piece in _pieces(key) if piece in files]
+
+
 async def test_what_a_killed_process_deleted_is_erased_at_the_next_start(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "keymanager.db")
     await bench.put("secrets/a", b"v" * 900)
     (key,) = _keys(bench, "secrets/a")
     bench.store._erase = lambda: None  # type: ignore[method-assign]  # the kill comes before it
-    await bench.vault.shred("secrets/a", by=OPERATOR)
+    bench.store.apply([Shred(OPERATOR, "secrets/a")])
     assert any(piece in _files(tmp_path) for piece in _pieces(key))
 
     bench.open()

@@ -164,6 +164,7 @@ class KeymanagerServiceServicer:
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
         - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for another secret.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
+        - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): without a grace, as for `ShredSecret`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,6 +177,8 @@ class KeymanagerServiceServicer:
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
         - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
         - `FAILED_PRECONDITION` (reason `VERSION_IN_USE`): that version is the present one.
+        - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): it is destroyed for all who ask, but the
+        files hold its key as long as another process reads them, for which 3 s were not enough.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -251,6 +254,7 @@ class KeymanagerServiceServicer:
         """Destroys all secrets of a tenant for good, and the key that they hang on.
 
         - `NOT_FOUND` (reason `TENANT_NOT_FOUND`): it has no secrets.
+        - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): as for `ShredSecret`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,6 +57,7 @@ class KeymanagerServiceStub:
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
     - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for another secret.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
+    - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): without a grace, as for `ShredSecret`.
     """
     ShredSecret: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.ShredSecretRequest, _keymanager_pb2.ShredSecretResponse]
     """Destroys a secret and all its versions for good, or one of them. Shredding twice is
@@ -65,6 +66,8 @@ class KeymanagerServiceStub:
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
     - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
     - `FAILED_PRECONDITION` (reason `VERSION_IN_USE`): that version is the present one.
+    - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): it is destroyed for all who ask, but the
+      files hold its key as long as another process reads them, for which 3 s were not enough.
     """
     ListSecrets: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.ListSecretsRequest, _keymanager_pb2.ListSecretsResponse]
     """Lists secrets without their values.
@@ -112,6 +115,7 @@ class KeymanagerServiceStub:
     """Destroys all secrets of a tenant for good, and the key that they hang on.
 
     - `NOT_FOUND` (reason `TENANT_NOT_FOUND`): it has no secrets.
+    - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): as for `ShredSecret`.
     """
     SignBatch: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.SignBatchRequest, _keymanager_pb2.SignBatchResponse]
     """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
@@ -177,6 +181,7 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
     - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for another secret.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
+    - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): without a grace, as for `ShredSecret`.
     """
     ShredSecret: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.ShredSecretRequest, _keymanager_pb2.ShredSecretResponse]  # type: ignore[assignment]
     """Destroys a secret and all its versions for good, or one of them. Shredding twice is
@@ -185,6 +190,8 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
     - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
     - `FAILED_PRECONDITION` (reason `VERSION_IN_USE`): that version is the present one.
+    - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): it is destroyed for all who ask, but the
+      files hold its key as long as another process reads them, for which 3 s were not enough.
     """
     ListSecrets: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.ListSecretsRequest, _keymanager_pb2.ListSecretsResponse]  # type: ignore[assignment]
     """Lists secrets without their values.
@@ -232,6 +239,7 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     """Destroys all secrets of a tenant for good, and the key that they hang on.
 
     - `NOT_FOUND` (reason `TENANT_NOT_FOUND`): it has no secrets.
+    - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): as for `ShredSecret`.
     """
     SignBatch: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.SignBatchRequest, _keymanager_pb2.SignBatchResponse]  # type: ignore[assignment]
     """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
@@ -306,6 +314,7 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
         - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for another secret.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
+        - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): without a grace, as for `ShredSecret`.
         """
 
     @_abc_1.abstractmethod
@@ -320,6 +329,8 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret.
         - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): no such version of it.
         - `FAILED_PRECONDITION` (reason `VERSION_IN_USE`): that version is the present one.
+        - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): it is destroyed for all who ask, but the
+          files hold its key as long as another process reads them, for which 3 s were not enough.
         """
 
     @_abc_1.abstractmethod
@@ -409,6 +420,7 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Destroys all secrets of a tenant for good, and the key that they hang on.
 
         - `NOT_FOUND` (reason `TENANT_NOT_FOUND`): it has no secrets.
+        - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): as for `ShredSecret`.
         """
 
     @_abc_1.abstractmethod
