@@ -14,7 +14,8 @@ from .errors import ApprovalDecided, ApprovalDenied, ApprovalNotFound, ApprovalR
 from .journal import Asker, Entry
 from .rows import ApprovalRow
 from .sealing import from_microseconds
-from .uses.operation import Operation
+from .uses.operation import Fact, Operation
+from .uses.preview import preview_of
 
 # How long a person has for a decision, and the caller then for the repeat.
 LIFE = timedelta(hours=24)
@@ -31,7 +32,10 @@ class ApprovalState(IntEnum):
 
 @dataclass(frozen=True)
 class Approval:
-    """A question as a person sees it; `facts` is a JSON object."""
+    """A question as a person sees it.
+
+    `facts` is a JSON object: those of the use, and as `preview` the beginning of what is signed.
+    """
 
     name: str
     state: ApprovalState
@@ -97,7 +101,7 @@ def require_approval(
             caller=by.caller,
             agent=by.agent,
             purpose=by.purpose,
-            facts=json.dumps(dict(operation.facts()), sort_keys=True),
+            facts=json.dumps(_shown(operation), sort_keys=True),
             rule=rule,
             state=ApprovalState.PENDING,
             decider="",
@@ -106,6 +110,11 @@ def require_approval(
         )
     )
     raise ApprovalRequired(approval=name, rule=rule)
+
+
+def _shown(operation: Operation[object]) -> dict[str, Fact]:
+    preview = preview_of(operation)
+    return dict(operation.facts()) | ({"preview": preview} if preview else {})
 
 
 def use_approval(batch: Batch, name: str) -> None:

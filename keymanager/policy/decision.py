@@ -87,8 +87,8 @@ def _room(rule: Rule, question: Question, counts: Counts) -> tuple[str, list[Cou
     keys = list[CountKey]()
     for limit in rule.limits:
         key = limit.key(rule.name, question)
-        if key is None:
-            return f"{limit} are allowed, but {limit.fact} is no number from 0 on", []
+        if isinstance(key, str):
+            return f"{limit} are allowed, but {key}", []
         if not limit.has_room(key, question, counts):
             return f"{limit} are used up", []
         # Two limits may count the same.

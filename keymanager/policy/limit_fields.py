@@ -84,11 +84,21 @@ def _read_limit(draft: Draft, path: FieldPath) -> Limit | None:
     else:
         most = read_integer(draft, (*path, "at_most"), least=0)
         fact = read_text(draft, (*path, "sum"), FACT_NAME, example="value") or ""
-    each = read_choice(draft, (*path, "each"), ("agent", "secret")) if "each" in value else ""
+    each, each_fact = _read_each(draft, (*path, "each")) if "each" in value else ("", "")
     seconds = _read_period(draft, (*path, "per"))
     if most is None or seconds is None:
         return None
-    return Limit(most=most, seconds=seconds, fact=fact, each=each or "")
+    return Limit(most=most, seconds=seconds, fact=fact, each=each, each_fact=each_fact)
+
+
+def _read_each(draft: Draft, path: FieldPath) -> tuple[str, str]:
+    """Return whether agents or secrets have a limit each, or the fact whose values have."""
+    if isinstance(draft.get(path), dict):
+        names = ("fact",)
+        value = read_mapping(draft, path, known=names, required=names)
+        inner = (*path, "fact")
+        return "", (read_text(draft, inner, FACT_NAME, example="to") or "") if value else ""
+    return read_choice(draft, path, ("agent", "secret")) or "", ""
 
 
 def _read_period(draft: Draft, path: FieldPath) -> int | None:

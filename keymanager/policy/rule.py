@@ -19,6 +19,8 @@ DEFAULT = "default"
 PERIODS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 MINUTES_PER_DAY = 24 * 60
 _SUBJECTS_MAX = 4_096
+# Of a fact whose values have a count each, which is kept as long as its window.
+_NAME_CHARACTERS_MAX = 256
 
 
 class Verdict(Enum):
@@ -48,8 +50,8 @@ class Question:
 class CountKey:
     """What is counted: uses that a rule decided, or the sum of a `fact` of theirs.
 
-    `each` is `agent` or `secret` if every `name` of one has a count of its own, else both are
-    empty. `amount` is what this use adds; it has no bound, and is no part of what is counted.
+    `each` is `agent`, `secret` or a fact if every `name` of one has a count of its own, else both
+    are empty. `amount` is what this use adds; it has no bound, and is no part of what is counted.
     """
 
     rule: str
@@ -82,20 +84,29 @@ class Decision:
 
 @dataclass(frozen=True)
 class Limit:
-    """At most so many uses, or so much of a `fact`, in any window of so many seconds."""
+    """At most so many uses, or so much of a `fact`, in any window of so many seconds.
+
+    Either for all together, or for each agent or secret, or for each value of `each_fact`.
+    """
 
     most: int
     seconds: int
     fact: str = ""
     each: str = ""
+    each_fact: str = ""
 
-    def key(self, rule: str, question: Question) -> CountKey | None:
-        """Return what a use adds to, or None if the use does not say how much."""
+    def key(self, rule: str, question: Question) -> CountKey | str:
+        """Return what a use adds to, or what the use does not say for that."""
         amount: Fact | None = question.facts.get(self.fact) if self.fact else 1
         if type(amount) is not int or amount < 0:
-            return None
+            return f"{self.fact} is no number from 0 on"
         name: str = getattr(question, self.each) if self.each else ""
-        return CountKey(rule=rule, fact=self.fact, each=self.each, name=name, amount=amount)
+        if self.each_fact:
+            name = str(question.facts.get(self.each_fact, ""))
+            if not 0 < len(name) <= _NAME_CHARACTERS_MAX:
+                return f"{self.each_fact} is missing, empty or too long to be counted by"
+        each = self.each or self.each_fact
+        return CountKey(rule=rule, fact=self.fact, each=each, name=name, amount=amount)
 
     def has_room(self, key: CountKey, question: Question, counts: Counts) -> bool:
         """Return whether the use still fits in."""
@@ -108,7 +119,8 @@ class Limit:
     def __str__(self) -> str:
         what = f" of {self.fact}" if self.fact else ""
         per = next((name for name, length in PERIODS.items() if length == self.seconds), "")
-        each = f" for each {self.each}" if self.each else ""
+        owner = self.each or self.each_fact
+        each = f" for each {owner}" if owner else ""
         return f"{self.most}{what} per {per or f'{self.seconds} seconds'}{each}"
 
 

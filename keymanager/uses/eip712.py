@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 
 from chassis.errors import InvalidField
 
-from .ethereum import keccak256, parse_address
+from .ethereum import ADDRESS_BYTES, keccak256, parse_address
+from .operation import FACT_CHARACTERS_MAX, Fact, Facts
 from .strictjson import Value, parse_json
 
 TYPES_MAX = 64
 MEMBERS_MAX = 64
 TYPE_CHARACTERS_MAX = 128
 VALUES_MAX = 4_096
+# So many values of a message a policy can look at, in the order in which its types have them.
+FACTS_MAX = 32
 
 DOMAIN = "EIP712Domain"
 # The members that a domain may have, in the order in which it has them.
@@ -26,6 +29,8 @@ _DOMAIN_MEMBERS = {
     "salt": "bytes32",
 }
 
+# `typed_data.message` and members of structs, as far as policies can name them.
+_FACT_PATH = re.compile(r"typed_data\.(message\.[A-Za-z0-9_.]{1,56})")
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]{0,63}")
 # Some exchanges have types such as `HyperliquidTransaction:UsdSend`; a colon is not ambiguous.
 _TYPE_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$:]{0,63}")
@@ -50,10 +55,15 @@ class Member:
 
 @dataclass(frozen=True)
 class TypedData:
-    """Typed data that fits its types; the digest is what is signed."""
+    """Typed data that fits its types; the digest is what is signed.
+
+    `facts` are the values of the message that are in no array, each under its path.
+    """
 
     primary_type: str
     domain: Mapping[str, Value] = field(repr=False)
+    message: Value = field(repr=False)
+    facts: Facts = field(repr=False)
     digest: bytes = field(repr=False)
 
 
@@ -79,7 +89,8 @@ def parse_typed_data(content: bytes) -> TypedData:
     encoder = _Encoder(types)
     domain_hash = encoder.hash_struct("typed_data.domain", DOMAIN, domain)
     message_hash = encoder.hash_struct("typed_data.message", primary_type, data["message"])
-    return TypedData(primary_type, domain, keccak256(b"\x19\x01" + domain_hash + message_hash))
+    digest = keccak256(b"\x19\x01" + domain_hash + message_hash)
+    return TypedData(primary_type, domain, data["message"], encoder.facts, digest)
 
 
 def _mapping(path: str, value: Value) -> Mapping[str, Value]:
@@ -155,6 +166,7 @@ class _Encoder:
         self._types = types
         self._type_hashes: dict[str, bytes] = {}
         self._values_left = VALUES_MAX
+        self.facts: dict[str, Fact] = {}
 
     def hash_struct(self, path: str, name: str, value: Value | Mapping[str, Value]) -> bytes:
         members = self._types[name]
@@ -199,7 +211,25 @@ class _Encoder:
             return keccak256(b"".join(words))
         if kind in self._types:
             return self.hash_struct(path, kind, value)
-        return _atom(path, kind, value)
+        word = _atom(path, kind, value)
+        if len(self.facts) < FACTS_MAX and (found := _FACT_PATH.fullmatch(path)):
+            fact = _fact(kind, value, word)
+            # A part of a text would match what the whole does not.
+            if not isinstance(fact, str) or len(fact) <= FACT_CHARACTERS_MAX:
+                self.facts[found[1]] = fact
+        return word
+
+
+def _fact(kind: str, value: Value, word: bytes) -> Fact:
+    """Return a value that fits its type in the one way in which policies write it."""
+    if kind == "bool":
+        return bool(value)
+    if number := _NUMBER.fullmatch(kind):
+        return int.from_bytes(word, signed=not number[1])
+    if kind == "address":
+        return f"0x{word[-ADDRESS_BYTES:].hex()}"
+    assert isinstance(value, str), "the value fits its type"
+    return value if kind == "string" else value.lower()
 
 
 def _atom(path: str, kind: str, value: Value) -> bytes:

@@ -17,6 +17,9 @@ from .keys import LoadedKey
 Fact: TypeAlias = str | int | bool
 Facts: TypeAlias = Mapping[str, Fact]
 
+# A text from inside a payload that is longer is no fact.
+FACT_CHARACTERS_MAX = 256
+
 KeyT = TypeVar("KeyT", bound=LoadedKey)
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 

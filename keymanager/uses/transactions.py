@@ -13,6 +13,7 @@ from chassis.fields import require_size
 from ..sealing import RandomBytes
 from ..secret import Kind
 from . import rlp
+from .calls import SELECTOR_BYTES, call_facts
 from .ethereum import ADDRESS_BYTES, keccak256, sign_recoverable
 from .keys import LoadedKey, Secp256k1Key
 from .operation import Facts, fitting
@@ -50,7 +51,6 @@ _MOST = {
     "value": _UINT256_MAX,
 }
 _FIRST_OF_LIST = 0xC0
-_SELECTOR_BYTES = 4
 _STORAGE_KEY_BYTES = 32
 _ENTRY_MEMBERS = 2
 _EIP155_OFFSET = 35
@@ -115,6 +115,7 @@ class SignTransaction:
             "cost_max": tx.value + tx.gas_limit * tx.fee_per_gas_max,
             "selector": _selector(tx),
             "data_bytes": len(tx.data),
+            **(call_facts(tx.data) if tx.to else {}),
         }
 
     def perform(
@@ -176,9 +177,9 @@ def _check(transaction: Transaction) -> None:
 
 def _selector(transaction: Transaction) -> str:
     """Return which method is called; the code of a new contract has none."""
-    if not transaction.to or len(transaction.data) < _SELECTOR_BYTES:
+    if not transaction.to or len(transaction.data) < SELECTOR_BYTES:
         return ""
-    return "0x" + transaction.data[:_SELECTOR_BYTES].hex()
+    return "0x" + transaction.data[:SELECTOR_BYTES].hex()
 
 
 def _bytes(members: _Members, name: str) -> bytes:

@@ -13,7 +13,7 @@ from ..secret import Kind
 from .eip712 import TypedData, parse_typed_data
 from .ethereum import keccak256, sign_for_message
 from .keys import LoadedKey, Secp256k1Key
-from .operation import Fact, Facts, fitting
+from .operation import FACT_CHARACTERS_MAX, Fact, Facts, fitting
 
 MESSAGE_BYTES_MAX = 64 * 1024
 
@@ -33,16 +33,16 @@ class SignTypedData:
         object.__setattr__(self, "parsed", parse_typed_data(self.typed_data))
 
     def facts(self) -> Facts:
-        """Say for what it is valid; a fact that the domain lacks is not there."""
+        """Say for what it is valid, and what it says; what the domain lacks is not there."""
         domain = self.parsed.domain
         facts: dict[str, Fact] = {"primary_type": self.parsed.primary_type}
         if "chainId" in domain:
             facts["chain_id"] = int(str(domain["chainId"]), 0)
         if "verifyingContract" in domain:
             facts["verifying_contract"] = str(domain["verifyingContract"]).lower()
-        if "name" in domain:
-            facts["domain_name"] = str(domain["name"])
-        return facts
+        if len(name := str(domain.get("name", ""))) <= FACT_CHARACTERS_MAX and "name" in domain:
+            facts["domain_name"] = name
+        return facts | dict(self.parsed.facts)
 
     def perform(self, key: LoadedKey, *, now: datetime, random_bytes: RandomBytes) -> bytes:
         """Return r, s and v (27 or 28): 65 bytes."""

@@ -8,6 +8,8 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from chassis.evidence.lines import CONTENT_BYTES_MAX
+from keymanager.audit.record import content_of
 from keymanager.errors import (
     ApprovalDecided,
     ApprovalDenied,
@@ -27,6 +29,7 @@ from keymanager.signing import Purpose
 from keymanager.uses.envelopes import Decrypt, Encrypt
 from keymanager.uses.handover import SUITE, Release, sealing_info
 from keymanager.uses.signatures import SignMessage
+from keymanager.uses.wallet import SignTypedData
 from tests.keymanager.vaults import OPERATOR, Bench
 
 AGENT = Asker("runtime", agent="agents/a", purpose="request")
@@ -183,6 +186,33 @@ async def test_the_same_request_asks_the_same_question(bench: Bench) -> None:
     assert await asked(bench) == await asked(bench)
     (question,) = bench.vault.approvals(after="", limit=10)
     assert (question.agent, question.operation) == ("agents/a", "sign-message")
+
+
+async def test_a_person_sees_what_is_to_be_signed_and_the_log_does_not(bench: Bench) -> None:
+    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
+    await asked(bench, b"Sell all.\n")
+    (question,) = bench.vault.approvals(after="", limit=10)
+    (last,) = bench.vault.records(after=bench.vault.sequence - 1, limit=1)
+    assert json.loads(question.facts)["preview"] == "Sell all.\\n"
+    assert b"Sell" not in content_of(last.record)
+
+
+async def test_a_record_holds_the_largest_facts_that_there_are(bench: Bench) -> None:
+    names = ["m" * 52 + str(number) for number in range(10, 42)]
+    content = {
+        "types": {"N": [{"name": name, "type": "string"} for name in names]},
+        "primaryType": "N",
+        "domain": {"name": "\0" * 256},
+        # Each takes six bytes as JSON.
+        "message": dict.fromkeys(names, "\1" * 256),
+    }
+    await bench.put("secrets/wallet", bytes([7]) * 32, kind=Kind.SECP256K1)
+    await bench.vault.put_policy(policy(), by=OPERATOR)
+    operation = SignTypedData(json.dumps(content).encode())
+    await bench.vault.use("secrets/wallet", operation, method="Sign", by=AGENT)
+    (last,) = bench.vault.records(after=bench.vault.sequence - 1, limit=1)
+    assert len(last.record.facts) == 34
+    assert len(content_of(last.record)) <= CONTENT_BYTES_MAX
 
 
 async def test_a_denied_request_is_refused(bench: Bench) -> None:

@@ -206,6 +206,14 @@ BROKEN: list[tuple[str, str, Flaw, int, int, str]] = [
         "rules[0].limits[0].each",
     ),
     (
+        "an owner that is no fact",
+        "    limits: [{uses: 1, per: day, each: {fact: 5}}]",
+        Flaw.WRONG_TYPE,
+        9,
+        47,
+        "rules[0].limits[0].each.fact",
+    ),
+    (
         "limits of a denial",
         "  - {name: a, verdict: deny, limits: [{uses: 1, per: day}]}",
         Flaw.CONTRADICTION,

@@ -110,7 +110,7 @@ def _limit(dice: random.Random) -> Document:
     else:
         limit |= {"sum": "value", "at_most": dice.choice([8, 9000, "20000000000000000"])}
     if dice.random() < 0.4:
-        limit["each"] = dice.choice(["agent", "secret"])
+        limit["each"] = dice.choice(["agent", "secret", {"fact": "to"}, {"fact": "value"}])
     return limit
 
 

@@ -137,13 +137,13 @@ def _has_room(rule: Document, question: Question, uses: Sequence[Use]) -> bool:
     for limit in rule.get("limits", []):
         seconds = _SECONDS.get(limit["per"], limit["per"])
         since = question.time - timedelta(seconds=seconds)
-        each = limit.get("each")
+        owner = _owner(limit, question)
+        if owner == "":
+            return False
         used = [
             then
             for name, time, then in uses
-            if name == rule["name"]
-            and time > since
-            and (not each or getattr(then, each) == getattr(question, each))
+            if name == rule["name"] and time > since and _owner(limit, then) == owner
         ]
         if "uses" in limit:
             if len(used) + 1 > limit["uses"]:
@@ -156,6 +156,16 @@ def _has_room(rule: Document, question: Question, uses: Sequence[Use]) -> bool:
         if total > int(limit["at_most"]):
             return False
     return True
+
+
+def _owner(limit: Document, question: Question) -> str | None:
+    """Return whose limit it is, None for that of all; empty if the use does not say."""
+    each = limit.get("each")
+    if isinstance(each, dict):
+        name = str(question.facts.get(each["fact"], ""))
+        return name if len(name) <= 256 else ""
+    # An agent may have no name, and is one all the same.
+    return None if each is None else f"{each} {getattr(question, each)}"
 
 
 def _listed(value: Any) -> list[Any]:  # noqa: ANN401  # as JSON has it

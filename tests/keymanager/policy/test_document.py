@@ -38,7 +38,7 @@ rules:
       dry: false
     limits:
       - {uses: 20, per: day, each: agent}
-      - {sum: value, at_most: "10000000000000000", per: 3600}
+      - {sum: value, at_most: "10000000000000000", per: 3600, each: {fact: to}}
     hours: {zone: Europe/Berlin, days: [monday, friday], from: "08:00", until: "18:00"}
     until: 2026-12-31T18:00:00+01:00
   - name: creation
@@ -128,7 +128,7 @@ def test_every_field_is_read() -> None:
     ]
     assert transfers.limits == (
         Limit(most=20, seconds=86_400, each="agent"),
-        Limit(most=10**16, seconds=3_600, fact="value"),
+        Limit(most=10**16, seconds=3_600, fact="value", each_fact="to"),
     )
     assert transfers.hours == Hours("Europe/Berlin", frozenset({0, 4}), 8 * 60, 18 * 60)
     assert transfers.until == datetime(2026, 12, 31, 17, tzinfo=UTC)

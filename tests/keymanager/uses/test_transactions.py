@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from chassis.errors import InvalidField
 from keymanager.secret import Kind
 from keymanager.uses import rlp
+from keymanager.uses.ethereum import keccak256
 from keymanager.uses.keys import load_key
+from keymanager.uses.operation import Fact
 from keymanager.uses.rlp import encode_integer as number
 from keymanager.uses.transactions import SignTransaction
 
@@ -69,8 +71,8 @@ def test_the_example_of_eip_155_is_signed_as_printed_there() -> None:
 
 
 def test_facts_are_what_a_transaction_says() -> None:
-    transfer = bytes.fromhex("a9059cbb") + bytes(64)
-    assert SignTransaction(dynamic(data=transfer, value=b"")).facts() == {
+    other = bytes.fromhex("01020304") + bytes(64)
+    assert SignTransaction(dynamic(data=other, value=b"")).facts() == {
         "type": 2,
         "chain_id": 1,
         "nonce": 0,
@@ -81,9 +83,85 @@ def test_facts_are_what_a_transaction_says() -> None:
         "fee_per_gas_max": 2,
         "priority_fee_per_gas_max": 1,
         "cost_max": 42_000,
-        "selector": "0xa9059cbb",
+        "selector": "0x01020304",
         "data_bytes": 68,
     }
+
+
+ALICE, BOB = (bytes([letter]) * 20 for letter in (0xAA, 0xBB))
+ALICE_TEXT, BOB_TEXT = f"0x{ALICE.hex()}", f"0x{BOB.hex()}"
+
+
+def called(signature: str, *words: bytes) -> bytes:
+    """Return the call of a method, as the ABI of Solidity has it."""
+    return keccak256(signature.encode())[:4] + b"".join(word.rjust(32, b"\0") for word in words)
+
+
+def call_of(data: bytes, to: bytes = TO) -> dict[str, Fact]:
+    """Return the facts of a transaction that are about the method it calls."""
+    facts = SignTransaction(dynamic(to=to, data=data)).facts()
+    return {name: fact for name, fact in facts.items() if name.startswith("call.")}
+
+
+@pytest.mark.parametrize(
+    ("data", "facts"),
+    [
+        (
+            called("transfer(address,uint256)", ALICE, b"\x07"),
+            {"method": "transfer", "to": ALICE_TEXT, "value": 7},
+        ),
+        *(
+            (
+                called(f"{name}(address,address,uint256{rest})", ALICE, BOB, b"\xff" * 32),
+                {"method": name, "from": ALICE_TEXT, "to": BOB_TEXT, "value": 2**256 - 1},
+            )
+            for name, rest in (
+                ("transferFrom", ""),
+                ("safeTransferFrom", ""),
+                ("safeTransferFrom", ",bytes"),
+            )
+        ),
+        *(
+            (
+                called(f"{name}(address,uint256)", ALICE, b"\x01\x00"),
+                {"method": name, "spender": ALICE_TEXT, "value": 256},
+            )
+            for name in ("approve", "increaseAllowance", "decreaseAllowance")
+        ),
+        (
+            called("setApprovalForAll(address,bool)", ALICE, b"\x01"),
+            {"method": "setApprovalForAll", "operator": ALICE_TEXT, "approved": True},
+        ),
+        # Contracts do not look at what follows.
+        (
+            called("transfer(address,uint256)", ALICE, b"\x07") + b"more",
+            {"method": "transfer", "to": ALICE_TEXT, "value": 7},
+        ),
+    ],
+)
+def test_what_a_method_of_a_token_is_called_with_is_a_fact(
+    data: bytes, facts: dict[str, Fact]
+) -> None:
+    assert call_of(data) == {f"call.{name}": fact for name, fact in facts.items()}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        called("transfer(address,uint256)", ALICE, b"\x07")[:-1],
+        called("transfer(address,uint256)"),
+        called("transfer(address,uint256)", b"\x01" + ALICE, b"\x07"),
+        called("setApprovalForAll(address,bool)", ALICE, b"\x02"),
+        called("burn(address,uint256)", ALICE, b"\x07"),
+        b"\xa9",
+    ],
+)
+def test_a_call_that_cannot_be_read_for_sure_has_no_facts(data: bytes) -> None:
+    assert call_of(data) == {}
+
+
+def test_the_code_of_a_new_contract_calls_no_method() -> None:
+    assert call_of(called("transfer(address,uint256)", ALICE, b"\x07"), to=b"") == {}
 
 
 def test_the_code_of_a_new_contract_is_no_call() -> None:

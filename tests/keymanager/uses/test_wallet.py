@@ -90,7 +90,67 @@ def test_the_mail_of_eip_712_has_the_digest_printed_there() -> None:
         "chain_id": 1,
         "verifying_contract": "0x" + "cc" * 20,
         "domain_name": "Ether Mail",
+        "message.from.name": "Cow",
+        "message.from.wallet": "0xcd2a3d9f938e13cd947ec05abc7fe734df8dd826",
+        "message.to.name": "Bob",
+        "message.to.wallet": "0x" + "bb" * 20,
+        "message.contents": "Hello, Bob!",
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "fact"),
+    [
+        ("uint256", str(2**256 - 1), 2**256 - 1),
+        ("uint8", "0x10", 16),
+        ("int16", -5, -5),
+        ("bool", True, True),
+        ("address", "0x" + "AB" * 20, "0x" + "ab" * 20),
+        ("bytes4", "0xABCDEF01", "0xabcdef01"),
+        ("bytes", "0xAB", "0xab"),
+        ("string", "x" * 256, "x" * 256),
+    ],
+)
+def test_a_value_of_a_message_is_one_fact_however_it_is_written(
+    kind: str, value: Tree, fact: str | int
+) -> None:
+    found = SignTypedData(typed(kind, value)).facts()["message.it"]
+    assert (type(found), found) == (type(fact), fact)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("string", "x" * 257), ("bytes", "0x" + 128 * "ab"), ("uint8[]", [1])]
+)
+def test_a_long_text_and_an_array_are_no_facts(kind: str, value: Tree) -> None:
+    facts = SignTypedData(typed(kind, value)).facts()
+    assert facts.keys() == {"primary_type", "domain_name"}
+
+
+def test_a_long_name_of_a_domain_is_no_fact() -> None:
+    assert "domain_name" not in SignTypedData(changed("domain/name", "x" * 257)).facts()
+
+
+def test_so_many_values_of_a_message_are_facts() -> None:
+    names = [f"m{number}" for number in range(40)]
+    content = {
+        "types": {"Note": [{"name": name, "type": "bool"} for name in names]},
+        "primaryType": "Note",
+        "domain": {"chainId": 1},
+        "message": dict.fromkeys(names, True),
+    }
+    facts = SignTypedData(json.dumps(content).encode()).facts()
+    assert [*facts][2:] == [f"message.{name}" for name in names[:32]]
+
+
+def test_a_name_that_policies_cannot_write_is_no_fact() -> None:
+    content = {
+        "types": {"Note": [{"name": "a$b", "type": "bool"}, {"name": "c" * 57, "type": "bool"}]},
+        "primaryType": "Note",
+        "domain": {"chainId": 1},
+        "message": {"a$b": True, "c" * 57: True},
+    }
+    facts = SignTypedData(json.dumps(content).encode()).facts()
+    assert facts.keys() == {"primary_type", "chain_id"}
 
 
 ATOMS: dict[str, st.SearchStrategy[Tree]] = {
