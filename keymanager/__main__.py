@@ -34,13 +34,13 @@ from .identity.authority import Authority, open_authority
 from .identity.enrolment import Enrolment
 from .identity.nonces import Nonces
 from .identity.own import OwnIssuer, publish
-from .identity.quotes import QuoteAppraiser
+from .identity.quotes import QuoteAppraiser, trusting_key, trusting_own
 from .identity.revocations import Revocations
 from .identity.service import SERVICES
 from .identity.store import TABLES as IDENTITY_TABLES
 from .identity.store import SqlRevocationStore
 from .own_values import OwnValue
-from .platform.opening import open_platform
+from .platform.opening import open_platform, open_platformd
 from .platform.port import Platform, PlatformUnavailable
 from .services.hosting import hosted
 from .signing import AUTHORITY_KEY
@@ -53,12 +53,20 @@ def open_service(
     config: KeymanagerConfig, _telemetry: Telemetry
 ) -> AbstractAsyncContextManager[Hosted]:
     """Open the platform, and on it everything else."""
-    return open_on(open_platform(config, random_bytes=os.urandom), config)
+    platform = open_platform(config, random_bytes=os.urandom)
+    if config.platform == "soft" or config.tls == "off":
+        return open_on(platform, config)
+    return open_on(platform, config, services_on=open_platformd(config, random_bytes=os.urandom))
 
 
 @asynccontextmanager
-async def open_on(platform: Platform, config: KeymanagerConfig) -> AsyncIterator[Hosted]:
-    """Open store and authority on a platform, and tend the vault while it serves."""
+async def open_on(
+    platform: Platform, config: KeymanagerConfig, *, services_on: Platform | None = None
+) -> AsyncIterator[Hosted]:
+    """Open store and authority on a platform, and tend the vault while it serves.
+
+    Where another platform measures the services, the settings name its key.
+    """
     folder, clock = ensure_private_folder(config.data_dir), SystemClock()
     async with AsyncExitStack() as stack:
         engine, store = open_vault_store(
@@ -75,7 +83,7 @@ async def open_on(platform: Platform, config: KeymanagerConfig) -> AsyncIterator
         authority = open_authority(shelf, validity=validity, clock=clock, random_bytes=os.urandom)
         revocations = _open_revocations(folder, stack, validity, clock)
         nonces = Nonces(clock=clock, random_bytes=os.urandom)
-        appraiser = QuoteAppraiser(platform)
+        appraiser = _open_appraiser(config, platform, services_on)
         enrolment = Enrolment(authority, appraiser, nonces, revocations, roles=SERVICES)
         served = hosted(
             vault, platform, enrolment, revocations, clock=clock, random_bytes=os.urandom
@@ -85,6 +93,15 @@ async def open_on(platform: Platform, config: KeymanagerConfig) -> AsyncIterator
             yield served
         else:
             yield served.of(await _become_member(config, authority, revocations, stack))
+
+
+def _open_appraiser(
+    config: KeymanagerConfig, platform: Platform, services_on: Platform | None
+) -> QuoteAppraiser:
+    if services_on is None:
+        return trusting_own(platform)
+    key = bytes.fromhex(config.platformd_key)
+    return trusting_key(services_on, key, random_bytes=os.urandom)
 
 
 def _open_revocations(

@@ -31,6 +31,11 @@ class KeymanagerConfig(ServiceConfig):
     tpm_release_file: Path | None = Field(
         default=None, description="what the release key approves, for the policy of the signer"
     )
+    platformd_key: str = Field(
+        default="",
+        pattern="^([0-9a-f]{64})?$",
+        description="with tpm2: the Ed25519 key (hex) of the platformd that measures the services",
+    )
     accept_rollback: bool = Field(
         default=False,
         description="start although keymanager.db is older than what the platform remembers",

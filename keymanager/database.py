@@ -51,7 +51,7 @@ def open_vault_store(
     def migrate(connection: Connection, found: int) -> None:
         assert found == _FIRST, f"there is no version {found} to migrate from"
         counter = platform.read_counter()
-        if counter and not accepts_rollback:
+        if platform.has_counted() and not accepts_rollback:
             raise RolledBack(
                 f"keymanager.db is of the first release, the platform counted {counter}"
             )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from chassis.log import log
+
 from . import sql
-from .platform.port import Sealing, SealPolicy, Unsealable
+from .platform.port import CodeUnsigned, Sealing, SealPolicy, Unsealable
 from .rows import EPOCH
 from .sealing import EPOCH_BYTES, KEY_BYTES, EpochKey, RandomBytes
 from .sql import Cursor
@@ -17,7 +19,10 @@ class EpochUnusable(Exception):
 
 @dataclass(frozen=True)
 class SealedEpoch:
-    """A new epoch, sealed for the code that runs, and for later releases of its signer."""
+    """A new epoch, sealed for the code that runs, and for later releases of its signer.
+
+    `sealed_signer` is empty where the platform knows no signer of this code.
+    """
 
     key: EpochKey = field(repr=False)
     sealed_code: bytes = field(repr=False)
@@ -35,14 +40,23 @@ def make_epoch(platform: Sealing, random_bytes: RandomBytes) -> SealedEpoch:
     return SealedEpoch(
         key=EpochKey(epoch, content),
         sealed_code=platform.seal(content, SealPolicy.CODE, _label(epoch)),
-        sealed_signer=platform.seal(content, SealPolicy.SIGNER, _label(epoch)),
+        sealed_signer=_seal_for_signer(platform, content, epoch),
     )
+
+
+def _seal_for_signer(platform: Sealing, content: bytes, epoch: bytes) -> bytes:
+    try:
+        return platform.seal(content, SealPolicy.SIGNER, _label(epoch))
+    except CodeUnsigned:
+        log.warning("epoch.code_unsigned", way_out="other code will need a backup")
+        return b""
 
 
 def open_epoch(platform: Sealing, cursor: Cursor, epoch: bytes) -> EpochKey:
     """Return an epoch key, or raise `EpochUnusable`.
 
-    After an upgrade only the copy for the signer opens; then this code gets one of its own.
+    After an upgrade only the copy for the signer opens; then this code gets one of its own. So does
+    a signer who was not known before.
     """
     cursor.execute("SELECT sealed_code, sealed_signer FROM epoch WHERE id = ?", (epoch,))
     found = cursor.fetchone()
@@ -52,19 +66,29 @@ def open_epoch(platform: Sealing, cursor: Cursor, epoch: bytes) -> EpochKey:
     assert isinstance(sealed_code, bytes), "the table says so"
     assert isinstance(sealed_signer, bytes), "the table says so"
     try:
-        return EpochKey(epoch, platform.unseal(sealed_code, _label(epoch)))
-    except Unsealable:
-        pass
+        content = platform.unseal(sealed_code, _label(epoch))
+    except Unsealable as error:
+        content = _unseal_for_signer(platform, sealed_signer, epoch, error)
+        again = platform.seal(content, SealPolicy.CODE, _label(epoch))
+        cursor.execute("UPDATE epoch SET sealed_code = ? WHERE id = ?", (again, epoch))
+    if not sealed_signer:
+        made = _seal_for_signer(platform, content, epoch)
+        cursor.execute("UPDATE epoch SET sealed_signer = ? WHERE id = ?", (made, epoch))
+    return EpochKey(epoch, content)
+
+
+def _unseal_for_signer(
+    platform: Sealing, sealed: bytes, epoch: bytes, problem: Unsealable
+) -> bytes:
     try:
-        content = platform.unseal(sealed_signer, _label(epoch))
+        if not sealed:
+            raise problem
+        return platform.unseal(sealed, _label(epoch))
     except Unsealable as error:
         raise EpochUnusable(
             f"the platform does not open the key of keymanager.db: {error}; start the release and "
             "the platform that sealed it, or restore a backup"
         ) from error
-    again = platform.seal(content, SealPolicy.CODE, _label(epoch))
-    cursor.execute("UPDATE epoch SET sealed_code = ? WHERE id = ?", (again, epoch))
-    return EpochKey(epoch, content)
 
 
 def forget_epochs(cursor: Cursor, kept: bytes) -> None:

@@ -38,7 +38,7 @@ from .upkeep import ITSELF
 # How far back the chain of records is followed at a start; all of it is for an export to prove.
 TAIL_RECORDS = 1_024
 
-_GENESIS_PROBLEM = "keymanager.db is missing, but the platform counted {counter} changes of one"
+_GENESIS_PROBLEM = "keymanager.db is missing, but the platform counted changes of one"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def open_memory(
     cursor.execute("SELECT * FROM anchor")
     found = cursor.fetchone()
     if found is None:
-        problem = _GENESIS_PROBLEM.format(counter=counter) if counter else ""
+        problem = _GENESIS_PROBLEM if platform.has_counted() else ""
         memory = new_memory(cursor, platform, counter, random_bytes)
     else:
         row = AnchorRow._make(found)

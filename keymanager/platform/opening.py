@@ -16,7 +16,7 @@ ANSWER_SECONDS = 30.0
 
 
 class PlatformSettings(Protocol):
-    """The settings of the key manager that say which platform it trusts."""
+    """The settings of the key manager that say which platforms it trusts."""
 
     @property
     def platform(self) -> str:
@@ -47,11 +47,14 @@ def open_platform(config: PlatformSettings, *, random_bytes: RandomBytes) -> Pla
         return open_tpm(
             config.tpm_tcti, release_file=config.tpm_release_file, random_bytes=random_bytes
         )
+    return open_platformd(config, random_bytes=random_bytes)
+
+
+def open_platformd(config: PlatformSettings, *, random_bytes: RandomBytes) -> SoftPlatform:
+    """Return the soft platform, which measures the services whatever seals for the key manager."""
     path = config.platform_socket
     if path is None:
-        raise PlatformUnavailable(
-            "the soft platform needs platformd: set KEYMANAGER_PLATFORM_SOCKET"
-        )
+        raise PlatformUnavailable("platformd measures the services: set KEYMANAGER_PLATFORM_SOCKET")
     return SoftPlatform(
         lambda: Connection(path, timeout_seconds=ANSWER_SECONDS),
         random_bytes=random_bytes,

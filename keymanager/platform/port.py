@@ -115,10 +115,16 @@ class Sealing(Protocol):
     """What storage needs of a platform. Every method may raise PlatformUnavailable."""
 
     def seal(self, content: bytes, policy: SealPolicy, label: str) -> bytes:
-        """Encrypt so that only this platform opens it, for whom the policy names."""
+        """Encrypt so that only this platform opens it, for whom the policy names.
+
+        May raise CodeUnsigned for SIGNER.
+        """
 
     def unseal(self, sealed: bytes, label: str) -> bytes:
         """Return what was sealed under this label; raise Unsealable."""
+
+    def has_counted(self) -> bool:
+        """Tell whether the counter of this role was ever incremented; many begin above 0."""
 
     def read_counter(self) -> int:
         """Return the counter of this role."""
@@ -164,6 +170,10 @@ class Unsealable(Exception):
 
 class PlatformUnavailable(Exception):
     """The platform does not answer, or says no to something that it should do."""
+
+
+class CodeUnsigned(PlatformUnavailable):
+    """Nobody has signed this code, so there is no signer to seal for."""
 
 
 class QuoteProblem(StrEnum):

@@ -98,6 +98,10 @@ class SoftPlatform:
             report_data=report_data.hex(),
         )
 
+    def has_counted(self) -> bool:
+        """Tell whether the counter was ever incremented."""
+        return self.read_counter() > 0
+
     def read_counter(self) -> int:
         """Return the counter of this role."""
         return self._ask(_counter, "read_counter")

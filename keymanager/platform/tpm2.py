@@ -56,6 +56,7 @@ from platformd import protocol
 
 from ..sealing import RandomBytes
 from .port import (
+    CodeUnsigned,
     Measurement,
     PlatformUnavailable,
     Quote,
@@ -68,8 +69,9 @@ from .tpm_release import TpmRelease, authorized, policy_of_code, read_tpm_releas
 PCR = 14
 PLATFORM = "tpm2"
 NONCE_BYTES = 12
-# The first of 65,536 NV indices, one for each role by its hash.
-COUNTERS = 0x01A00000
+# The first of 65,536 NV indices, one for each role by its hash; what is in `MARKS` says that the
+# counter of the same number was incremented since it was made.
+COUNTERS, MARKS = 0x01A00000, 0x01A10000
 
 _MAGIC = b"avm-tpm2"
 _POLICIES = {SealPolicy.CODE: 1, SealPolicy.SIGNER: 2}
@@ -84,12 +86,8 @@ _STORAGE = (
     | TPMA_OBJECT.USERWITHAUTH
     | TPMA_OBJECT.RESTRICTED
 )
-_COUNTER = (
-    TPMA_NV.OWNERREAD
-    | TPMA_NV.OWNERWRITE
-    | TPMA_NV.NO_DA
-    | (TPM2_NT.COUNTER << TPMA_NV.TPM2_NT_SHIFT)
-)
+_MARK = TPMA_NV.OWNERREAD | TPMA_NV.OWNERWRITE | TPMA_NV.NO_DA
+_COUNTER = _MARK | (TPM2_NT.COUNTER << TPMA_NV.TPM2_NT_SHIFT)
 
 
 def open_tpm(tcti: str, *, release_file: Path | None, random_bytes: RandomBytes) -> TpmPlatform:
@@ -185,6 +183,11 @@ class TpmPlatform:
         statement = bytes(attested)
         return replace(quote, signature=struct.pack(">H", len(statement)) + statement + signature)
 
+    def has_counted(self) -> bool:
+        """Tell whether the counter was incremented since it was made."""
+        with self._open() as tpm:
+            return _find(tpm, MARKS + self._number) is not None
+
     def read_counter(self) -> int:
         """Return the counter of this role; a new one starts above all that the TPM ever had."""
         with self._open() as tpm:
@@ -194,6 +197,9 @@ class TpmPlatform:
         """Return one more than before; the TPM has written it down."""
         with self._open() as tpm:
             counter = self._counter(tpm)
+            if _find(tpm, MARKS + self._number) is None:
+                # First the mark: a counter that moved without one would look like a new one.
+                _define(tpm, MARKS + self._number, _MARK, size=1)
             tpm.nv_increment(counter, auth_handle=ESYS_TR.OWNER)
             return _read_counter(tpm, counter)
 
@@ -266,9 +272,7 @@ class TpmPlatform:
 
     def _load_signer(self, tpm: ESAPI) -> ESYS_TR:
         if not self._release.key:
-            raise PlatformUnavailable(
-                "nobody has signed this code: set KEYMANAGER_TPM_RELEASE_FILE"
-            )
+            raise CodeUnsigned("nobody has signed this code: set KEYMANAGER_TPM_RELEASE_FILE")
         public = TPM2B_PUBLIC.parse(
             "ecc256:ecdsa-sha256", TPMA_OBJECT.SIGN_ENCRYPT | TPMA_OBJECT.USERWITHAUTH
         )
@@ -281,18 +285,32 @@ class TpmPlatform:
 
     def _counter(self, tpm: ESAPI) -> ESYS_TR:
         """Return the NV counter of this role, made when it is first asked for."""
-        number = hashlib.sha256(self._release.role.encode()).digest()[:2]
-        index = COUNTERS + int.from_bytes(number)
-        try:
-            return tpm.tr_from_tpmpublic(index)
-        except TSS2_Exception:
-            public = TPMS_NV_PUBLIC(
-                nvIndex=index, nameAlg=TPM2_ALG.SHA256, attributes=_COUNTER, dataSize=8
-            )
-            made = tpm.nv_define_space(TPM2B_AUTH(), TPM2B_NV_PUBLIC(public))
-            # It cannot be read before it was written.
-            tpm.nv_increment(made, auth_handle=ESYS_TR.OWNER)
-            return made
+        found = _find(tpm, COUNTERS + self._number)
+        if found is None:
+            found = _define(tpm, COUNTERS + self._number, _COUNTER, size=8)
+        public, _ = tpm.nv_read_public(found)
+        if not public.nvPublic.attributes & TPMA_NV.WRITTEN:
+            # It cannot be read before. It then is above all that the TPM ever counted.
+            tpm.nv_increment(found, auth_handle=ESYS_TR.OWNER)
+        return found
+
+    @property
+    def _number(self) -> int:
+        return int.from_bytes(hashlib.sha256(self._release.role.encode()).digest()[:2])
+
+
+def _find(tpm: ESAPI, index: int) -> ESYS_TR | None:
+    try:
+        return tpm.tr_from_tpmpublic(index)
+    except TSS2_Exception:
+        return None
+
+
+def _define(tpm: ESAPI, index: int, attributes: TPMA_NV, *, size: int) -> ESYS_TR:
+    public = TPMS_NV_PUBLIC(
+        nvIndex=index, nameAlg=TPM2_ALG.SHA256, attributes=attributes, dataSize=size
+    )
+    return tpm.nv_define_space(TPM2B_AUTH(), TPM2B_NV_PUBLIC(public))
 
 
 def _parent(tpm: ESAPI) -> ESYS_TR:

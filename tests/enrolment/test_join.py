@@ -31,7 +31,9 @@ from enrolment.join import join
 from keymanager.__main__ import open_on
 from keymanager.config import KeymanagerConfig
 from keymanager.database import open_vault_store
+from keymanager.identity.quotes import trusting_key
 from keymanager.own_values import OwnValue
+from keymanager.platform.port import PlatformUnavailable
 from keymanager.signing import AUTHORITY_KEY
 from tests.chassis.test_tls import REQUEST, failure, seconds_until
 from tests.chassis.toy import serving
@@ -79,12 +81,18 @@ def settings(folder: Path, **others: Any) -> KeymanagerConfig:  # noqa: ANN401  
 
 
 @asynccontextmanager
-async def realm(folder: Path, **others: Any) -> AsyncIterator[Realm]:  # noqa: ANN401  # as above
-    """Start a key manager with its certificate of its own."""
+async def realm(
+    folder: Path,
+    *,
+    on: FakePlatform | None = None,
+    **others: Any,  # noqa: ANN401  # as above
+) -> AsyncIterator[Realm]:
+    """Start a key manager with its certificate of its own; it may be sealed `on` a chip."""
     tokens = {hash_token(token_of(OPERATOR)): Token(OPERATOR, OPERATOR)}
     (folder / "identities.json").write_bytes(format_identities(tokens))
     config, platform = settings(folder, **others), FakePlatform(folder / "counter")
-    async with open_on(platform, config) as hosted:
+    measuring = platform if on else None
+    async with open_on(on or platform, config, services_on=measuring) as hosted:
         server = await start_server(config, hosted)
         authority = (folder / "ca.pem").read_bytes()
         channel = connect_with_token(
@@ -137,6 +145,51 @@ async def test_a_process_of_another_platform_is_refused(running: Realm) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1), running.joined("gas"):
             pass
+
+
+@pytest.fixture
+def chip() -> FakePlatform:
+    """Return what only the key manager is on."""
+    made = FakePlatform()
+    made.key = Ed25519PrivateKey.generate()
+    return made
+
+
+async def test_platformd_measures_the_services_of_a_key_manager_on_a_chip(
+    tmp_path: Path, chip: FakePlatform
+) -> None:
+    key = FakePlatform().key.public_key().public_bytes_raw().hex()
+    async with realm(tmp_path, on=chip, platformd_key=key) as made, made.joined("gas") as member:
+        assert isinstance(member, Mutual)
+
+
+async def test_a_process_that_another_platformd_measured_is_refused(
+    tmp_path: Path, chip: FakePlatform
+) -> None:
+    key = FakePlatform().key.public_key().public_bytes_raw().hex()
+    async with realm(tmp_path, on=chip, platformd_key=key) as made:
+        made.platform = chip
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1), made.joined("gas"):
+                pass
+
+
+@pytest.mark.parametrize("named", ["", "ab" * 32], ids=["none", "other"])
+async def test_a_platformd_whose_key_nobody_named_stops_the_start(
+    tmp_path: Path, chip: FakePlatform, named: str
+) -> None:
+    key = FakePlatform().key.public_key().public_bytes_raw().hex()
+    with pytest.raises(PlatformUnavailable, match=f"{key}.*KEYMANAGER_PLATFORMD_KEY"):
+        async with realm(tmp_path, on=chip, platformd_key=named):
+            pass
+
+
+def test_a_platformd_that_knows_another_process_as_the_key_manager_is_refused() -> None:
+    platform = FakePlatform(role="gas")
+    key = platform.key.public_key().public_bytes_raw()
+
+    with pytest.raises(PlatformUnavailable, match="another role"):
+        trusting_key(platform, key, random_bytes=os.urandom)
 
 
 @pytest.mark.parametrize("by", ["identity", "serial_number"])

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from keymanager.platform.port import (
+    CodeUnsigned,
     Measurement,
     PlatformUnavailable,
     Quote,
@@ -27,12 +28,19 @@ class FakePlatform:
     """Counts in memory, or in a file if there is a path. `code` is what it measures."""
 
     def __init__(
-        self, path: Path | None = None, *, code: str = "code", role: str = "keymanager"
+        self,
+        path: Path | None = None,
+        *,
+        code: str = "code",
+        role: str = "keymanager",
+        first_count: int = 0,
+        is_signed: bool = True,
     ) -> None:
         self._path = path
         self.role = role
         self.key = Ed25519PrivateKey.from_private_bytes(bytes(32))
-        self._counter = 0
+        self._first_count = self._counter = first_count
+        self.is_signed = is_signed
         self.code = code
         self.seal_count = 0
         self._failures: list[Exception] = []
@@ -61,6 +69,8 @@ class FakePlatform:
 
     def seal(self, content: bytes, policy: SealPolicy, label: str) -> bytes:
         self._may_fail()
+        if policy is SealPolicy.SIGNER and not self.is_signed:
+            raise CodeUnsigned
         self.seal_count += 1
         return self._cipher(policy).encrypt(_NONCE, content, label.encode())
 
@@ -72,6 +82,9 @@ class FakePlatform:
             except (InvalidTag, ValueError):
                 continue
         raise Unsealable(UnsealProblem.DAMAGED)
+
+    def has_counted(self) -> bool:
+        return self.read_counter() > self._first_count
 
     def read_counter(self) -> int:
         self._may_fail()

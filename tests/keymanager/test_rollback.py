@@ -92,6 +92,15 @@ async def test_a_missing_database_stops_the_start(disk: Disk) -> None:
         disk.start()
 
 
+async def test_a_database_that_is_missing_on_a_chip_stops_the_start(tmp_path: Path) -> None:
+    """The counter of a chip begins above all that it ever counted."""
+    platform = FakePlatform(first_count=7)
+    await Bench(tmp_path / "first.db", platform=platform).put("secrets/a")
+
+    with pytest.raises(RolledBack, match="missing"):
+        Bench(tmp_path / "second.db", platform=platform)
+
+
 async def test_what_was_copied_before_a_start_is_old_after_it(disk: Disk) -> None:
     disk.copy("before")
     disk.start().engine.dispose()

@@ -20,6 +20,16 @@ def test_an_increment_is_one_more(platform: Platform) -> None:
     assert platform.read_counter() == before + 3
 
 
+def test_a_counter_that_was_only_read_has_not_counted(bench: Bench) -> None:
+    platform = bench.become(Identity())
+    platform.read_counter()
+    before = platform.has_counted()
+    platform.increment_counter()
+    bench.crash()
+
+    assert (before, bench.become(Identity()).has_counted()) == (False, True)
+
+
 def test_the_counter_survives_other_code(bench: Bench) -> None:
     before = bench.become(Identity()).increment_counter()
 
