@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from chassis.errors import ServiceError
 
-from .audit.record import Fact, Record, content_of
+from .audit.record import Facts, Record, content_of
 from .batch import Batch
 from .sealing import encode
 
@@ -37,7 +36,7 @@ class Entry:
     operation: str = ""
     verdict: str = ALLOW
     rule: str = ""
-    facts: Mapping[str, Fact] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
     digest: bytes = b""
 
 

@@ -24,10 +24,13 @@ from .messages.secrets import (
     tenant_name,
 )
 from .messages.uses import (
+    AnyOperation,
     account_from_proto,
     purpose_from_proto,
     signed_to_proto,
     signing_from_proto,
+    signings_from_proto,
+    within,
 )
 from .platform.port import Platform
 from .platform.quotes import quote_over
@@ -153,30 +156,28 @@ class KeymanagerService(IdentityMethods):
         return pb.EnableSecretResponse(secret=secret_to_proto(secret))
 
     async def Sign(self, request: pb.SignRequest, context: Context) -> pb.SignResponse:
-        return (await self._sign([request], "Sign"))[0]
+        key, by = _signer(request)
+        operations = [signing_from_proto(request)]
+        return (await self._sign(key, operations, "Sign", by=by, version=request.version))[0]
 
     async def SignBatch(
         self, request: pb.SignBatchRequest, context: Context
     ) -> pb.SignBatchResponse:
         require_size("requests", request.requests, size_max=BATCH_MAX)
         first = request.requests[0]
-        for i, other in enumerate(request.requests):
-            for field in ("key", "version", "purpose", "account"):
-                if getattr(other, field) != getattr(first, field):
-                    raise InvalidField(f"requests[{i}].{field}", "is not that of the first one")
-        answers = await self._sign(request.requests, "SignBatch")
+        with within("requests[0]"):
+            key, by = _signer(first)
+        operations = signings_from_proto(request.requests)
+        answers = await self._sign(key, operations, "SignBatch", by=by, version=first.version)
         return pb.SignBatchResponse(
             signatures=[answer.signature for answer in answers], responses=answers
         )
 
-    async def _sign(self, requests: Sequence[pb.SignRequest], method: str) -> list[pb.SignResponse]:
-        first = requests[0]
-        key = key_name(first.key)
-        purpose = purpose_from_proto(first.purpose)
-        by = Asker(current_caller(), account_from_proto(first.account), purpose.value)
-        operations = [signing_from_proto(request) for request in requests]
+    async def _sign(
+        self, key: str, operations: Sequence[AnyOperation], method: str, *, by: Asker, version: int
+    ) -> list[pb.SignResponse]:
         wanted = [Attribute(operation) for operation in operations]
-        made = await self._vault.use_all(key, wanted, method=method, by=by, version=first.version)
+        made = await self._vault.use_all(key, wanted, method=method, by=by, version=version)
         return [
             signed_to_proto(key, operation, one.result, one.public_key)
             for operation, one in zip(operations, made, strict=True)
@@ -201,3 +202,8 @@ class KeymanagerService(IdentityMethods):
             content=made.to_bytes(),
         )
         return pb.GetQuoteResponse(quote=quote)
+
+
+def _signer(request: pb.SignRequest) -> tuple[str, Asker]:
+    key, purpose = key_name(request.key), purpose_from_proto(request.purpose)
+    return key, Asker(current_caller(), account_from_proto(request.account), purpose.value)

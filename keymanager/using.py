@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import ClassVar, cast
 
 from .approvals import require_approval, use_approval
+from .audit.several import facts_of_all, rules_of_all
 from .batch import Batch
 from .errors import KindUnsuitable, SealBroken, SecretNotFound, UseDenied
 from .journal import Asker, Entry
@@ -26,12 +27,15 @@ from .secret import Kind, State
 from .uses.keys import PUBLIC_KINDS, DataKey, LoadedKey, PublicKey, load_key, public_key_of
 from .uses.operation import Operation
 
+_SEVERITY = {Verdict.ALLOW: 0, Verdict.ASK: 1, Verdict.DENY: 2}
+
 
 @dataclass(frozen=True)
 class Use:
     """Perform operations with one secret, all or none; version 0 is the present one.
 
-    All have one record, and each is decided by the policy as if the others were done.
+    They are of one kind and have one record. Each is decided by the policy as if those before it
+    were done.
     """
 
     by: Asker
@@ -49,61 +53,59 @@ class Use:
         entry.digest = digest_of(batch, self.by, self.name, self.version, *self.operations)
         row = _find(batch, self.name)
         counts = _Counts(batch)
-        approvals = [
-            self._approve(batch, operation, self._judge(batch, entry, operation, row, counts))
-            for operation in self.operations
-        ]
+        decisions = self._judge(batch, entry, row, counts)
         if not isinstance(row, SecretRow):
             raise row or SecretNotFound(self.name)
-        self._check_kind(row)
-        number, key = _key(batch, row, self.version)
-        entry.version = number
+        if any(row.kind not in operation.kinds for operation in self.operations):
+            raise KindUnsuitable(self.name)
+        entry.version, key = _key(batch, row, self.version)
+        # Nobody is asked about what could not be done.
+        approvals = [
+            self._approve(batch, operation, decision.rule)
+            for operation, decision in zip(self.operations, decisions, strict=True)
+            if decision.verdict is Verdict.ASK
+        ]
         results = [
             operation.perform(key, now=batch.now, random_bytes=batch.random_bytes)
             for operation in self.operations
         ]
         counts.write()
-        for approval in filter(None, approvals):
+        for approval in approvals:
             use_approval(batch, approval)
         return results
 
     def _judge(
-        self,
-        batch: Batch,
-        entry: Entry,
-        operation: Operation[object],
-        row: SecretRow | SealBroken | None,
-        counts: _Counts,
-    ) -> Decision:
-        question = question_of(batch, self.by, self.name, operation, row)
-        is_one = len(self.operations) == 1
-        entry.facts = question.facts if is_one else {"operations": len(self.operations)}
-        decision = decide(batch.policy, question, counts)
-        entry.verdict, entry.rule = decision.verdict.value, decision.rule
-        if decision.verdict is Verdict.DENY:
+        self, batch: Batch, entry: Entry, row: SecretRow | SealBroken | None, counts: _Counts
+    ) -> list[Decision]:
+        """Return what becomes of each operation, or raise why the first one is denied."""
+        questions = [
+            question_of(batch, self.by, self.name, operation, row) for operation in self.operations
+        ]
+        entry.facts = facts_of_all([question.facts for question in questions])
+        decisions = list[Decision]()
+        for question in questions:
+            decision = decide(batch.policy, question, counts)
+            decisions.append(decision)
+            if decision.verdict is Verdict.DENY:
+                break
+            counts.pending += decision.counts
+        worst = max(decisions, key=lambda one: _SEVERITY[one.verdict])
+        entry.verdict, entry.rule = worst.verdict.value, worst.rule
+        if len(questions) > 1:
+            entry.facts = {**entry.facts, **rules_of_all([one.rule for one in decisions])}
+        if worst.verdict is Verdict.DENY:
             raise UseDenied(
                 caller=self.by.caller,
                 secret=self.name,
-                operation=operation.name,
-                rule=decision.rule,
-                problem=decision.problem,
+                operation=entry.operation,
+                rule=worst.rule,
+                problem=worst.problem,
             )
-        if not isinstance(row, SecretRow):
-            raise row or SecretNotFound(self.name)
-        counts.pending += decision.counts
-        return decision
+        return decisions
 
-    def _approve(self, batch: Batch, operation: Operation[object], decision: Decision) -> str:
-        if decision.verdict is not Verdict.ASK:
-            return ""
+    def _approve(self, batch: Batch, operation: Operation[object], rule: str) -> str:
         digest = digest_of(batch, self.by, self.name, self.version, operation)
-        return require_approval(
-            batch, self.by, self.name, operation, digest=digest, rule=decision.rule
-        )
-
-    def _check_kind(self, row: SecretRow) -> None:
-        if any(row.kind not in operation.kinds for operation in self.operations):
-            raise KindUnsuitable(self.name)
+        return require_approval(batch, self.by, self.name, operation, digest=digest, rule=rule)
 
 
 @dataclass(frozen=True)

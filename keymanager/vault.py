@@ -209,7 +209,11 @@ class Vault:
         by: Asker,
         version: int = 0,
     ) -> list[Result]:
-        """Perform all operations with one key, or none, with one record; raise as `use` does."""
+        """Perform operations of one kind with one key, all or none; raise as `use` does.
+
+        One record has the facts of each; raise `InvalidField` where that is too much for one.
+        """
+        assert len({operation.name for operation in operations}) == 1, "one record names one kind"
         _refuse_own(name)
         asked = Use(by, method, name, tuple(operations), version)
         return cast("list[Result]", await self._commits.apply(asked))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from chassis.canonical import parse_time, time_text
+from chassis.canonical import Json, parse_time, time_text
 from chassis.evidence.lines import CONTENT_BYTES_MAX, Entry
 from chassis.evidence.log import chain
 
 from ..errors import AuditBroken
 
 Fact: TypeAlias = str | int | bool
+# A list where one record is about several operations, with an item for each.
+Facts: TypeAlias = Mapping[str, Fact | Sequence[Fact | None]]
 
 SHA256_BYTES = 32
 # Beyond this, JSON does not hold whole numbers exactly; an amount of wei is soon beyond it.
@@ -42,7 +44,7 @@ class Record:
     rule: str
     outcome: str
     request_sha256: bytes
-    facts: Mapping[str, Fact]
+    facts: Facts
 
 
 def content_of(record: Record) -> bytes:
@@ -84,5 +86,9 @@ def _record_of(content: bytes) -> Record:
     return Record(**{**written, "time": time, "request_sha256": digest})
 
 
-def _exact(value: Fact) -> Fact:
-    return value if isinstance(value, str) or abs(value) <= WHOLE_MAX else str(value)
+def _exact(value: Fact | Sequence[Fact | None] | None) -> Json:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= WHOLE_MAX else str(value)
+    return [_exact(one) for one in value]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from actionvm.action.v1 import action_pb2
@@ -62,6 +63,30 @@ def signing_from_proto(request: pb.SignRequest) -> AnyOperation:
     if request.message:
         raise InvalidField("message", f"is set together with {payload}; leave one of them out")
     return _SIGNINGS[payload](request)
+
+
+def signings_from_proto(requests: Sequence[pb.SignRequest]) -> list[AnyOperation]:
+    """Return what is to be signed together: payloads of one kind, with one key, for one purpose."""
+    first, made = requests[0], list[AnyOperation]()
+    payload = first.WhichOneof("payload")
+    for index, request in enumerate(requests):
+        with within(f"requests[{index}]"):
+            for field in ("key", "version", "purpose", "account"):
+                if getattr(request, field) != getattr(first, field):
+                    raise InvalidField(field, "is not that of the first one")
+            if (found := request.WhichOneof("payload")) != payload:
+                raise InvalidField(found or "message", "is not what the first one has to sign")
+            made.append(signing_from_proto(request))
+    return made
+
+
+@contextmanager
+def within(path: str) -> Iterator[None]:
+    """Name fields of a message by their path in the one that it is part of."""
+    try:
+        yield
+    except InvalidField as error:
+        raise InvalidField(f"{path}.{error.field}", error.problem) from error
 
 
 _SIGNINGS: Mapping[str, Callable[[pb.SignRequest], AnyOperation]] = {

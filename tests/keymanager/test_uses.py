@@ -15,6 +15,7 @@ from keymanager.errors import (
     ApprovalDenied,
     ApprovalNotFound,
     ApprovalRequired,
+    KindUnsuitable,
     LeaseExpired,
     LeaseNotFound,
     PolicyInvalid,
@@ -220,6 +221,17 @@ async def test_a_denied_request_is_refused(bench: Bench) -> None:
     await bench.vault.decide_approval(await asked(bench), approves=False, by=OPERATOR)
     with pytest.raises(ApprovalDenied):
         await sign(bench)
+
+
+async def test_nobody_is_asked_about_what_cannot_be_done(bench: Bench) -> None:
+    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
+    operation = SignMessage(Purpose.REQUEST, b"m")
+    with pytest.raises(KindUnsuitable):
+        await bench.vault.use("secrets/key", operation, method="Sign", by=AGENT)
+    await bench.vault.disable("secrets/a", by=OPERATOR)
+    with pytest.raises(SecretDisabled):
+        await sign(bench)
+    assert not bench.vault.approvals(after="", limit=10)
 
 
 async def test_an_approval_is_decided_once(bench: Bench) -> None:

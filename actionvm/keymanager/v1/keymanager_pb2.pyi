@@ -793,7 +793,9 @@ class SignBatchRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignRequest]:
-        """As in `SignRequest`; all with one key and purpose. Required. 1 to 256."""
+        """As in `SignRequest`; all with the same key, version, purpose and account, and either all with a
+        `message` or all with the same field of `payload`. Required. 1 to 256.
+        """
 
     def __init__(
         self,

@@ -261,7 +261,9 @@ class KeymanagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SignBatch(self, request, context):
-        """Signs several messages with one key; all of them or none. Answers what `Sign` does.
+        """Signs several payloads of one kind with one key; all of them or none. Answers what `Sign` does.
+        One record of the audit log has the facts of each. Where they are more than 32 KiB together,
+        `requests` is an `INVALID_FIELD`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

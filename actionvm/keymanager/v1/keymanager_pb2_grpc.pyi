@@ -118,7 +118,10 @@ class KeymanagerServiceStub:
     - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): as for `ShredSecret`.
     """
     SignBatch: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.SignBatchRequest, _keymanager_pb2.SignBatchResponse]
-    """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
+    """Signs several payloads of one kind with one key; all of them or none. Answers what `Sign` does.
+    One record of the audit log has the facts of each. Where they are more than 32 KiB together,
+    `requests` is an `INVALID_FIELD`.
+    """
     BeginEnrolment: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.BeginEnrolmentRequest, _keymanager_pb2.BeginEnrolmentResponse]
     """Begins an enrolment: returns a nonce that the evidence must carry. Needs neither token nor
     certificate.
@@ -242,7 +245,10 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): as for `ShredSecret`.
     """
     SignBatch: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.SignBatchRequest, _keymanager_pb2.SignBatchResponse]  # type: ignore[assignment]
-    """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
+    """Signs several payloads of one kind with one key; all of them or none. Answers what `Sign` does.
+    One record of the audit log has the facts of each. Where they are more than 32 KiB together,
+    `requests` is an `INVALID_FIELD`.
+    """
     BeginEnrolment: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.BeginEnrolmentRequest, _keymanager_pb2.BeginEnrolmentResponse]  # type: ignore[assignment]
     """Begins an enrolment: returns a nonce that the evidence must carry. Needs neither token nor
     certificate.
@@ -429,7 +435,10 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.SignBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.SignBatchResponse, _abc.Awaitable[_keymanager_pb2.SignBatchResponse]]:
-        """Signs several messages with one key; all of them or none. Answers what `Sign` does."""
+        """Signs several payloads of one kind with one key; all of them or none. Answers what `Sign` does.
+        One record of the audit log has the facts of each. Where they are more than 32 KiB together,
+        `requests` is an `INVALID_FIELD`.
+        """
 
     @_abc_1.abstractmethod
     def BeginEnrolment(
