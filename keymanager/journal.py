@@ -29,8 +29,12 @@ class Asker:
 
 @dataclass
 class Entry:
-    """What an operation says of itself while it decides."""
+    """What an operation says of itself while it decides.
 
+    `by` is who asked where the request alone does not tell for which agent and to what end.
+    """
+
+    by: Asker | None = None
     secret: str = ""
     version: int = 0
     operation: str = ""
@@ -62,7 +66,7 @@ def decide(batch: Batch, operation: Operation) -> object:
     except ServiceError as error:
         outcome = error
     if operation.method:
-        _record(batch, operation.method, operation.by, entry, outcome)
+        _record(batch, operation.method, entry.by or operation.by, entry, outcome)
     return outcome
 
 

@@ -12,8 +12,10 @@ from .batch import Batch
 from .errors import LeaseExpired, LeaseNotFound, VersionNotFound
 from .journal import Asker, Entry
 from .lifecycle import existing, usable
+from .policy.rule import Verdict
 from .rows import LeaseRow
 from .sealing import from_microseconds
+from .signing import Purpose
 from .uses.handover import Release
 from .using import Use
 
@@ -73,7 +75,11 @@ class Lend:
 
 @dataclass(frozen=True)
 class Renew:
-    """Keep a value for longer; what was rotated, disabled or shredded is not renewed."""
+    """Keep a value for longer, if it would still be released; what was rotated is not renewed.
+
+    A renewal is no release of its own: limits do not count it. Where a rule asks, a person has said
+    yes to one lease, so the next one needs a release.
+    """
 
     method: ClassVar[str] = "RenewLease"
 
@@ -85,6 +91,11 @@ class Renew:
         row = _held(batch, self.name, self.by.caller)
         entry.secret, entry.version = row.secret, row.version
         if row.state != LeaseState.ACTIVE or row.expire_microseconds <= batch.microseconds:
+            raise LeaseExpired(self.name)
+        entry.by = Asker(row.holder, row.agent, Purpose.GENERATION.value)
+        release = Release(Purpose.GENERATION.value, row.recipient_key)
+        asked = Use(entry.by, self.method, row.secret, (release,), row.version)
+        if asked.judge(batch, entry) is Verdict.ASK:
             raise LeaseExpired(self.name)
         secret = existing(batch, row.secret)
         if secret.version != row.version:

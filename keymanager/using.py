@@ -45,11 +45,6 @@ class Use:
     version: int = 0
 
     def decide(self, batch: Batch, entry: Entry) -> list[object]:
-        entry.secret, entry.version, entry.operation = (
-            self.name,
-            self.version,
-            self.operations[0].name,
-        )
         entry.digest = digest_of(batch, self.by, self.name, self.version, *self.operations)
         row = _find(batch, self.name)
         counts = _Counts(batch)
@@ -74,10 +69,18 @@ class Use:
             use_approval(batch, approval)
         return results
 
+    def judge(self, batch: Batch, entry: Entry) -> Verdict:
+        """Say what would become of one operation if it had no limits, or raise `UseDenied`."""
+        row = _find(batch, self.name)
+        (decision,) = self._judge(batch, entry, row, _Counts(batch, is_limited=False))
+        return decision.verdict
+
     def _judge(
         self, batch: Batch, entry: Entry, row: SecretRow | SealBroken | None, counts: _Counts
     ) -> list[Decision]:
         """Return what becomes of each operation, or raise why the first one is denied."""
+        entry.secret, entry.version = self.name, self.version
+        entry.operation = self.operations[0].name
         questions = [
             question_of(batch, self.by, self.name, operation, row) for operation in self.operations
         ]
@@ -265,12 +268,15 @@ def _join(batch: Batch, row: SecretRow, key: LoadedKey) -> tuple[LoadedKey, int]
 class _Counts:
     """What was used so far, with what this use has already added."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, *, is_limited: bool = True) -> None:
         self._batch = batch
+        self._is_limited = is_limited
         self.pending: tuple[CountKey, ...] = ()
 
     def used(self, key: CountKey, since: datetime) -> int:
         """Return the sum of all amounts that were added after a time."""
+        if not self._is_limited:
+            return 0
         added = sum(one.amount for one in self.pending if one == key)
         return added + self._batch.used(_text(key), to_microseconds(since))
 

@@ -236,8 +236,8 @@ class Vault:
     async def renew(self, lease: str, *, by: Asker, life: timedelta = LIFE) -> Lease:
         """Extend a lease of the caller.
 
-        Raise `LeaseNotFound`, `LeaseExpired`, `VersionNotFound` after a rotation, `SecretNotFound`
-        after a shred, `SecretDisabled`.
+        Raise `LeaseNotFound`, `LeaseExpired`, `UseDenied`, `VersionNotFound` after a rotation,
+        `SecretNotFound` after a shred, `SecretDisabled`.
         """
         require_range("life", life.total_seconds(), least=1, most=LEASE_SECONDS_MAX)
         return await self._apply(Renew(by, lease, life), Lease)

@@ -60,7 +60,8 @@ CALLS = [
     authorize("secrets/board", Scheme.SCHEME_BASIC, "KIND_UNSUITABLE"),
     authorize("secrets/disabled", Scheme.SCHEME_CDP, "SECRET_DISABLED", key_id="a"),
     authorize("secrets/forbidden", Scheme.SCHEME_BASIC, "USE_DENIED"),
-    authorize("secrets/guarded", Scheme.SCHEME_BASIC, "APPROVAL_REQUIRED"),
+    authorize("secrets/guarded", Scheme.SCHEME_CDP, "APPROVAL_REQUIRED", key_id="a"),
+    authorize("secrets/guarded", Scheme.SCHEME_BASIC, "KIND_UNSUITABLE"),
     knowledge(
         "GenerateDataKey", pb.GenerateDataKeyRequest(context=CONTEXT, recipient_key=RECIPIENT)
     ),

@@ -19,7 +19,7 @@ from keymanager.errors import UseDenied
 from keymanager.journal import Asker
 from keymanager.secret import Kind
 from keymanager.uses import rlp
-from keymanager.uses.operation import Operation
+from keymanager.uses.operation import FACT_CHARACTERS_MAX, Operation
 from keymanager.uses.transactions import SignTransaction
 from keymanager.uses.wallet import SignTypedData
 from tests.contracts.contract import refused_field
@@ -147,8 +147,8 @@ async def test_the_record_of_a_batch_has_each_rule_that_decided(bench: Bench) ->
 async def test_a_batch_that_no_record_can_hold_is_refused(bench: Bench) -> None:
     content = json.loads(samples.TYPED_DATA)
     operations = []
-    for number in range(3):
-        content["domain"]["name"] = str(number) * (FACTS_BYTES_MAX // 3)
+    for number in range(FACTS_BYTES_MAX // FACT_CHARACTERS_MAX):
+        content["domain"]["name"] = f"{number:0{FACT_CHARACTERS_MAX}}"
         operations.append(SignTypedData(json.dumps(content).encode()))
     with pytest.raises(InvalidField) as caught:
         await sign_all(bench, operations)

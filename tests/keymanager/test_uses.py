@@ -34,7 +34,7 @@ from keymanager.uses.wallet import SignTypedData
 from tests.keymanager.vaults import OPERATOR, Bench
 
 AGENT = Asker("runtime", agent="agents/a", purpose="request")
-LINKER = Asker("linker", purpose="generation")
+LINKER = Asker("linker", agent="agents/b", purpose="generation")
 RECIPIENT = X25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
@@ -271,6 +271,37 @@ async def test_a_lease_is_renewed_until_it_expires(bench: Bench) -> None:
     bench.open()
     with pytest.raises(LeaseExpired):
         await bench.vault.renew(lease.name, by=LINKER)
+
+
+async def test_a_lease_is_renewed_only_as_long_as_its_secret_would_be_released(
+    bench: Bench,
+) -> None:
+    lease = await release(bench)
+    await bench.vault.put_policy(policy("deny"), by=OPERATOR)
+    with pytest.raises(UseDenied):
+        await bench.vault.renew(lease.name, by=LINKER)
+    (last,) = bench.vault.records(after=bench.vault.sequence - 1, limit=1)
+    asked = (last.record.operation, last.record.agent, last.record.purpose)
+    assert asked == ("release", LINKER.agent, LINKER.purpose)
+    await bench.vault.put_policy(policy(agents=LINKER.agent), by=OPERATOR)
+    assert await bench.vault.renew(lease.name, by=Asker("linker"))
+
+
+async def test_who_asked_a_person_for_a_lease_asks_again_for_the_next(bench: Bench) -> None:
+    lease = await release(bench)
+    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
+    with pytest.raises(LeaseExpired):
+        await bench.vault.renew(lease.name, by=LINKER)
+    assert not bench.vault.approvals(after="", limit=10)
+
+
+async def test_limits_count_releases_and_not_renewals(bench: Bench) -> None:
+    await bench.vault.put_policy(policy(limits=[{"uses": 1, "per": "hour"}]), by=OPERATOR)
+    lease = await release(bench)
+    for _ in range(3):
+        await bench.vault.renew(lease.name, by=LINKER)
+    with pytest.raises(UseDenied):
+        await release(bench)
 
 
 async def test_a_revoked_lease_is_not_renewed(bench: Bench) -> None:

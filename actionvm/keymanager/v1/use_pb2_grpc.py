@@ -150,10 +150,12 @@ class UseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenewLease(self, request, context):
-        """Prolongs a lease, as long as the secret may be released.
+        """Prolongs a lease, as long as the policy lets the secret be released to this caller for this
+        agent. It counts for no limit.
 
         - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
-        - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over.
+        - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over, or the policy wants a person to
+        be asked; ask for a release.
         - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): the secret was rotated since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

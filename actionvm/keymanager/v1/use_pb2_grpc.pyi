@@ -63,10 +63,12 @@ class UseServiceStub:
     ReleaseSecret: _grpc.UnaryUnaryMultiCallable[_use_pb2.ReleaseSecretRequest, _use_pb2.ReleaseSecretResponse]
     """Releases a bearer key to an attested linker, sealed to its key, for a lease."""
     RenewLease: _grpc.UnaryUnaryMultiCallable[_use_pb2.RenewLeaseRequest, _use_pb2.RenewLeaseResponse]
-    """Prolongs a lease, as long as the secret may be released.
+    """Prolongs a lease, as long as the policy lets the secret be released to this caller for this
+    agent. It counts for no limit.
 
     - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
-    - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over.
+    - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over, or the policy wants a person to
+      be asked; ask for a release.
     - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): the secret was rotated since.
     """
     RevokeLease: _grpc.UnaryUnaryMultiCallable[_use_pb2.RevokeLeaseRequest, _use_pb2.RevokeLeaseResponse]
@@ -110,10 +112,12 @@ class UseServiceAsyncStub(UseServiceStub):
     ReleaseSecret: _aio.UnaryUnaryMultiCallable[_use_pb2.ReleaseSecretRequest, _use_pb2.ReleaseSecretResponse]  # type: ignore[assignment]
     """Releases a bearer key to an attested linker, sealed to its key, for a lease."""
     RenewLease: _aio.UnaryUnaryMultiCallable[_use_pb2.RenewLeaseRequest, _use_pb2.RenewLeaseResponse]  # type: ignore[assignment]
-    """Prolongs a lease, as long as the secret may be released.
+    """Prolongs a lease, as long as the policy lets the secret be released to this caller for this
+    agent. It counts for no limit.
 
     - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
-    - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over.
+    - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over, or the policy wants a person to
+      be asked; ask for a release.
     - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): the secret was rotated since.
     """
     RevokeLease: _aio.UnaryUnaryMultiCallable[_use_pb2.RevokeLeaseRequest, _use_pb2.RevokeLeaseResponse]  # type: ignore[assignment]
@@ -196,10 +200,12 @@ class UseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _use_pb2.RenewLeaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_use_pb2.RenewLeaseResponse, _abc.Awaitable[_use_pb2.RenewLeaseResponse]]:
-        """Prolongs a lease, as long as the secret may be released.
+        """Prolongs a lease, as long as the policy lets the secret be released to this caller for this
+        agent. It counts for no limit.
 
         - `NOT_FOUND` (reason `LEASE_NOT_FOUND`): there is none, or it is somebody else's.
-        - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over.
+        - `FAILED_PRECONDITION` (reason `LEASE_EXPIRED`): it is over, or the policy wants a person to
+          be asked; ask for a release.
         - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): the secret was rotated since.
         """
 
