@@ -12,7 +12,7 @@ from chassis.config import load
 from chassis.database import open_database
 from chassis.server import Hosted, ensure_private_folder, run
 from chassis.telemetry import Telemetry
-from chassis.witness import Witness
+from chassis.witness import remembering
 from enrolment.join import join
 
 from .assembly import Assembler
@@ -31,15 +31,20 @@ async def open_service(config: AssemblerConfig, telemetry: Telemetry) -> AsyncIt
         engine = open_database(config.data_dir / "assembler.db", TABLES)
         stack.callback(engine.dispose)
 
-        async def channel_to(peer: str, address: str, *others: Witness) -> aio.Channel:
+        async def channel_to(
+            peer: str, address: str, *others: aio.ClientInterceptor
+        ) -> aio.Channel:
             heard = [*telemetry.client, *others]
             channel = member.connect(address, peer, interceptors=heard)
             return await stack.enter_async_context(channel)
 
+        witness = await stack.enter_async_context(remembering(config.data_dir / "keymanager.mark"))
         peers = connect_peers(
             runtime=await channel_to("runtime", config.runtime_address),
             linker=await channel_to("linker", config.linker_address),
-            keymanager=await channel_to("keymanager", config.keymanager_address, Witness()),
+            keymanager=await channel_to(
+                "keymanager", config.keymanager_address, *witness.interceptors
+            ),
             knowledge=await channel_to("knowledge", config.knowledge_address),
             gas=await channel_to("gas", config.gas_address),
         )

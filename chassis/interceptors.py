@@ -15,7 +15,7 @@ from grpc import aio
 from .errors import InvalidField, ServiceError, Unavailable
 from .identity import Authorizer, Caller, Shown
 from .log import log
-from .witness import SEEN, SEQUENCE, WitnessedLog, read_number
+from .witness import MARK, WitnessedLog, read_mark
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
@@ -96,12 +96,9 @@ class RpcInterceptor(aio.ServerInterceptor):
             call = _Call(method, request)
             try:
                 call.caller = self._authorizer.authorize(method, self._shown(context))
-                if self._witnessed is not None:
-                    self._witnessed.require_seen(read_number(context.invocation_metadata(), SEEN))
+                self._heed(context)
                 response = await behaviour(request, context)
-                if self._witnessed is not None:
-                    sequence = str(self._witnessed.sequence)
-                    context.set_trailing_metadata(((SEQUENCE, sequence),))
+                self._mark(context)
             except Exception as error:  # noqa: BLE001  # the boundary of the process
                 await self._abort(call, context, error)
             call.finish("OK")
@@ -115,16 +112,26 @@ class RpcInterceptor(aio.ServerInterceptor):
             try:
                 shown = self._shown(context)
                 call.caller = self._authorizer.authorize(method, shown)
+                self._heed(context)
                 # Closed at once when the caller goes away, so that the work behind it stops.
                 async with aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
                         self._authorizer.check_again(method, shown)
                         yield response
+                self._mark(context)
             except Exception as error:  # noqa: BLE001  # the boundary of the process
                 await self._abort(call, context, error)
             call.finish("OK")
 
         return guarded
+
+    def _heed(self, context: Context) -> None:
+        if self._witnessed is not None:
+            self._witnessed.heed(read_mark(context.invocation_metadata()))
+
+    def _mark(self, context: Context) -> None:
+        if self._witnessed is not None:
+            context.set_trailing_metadata(((MARK, self._witnessed.mark),))
 
     def _shown(self, context: Context) -> Shown:
         return Shown(_authorization(context), self._certificate_of(context))

@@ -28,6 +28,7 @@ from actionvm.linker.v1 import linker_pb2_grpc
 from actionvm.runtime.v1 import runtime_pb2_grpc
 from chassis.channel import find_detail, remote_error
 from chassis.tls import connect_with_token
+from chassis.witness import remembering
 
 from .errors import CommandError, ExitCode, Problem
 from .home import Home
@@ -137,13 +138,20 @@ async def connect_system(home: Home) -> AsyncIterator[Client]:
     is_up = state is not None and state.is_alive
     services = state.services if state else {}
     async with AsyncExitStack() as stack:
+        witness = await stack.enter_async_context(remembering(home.mark_file))
 
         async def peer(name: str, stub_of: Callable[[aio.Channel], Stub]) -> Peer[Stub]:
             child = services.get(name) or Child(addresses(PORT_BASE)[name])
             # What nobody starts again is not waited for.
             patience = PATIENCE_SECONDS if is_up and not child.failed else 0.0
             channel = await stack.enter_async_context(
-                connect_with_token(child.address, name, token=token, authority=authority)
+                connect_with_token(
+                    child.address,
+                    name,
+                    token=token,
+                    authority=authority,
+                    interceptors=witness.interceptors if name == "keymanager" else (),
+                )
             )
             return Peer(name, child.address, stub_of(channel), patience)
 

@@ -55,6 +55,11 @@ class Home:
         return self.folder / "platformd.sock"
 
     @property
+    def mark_file(self) -> Path:
+        """Return where a client remembers how far the log of the key manager was."""
+        return self.folder / "keymanager.mark"
+
+    @property
     def logs_dir(self) -> Path:
         return self.folder / "logs"
 

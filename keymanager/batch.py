@@ -34,11 +34,12 @@ _UNCOUNTED = frozenset({CountRow, LeaseRow})
 class OwnKeys:
     """What the vault itself needs open: the key of its log, and the one of tags of requests.
 
-    `ledger` is the name of the log.
+    `ledger` is the name of the log, `mark` the key of what peers remember of it.
     """
 
     tag: bytes = field(repr=False)
     audit: Ed25519PrivateKey = field(repr=False)
+    mark: bytes = field(repr=False)
     ledger: str
 
 

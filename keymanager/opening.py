@@ -29,7 +29,7 @@ from .reading import last_checkpoint
 from .register import Anchor, AnchorRow, Register, Stamp, is_authentic, place_of, total_after
 from .rotation import stale_places
 from .rows import GUARDED, NODE, CountRow, KeyRow, PolicyRow, Row, SecretRow
-from .sealing import DESTROYED, KEY_BYTES, EpochKey, RandomBytes, from_microseconds
+from .sealing import DESTROYED, KEY_BYTES, EpochKey, RandomBytes, derive, from_microseconds
 from .secret import SYSTEM_TENANT, Kind
 from .signing import AUDIT_KEY, REQUESTS_KEY, SERVICE_KEYS
 from .sql import Cursor
@@ -144,8 +144,14 @@ def _ensure_keys(batch: Batch, request_key: bytes, *, repairs: bool) -> list[str
 def _own_keys(values: Mapping[str, bytes]) -> OwnKeys:
     audit = Ed25519PrivateKey.from_private_bytes(values[AUDIT_KEY])
     digest = hashlib.sha256(audit.public_key().public_bytes_raw()).hexdigest()
-    # Its own key names a log.
-    return OwnKeys(values.get(REQUESTS_KEY, b""), audit, ledger=f"keymanager/{digest[:16]}")
+    return OwnKeys(
+        tag=values.get(REQUESTS_KEY, b""),
+        audit=audit,
+        # Of the log, so that what peers remember of it is authentic as long as it goes on.
+        mark=derive(values[AUDIT_KEY], b"mark"),
+        # Its own key names a log.
+        ledger=f"keymanager/{digest[:16]}",
+    )
 
 
 def _is_broken(batch: Batch, name: str) -> bool:

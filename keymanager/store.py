@@ -158,6 +158,11 @@ class VaultStore:
         except PlatformUnavailable as error:
             raise PlatformSilent from error
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is answered."""
+        return not self._problem
+
     def refuse_all(self, problem: str) -> None:
         """Answer nothing any more but `RolledBack`, until a rollback is accepted."""
         self._problem = problem

@@ -19,6 +19,7 @@ from .errors import ErasurePending, SecretNotFound
 from .journal import Asker, Operation
 from .leases import LIFE, Lease, Lend, Renew, Revoke
 from .lifecycle import GRACE_MAX, Put, Rotate, SetState, Shred, ShredTenant, ShredVersion
+from .marks import Marks
 from .policies import PolicyDocument, PutPolicy, ReadPolicy
 from .policy.decision import Evaluation
 from .reading import (
@@ -79,6 +80,7 @@ class Vault:
     ) -> None:
         self._store = store
         self._erasure_attempts_max = erasure_attempts_max
+        self._marks = Marks(store)
         self._commits: GroupCommit[Operation] = GroupCommit(store.apply)
 
     # --- Secrets ---------------------------------------------------------------------------------
@@ -303,14 +305,20 @@ class Vault:
 
     @property
     def sequence(self) -> int:
-        """Return the sequence of the last record, which answers carry and peers remember."""
+        """Return the sequence of the last record."""
         return self._store.sequence
 
-    def require_seen(self, sequence: int) -> None:
-        """Refuse everything from now on with `RolledBack` if a peer saw more than there is."""
-        if sequence > max(self.sequence, self._store.memory.anchor.accepted_sequence):
-            self._store.refuse_all(f"a peer saw record {sequence}, the last one is {self.sequence}")
-            self._store.require_open()
+    @property
+    def mark(self) -> str:
+        """Return what answers carry and peers remember: how far the log is."""
+        return self._marks.present
+
+    def heed(self, mark: str) -> None:
+        """Refuse everything from now on with `RolledBack` if a peer saw what is not there.
+
+        What this key manager did not give itself changes nothing. May read the disk, once a mark.
+        """
+        self._marks.heed(mark)
 
     async def accept_rollback(self, sequence: int, *, by: Asker) -> None:
         """Answer again although peers saw records up to `sequence`, which are lost."""

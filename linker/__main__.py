@@ -12,6 +12,7 @@ from chassis.clock import SystemClock
 from chassis.config import load
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
+from chassis.witness import remembering
 from enrolment.join import join
 
 from .answers import Answers
@@ -44,10 +45,13 @@ async def open_service(config: LinkerConfig, telemetry: Telemetry) -> AsyncItera
     providers = _providers(config, settings)
     budgets = {"local": LOCAL, **{name: one.rate for name, one in settings.items()}}
     async with (
+        remembering(config.data_dir / "keymanager.mark") as witness,
         join(config) as member,
         member.connect(config.gas_address, "gas", interceptors=telemetry.client) as gas,
         member.connect(
-            config.keymanager_address, "keymanager", interceptors=telemetry.client
+            config.keymanager_address,
+            "keymanager",
+            interceptors=(*telemetry.client, *witness.interceptors),
         ) as keymanager,
     ):
         clock = SystemClock()

@@ -14,7 +14,7 @@ from chassis.clock import SystemClock
 from chassis.config import load
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
-from chassis.witness import Witness
+from chassis.witness import remembering
 from enrolment.join import join
 
 from .audience import Audience
@@ -44,14 +44,17 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         stack.callback(engine.dispose)
         member = await stack.enter_async_context(join(config))
 
-        async def channel_to(peer: str, address: str, *others: Witness) -> aio.Channel:
+        async def channel_to(
+            peer: str, address: str, *others: aio.ClientInterceptor
+        ) -> aio.Channel:
             heard = [*telemetry.client, *others]
             channel = member.connect(address, peer, interceptors=heard)
             return await stack.enter_async_context(channel)
 
         knowledge = KnowledgeClient(await channel_to("knowledge", config.knowledge_address))
+        witness = await stack.enter_async_context(remembering(folder / "keymanager.mark"))
         signer = KeymanagerClient(
-            await channel_to("keymanager", config.keymanager_address, Witness())
+            await channel_to("keymanager", config.keymanager_address, *witness.interceptors)
         )
         # The proxies of the environment are for people; an agent goes where its bundle says.
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))

@@ -52,6 +52,7 @@ class KeymanagerProcess:
             assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < end, "the service did not start"
             self._wait(0.05)
+        self.address = address
         self._channel = grpc.insecure_channel(address)
         return self
 
