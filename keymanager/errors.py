@@ -62,8 +62,8 @@ class AuditBroken(FailedPrecondition):
 
     reason = "AUDIT_BROKEN"
     message = (
-        "audit record {sequence}, or the one before it, was changed on the disk; keep the disk as "
-        "evidence, and compare the last export with 'actionvm audit verify'"
+        "audit record {sequence}, or what vouches for it, was changed on the disk or is gone; keep "
+        "the disk as evidence, and compare the last export with 'actionvm audit verify'"
     )
 
     sequence: int

@@ -17,7 +17,7 @@ from . import sql
 from .batch import Batch, Memory, OwnKeys
 from .closing import close_batch
 from .epochs import make_epoch, open_epoch
-from .errors import RolledBack, SealBroken, SecretNotFound
+from .errors import AuditBroken, RolledBack, SealBroken, SecretNotFound
 from .journal import Asker, Entry, decide
 from .keyring import WRAPS_MAX, open_version
 from .lifecycle import add_secret, existing, shred, usable
@@ -25,7 +25,6 @@ from .loaded import LoadedKeys
 from .platform.port import Sealing
 from .policies import in_force
 from .policy.document import default_policy
-from .reading import last_checkpoint
 from .register import Anchor, AnchorRow, Register, Stamp, is_authentic, place_of, total_after
 from .rotation import stale_places
 from .rows import GUARDED, NODE, CountRow, KeyRow, PolicyRow, Row, SecretRow
@@ -33,6 +32,7 @@ from .sealing import DESTROYED, KEY_BYTES, EpochKey, RandomBytes, derive, from_m
 from .secret import SYSTEM_TENANT, Kind
 from .signing import AUDIT_KEY, REQUESTS_KEY, SERVICE_KEYS
 from .sql import Cursor
+from .stored_log import StoredLog, known_of
 from .upkeep import ITSELF
 
 # How far back the chain of records is followed at a start; all of it is for an export to prove.
@@ -99,6 +99,9 @@ def start(
         repaired = _ensure_keys(batch, request_key, repairs=repairs)
     except SealBroken as error:
         raise RolledBack(f"{error.name}, without which nothing works, was changed") from error
+    # A log with another key has no checkpoint yet, and gets one now.
+    if AUDIT_KEY not in repaired:
+        repaired += _find_checkpoint(batch, repairs=repairs)
     if repaired and not problem:
         problem = f"{' and '.join(repaired)} had to be made again"
     by = Asker("operator") if problem else ITSELF
@@ -139,6 +142,25 @@ def _ensure_keys(batch: Batch, request_key: bytes, *, repairs: bool) -> list[str
             values[name] = _open(batch, name)
             batch.memory.own_keys = _own_keys(values)
     return repaired
+
+
+def _find_checkpoint(batch: Batch, *, repairs: bool) -> list[str]:
+    """Remember the newest checkpoint; what was changed ends the start, or is deleted and said."""
+    repaired = []
+    while True:
+        try:
+            batch.memory.checkpoint = StoredLog(
+                batch.cursor, known_of(batch.memory)
+            ).newest_checkpoint()
+        except AuditBroken as error:
+            if not repairs:
+                raise RolledBack("the last checkpoint of the audit log was changed") from error
+            repaired = ["the last checkpoint"]
+            batch.cursor.execute(
+                "DELETE FROM checkpoint WHERE size = (SELECT max(size) FROM checkpoint)"
+            )
+        else:
+            return repaired
 
 
 def _own_keys(values: Mapping[str, bytes]) -> OwnKeys:
@@ -281,7 +303,6 @@ def _remember_rows(cursor: Cursor, memory: Memory) -> None:
         times.append((count.microseconds, int(count.amount)))
     if len(memory.anchor.epochs) > 1:
         memory.stale = stale_places(memory, memory.anchor.epochs[0])
-    memory.checkpoint = last_checkpoint(cursor)
 
 
 def _memory(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar, cast
@@ -22,26 +22,20 @@ from .lifecycle import GRACE_MAX, Put, Rotate, SetState, Shred, ShredTenant, Shr
 from .marks import Marks
 from .policies import PolicyDocument, PutPolicy, ReadPolicy
 from .policy.decision import Evaluation
-from .reading import (
-    ConsistencyProof,
-    ExportPage,
-    InclusionProof,
-    Recorded,
-    last_checkpoint,
-    prove_consistency,
-    prove_inclusion,
-    read_approvals,
-    read_export,
-    read_recorded,
-    read_secret,
-    read_secrets,
-)
+from .reading import read_approvals, read_secret, read_secrets
 from .requests import Request, content_of
 from .rotation import Begin, End, Step
 from .secret import DEFAULT_TENANT, Kind, Secret, State
 from .signing import AUDIT_KEY, AUTHORITY_KEY, REQUESTS_KEY
 from .snapshot import ExportState, ImportState
 from .store import VaultStore
+from .stored_log import (
+    ConsistencyProof,
+    InclusionProof,
+    Recorded,
+    StoredLog,
+    known_of,
+)
 from .upkeep import ITSELF, Sweep
 from .uses.handover import Release
 from .uses.keys import PublicKey
@@ -276,25 +270,24 @@ class Vault:
 
     def records(self, *, after: int, limit: int) -> Sequence[Recorded]:
         """Return records after a sequence; raise `AuditBroken`. Blocks."""
-        return self._store.read(lambda cursor, _: read_recorded(cursor, after=after, limit=limit))
+        return self.read_log(lambda log: log.recorded(after=after, limit=limit))
 
     def checkpoint(self) -> Checkpoint | None:
-        """Return the newest checkpoint, if there is one. Blocks."""
-        return self._store.read(lambda cursor, _: last_checkpoint(cursor))
+        """Return the newest checkpoint, if there is one; raise `AuditBroken`. Blocks."""
+        return self.read_log(StoredLog.newest_checkpoint)
 
     def prove_inclusion(self, sequence: int) -> InclusionProof | None:
-        """Prove that a record is in the newest checkpoint; None if it is not. Blocks."""
-        return self._store.read(lambda cursor, _: prove_inclusion(cursor, sequence))
+        """Prove that a record is in the newest checkpoint, or None; raise `AuditBroken`. Blocks."""
+        return self.read_log(lambda log: log.prove_inclusion(sequence))
 
     def prove_consistency(self, size: int) -> ConsistencyProof | None:
-        """Prove that the newest checkpoint continues a log of this size. Blocks."""
-        return self._store.read(lambda cursor, _: prove_consistency(cursor, size))
+        """Prove that the newest checkpoint continues a log of this size, as above. Blocks."""
+        return self.read_log(lambda log: log.prove_consistency(size))
 
-    def export(self, *, after: int, limit: int) -> ExportPage:
-        """Return records after a sequence up to a checkpoint, for `export_lines`. Blocks."""
-        return self._store.read(
-            lambda cursor, memory: read_export(cursor, memory, after=after, limit=limit)
-        )
+    def read_log(self, query: Callable[[StoredLog], Result]) -> Result:
+        """Read the stored log, for an export; raise `AuditBroken`. Blocks."""
+        known = known_of(self._store.memory)
+        return self._store.read(lambda cursor, _: query(StoredLog(cursor, known)))
 
     @property
     def sign_export(self) -> Signer:

@@ -67,7 +67,7 @@ def content_of(record: Record) -> bytes:
     return content
 
 
-def read_records(entries: Iterable[Entry], *, after: int, head: bytes) -> Iterator[Record]:
+def check_chain(entries: Iterable[Entry], *, after: int, head: bytes) -> Iterator[Entry]:
     """Yield stored records; `after` is the sequence before them, and `head` its chain hash.
 
     Raises `AuditBroken` at the first one that is not what was hashed. Who changed all hashes after
@@ -77,10 +77,11 @@ def read_records(entries: Iterable[Entry], *, after: int, head: bytes) -> Iterat
         head = chain(head, entry.content)
         if head != entry.chain_hash:
             raise AuditBroken(sequence)
-        yield _record_of(entry.content)
+        yield entry
 
 
-def _record_of(content: bytes) -> Record:
+def record_of(content: bytes) -> Record:
+    """Return the record that a content which was recorded stands for."""
     written = json.loads(content)
     time, digest = parse_time(written["time"]), bytes.fromhex(written["request_sha256"])
     return Record(**{**written, "time": time, "request_sha256": digest})

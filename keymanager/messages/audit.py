@@ -7,7 +7,7 @@ from chassis.canonical import canonical_json
 from chassis.evidence.checkpoint import PREFIX, Checkpoint
 
 from ..audit.record import content_of
-from ..reading import Recorded
+from ..stored_log import Recorded
 from .secrets import time_to_proto
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from actionvm.keymanager.v1 import audit_pb2 as pb
@@ -14,6 +16,7 @@ from chassis.identity import AUDITORS, OPERATOR, current_caller
 
 from ..journal import Asker
 from ..messages.audit import checkpoint_to_proto, record_to_proto
+from ..stored_log import StoredLog
 from ..vault import Vault
 
 if TYPE_CHECKING:
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from chassis.evidence.lines import Entry
     from chassis.interceptors import Context
 
-    from ..reading import ExportPage
 
 SEQUENCE_MAX = 2**53 - 1
 PAGE = 1_024
@@ -92,7 +94,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         self, request: pb.ExportAuditLogRequest, context: Context
     ) -> AsyncIterator[pb.ExportAuditLogResponse]:
         require_range("after_sequence", request.after_sequence, least=0, most=SEQUENCE_MAX)
-        parts = _parts(self._vault, request.after_sequence)
+        parts = export_parts(self._vault, request.after_sequence)
         while (part := await asyncio.to_thread(next, parts, b"")) != b"":
             yield pb.ExportAuditLogResponse(lines=part)
 
@@ -104,19 +106,17 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         return pb.AcceptRollbackResponse()
 
 
-def _parts(vault: Vault, after: int) -> Iterator[bytes]:
-    """Yield the export of the log from a sequence on, in parts of whole lines."""
-    first = vault.export(after=after, limit=PAGE)
-    if not first.checkpoints:
+def export_parts(vault: Vault, after: int) -> Iterator[bytes]:
+    """Yield the export of the log from a sequence on, in parts of whole lines, a page at a time."""
+    found = vault.read_log(lambda log: log.excerpt(after=after))
+    if found is None:
         raise InvalidField("after_sequence", "is not below the newest checkpoint; nothing is new")
-    pages = _pages(vault, first)
+    end = found.last.size
+    entries, checkpoints = _entries(vault, after, end), _checkpoints(vault, after, end)
     buffered = bytearray()
-    entries: list[Entry] = []
-    checkpoints: list[Checkpoint] = []
-    for page in pages:
-        entries += page.entries
-        checkpoints += page.checkpoints
-    for line in export_lines(first.header, entries, checkpoints, vault.sign_export):
+    for line in export_lines(
+        found.header, entries, chain(checkpoints, [found.last]), vault.sign_export
+    ):
         buffered += line
         if len(buffered) >= PART_BYTES:
             yield bytes(buffered)
@@ -124,8 +124,15 @@ def _parts(vault: Vault, after: int) -> Iterator[bytes]:
     yield bytes(buffered)
 
 
-def _pages(vault: Vault, first: ExportPage) -> Iterator[ExportPage]:
-    page = first
-    while page.checkpoints:
-        yield page
-        page = vault.export(after=page.checkpoints[-1].size, limit=PAGE)
+def _entries(vault: Vault, after: int, end: int) -> Iterator[Entry]:
+    while after < end:
+        read = partial(StoredLog.entries, after=after, limit=min(PAGE, end - after))
+        yield from vault.read_log(read)
+        after += PAGE
+
+
+def _checkpoints(vault: Vault, after: int, end: int) -> Iterator[Checkpoint]:
+    read = partial(StoredLog.checkpoints, before=end, limit=PAGE)
+    while page := vault.read_log(partial(read, after=after)):
+        yield from page
+        after = page[-1].size

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import grpc
 import pytest
 
 from actionvm.keymanager.v1 import audit_pb2 as pb
 from actionvm.keymanager.v1 import audit_pb2_grpc
 from chassis.evidence.merkle import leaf_hash
 from chassis.evidence.proofs import verify_inclusion
-from chassis.evidence.verifying import verify_export
 from chassis.server import Hosted
-from tests.contracts.contract import Call, make
+from tests.contracts.contract import Call, error_info, make
 from tests.contracts.keymanagers import open_bench
 from tests.grpc_fixtures import HostedFactory, StubAs
 from tests.keymanager.authorities import host as host_bench
@@ -82,11 +82,8 @@ def test_a_record_is_proved_to_be_in_the_log(grpc_stub_as: StubAs) -> None:
     )
 
 
-def test_an_export_shows_what_was_changed_on_the_disk(grpc_stub_as: StubAs) -> None:
+def test_no_export_is_signed_of_what_was_changed_on_the_disk(grpc_stub_as: StubAs) -> None:
     parts = grpc_stub_as("operator").ExportAuditLog(pb.ExportAuditLogRequest())
-    lines = b"".join(part.lines for part in parts).splitlines(keepends=True)
-
-    report = verify_export(lines)
-
-    assert report.flaw
-    assert report.line == len(lines) - 2
+    with pytest.raises(grpc.RpcError) as caught:
+        list(parts)
+    assert error_info(caught.value).reason == "AUDIT_BROKEN"

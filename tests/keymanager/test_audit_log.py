@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from chassis.errors import ServiceError
 from chassis.evidence.checkpoint import verify_checkpoint
-from chassis.evidence.export import export_lines
 from chassis.evidence.merkle import leaf_hash
 from chassis.evidence.proofs import verify_consistency, verify_inclusion
 from chassis.evidence.verifying import verify_export
-from keymanager.errors import AuditBroken, SecretDisabled, SecretNotFound, VersionNotFound
+from keymanager.errors import (
+    AuditBroken,
+    RolledBack,
+    SecretDisabled,
+    SecretNotFound,
+    VersionNotFound,
+)
 from keymanager.journal import Asker
+from keymanager.lifecycle import Shred
 from keymanager.loaded import IDLE_MICROSECONDS, LOADED_MAX
+from keymanager.services.audit import export_parts
 from keymanager.signing import Purpose
 from keymanager.uses.signatures import SignMessage
 from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench, sign
@@ -33,18 +41,110 @@ async def bench() -> Bench:
     return made
 
 
-async def test_an_export_verifies_in_pages(bench: Bench) -> None:
-    after, count = 0, 0
-    while True:
-        page = bench.vault.export(after=after, limit=10)
-        if not page.entries:
-            break
-        lines = export_lines(page.header, page.entries, page.checkpoints, bench.vault.sign_export)
-        report = verify_export(lines, page.header.key)
-        count += len(page.entries)
-        after = page.checkpoints[-1].size
-        assert report, after
-    assert count == bench.vault.sequence
+def _export(bench: Bench, after: int = 0) -> list[bytes]:
+    return b"".join(export_parts(bench.vault, after)).splitlines(keepends=True)
+
+
+async def test_an_export_verifies_from_any_record_on(bench: Bench) -> None:
+    for after in range(bench.vault.sequence):
+        report = verify_export(_export(bench, after))
+        assert not report.flaw, after
+        assert report.record_count == bench.vault.sequence - after
+
+
+async def test_an_export_is_read_page_by_page(bench: Bench) -> None:
+    for _ in range(4):
+        bench.store.apply([Shred(OPERATOR, "secrets/none")] * 1_000)
+    parts = export_parts(bench.vault, 0)
+    assert next(parts)
+    # What was read before cannot break any more.
+    bench.execute("UPDATE record SET content = x'' WHERE sequence = 3000")
+    with pytest.raises(AuditBroken):
+        list(parts)
+
+
+CHANGES = {
+    "the end is cut off": (
+        "DELETE FROM record WHERE sequence > 20",
+        "DELETE FROM checkpoint WHERE size > 20",
+        "DELETE FROM node WHERE position << level >= 20",
+    ),
+    "the checkpoints are gone": ("DELETE FROM checkpoint",),
+    "the last checkpoint is gone": (
+        "DELETE FROM checkpoint WHERE size = (SELECT max(size) FROM checkpoint)",
+    ),
+    "a checkpoint is of the future": (
+        "UPDATE checkpoint SET size = 99999999 WHERE size = (SELECT max(size) FROM checkpoint)",
+    ),
+    "a checkpoint is no number": ("UPDATE checkpoint SET counter = 'x'",),
+    "a checkpoint is of no time": ("UPDATE checkpoint SET microseconds = 1 << 62",),
+    "the last record is another": (
+        "UPDATE record SET chain_hash = zeroblob(32) WHERE sequence > 31",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_nothing_is_made_of_a_log_that_was_changed_while_it_ran(
+    bench: Bench, change: str
+) -> None:
+    for statement in CHANGES[change]:
+        bench.execute(statement)
+    asked: list[Callable[[], object]] = [
+        bench.vault.checkpoint,
+        lambda: bench.vault.prove_inclusion(1),
+        lambda: bench.vault.prove_consistency(1),
+        lambda: list(export_parts(bench.vault, 0)),
+    ]
+    for ask in asked:
+        with pytest.raises(AuditBroken):
+            ask()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM record WHERE sequence = 5",
+        "DELETE FROM record WHERE sequence = 4",
+        "UPDATE record SET content = 'text' WHERE sequence = 5",
+        "DELETE FROM node WHERE level = 0 AND position = 5",
+        "UPDATE node SET hash = zeroblob(32) WHERE level = 0 AND position = 5",
+        "UPDATE node SET hash = zeroblob(32) WHERE level = 1 AND position = 3",
+    ],
+)
+async def test_a_record_is_not_proven_from_rows_that_were_changed(
+    bench: Bench, change: str
+) -> None:
+    bench.execute(change)
+    with pytest.raises(AuditBroken):
+        bench.vault.prove_inclusion(5)
+
+
+async def test_consistency_is_not_proven_from_rows_that_were_changed(bench: Bench) -> None:
+    bench.execute("UPDATE node SET hash = zeroblob(32) WHERE level = 1 AND position = 3")
+    with pytest.raises(AuditBroken):
+        bench.vault.prove_consistency(6)
+
+
+@pytest.mark.parametrize("change", [CHANGES[one] for one in sorted(CHANGES) if "is of" in one])
+async def test_a_false_checkpoint_stops_the_start_until_it_is_accepted(
+    bench: Bench, change: tuple[str]
+) -> None:
+    bench.execute(change[0])
+    with pytest.raises(RolledBack):
+        bench.open()
+    bench.open(accepts_rollback=True)
+    bench.open()
+    bench.clock.advance(timedelta(seconds=2))
+    await bench.put("secrets/b")
+    assert not verify_export(_export(bench)).flaw
+
+
+async def test_records_are_not_listed_where_one_is_missing(bench: Bench) -> None:
+    bench.execute("DELETE FROM record WHERE sequence = 5")
+    for after in (3, 5):
+        with pytest.raises(AuditBroken):
+            bench.vault.records(after=after, limit=2)
 
 
 async def test_each_record_is_proven_to_be_in_the_newest_checkpoint(bench: Bench) -> None:

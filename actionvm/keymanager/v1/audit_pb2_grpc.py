@@ -32,7 +32,8 @@ class AuditServiceStub:
     Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
     most 1,024 records or a second behind the end.
 
-    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written, or is gone;
+    an export may end with it.
     """
 
     def __init__(self, channel):
@@ -80,7 +81,8 @@ class AuditServiceServicer:
     Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
     most 1,024 records or a second behind the end.
 
-    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written, or is gone;
+    an export may end with it.
     """
 
     def ListAuditRecords(self, request, context):
@@ -174,7 +176,8 @@ class AuditService:
     Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
     most 1,024 records or a second behind the end.
 
-    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written, or is gone;
+    an export may end with it.
     """
 
     @staticmethod

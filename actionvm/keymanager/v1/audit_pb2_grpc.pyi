@@ -33,7 +33,8 @@ class AuditServiceStub:
     Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
     most 1,024 records or a second behind the end.
 
-    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written, or is gone;
+      an export may end with it.
     """
 
     @_typing.overload
@@ -63,7 +64,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
     Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
     most 1,024 records or a second behind the end.
 
-    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written, or is gone;
+      an export may end with it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -89,7 +91,8 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     Records are the leaves of a Merkle tree with the hashes of RFC 6962. The newest checkpoint is at
     most 1,024 records or a second behind the end.
 
-    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written.
+    - `FAILED_PRECONDITION` (reason `AUDIT_BROKEN`): a record is not what was written, or is gone;
+      an export may end with it.
     """
 
     @_abc_1.abstractmethod
