@@ -24,6 +24,7 @@ from .register import Anchor, Place, Register, Stamp, is_authentic, place_of, st
 from .rows import GUARDED, CountRow, KeyRow, LeaseRow, Row
 from .sealing import DESTROYED, EpochKey, RandomBytes, TenantKey, to_microseconds
 from .sql import Cursor, RowT
+from .tally import Tally
 
 # The platform counts batches that change what a secret is, or who may use it; of the others only
 # one in a while, because a counter of hardware wears out.
@@ -56,8 +57,8 @@ class Memory:
     free_keys: list[int]
     next_key: int
     next_count: int
-    # Times of uses in microseconds with their amounts, by the text of their counter, in order.
-    counts: dict[str, list[tuple[int, int]]]
+    # What was used, by the text of its counter; all that is in rows, and no more.
+    tallies: dict[str, Tally]
     loaded: LoadedKeys
     # What a rotation of the root still has to write again, in this order.
     stale: list[Place]
@@ -105,7 +106,10 @@ class Batch:
         self.epoch_ids = memory.anchor.epochs
         self.accepted_sequence = memory.anchor.accepted_sequence
         self.policy = memory.policy
-        self.counts: dict[str, list[tuple[int, int]]] = {}
+        # By counter: rows with their amounts, and how many of the first ones were deleted.
+        self._counted: dict[str, list[tuple[int, int]]] = {}
+        self._sums: dict[str, int] = {}
+        self._uncounted: dict[str, int] = {}
         self.touched: set[str] = set()
         self.stale: list[Place] | None = None
         # Whether the counter of the platform must move, and the files be cleaned, before an answer.
@@ -211,15 +215,27 @@ class Batch:
         self.erases = True
 
     def count(self, counter: str, amount: int) -> None:
-        """Remember one use for a limit."""
+        """Remember what was used now, for a limit."""
         self.write(CountRow(self._next_count, counter, self.microseconds, str(amount)))
+        self._counted.setdefault(counter, []).append((self._next_count, amount))
+        self._sums[counter] = self._sums.get(counter, 0) + amount
         self._next_count += 1
-        self.counts.setdefault(counter, []).append((self.microseconds, amount))
 
     def used(self, counter: str, after_microseconds: int) -> int:
         """Return what was used after a time, this batch included."""
-        times = (*self.memory.counts.get(counter, ()), *self.counts.get(counter, ()))
-        return sum(amount for time, amount in times if time > after_microseconds)
+        now = self._sums.get(counter, 0) if self.microseconds > after_microseconds else 0
+        tally = self.memory.tallies.get(counter)
+        return now + (tally.total_after(after_microseconds) if tally else 0)
+
+    def uncount(self, counter: str, until_microseconds: int, count_max: int) -> int:
+        """Forget the first uses, none of them after a time; return how many there were."""
+        if counter in self._uncounted:
+            return 0
+        rows = self.memory.tallies[counter].rows_until(until_microseconds, count_max)
+        for row in rows:
+            self.delete(CountRow, row)
+        self._uncounted[counter] = len(rows)
+        return len(rows)
 
     def digest(self, content: bytes) -> bytes:
         """Return a keyed SHA-256, which tells nothing about the content without the key."""
@@ -250,8 +266,14 @@ class Batch:
             del memory.free_keys[-self._reused :]
         memory.free_keys += self._freed
         memory.next_key, memory.next_count = self._next_key, self._next_count
-        for counter, times in self.counts.items():
-            memory.counts.setdefault(counter, []).extend(times)
+        for counter, count in self._uncounted.items():
+            memory.tallies[counter].forget(count)
+            if not memory.tallies[counter]:
+                del memory.tallies[counter]
+        for counter, counted in self._counted.items():
+            tally = memory.tallies.setdefault(counter, Tally())
+            for row, amount in counted:
+                tally.add(self.microseconds, amount, row)
         memory.loaded.drop(self.touched)
         if self.stale is not None:
             memory.stale = self.stale

@@ -33,6 +33,7 @@ from .secret import SYSTEM_TENANT, Kind
 from .signing import AUDIT_KEY, REQUESTS_KEY, SERVICE_KEYS
 from .sql import Cursor
 from .stored_log import StoredLog, known_of
+from .tally import Tally
 from .upkeep import ITSELF
 
 # How far back the chain of records is followed at a start; all of it is for an export to prove.
@@ -299,8 +300,8 @@ def _remember_rows(cursor: Cursor, memory: Memory) -> None:
             memory.free_keys.append(row.id)
     for count in sql.select(cursor, CountRow, "ORDER BY id"):
         memory.next_count = max(memory.next_count, count.id + 1)
-        times = memory.counts.setdefault(count.counter, [])
-        times.append((count.microseconds, int(count.amount)))
+        tally = memory.tallies.setdefault(count.counter, Tally())
+        tally.add(count.microseconds, int(count.amount), count.id)
     if len(memory.anchor.epochs) > 1:
         memory.stale = stale_places(memory, memory.anchor.epochs[0])
 
@@ -317,7 +318,7 @@ def _memory(
         free_keys=[],
         next_key=1,
         next_count=1,
-        counts={},
+        tallies={},
         loaded=LoadedKeys(),
         stale=[],
     )

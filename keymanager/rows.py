@@ -129,7 +129,7 @@ class LeaseRow(NamedTuple):
 
 
 class CountRow(NamedTuple):
-    """One use that counts against a limit, in the order in which they were.
+    """What one operation adds to a limit, in the order in which they were.
 
     The amount is a text: it may be one of wei, which no number of SQLite holds.
     """

@@ -10,8 +10,8 @@ from .batch import Batch
 from .journal import Asker, Entry
 from .keyring import destroy_version
 from .leases import end_leases
-from .policy.rule import WINDOW_SECONDS_MAX
-from .rows import ApprovalRow, CountRow, VersionRow
+from .rows import ApprovalRow, VersionRow
+from .using import rule_of
 
 ITSELF = Asker("keymanager")
 COUNT_MAX = 256
@@ -40,9 +40,12 @@ class Sweep:
 
 
 def _forget_counts(batch: Batch) -> int:
-    oldest = batch.microseconds - timedelta(seconds=WINDOW_SECONDS_MAX) // timedelta(microseconds=1)
-    where = "WHERE microseconds < ? ORDER BY id LIMIT ?"
-    old = batch.select(CountRow, where, (oldest, COUNT_MAX), name="counts")
-    for count in old:
-        batch.delete(CountRow, count.id)
-    return len(old)
+    """Delete uses that are in no window any more, of rules that are gone after the longest one."""
+    found = 0
+    for counter in batch.memory.tallies:
+        seconds = batch.policy.window(rule_of(counter))
+        before = batch.microseconds - timedelta(seconds=seconds) // timedelta(microseconds=1)
+        found += batch.uncount(counter, before, COUNT_MAX - found)
+        if found >= COUNT_MAX:
+            break
+    return found

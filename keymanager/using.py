@@ -91,7 +91,7 @@ class Use:
             decisions.append(decision)
             if decision.verdict is Verdict.DENY:
                 break
-            counts.pending += decision.counts
+            counts.add(decision.counts)
         worst = max(decisions, key=lambda one: _SEVERITY[one.verdict])
         entry.verdict, entry.rule = worst.verdict.value, worst.rule
         if len(questions) > 1:
@@ -271,19 +271,29 @@ class _Counts:
     def __init__(self, batch: Batch, *, is_limited: bool = True) -> None:
         self._batch = batch
         self._is_limited = is_limited
-        self.pending: tuple[CountKey, ...] = ()
+        self._added: dict[CountKey, int] = {}
 
     def used(self, key: CountKey, since: datetime) -> int:
         """Return the sum of all amounts that were added after a time."""
         if not self._is_limited:
             return 0
-        added = sum(one.amount for one in self.pending if one == key)
-        return added + self._batch.used(_text(key), to_microseconds(since))
+        return self._added.get(key, 0) + self._batch.used(_text(key), to_microseconds(since))
+
+    def add(self, keys: Sequence[CountKey]) -> None:
+        """Take into account what is not done yet."""
+        for key in keys:
+            self._added[key] = self._added.get(key, 0) + key.amount
 
     def write(self) -> None:
         """Count what succeeded."""
-        for key in self.pending:
-            self._batch.count(_text(key), key.amount)
+        for key, amount in self._added.items():
+            self._batch.count(_text(key), amount)
+
+
+def rule_of(counter: str) -> str:
+    """Return the rule whose uses a counter counts."""
+    rule: str = json.loads(counter)[0]
+    return rule
 
 
 def _text(key: CountKey) -> str:

@@ -215,7 +215,16 @@ class Policy:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
+        self._windows = {
+            rule.name: max(limit.seconds for limit in rule.limits)
+            for rule in self.rules
+            if rule.limits
+        }
         self.relevant: Callable[[Subject], Relevant] = lru_cache(_SUBJECTS_MAX)(self._relevant)
+
+    def window(self, rule: str) -> int:
+        """Return for how many seconds a use counts; of an unknown rule, as long as of any."""
+        return self._windows.get(rule, WINDOW_SECONDS_MAX)
 
     def _relevant(self, subject: Subject) -> Relevant:
         found = [rule for rule in self.rules if not rule.stranger(subject)]
