@@ -7,7 +7,7 @@ transaction is on disk. An operation decides before it writes: nothing undoes ha
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -132,6 +132,11 @@ class Batch:
     def is_changed(self) -> bool:
         """Whether there is anything to write."""
         return bool(self.records or self._changes) or self.stale is not None
+
+    @property
+    def stamps(self) -> Mapping[Place, Stamp | None]:
+        """Return the stamps of all rows as this batch leaves them; None where one was deleted."""
+        return {**self.memory.register.stamps, **self._changes}
 
     # --- Rows ------------------------------------------------------------------------------------
 

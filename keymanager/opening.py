@@ -303,7 +303,7 @@ def _remember_rows(cursor: Cursor, memory: Memory) -> None:
         tally = memory.tallies.setdefault(count.counter, Tally())
         tally.add(count.microseconds, int(count.amount), count.id)
     if len(memory.anchor.epochs) > 1:
-        memory.stale = stale_places(memory, memory.anchor.epochs[0])
+        memory.stale = stale_places(memory.register.stamps, memory.anchor.epochs[0])
 
 
 def _memory(

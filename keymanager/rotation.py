@@ -6,15 +6,16 @@ old epoch key and a copy of the database has no way into what is sealed from the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .batch import Batch, Memory
+from .batch import Batch
 from .epochs import SealedEpoch, forget_epochs
 from .errors import SealBroken
 from .journal import Asker, Entry
 from .keyring import destroy_tenant_key, rewrap_version
-from .register import Place
+from .register import Place, Stamp
 from .rows import GUARDED, KeyRow, Row, SecretRow, TenantRow, VersionRow
 from .sealing import DESTROYED
 from .sql import get, select
@@ -45,7 +46,8 @@ class Begin:
         self.epoch.write(batch.cursor, batch.microseconds)
         batch.epochs = {**batch.epochs, new.epoch: new}
         batch.epoch_ids = (new.epoch, *batch.epoch_ids)
-        batch.stale = stale_places(batch.memory, new.epoch)
+        # Others in this batch wrote before the new epoch was there.
+        batch.stale = stale_places(batch.stamps, new.epoch)
         batch.is_counted = True
         return len(batch.stale)
 
@@ -87,9 +89,9 @@ class End:
         entry.operation = "end"
 
 
-def stale_places(memory: Memory, epoch: bytes) -> list[Place]:
+def stale_places(stamps: Mapping[Place, Stamp | None], epoch: bytes) -> list[Place]:
     """Return where rows are of another epoch, in the order in which they can be moved."""
-    found = (place for place, stamp in memory.register.stamps.items() if stamp.epoch != epoch)
+    found = (place for place, stamp in stamps.items() if stamp and stamp.epoch != epoch)
     return sorted(found, key=lambda place: _ORDER[place[0]])
 
 

@@ -10,8 +10,11 @@ import pytest
 
 from keymanager.errors import PlatformSilent
 from keymanager.journal import Asker
+from keymanager.lifecycle import Put, Rotate
+from keymanager.requests import Request
 from keymanager.rotation import Begin, Step
 from keymanager.rows import GUARDED
+from keymanager.secret import Kind
 from keymanager.signing import Purpose
 from keymanager.uses.signatures import SignMessage
 from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench, sign
@@ -66,6 +69,20 @@ async def test_the_old_root_is_gone_from_the_files(tmp_path: Path) -> None:
     for part in (sealed, signer, *keys):
         assert isinstance(part, bytes)
         assert part[16:48] not in files
+
+
+async def test_what_was_written_in_the_batch_of_its_beginning_is_moved(bench: Bench) -> None:
+    request = Request("new", b"content")
+    put = Put(OPERATOR, request, "secrets/new", Kind.ED25519, b"", generate=True)
+    begin = Begin(OPERATOR, bench.store.new_epoch())
+    bench.store.apply(
+        [put, Rotate(OPERATOR, Request("again", b"content"), NAMES[0], b"", generate=True), begin]
+    )
+    await bench.vault.tend()
+    for _ in range(2):
+        assert await bench.vault.public_key("secrets/new")
+        await bench.vault.rotate_root(by=OPERATOR)
+        bench.open()
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 6, 20])
