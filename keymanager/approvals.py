@@ -7,18 +7,32 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from .batch import Batch
-from .errors import ApprovalDecided, ApprovalDenied, ApprovalNotFound, ApprovalRequired
+from .errors import (
+    ApprovalDecided,
+    ApprovalDenied,
+    ApprovalNotFound,
+    ApprovalRequired,
+    ApprovalsExceeded,
+)
 from .journal import Asker, Entry
 from .rows import ApprovalRow
-from .sealing import from_microseconds
+from .sealing import from_microseconds, to_microseconds
 from .uses.operation import Fact, Operation
 from .uses.preview import preview_of
 
 # How long a person has for a decision, and the caller then for the repeat.
 LIFE = timedelta(hours=24)
+# Questions that wait for a person: nobody reads more, and one agent leaves room for the others.
+OPEN_OF_AGENT_MAX = 50
+OPEN_OF_CALLER_MAX = 500
+
+
+# Where an approval stands among all, oldest first: when it was asked in microseconds, and its name.
+Place: TypeAlias = tuple[int, str]
+FIRST: Place = (0, "")
 
 
 class ApprovalState(IntEnum):
@@ -49,6 +63,11 @@ class Approval:
     decider: str
     create_time: datetime
     expire_time: datetime
+
+    @property
+    def place(self) -> Place:
+        """Return where it stands among all."""
+        return to_microseconds(self.create_time), self.name
 
 
 @dataclass(frozen=True)
@@ -81,7 +100,8 @@ def require_approval(
 ) -> str:
     """Return the approval of exactly this request, or raise what is missing.
 
-    The first time, a question is written; it stays although the request is refused.
+    The first time, a question is written; it stays although the request is refused. Raise
+    `ApprovalsExceeded` where too many wait.
     """
     where = "WHERE digest = ? AND expire_microseconds > ? AND state != ?"
     wanted = (digest, batch.microseconds, int(ApprovalState.USED))
@@ -91,6 +111,7 @@ def require_approval(
         if row.state == ApprovalState.DENIED:
             raise ApprovalDenied(row.name)
         raise ApprovalRequired(approval=row.name, rule=rule)
+    _require_room(batch, by, rule)
     name = f"approvals/{uuid.UUID(bytes=batch.random_bytes(16), version=4)}"
     batch.write(
         ApprovalRow(
@@ -110,6 +131,17 @@ def require_approval(
         )
     )
     raise ApprovalRequired(approval=name, rule=rule)
+
+
+def _require_room(batch: Batch, by: Asker, rule: str) -> None:
+    where = "FROM approval WHERE caller = ? AND state = ? AND expire_microseconds > ?"
+    wanted = (by.agent, by.caller, int(ApprovalState.PENDING), batch.microseconds)
+    batch.cursor.execute(f"SELECT COUNT(*), COALESCE(SUM(agent = ?), 0) {where}", wanted)
+    of_caller, of_agent = map(int, batch.cursor.fetchone() or (0, 0))
+    if of_agent >= OPEN_OF_AGENT_MAX:
+        raise ApprovalsExceeded(rule, by.agent or by.caller, OPEN_OF_AGENT_MAX)
+    if of_caller >= OPEN_OF_CALLER_MAX:
+        raise ApprovalsExceeded(rule, by.caller, OPEN_OF_CALLER_MAX)
 
 
 def _shown(operation: Operation[object]) -> dict[str, Fact]:

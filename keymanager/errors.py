@@ -236,6 +236,21 @@ class ApprovalRequired(FailedPrecondition):
 
 
 @dataclass(eq=False)
+class ApprovalsExceeded(ResourceExhausted):
+    """So many uses of somebody wait for a person that no more are taken."""
+
+    reason = "APPROVALS_EXCEEDED"
+    message = (
+        "rule {rule} asks a person, but {open_max} uses of {whose} wait for one already; "
+        "decide about them ('actionvm approvals list'), or wait until they expire after a day"
+    )
+
+    rule: str
+    whose: str
+    open_max: int
+
+
+@dataclass(eq=False)
 class ApprovalDenied(PermissionDenied):
     """A person denied exactly this request."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from . import sql
-from .approvals import Approval, approval_of
+from .approvals import Approval, ApprovalState, Place, approval_of
 from .batch import Memory
-from .errors import SealBroken, SecretNotFound
+from .errors import ApprovalNotFound, SealBroken, SecretNotFound
 from .lifecycle import describe
 from .register import is_authentic
 from .rows import ApprovalRow, SecretRow, VersionRow
+from .sealing import to_microseconds
 from .secret import SYSTEM_TENANT, Secret
 from .sql import Cursor, RowT
 
@@ -35,11 +38,28 @@ def read_secrets(
     return [_describe(cursor, memory, row) for row in found]
 
 
-def read_approvals(cursor: Cursor, memory: Memory, *, after: str, limit: int) -> list[Approval]:
-    """Return approvals by name, whatever their state."""
-    where = "WHERE name > ? ORDER BY name LIMIT ?"
-    found = sql.select(cursor, ApprovalRow, where, (after, limit))
+def read_waiting(
+    cursor: Cursor, memory: Memory, *, now: datetime, after: Place, limit: int
+) -> list[Approval]:
+    """Return the approvals that wait, oldest first, after a place."""
+    where = (
+        "WHERE (create_microseconds, name) > (?, ?) AND state = ? AND expire_microseconds > ? "
+        "ORDER BY create_microseconds, name LIMIT ?"
+    )
+    values = (*after, int(ApprovalState.PENDING), to_microseconds(now), limit)
+    found = sql.select(cursor, ApprovalRow, where, values)
     return [approval_of(_checked(row, memory, row.name)) for row in found]
+
+
+def read_approval(
+    cursor: Cursor, memory: Memory, name: str, *, now: datetime, of: str = ""
+) -> Approval:
+    """Return an approval, of a caller if one is named; raise `ApprovalNotFound`, `SealBroken`."""
+    row = sql.get(cursor, ApprovalRow, (name,))
+    is_over = row is None or row.expire_microseconds <= to_microseconds(now)
+    if row is None or is_over or of not in {"", row.caller}:
+        raise ApprovalNotFound(name)
+    return approval_of(_checked(row, memory, name))
 
 
 def _describe(cursor: Cursor, memory: Memory, row: SecretRow) -> Secret:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
 from threading import Lock
 from typing import TypeVar
 
@@ -81,6 +82,11 @@ class VaultStore:
     def sequence(self) -> int:
         """Return the sequence of the last record."""
         return self._memory.anchor.log.size
+
+    @property
+    def now(self) -> datetime:
+        """Return the time by which is decided what has expired."""
+        return self._clock.now()
 
     @property
     def is_erased(self) -> bool:

@@ -14,7 +14,7 @@ from chassis.fields import require_range
 from chassis.group_commit import GroupCommit
 from chassis.log import log
 
-from .approvals import Approval, Approve
+from .approvals import FIRST, Approval, Approve, Place
 from .errors import ErasurePending, SecretNotFound
 from .journal import Asker, Operation
 from .leases import LIFE, Lease, Lend, Renew, Revoke
@@ -22,7 +22,7 @@ from .lifecycle import GRACE_MAX, Put, Rotate, SetState, Shred, ShredTenant, Shr
 from .marks import Marks
 from .policies import PolicyDocument, PutPolicy, ReadPolicy
 from .policy.decision import Evaluation
-from .reading import read_approvals, read_secret, read_secrets
+from .reading import read_approval, read_secret, read_secrets, read_waiting
 from .requests import Request, content_of
 from .rotation import Begin, End, Step
 from .secret import DEFAULT_TENANT, Kind, Secret, State
@@ -260,10 +260,21 @@ class Vault:
         """Approve or deny one request; raise `ApprovalNotFound` or `ApprovalDecided`."""
         return await self._apply(Approve(by, name, approves), Approval)
 
-    def approvals(self, *, after: str, limit: int) -> Sequence[Approval]:
-        """Return approvals by name. Blocks."""
+    def waiting(self, *, limit: int, after: Place = FIRST) -> Sequence[Approval]:
+        """Return the approvals that wait for a person, oldest first, after a place. Blocks."""
         return self._store.read(
-            lambda cursor, memory: read_approvals(cursor, memory, after=after, limit=limit)
+            lambda cursor, memory: read_waiting(
+                cursor, memory, now=self._store.now, after=after, limit=limit
+            )
+        )
+
+    def approval(self, name: str, *, of: str = "") -> Approval:
+        """Return an approval, whatever was decided; of one caller only, if one is named. Blocks.
+
+        Raise `ApprovalNotFound`.
+        """
+        return self._store.read(
+            lambda cursor, memory: read_approval(cursor, memory, name, now=self._store.now, of=of)
         )
 
     # --- Audit -----------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ import re
 
 from actionvm.keymanager.v1 import policy_pb2 as pb
 from chassis.errors import InvalidField
-from chassis.fields import UUID, require_match
+from chassis.fields import UUID, page_start, page_token, require_match
 
-from ..approvals import Approval
+from ..approvals import FIRST, Approval, Place
 from ..policies import PolicyDocument
 from ..policy.conditions import Match
 from ..policy.decision import Evaluation
@@ -19,6 +19,8 @@ from .secrets import time_to_proto
 
 _APPROVAL_NAME = re.compile(f"approvals/{UUID}")
 _SERVICE = re.compile(r"[a-z]{1,32}")
+# Of a number that every database takes.
+_DIGITS_MAX = 18
 
 
 def approval_name(value: str) -> str:
@@ -59,6 +61,19 @@ def evaluation_to_proto(evaluation: Evaluation) -> pb.EvaluateUseResponse:
     )
 
 
+def place_from_token(token: str) -> Place:
+    """Return where a page of approvals begins."""
+    time, name = page_start(token, parts=2) or map(str, FIRST)
+    if not (time.isascii() and time.isdecimal() and len(time) <= _DIGITS_MAX):
+        raise InvalidField("page_token", "was not made by this service")
+    return int(time), name
+
+
+def place_to_token(place: Place) -> str:
+    """Return the token of the page after a place."""
+    return page_token(*map(str, place))
+
+
 def approval_to_proto(approval: Approval) -> pb.Approval:
     """Return a question as a person sees it."""
     facts = json.loads(approval.facts)
@@ -73,6 +88,7 @@ def approval_to_proto(approval: Approval) -> pb.Approval:
         rule=approval.rule,
         create_time=time_to_proto(approval.create_time),
         expire_time=time_to_proto(approval.expire_time),
+        state=pb.Approval.State.ValueType(approval.state),
     )
 
 

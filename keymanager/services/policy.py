@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from actionvm.action.v1 import action_pb2
 from actionvm.keymanager.v1 import policy_pb2 as pb
 from actionvm.keymanager.v1 import policy_pb2_grpc
-from chassis.fields import page_limit, page_start, page_token, require_size
+from chassis.fields import page_limit, require_size
 from chassis.identity import AUDITORS, OPERATOR, current_caller
 from chassis.problems import PROBLEMS_MAX, Severity, shorten
 
-from ..approvals import ApprovalState
 from ..errors import PolicyInvalid
 from ..journal import Asker
 from ..messages.policies import (
@@ -20,6 +19,8 @@ from ..messages.policies import (
     approval_to_proto,
     caller_from_proto,
     evaluation_to_proto,
+    place_from_token,
+    place_to_token,
     policy_to_proto,
     require_one_use,
 )
@@ -57,6 +58,7 @@ CALLERS = {
     "GetPolicy": AUDITORS,
     "EvaluateUse": AUDITORS,
     "ListApprovals": AUDITORS,
+    "GetApproval": AUDITORS | {"runtime"},
     "DecideApproval": _OPERATOR,
 }
 
@@ -95,14 +97,21 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self, request: pb.ListApprovalsRequest, context: Context
     ) -> pb.ListApprovalsResponse:
         limit = page_limit(request.page_size)
-        (after,) = page_start(request.page_token) or ("",)
-        found = await asyncio.to_thread(self._vault.approvals, after=after, limit=limit + 1)
+        after = place_from_token(request.page_token)
+        found = await asyncio.to_thread(self._vault.waiting, after=after, limit=limit + 1)
         page = found[:limit]
-        waiting = [one for one in page if one.state is ApprovalState.PENDING]
         return pb.ListApprovalsResponse(
-            approvals=map(approval_to_proto, waiting),
-            next_page_token=page_token(page[-1].name) if len(found) > limit else "",
+            approvals=map(approval_to_proto, page),
+            next_page_token=place_to_token(page[-1].place) if len(found) > limit else "",
         )
+
+    async def GetApproval(
+        self, request: pb.GetApprovalRequest, context: Context
+    ) -> pb.GetApprovalResponse:
+        name, caller = approval_name(request.name), current_caller()
+        of = "" if caller in AUDITORS else caller
+        approval = await asyncio.to_thread(self._vault.approval, name, of=of)
+        return pb.GetApprovalResponse(approval=approval_to_proto(approval))
 
     async def DecideApproval(
         self, request: pb.DecideApprovalRequest, context: Context

@@ -9,6 +9,7 @@ from grpc_status import rpc_status
 from actionvm.action.v1 import action_pb2
 from actionvm.keymanager.v1 import keymanager_pb2, policy_pb2_grpc, use_pb2
 from actionvm.keymanager.v1 import policy_pb2 as pb
+from chassis.fields import page_token
 from tests.contracts.contract import Call, make
 from tests.contracts.keymanagers import POLICY, RECIPIENT, host
 from tests.grpc_fixtures import HostedFactory, StubAs
@@ -49,6 +50,13 @@ CALLS = [
     Call("EvaluateUse", pb.EvaluateUseRequest(caller="runtime"), reason="INVALID_FIELD"),
     Call("ListApprovals", pb.ListApprovalsRequest()),
     Call("ListApprovals", pb.ListApprovalsRequest(page_token="?"), reason="INVALID_FIELD"),
+    Call(
+        "ListApprovals",
+        pb.ListApprovalsRequest(page_token=page_token("-1", "")),
+        reason="INVALID_FIELD",
+    ),
+    Call("GetApproval", pb.GetApprovalRequest(name="x"), reason="INVALID_FIELD"),
+    Call("GetApproval", pb.GetApprovalRequest(name=UNKNOWN), reason="APPROVAL_NOT_FOUND"),
     Call("DecideApproval", pb.DecideApprovalRequest(name="x"), reason="INVALID_FIELD"),
     Call("DecideApproval", pb.DecideApprovalRequest(name=UNKNOWN), reason="APPROVAL_NOT_FOUND"),
 ]

@@ -91,6 +91,8 @@ class KeymanagerServiceStub:
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+    - `RESOURCE_EXHAUSTED` (reason `APPROVALS_EXCEEDED`): a person would have to approve it, and
+      too many questions are open already, of the agent or of the caller; have them decided.
     - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): that version is gone, or its grace is over.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
@@ -218,6 +220,8 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+    - `RESOURCE_EXHAUSTED` (reason `APPROVALS_EXCEEDED`): a person would have to approve it, and
+      too many questions are open already, of the agent or of the caller; have them decided.
     - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): that version is gone, or its grace is over.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
@@ -378,6 +382,8 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
           `approval` names what is to be decided. Then repeat the same request.
         - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+        - `RESOURCE_EXHAUSTED` (reason `APPROVALS_EXCEEDED`): a person would have to approve it, and
+          too many questions are open already, of the agent or of the caller; have them decided.
         - `NOT_FOUND` (reason `VERSION_NOT_FOUND`): that version is gone, or its grace is over.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
         """

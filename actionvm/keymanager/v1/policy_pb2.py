@@ -27,7 +27,7 @@ from actionvm.keymanager.v1 import use_pb2 as actionvm_dot_keymanager_dot_v1_dot
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#actionvm/keymanager/v1/policy.proto\x12\x16\x61\x63tionvm.keymanager.v1\x1a\'actionvm/keymanager/v1/keymanager.proto\x1a actionvm/keymanager/v1/use.proto\x1a\x1fgoogle/protobuf/timestamp.proto\":\n\x10PutPolicyRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"$\n\x11PutPolicyResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\"\x12\n\x10GetPolicyRequest\"f\n\x11GetPolicyResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc7\x02\n\x08\x41pproval\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12\x11\n\toperation\x18\x05 \x01(\t\x12\x0f\n\x07purpose\x18\x06 \x01(\t\x12:\n\x05\x66\x61\x63ts\x18\x07 \x03(\x0b\x32+.actionvm.keymanager.v1.Approval.FactsEntry\x12\x0c\n\x04rule\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x14ListApprovalsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"e\n\x15ListApprovalsResponse\x12\x33\n\tapprovals\x18\x01 \x03(\x0b\x32 .actionvm.keymanager.v1.Approval\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x15\x44\x65\x63ideApprovalRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x61pproved\x18\x02 \x01(\x08\"\x18\n\x16\x44\x65\x63ideApprovalResponse\"\xf7\x01\n\x12\x45valuateUseRequest\x12\x30\n\x03use\x18\x01 \x01(\x0b\x32#.actionvm.keymanager.v1.SignRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x44\n\tauthorize\x18\x03 \x01(\x0b\x32/.actionvm.keymanager.v1.AuthorizeRequestRequestH\x00\x12?\n\x07release\x18\x04 \x01(\x0b\x32,.actionvm.keymanager.v1.ReleaseSecretRequestH\x00\x12\x0e\n\x06\x63\x61ller\x18\x05 \x01(\tB\x07\n\x05other\"\xe1\x01\n\x13\x45valuateUseResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x0c\n\x04\x61sks\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12M\n\x0c\x65xplanations\x18\x05 \x03(\x0b\x32\x37.actionvm.keymanager.v1.EvaluateUseResponse.Explanation\x1a=\n\x0b\x45xplanation\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0f\n\x07matched\x18\x02 \x01(\x08\x12\x0f\n\x07problem\x18\x03 \x01(\t2\x9a\x04\n\rPolicyService\x12`\n\tPutPolicy\x12(.actionvm.keymanager.v1.PutPolicyRequest\x1a).actionvm.keymanager.v1.PutPolicyResponse\x12`\n\tGetPolicy\x12(.actionvm.keymanager.v1.GetPolicyRequest\x1a).actionvm.keymanager.v1.GetPolicyResponse\x12\x66\n\x0b\x45valuateUse\x12*.actionvm.keymanager.v1.EvaluateUseRequest\x1a+.actionvm.keymanager.v1.EvaluateUseResponse\x12l\n\rListApprovals\x12,.actionvm.keymanager.v1.ListApprovalsRequest\x1a-.actionvm.keymanager.v1.ListApprovalsResponse\x12o\n\x0e\x44\x65\x63ideApproval\x12-.actionvm.keymanager.v1.DecideApprovalRequest\x1a..actionvm.keymanager.v1.DecideApprovalResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#actionvm/keymanager/v1/policy.proto\x12\x16\x61\x63tionvm.keymanager.v1\x1a\'actionvm/keymanager/v1/keymanager.proto\x1a actionvm/keymanager/v1/use.proto\x1a\x1fgoogle/protobuf/timestamp.proto\":\n\x10PutPolicyRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"$\n\x11PutPolicyResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\"\x12\n\x10GetPolicyRequest\"f\n\x11GetPolicyResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe7\x03\n\x08\x41pproval\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12\x11\n\toperation\x18\x05 \x01(\t\x12\x0f\n\x07purpose\x18\x06 \x01(\t\x12:\n\x05\x66\x61\x63ts\x18\x07 \x03(\x0b\x32+.actionvm.keymanager.v1.Approval.FactsEntry\x12\x0c\n\x04rule\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x05state\x18\x0b \x01(\x0e\x32&.actionvm.keymanager.v1.Approval.State\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"g\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x12\n\x0eSTATE_APPROVED\x10\x02\x12\x10\n\x0cSTATE_DENIED\x10\x03\x12\x0e\n\nSTATE_USED\x10\x04\"\"\n\x12GetApprovalRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x13GetApprovalResponse\x12\x32\n\x08\x61pproval\x18\x01 \x01(\x0b\x32 .actionvm.keymanager.v1.Approval\"=\n\x14ListApprovalsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"e\n\x15ListApprovalsResponse\x12\x33\n\tapprovals\x18\x01 \x03(\x0b\x32 .actionvm.keymanager.v1.Approval\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x15\x44\x65\x63ideApprovalRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x61pproved\x18\x02 \x01(\x08\"\x18\n\x16\x44\x65\x63ideApprovalResponse\"\xf7\x01\n\x12\x45valuateUseRequest\x12\x30\n\x03use\x18\x01 \x01(\x0b\x32#.actionvm.keymanager.v1.SignRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x44\n\tauthorize\x18\x03 \x01(\x0b\x32/.actionvm.keymanager.v1.AuthorizeRequestRequestH\x00\x12?\n\x07release\x18\x04 \x01(\x0b\x32,.actionvm.keymanager.v1.ReleaseSecretRequestH\x00\x12\x0e\n\x06\x63\x61ller\x18\x05 \x01(\tB\x07\n\x05other\"\xe1\x01\n\x13\x45valuateUseResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x0c\n\x04\x61sks\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12M\n\x0c\x65xplanations\x18\x05 \x03(\x0b\x32\x37.actionvm.keymanager.v1.EvaluateUseResponse.Explanation\x1a=\n\x0b\x45xplanation\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0f\n\x07matched\x18\x02 \x01(\x08\x12\x0f\n\x07problem\x18\x03 \x01(\t2\x82\x05\n\rPolicyService\x12`\n\tPutPolicy\x12(.actionvm.keymanager.v1.PutPolicyRequest\x1a).actionvm.keymanager.v1.PutPolicyResponse\x12`\n\tGetPolicy\x12(.actionvm.keymanager.v1.GetPolicyRequest\x1a).actionvm.keymanager.v1.GetPolicyResponse\x12\x66\n\x0b\x45valuateUse\x12*.actionvm.keymanager.v1.EvaluateUseRequest\x1a+.actionvm.keymanager.v1.EvaluateUseResponse\x12l\n\rListApprovals\x12,.actionvm.keymanager.v1.ListApprovalsRequest\x1a-.actionvm.keymanager.v1.ListApprovalsResponse\x12\x66\n\x0bGetApproval\x12*.actionvm.keymanager.v1.GetApprovalRequest\x1a+.actionvm.keymanager.v1.GetApprovalResponse\x12o\n\x0e\x44\x65\x63ideApproval\x12-.actionvm.keymanager.v1.DecideApprovalRequest\x1a..actionvm.keymanager.v1.DecideApprovalResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,23 +45,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPOLICYRESPONSE']._serialized_start=289
   _globals['_GETPOLICYRESPONSE']._serialized_end=391
   _globals['_APPROVAL']._serialized_start=394
-  _globals['_APPROVAL']._serialized_end=721
-  _globals['_APPROVAL_FACTSENTRY']._serialized_start=677
-  _globals['_APPROVAL_FACTSENTRY']._serialized_end=721
-  _globals['_LISTAPPROVALSREQUEST']._serialized_start=723
-  _globals['_LISTAPPROVALSREQUEST']._serialized_end=784
-  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=786
-  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=887
-  _globals['_DECIDEAPPROVALREQUEST']._serialized_start=889
-  _globals['_DECIDEAPPROVALREQUEST']._serialized_end=944
-  _globals['_DECIDEAPPROVALRESPONSE']._serialized_start=946
-  _globals['_DECIDEAPPROVALRESPONSE']._serialized_end=970
-  _globals['_EVALUATEUSEREQUEST']._serialized_start=973
-  _globals['_EVALUATEUSEREQUEST']._serialized_end=1220
-  _globals['_EVALUATEUSERESPONSE']._serialized_start=1223
-  _globals['_EVALUATEUSERESPONSE']._serialized_end=1448
-  _globals['_EVALUATEUSERESPONSE_EXPLANATION']._serialized_start=1387
-  _globals['_EVALUATEUSERESPONSE_EXPLANATION']._serialized_end=1448
-  _globals['_POLICYSERVICE']._serialized_start=1451
-  _globals['_POLICYSERVICE']._serialized_end=1989
+  _globals['_APPROVAL']._serialized_end=881
+  _globals['_APPROVAL_FACTSENTRY']._serialized_start=732
+  _globals['_APPROVAL_FACTSENTRY']._serialized_end=776
+  _globals['_APPROVAL_STATE']._serialized_start=778
+  _globals['_APPROVAL_STATE']._serialized_end=881
+  _globals['_GETAPPROVALREQUEST']._serialized_start=883
+  _globals['_GETAPPROVALREQUEST']._serialized_end=917
+  _globals['_GETAPPROVALRESPONSE']._serialized_start=919
+  _globals['_GETAPPROVALRESPONSE']._serialized_end=992
+  _globals['_LISTAPPROVALSREQUEST']._serialized_start=994
+  _globals['_LISTAPPROVALSREQUEST']._serialized_end=1055
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=1057
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=1158
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_start=1160
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_end=1215
+  _globals['_DECIDEAPPROVALRESPONSE']._serialized_start=1217
+  _globals['_DECIDEAPPROVALRESPONSE']._serialized_end=1241
+  _globals['_EVALUATEUSEREQUEST']._serialized_start=1244
+  _globals['_EVALUATEUSEREQUEST']._serialized_end=1491
+  _globals['_EVALUATEUSERESPONSE']._serialized_start=1494
+  _globals['_EVALUATEUSERESPONSE']._serialized_end=1719
+  _globals['_EVALUATEUSERESPONSE_EXPLANATION']._serialized_start=1658
+  _globals['_EVALUATEUSERESPONSE_EXPLANATION']._serialized_end=1719
+  _globals['_POLICYSERVICE']._serialized_start=1722
+  _globals['_POLICYSERVICE']._serialized_end=2364
 # @@protoc_insertion_point(module_scope)

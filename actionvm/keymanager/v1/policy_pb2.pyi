@@ -10,6 +10,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -124,6 +125,37 @@ class Approval(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Approval._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Approval._State.ValueType  # 0
+        """Never sent."""
+        STATE_PENDING: Approval._State.ValueType  # 1
+        """It waits for a person."""
+        STATE_APPROVED: Approval._State.ValueType  # 2
+        """The use may be repeated, and happens then."""
+        STATE_DENIED: Approval._State.ValueType  # 3
+        """The use does not happen."""
+        STATE_USED: Approval._State.ValueType  # 4
+        """The use has happened."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """What became of it."""
+
+    STATE_UNSPECIFIED: Approval.State.ValueType  # 0
+    """Never sent."""
+    STATE_PENDING: Approval.State.ValueType  # 1
+    """It waits for a person."""
+    STATE_APPROVED: Approval.State.ValueType  # 2
+    """The use may be repeated, and happens then."""
+    STATE_DENIED: Approval.State.ValueType  # 3
+    """The use does not happen."""
+    STATE_USED: Approval.State.ValueType  # 4
+    """The use has happened."""
+
     @_typing.final
     class FactsEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
@@ -154,6 +186,7 @@ class Approval(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`approvals/{uuid}`. Output only."""
     caller: _builtins.str
@@ -168,9 +201,13 @@ class Approval(_message.Message):
     """Why. Output only."""
     rule: _builtins.str
     """Rule that asks. Output only."""
+    state: Global___Approval.State.ValueType
+    """What became of it. Output only."""
     @_builtins.property
     def facts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What is known of it, such as `chain_id` and `value`. Output only."""
+        """What is known of it, such as `chain_id` and `value`; as `preview` the beginning of what is
+        signed, in printable letters. Output only.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -193,14 +230,61 @@ class Approval(_message.Message):
         rule: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___Approval.State.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "caller", b"caller", "create_time", b"create_time", "expire_time", b"expire_time", "facts", b"facts", "name", b"name", "operation", b"operation", "purpose", b"purpose", "rule", b"rule", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "caller", b"caller", "create_time", b"create_time", "expire_time", b"expire_time", "facts", b"facts", "name", b"name", "operation", b"operation", "purpose", b"purpose", "rule", b"rule", "secret", b"secret", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Approval: _TypeAlias = Approval  # noqa: Y015
+
+@_typing.final
+class GetApprovalRequest(_message.Message):
+    """Which approval to read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`approvals/{uuid}`. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetApprovalRequest: _TypeAlias = GetApprovalRequest  # noqa: Y015
+
+@_typing.final
+class GetApprovalResponse(_message.Message):
+    """The approval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """The approval. Output only."""
+
+    def __init__(
+        self,
+        *,
+        approval: Global___Approval | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetApprovalResponse: _TypeAlias = GetApprovalResponse  # noqa: Y015
 
 @_typing.final
 class ListApprovalsRequest(_message.Message):
@@ -240,7 +324,7 @@ class ListApprovalsResponse(_message.Message):
     """Token of the next page; empty at the end. Output only."""
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
-        """Approvals that wait. Output only."""
+        """Approvals that wait, oldest first. Output only."""
 
     def __init__(
         self,

@@ -56,6 +56,11 @@ class PolicyServiceStub:
                 request_serializer=actionvm_dot_keymanager_dot_v1_dot_policy__pb2.ListApprovalsRequest.SerializeToString,
                 response_deserializer=actionvm_dot_keymanager_dot_v1_dot_policy__pb2.ListApprovalsResponse.FromString,
                 _registered_method=True)
+        self.GetApproval = channel.unary_unary(
+                '/actionvm.keymanager.v1.PolicyService/GetApproval',
+                request_serializer=actionvm_dot_keymanager_dot_v1_dot_policy__pb2.GetApprovalRequest.SerializeToString,
+                response_deserializer=actionvm_dot_keymanager_dot_v1_dot_policy__pb2.GetApprovalResponse.FromString,
+                _registered_method=True)
         self.DecideApproval = channel.unary_unary(
                 '/actionvm.keymanager.v1.PolicyService/DecideApproval',
                 request_serializer=actionvm_dot_keymanager_dot_v1_dot_policy__pb2.DecideApprovalRequest.SerializeToString,
@@ -99,6 +104,16 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetApproval(self, request, context):
+        """Reads such a use, whatever was decided about it; a service reads its own only. So who waits
+        for a person need not repeat the use to learn whether there is a decision. Not recorded.
+
+        - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it has expired, or never was.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DecideApproval(self, request, context):
         """Decides such a use, once. An approval holds for exactly that use, one time.
 
@@ -131,6 +146,11 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.ListApprovals,
                     request_deserializer=actionvm_dot_keymanager_dot_v1_dot_policy__pb2.ListApprovalsRequest.FromString,
                     response_serializer=actionvm_dot_keymanager_dot_v1_dot_policy__pb2.ListApprovalsResponse.SerializeToString,
+            ),
+            'GetApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetApproval,
+                    request_deserializer=actionvm_dot_keymanager_dot_v1_dot_policy__pb2.GetApprovalRequest.FromString,
+                    response_serializer=actionvm_dot_keymanager_dot_v1_dot_policy__pb2.GetApprovalResponse.SerializeToString,
             ),
             'DecideApproval': grpc.unary_unary_rpc_method_handler(
                     servicer.DecideApproval,
@@ -248,6 +268,33 @@ class PolicyService:
             '/actionvm.keymanager.v1.PolicyService/ListApprovals',
             actionvm_dot_keymanager_dot_v1_dot_policy__pb2.ListApprovalsRequest.SerializeToString,
             actionvm_dot_keymanager_dot_v1_dot_policy__pb2.ListApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.keymanager.v1.PolicyService/GetApproval',
+            actionvm_dot_keymanager_dot_v1_dot_policy__pb2.GetApprovalRequest.SerializeToString,
+            actionvm_dot_keymanager_dot_v1_dot_policy__pb2.GetApprovalResponse.FromString,
             options,
             channel_credentials,
             insecure,

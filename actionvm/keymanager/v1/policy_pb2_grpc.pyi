@@ -47,6 +47,12 @@ class PolicyServiceStub:
     """Says whether a use would be allowed, and by which rule. Nothing is used, counted or recorded."""
     ListApprovals: _grpc.UnaryUnaryMultiCallable[_policy_pb2.ListApprovalsRequest, _policy_pb2.ListApprovalsResponse]
     """Lists uses that a person has to decide, oldest first."""
+    GetApproval: _grpc.UnaryUnaryMultiCallable[_policy_pb2.GetApprovalRequest, _policy_pb2.GetApprovalResponse]
+    """Reads such a use, whatever was decided about it; a service reads its own only. So who waits
+    for a person need not repeat the use to learn whether there is a decision. Not recorded.
+
+    - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it has expired, or never was.
+    """
     DecideApproval: _grpc.UnaryUnaryMultiCallable[_policy_pb2.DecideApprovalRequest, _policy_pb2.DecideApprovalResponse]
     """Decides such a use, once. An approval holds for exactly that use, one time.
 
@@ -73,6 +79,12 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """Says whether a use would be allowed, and by which rule. Nothing is used, counted or recorded."""
     ListApprovals: _aio.UnaryUnaryMultiCallable[_policy_pb2.ListApprovalsRequest, _policy_pb2.ListApprovalsResponse]  # type: ignore[assignment]
     """Lists uses that a person has to decide, oldest first."""
+    GetApproval: _aio.UnaryUnaryMultiCallable[_policy_pb2.GetApprovalRequest, _policy_pb2.GetApprovalResponse]  # type: ignore[assignment]
+    """Reads such a use, whatever was decided about it; a service reads its own only. So who waits
+    for a person need not repeat the use to learn whether there is a decision. Not recorded.
+
+    - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it has expired, or never was.
+    """
     DecideApproval: _aio.UnaryUnaryMultiCallable[_policy_pb2.DecideApprovalRequest, _policy_pb2.DecideApprovalResponse]  # type: ignore[assignment]
     """Decides such a use, once. An approval holds for exactly that use, one time.
 
@@ -120,6 +132,18 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_pb2.ListApprovalsResponse, _abc.Awaitable[_policy_pb2.ListApprovalsResponse]]:
         """Lists uses that a person has to decide, oldest first."""
+
+    @_abc_1.abstractmethod
+    def GetApproval(
+        self,
+        request: _policy_pb2.GetApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.GetApprovalResponse, _abc.Awaitable[_policy_pb2.GetApprovalResponse]]:
+        """Reads such a use, whatever was decided about it; a service reads its own only. So who waits
+        for a person need not repeat the use to learn whether there is a decision. Not recorded.
+
+        - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): it has expired, or never was.
+        """
 
     @_abc_1.abstractmethod
     def DecideApproval(

@@ -39,6 +39,8 @@ class UseServiceStub:
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
     `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+    - `RESOURCE_EXHAUSTED` (reason `APPROVALS_EXCEEDED`): a person would have to approve it, and too
+    many questions are open already, of the agent or of the caller; have them decided.
     """
 
     def __init__(self, channel):
@@ -103,6 +105,8 @@ class UseServiceServicer:
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
     `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+    - `RESOURCE_EXHAUSTED` (reason `APPROVALS_EXCEEDED`): a person would have to approve it, and too
+    many questions are open already, of the agent or of the caller; have them decided.
     """
 
     def AuthorizeRequest(self, request, context):
@@ -236,6 +240,8 @@ class UseService:
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
     `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+    - `RESOURCE_EXHAUSTED` (reason `APPROVALS_EXCEEDED`): a person would have to approve it, and too
+    many questions are open already, of the agent or of the caller; have them decided.
     """
 
     @staticmethod

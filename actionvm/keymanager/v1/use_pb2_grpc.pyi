@@ -40,6 +40,8 @@ class UseServiceStub:
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+    - `RESOURCE_EXHAUSTED` (reason `APPROVALS_EXCEEDED`): a person would have to approve it, and too
+      many questions are open already, of the agent or of the caller; have them decided.
     """
 
     @_typing.overload
@@ -92,6 +94,8 @@ class UseServiceAsyncStub(UseServiceStub):
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+    - `RESOURCE_EXHAUSTED` (reason `APPROVALS_EXCEEDED`): a person would have to approve it, and too
+      many questions are open already, of the agent or of the caller; have them decided.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -140,6 +144,8 @@ class UseServiceServicer(metaclass=_abc_1.ABCMeta):
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
+    - `RESOURCE_EXHAUSTED` (reason `APPROVALS_EXCEEDED`): a person would have to approve it, and too
+      many questions are open already, of the agent or of the caller; have them decided.
     """
 
     @_abc_1.abstractmethod
