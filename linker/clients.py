@@ -156,7 +156,12 @@ def _refused_as(secret: str) -> dict[str, Callable[[RemoteError], ServiceError]]
     def refused(remote: RemoteError) -> ServiceError:
         return CredentialRefused(secret, remote.message)
 
-    return dict.fromkeys(_REFUSALS, refused)
+    def asked(remote: RemoteError) -> ServiceError:
+        approval = remote.metadata.get("approval", "approvals/{uuid}")
+        way_out = f"'actionvm approvals approve {approval}' releases it; then ask again"
+        return CredentialRefused(secret, f"a person has to decide about it: {way_out}")
+
+    return {**dict.fromkeys(_REFUSALS, refused), "APPROVAL_REQUIRED": asked}
 
 
 _REFUSALS = (
@@ -166,8 +171,8 @@ _REFUSALS = (
     "ROLLED_BACK",
     "KIND_UNSUITABLE",
     "USE_DENIED",
-    "APPROVAL_REQUIRED",
     "APPROVAL_DENIED",
+    "APPROVALS_EXCEEDED",
 )
 _LOST: dict[str, Callable[[RemoteError], ServiceError]] = dict.fromkeys(
     ("LEASE_NOT_FOUND", "LEASE_EXPIRED", "VERSION_NOT_FOUND"), lambda _: _LeaseLost("keymanager")

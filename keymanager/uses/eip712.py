@@ -18,6 +18,8 @@ TYPE_CHARACTERS_MAX = 128
 VALUES_MAX = 4_096
 # So many values of a message a policy can look at, in the order in which its types have them.
 FACTS_MAX = 32
+# Of all texts among them together; a record holds them at six bytes for a letter.
+FACTS_CHARACTERS_MAX = 4_096
 
 DOMAIN = "EIP712Domain"
 # The members that a domain may have, in the order in which it has them.
@@ -167,6 +169,7 @@ class _Encoder:
         self._type_hashes: dict[str, bytes] = {}
         self._values_left = VALUES_MAX
         self.facts: dict[str, Fact] = {}
+        self._characters_left = FACTS_CHARACTERS_MAX
 
     def hash_struct(self, path: str, name: str, value: Value | Mapping[str, Value]) -> bytes:
         members = self._types[name]
@@ -214,8 +217,10 @@ class _Encoder:
         word = _atom(path, kind, value)
         if len(self.facts) < FACTS_MAX and (found := _FACT_PATH.fullmatch(path)):
             fact = _fact(kind, value, word)
+            length = len(fact) if isinstance(fact, str) else 0
             # A part of a text would match what the whole does not.
-            if not isinstance(fact, str) or len(fact) <= FACT_CHARACTERS_MAX:
+            if length <= min(FACT_CHARACTERS_MAX, self._characters_left):
+                self._characters_left -= length
                 self.facts[found[1]] = fact
         return word
 

@@ -8,16 +8,10 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from chassis.evidence.lines import CONTENT_BYTES_MAX
-from keymanager.approvals import OPEN_OF_AGENT_MAX, OPEN_OF_CALLER_MAX, ApprovalState
 from keymanager.audit.record import content_of
+from keymanager.audit.several import FACTS_BYTES_MAX
 from keymanager.errors import (
-    ApprovalDecided,
-    ApprovalDenied,
-    ApprovalNotFound,
     ApprovalRequired,
-    ApprovalsExceeded,
-    KindUnsuitable,
     LeaseExpired,
     LeaseNotFound,
     PolicyInvalid,
@@ -29,6 +23,7 @@ from keymanager.journal import Asker
 from keymanager.leases import Lease
 from keymanager.secret import Kind
 from keymanager.signing import Purpose
+from keymanager.uses.eip712 import FACTS_CHARACTERS_MAX
 from keymanager.uses.envelopes import Decrypt, Encrypt
 from keymanager.uses.handover import SUITE, Release, sealing_info
 from keymanager.uses.signatures import SignMessage
@@ -163,43 +158,6 @@ async def test_several_uses_with_one_record_are_all_counted(bench: Bench) -> Non
     assert bench.vault.sequence == before + 2
 
 
-# --- Approvals -----------------------------------------------------------------------------------
-
-
-async def test_an_approved_use_succeeds_once(bench: Bench) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    name = await asked(bench)
-    await bench.vault.decide_approval(name, approves=True, by=OPERATOR)
-    bench.open()
-    assert await sign(bench)
-    assert await asked(bench) != name
-
-
-async def test_an_approval_is_for_exactly_one_request(bench: Bench) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    name = await asked(bench)
-    await bench.vault.decide_approval(name, approves=True, by=OPERATOR)
-    assert await asked(bench, b"other") != name
-    with pytest.raises(ApprovalRequired):
-        await sign(bench, by=Asker("runtime", agent="agents/b", purpose="request"))
-
-
-async def test_the_same_request_asks_the_same_question(bench: Bench) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    assert await asked(bench) == await asked(bench)
-    (question,) = bench.vault.waiting(limit=10)
-    assert (question.agent, question.operation) == ("agents/a", "sign-message")
-
-
-async def test_a_person_sees_what_is_to_be_signed_and_the_log_does_not(bench: Bench) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    await asked(bench, b"Sell all.\n")
-    (question,) = bench.vault.waiting(limit=10)
-    (last,) = bench.vault.records(after=bench.vault.sequence - 1, limit=1)
-    assert json.loads(question.facts)["preview"] == "Sell all.\\n"
-    assert b"Sell" not in content_of(last.record)
-
-
 async def test_a_record_holds_the_largest_facts_that_there_are(bench: Bench) -> None:
     names = ["m" * 52 + str(number) for number in range(10, 42)]
     content = {
@@ -214,132 +172,8 @@ async def test_a_record_holds_the_largest_facts_that_there_are(bench: Bench) -> 
     operation = SignTypedData(json.dumps(content).encode())
     await bench.vault.use("secrets/wallet", operation, method="Sign", by=AGENT)
     (last,) = bench.vault.records(after=bench.vault.sequence - 1, limit=1)
-    assert len(last.record.facts) == 34
-    assert len(content_of(last.record)) <= CONTENT_BYTES_MAX
-
-
-async def test_a_denied_request_is_refused(bench: Bench) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    await bench.vault.decide_approval(await asked(bench), approves=False, by=OPERATOR)
-    with pytest.raises(ApprovalDenied):
-        await sign(bench)
-
-
-async def test_nobody_is_asked_about_what_cannot_be_done(bench: Bench) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    operation = SignMessage(Purpose.REQUEST, b"m")
-    with pytest.raises(KindUnsuitable):
-        await bench.vault.use("secrets/key", operation, method="Sign", by=AGENT)
-    await bench.vault.disable("secrets/a", by=OPERATOR)
-    with pytest.raises(SecretDisabled):
-        await sign(bench)
-    assert not bench.vault.approvals(after="", limit=10)
-
-
-async def test_an_approval_is_decided_once(bench: Bench) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    name = await asked(bench)
-    for _ in range(2):
-        await bench.vault.decide_approval(name, approves=True, by=OPERATOR)
-    with pytest.raises(ApprovalDecided):
-        await bench.vault.decide_approval(name, approves=False, by=OPERATOR)
-
-
-async def test_an_approval_that_expired_is_gone(bench: Bench) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    name = await asked(bench)
-    bench.clock.advance(timedelta(hours=24))
-    with pytest.raises(ApprovalNotFound):
-        await bench.vault.decide_approval(name, approves=True, by=OPERATOR)
-    with pytest.raises(ApprovalNotFound):
-        bench.vault.approval(name)
-    assert not bench.vault.waiting(limit=10)
-
-
-async def test_what_has_expired_is_forgotten(bench: Bench) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    name = await asked(bench)
-    bench.clock.advance(timedelta(hours=24))
-    await bench.vault.tend()
-    bench.clock.advance(-timedelta(hours=24))
-    with pytest.raises(ApprovalNotFound):
-        bench.vault.approval(name)
-
-
-async def test_what_waits_is_listed_oldest_first_in_pages(bench: Bench) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    names = []
-    for number in range(6):
-        names.append(await asked(bench, b"m%d" % number))
-        # Two at a time are as old.
-        bench.clock.advance(timedelta(microseconds=number % 2))
-    await bench.vault.decide_approval(names.pop(0), approves=True, by=OPERATOR)
-    expected = [names[0], *sorted(names[1:3]), *sorted(names[3:5])]
-    found = [*bench.vault.waiting(limit=2)]
-    while page := bench.vault.waiting(limit=2, after=found[-1].place):
-        found += page
-    assert [one.name for one in found] == expected
-
-
-@pytest.mark.parametrize("verdict", [ApprovalState.APPROVED, ApprovalState.DENIED])
-async def test_a_decision_can_be_read_without_a_record(
-    bench: Bench, verdict: ApprovalState
-) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    name = await asked(bench)
-    approves = verdict is ApprovalState.APPROVED
-    await bench.vault.decide_approval(name, approves=approves, by=OPERATOR)
-    before = bench.vault.sequence
-    assert bench.vault.approval(name, of="runtime").state is verdict
-    with pytest.raises(ApprovalNotFound):
-        bench.vault.approval(name, of="linker")
-    assert bench.vault.sequence == before
-
-
-async def ask_often(bench: Bench, agents: int, each: int) -> None:
-    for agent in range(agents):
-        for number in range(each):
-            with pytest.raises(ApprovalRequired):
-                await sign(bench, b"%d" % number, Asker("runtime", f"agents/{agent}", "request"))
-
-
-async def test_one_agent_has_so_many_open_questions_and_leaves_room_for_others(
-    bench: Bench,
-) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    await ask_often(bench, 1, OPEN_OF_AGENT_MAX)
-    first = Asker("runtime", "agents/0", "request")
-    with pytest.raises(ApprovalsExceeded, match="uses of agents/0 wait"):
-        await sign(bench, b"more", first)
-    # What is asked already is no question more.
-    with pytest.raises(ApprovalRequired):
-        await sign(bench, b"0", first)
-    with pytest.raises(ApprovalRequired):
-        await sign(bench, b"more", Asker("runtime", "agents/1", "request"))
-
-
-@pytest.mark.parametrize("way_out", ["decided", "expired"])
-async def test_a_decision_and_time_make_room_for_another_question(
-    bench: Bench, way_out: str
-) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    await ask_often(bench, 1, OPEN_OF_AGENT_MAX)
-    if way_out == "decided":
-        (oldest,) = bench.vault.waiting(limit=1)
-        await bench.vault.decide_approval(oldest.name, approves=False, by=OPERATOR)
-    else:
-        bench.clock.advance(timedelta(hours=24))
-    with pytest.raises(ApprovalRequired):
-        await sign(bench, b"more", Asker("runtime", "agents/0", "request"))
-
-
-async def test_one_caller_has_so_many_open_questions(bench: Bench) -> None:
-    await bench.vault.put_policy(policy("ask"), by=OPERATOR)
-    await ask_often(bench, OPEN_OF_CALLER_MAX // OPEN_OF_AGENT_MAX, OPEN_OF_AGENT_MAX)
-    with pytest.raises(ApprovalsExceeded, match="500 uses of runtime wait"):
-        await sign(bench, by=Asker("runtime", "agents/new", "request"))
-    with pytest.raises(ApprovalRequired):
-        await sign(bench, by=Asker("assembler", "agents/new", "request"))
+    assert len(last.record.facts) == 2 + FACTS_CHARACTERS_MAX // 256
+    assert len(content_of(last.record)) <= FACTS_BYTES_MAX
 
 
 # --- Leases --------------------------------------------------------------------------------------
@@ -381,7 +215,7 @@ async def test_who_asked_a_person_for_a_lease_asks_again_for_the_next(bench: Ben
     await bench.vault.put_policy(policy("ask"), by=OPERATOR)
     with pytest.raises(LeaseExpired):
         await bench.vault.renew(lease.name, by=LINKER)
-    assert not bench.vault.approvals(after="", limit=10)
+    assert not bench.vault.waiting(limit=10)
 
 
 async def test_limits_count_releases_and_not_renewals(bench: Bench) -> None:

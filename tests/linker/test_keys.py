@@ -19,11 +19,11 @@ from chassis.tls import Bearer
 from linker.clients import KeysClient
 from linker.errors import CredentialRefused
 from linker.keys import HeldKey, Keyring
-from tests.contracts.keymanagers import open_bench
+from tests.contracts.keymanagers import POLICY, open_bench
 from tests.fakes.keys import LIFE, FakeKeys
 from tests.grpc_fixtures import identities_json, token_of
 from tests.keymanager.authorities import host
-from tests.keymanager.vaults import Bench, HandSetClock
+from tests.keymanager.vaults import OPERATOR, Bench, HandSetClock
 
 SECRET = "secrets/openai"
 ACCOUNT = "agents/brief"
@@ -223,6 +223,19 @@ async def test_a_lease_that_is_over_is_not_renewed(client: KeysClient, bench: Be
 async def test_what_may_not_leave_is_refused(client: KeysClient, name: str) -> None:
     with pytest.raises(CredentialRefused):
         await client.release(name, ACCOUNT)
+
+
+async def test_who_has_to_decide_about_a_release_and_how_is_said(
+    client: KeysClient, bench: Bench
+) -> None:
+    policy = POLICY.replace("secrets/guarded", SECRET)
+    await bench.vault.put_policy(policy, by=OPERATOR)
+    with pytest.raises(CredentialRefused, match="a person has to decide") as refused:
+        await client.release(SECRET, ACCOUNT)
+    (approval,) = bench.vault.waiting(limit=2)
+    assert f"'actionvm approvals approve {approval.name}'" in str(refused.value)
+    await bench.vault.decide_approval(approval.name, approves=True, by=OPERATOR)
+    assert (await client.release(SECRET, ACCOUNT)).value == VALUE
 
 
 async def test_what_was_sealed_to_another_key_does_not_open(client: KeysClient) -> None:
