@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import time
@@ -86,6 +87,7 @@ Build = Callable[[Config, Telemetry], AbstractAsyncContextManager[Hosted]]
 
 def run(service: str, config: Config, build: Build[Config]) -> None:
     """Serve until SIGTERM or SIGINT; the body of every `__main__`."""
+    forbid_core_files()
     install_log(service, config.log_level)
     try:
         uvloop.run(_serve(service, config, build))
@@ -170,6 +172,19 @@ async def start_server(
 
 def _at(listen: str, port: int) -> str:
     return f"{listen.rpartition(':')[0]}:{port}"
+
+
+def forbid_core_files() -> None:
+    """Let no crash leave the memory of this process, with keys and prompts, on a disk.
+
+    It could also hide from debuggers of its user (`PR_SET_DUMPABLE`), but then platformd could not
+    measure it any more, which it does at each renewal of a certificate.
+    """
+    # A limit of 0 is for files only; of 1 byte there is no file either, and what is piped to a
+    # program, as systemd wants it, is not made for a limit of exactly 1 (fs/coredump.c).
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    most = 1 if hard else 0
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
 
 
 def ensure_private_folder(path: Path) -> Path:

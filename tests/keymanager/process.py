@@ -68,6 +68,11 @@ class KeymanagerProcess:
             process.kill()
             process.wait()
 
+    @property
+    def pid(self) -> int:
+        """Return the number of the process."""
+        return self._process.pid
+
     def stub(self, caller: str = "operator") -> keymanager_pb2_grpc.KeymanagerServiceStub:
         """Return the stub of a caller."""
         interceptor = _TokenInterceptor(token_of(caller))

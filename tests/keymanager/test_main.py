@@ -47,6 +47,13 @@ def test_the_keys_of_the_services_survive_a_kill(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
+def test_it_leaves_no_core_file(tmp_path: Path) -> None:
+    with KeymanagerProcess(tmp_path) as process:
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+    (line,) = [one for one in limits.splitlines() if one.startswith("Max core file size")]
+    assert line.split()[4:6] in (["0", "0"], ["1", "1"])
+
+
 @pytest.fixture
 def used(tmp_path: Path) -> KeymanagerProcess:
     """Return a stopped key manager that has its keys."""

@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 import pytest
 
-from cli.services import PLATFORM
+from cli.services import PLATFORM, SERVICE_NAMES
 
 from .conftest import System, pause
 
@@ -34,6 +34,13 @@ def test_the_platform_runs_before_the_services_without_a_port(running: System) -
     own = psutil.Process(running.state.platform.pid)
     assert all(own.create_time() < one.create_time() for one in services)
     assert not own.net_connections("tcp")
+
+
+def test_no_process_of_the_system_leaves_a_core_file(running: System) -> None:
+    children = [*running.state.services.values(), running.state.platform]
+    limits = [psutil.Process(child.pid).rlimit(psutil.RLIMIT_CORE) for child in children]
+    assert len(limits) == len(SERVICE_NAMES) + 1
+    assert not set(limits) - {(0, 0), (1, 1)}
 
 
 def test_a_killed_platform_runs_again(running: System) -> None:
