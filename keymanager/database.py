@@ -1,4 +1,4 @@
-"""Opening the file of the vault, and bringing one of the first release to the present form.
+"""Opening the file of the vault, and bringing one of an earlier release to the present form.
 
 The first release had one row for each secret, under a root key in a file beside the database. All
 of it is sealed again in one transaction; only when that is on disk, the root key is destroyed.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import os
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
@@ -21,17 +22,17 @@ from .errors import RolledBack
 from .first_release import FirstRelease, read_first_release
 from .keyring import WRAPS_MAX, seal_version
 from .lifecycle import ID_BYTES
-from .opening import new_memory, start
+from .opening import new_memory, open_memory, start
 from .platform.port import Sealing
-from .requests import write as write_request
 from .rows import TABLES, VERSION, SecretRow, VersionRow
 from .sealing import RandomBytes, derive
+from .second_release import read_second_release
 from .secret import DEFAULT_TENANT, SYSTEM_TENANT, State
 from .signing import SERVICE_KEYS
 from .sql import cursor_of
 from .store import VaultStore
 
-_FIRST = 1
+_FIRST, _SECOND = 1, 2
 
 
 def open_vault_store(
@@ -47,28 +48,7 @@ def open_vault_store(
     Raises as `VaultStore` does, and `RootKeyUnusable` for a first release without its root key.
     """
     root_file = folder / "root.key"
-
-    def migrate(connection: Connection, found: int) -> None:
-        assert found == _FIRST, f"there is no version {found} to migrate from"
-        counter = platform.read_counter()
-        if platform.has_counted() and not accepts_rollback:
-            raise RolledBack(
-                f"keymanager.db is of the first release, the platform counted {counter}"
-            )
-        old = read_first_release(connection, root_file)
-        TABLES.create_all(connection)
-        cursor = cursor_of(connection)
-        memory = new_memory(cursor, platform, counter, random_bytes)
-        batch = Batch(
-            memory, cursor, now=clock.now(), random_bytes=random_bytes, wraps_max=WRAPS_MAX
-        )
-        _seal_again(batch, old)
-        start(batch, counter, request_key=old.tag_key)
-        for request in old.requests:
-            write_request(batch, request)
-        connection.exec_driver_sql("DROP TABLE requests")
-        connection.exec_driver_sql("DROP TABLE secrets")
-
+    migrate = _Migration(root_file, platform, clock, random_bytes, accepts_rollback)
     engine = open_database(folder / "keymanager.db", TABLES, version=VERSION, migrate=migrate)
     try:
         store = VaultStore(
@@ -84,6 +64,59 @@ def open_vault_store(
         engine.dispose()
         raise
     return engine, store
+
+
+@dataclass(frozen=True)
+class _Migration:
+    """Brings a file of an earlier release to the present form, in one transaction."""
+
+    root_file: Path
+    platform: Sealing
+    clock: Clock
+    random_bytes: RandomBytes
+    accepts_rollback: bool
+
+    def __call__(self, connection: Connection, found: int) -> None:
+        cursor_of(connection).execute("PRAGMA secure_delete=ON")
+        if found == _FIRST:
+            self._from_first(connection)
+        else:
+            assert found == _SECOND, f"there is no version {found} to migrate from"
+            self._from_second(connection)
+
+    def _from_first(self, connection: Connection) -> None:
+        counter = self.platform.read_counter()
+        if counter and not self.accepts_rollback:
+            raise RolledBack(
+                f"keymanager.db is of the first release, the platform counted {counter}"
+            )
+        old = read_first_release(connection, self.root_file)
+        TABLES.create_all(connection)
+        cursor = cursor_of(connection)
+        batch = Batch(
+            new_memory(cursor, self.platform, counter, self.random_bytes),
+            cursor,
+            now=self.clock.now(),
+            random_bytes=self.random_bytes,
+            wraps_max=WRAPS_MAX,
+        )
+        _seal_again(batch, old)
+        start(batch, counter, request_key=old.tag_key, finish=old.take_over_requests)
+        connection.exec_driver_sql("DROP TABLE requests")
+        connection.exec_driver_sql("DROP TABLE secrets")
+
+    def _from_second(self, connection: Connection) -> None:
+        old = read_second_release(cursor_of(connection))
+        connection.exec_driver_sql("DROP TABLE request")
+        TABLES.create_all(connection)
+        open_memory(
+            cursor_of(connection),
+            self.platform,
+            now=self.clock.now(),
+            random_bytes=self.random_bytes,
+            accepts_rollback=self.accepts_rollback,
+            finish=old.take_over,
+        )
 
 
 def _seal_again(batch: Batch, old: FirstRelease) -> None:

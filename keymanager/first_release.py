@@ -9,7 +9,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
 
-from .requests import Answer, join
+from .batch import Batch
+from .requests import OldAnswer, join, take_over
 from .sealing import KEY_BYTES, MAC_BYTES, NONCE_BYTES, derive
 
 _FORMAT = b"actionvm/keymanager/seal/v1"
@@ -36,8 +37,13 @@ class FirstRelease:
     """All that there was."""
 
     secrets: tuple[OldSecret, ...]
-    requests: tuple[Answer, ...]
+    requests: tuple[OldAnswer, ...]
     tag_key: bytes = field(repr=False)
+
+    def take_over_requests(self, batch: Batch) -> None:
+        """Remember what was answered, so that no repeat acts again."""
+        for request in self.requests:
+            take_over(batch, request)
 
 
 def read_first_release(connection: Connection, root_file: Path) -> FirstRelease:
@@ -54,7 +60,7 @@ def read_first_release(connection: Connection, root_file: Path) -> FirstRelease:
     )
     statement = "SELECT request_id, tag, secret, version, rotate_microseconds FROM requests"
     requests = [
-        Answer(str(id_), bytes(tag) or bytes(MAC_BYTES), str(secret), int(version), int(time))
+        OldAnswer(str(id_), bytes(tag) or bytes(MAC_BYTES), str(secret), int(version), int(time))
         for id_, tag, secret, version, time in connection.exec_driver_sql(statement)
     ]
     return FirstRelease(secrets, tuple(requests), derive(root, b"tag"))

@@ -50,7 +50,7 @@ class Put:
         entry.secret = self.name
         require_tenant(self.tenant)
         value = value_of(batch, self.kind, self.value, generates=self.generate)
-        if (answer := find_answer(batch, self.request)) is not None:
+        if (answer := find_answer(batch, self.request, name=self.name)) is not None:
             entry.version = answer.version
             return answer
         if batch.has(SecretRow, self.name):
@@ -76,7 +76,7 @@ class Rotate:
 
     def decide(self, batch: Batch, entry: Entry) -> Secret:
         entry.secret = self.name
-        if (answer := find_answer(batch, self.request)) is not None:
+        if (answer := find_answer(batch, self.request, name=self.name)) is not None:
             entry.version = answer.version
             return answer
         row = existing(batch, self.name)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -39,6 +40,9 @@ from .upkeep import ITSELF
 # How far back the chain of records is followed at a start; all of it is for an export to prove.
 TAIL_RECORDS = 1_024
 
+# Writes what a migration brings along, before the anchor is written.
+Finish: TypeAlias = Callable[[Batch], None]
+
 _GENESIS_PROBLEM = "keymanager.db is missing, but the platform counted changes of one"
 
 
@@ -69,8 +73,12 @@ def open_memory(
     now: datetime,
     random_bytes: RandomBytes,
     accepts_rollback: bool,
+    finish: Finish = lambda _: None,
 ) -> Opened:
-    """Read everything and check it; make what a new vault needs. The caller commits."""
+    """Read everything and check it; make what a new vault needs, and finish it.
+
+    The caller commits.
+    """
     counter = platform.read_counter()
     cursor.execute("SELECT * FROM anchor")
     found = cursor.fetchone()
@@ -83,7 +91,7 @@ def open_memory(
     if problem and not accepts_rollback:
         raise RolledBack(problem)
     batch = Batch(memory, cursor, now=now, random_bytes=random_bytes, wraps_max=WRAPS_MAX)
-    start(batch, counter, problem=problem, repairs=accepts_rollback)
+    start(batch, counter, problem=problem, repairs=accepts_rollback, finish=finish)
     return Opened(memory, counter)
 
 
@@ -94,6 +102,7 @@ def start(
     problem: str = "",
     repairs: bool = False,
     request_key: bytes = b"",
+    finish: Finish = lambda _: None,
 ) -> None:
     """Make what a vault needs, leave a record, and write all of it."""
     try:
@@ -108,6 +117,7 @@ def start(
     by = Asker("operator") if problem else ITSELF
     decide(batch, _Start("AcceptRollback" if problem else "Start", by, problem))
     batch.policy = in_force(batch)
+    finish(batch)
     # The counter moves at every start, so that what was copied before is old.
     batch.merge(*close_batch(batch, counter + 1))
     batch.memory.counted_microseconds = batch.microseconds

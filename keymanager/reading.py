@@ -9,7 +9,7 @@ from .approvals import Approval, ApprovalState, Place, approval_of
 from .batch import Memory
 from .errors import ApprovalNotFound, SealBroken, SecretNotFound
 from .lifecycle import describe
-from .register import is_authentic
+from .register import is_authentic, place_of
 from .rows import ApprovalRow, SecretRow, VersionRow
 from .sealing import to_microseconds
 from .secret import SYSTEM_TENANT, Secret
@@ -20,6 +20,8 @@ def read_secret(cursor: Cursor, memory: Memory, name: str) -> Secret:
     """Return what is known of a secret, or raise `SecretNotFound` or `SealBroken`."""
     row = sql.get(cursor, SecretRow, (name,))
     if row is None:
+        if (SecretRow, (name,)) in memory.register.stamps:
+            raise SealBroken(name)
         raise SecretNotFound(name)
     return _describe(cursor, memory, row)
 
@@ -70,6 +72,8 @@ def _describe(cursor: Cursor, memory: Memory, row: SecretRow) -> Secret:
 
 
 def _checked(row: RowT, memory: Memory, name: str) -> RowT:
-    if not is_authentic(row, memory.epochs):
+    """Return a row that is the latest of its place, or raise `SealBroken`."""
+    is_latest = memory.register.stamps.get(place_of(row)) == row[-2:]
+    if not is_latest or not is_authentic(row, memory.epochs):
         raise SealBroken(name)
     return row

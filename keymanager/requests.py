@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hmac
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from chassis.errors import RequestIdReused
 
-from . import sql
 from .batch import Batch
 from .errors import SealBroken
-from .rows import REQUEST, SecretRow
-from .sealing import MAC_BYTES, encode, from_microseconds, to_microseconds
-from .secret import Kind, Secret
+from .rows import RequestRow, SecretRow
+from .sealing import MAC_BYTES, from_microseconds, to_microseconds
+from .secret import Kind, Secret, State, Version
 
 _FORGOTTEN = bytes(MAC_BYTES)
 
@@ -28,8 +27,8 @@ class Request:
     content: bytes = dataclasses.field(repr=False)
 
 
-class Answer(NamedTuple):
-    """A request, and what it was answered: a version of a secret, and when that was made."""
+class OldAnswer(NamedTuple):
+    """What earlier releases kept of a request, from which not all of its answer can be told."""
 
     id: str
     tag: bytes
@@ -53,56 +52,92 @@ def join(*parts: bytes) -> bytes:
     )
 
 
-def find_answer(batch: Batch, request: Request) -> Secret | None:
-    """Return the first answer to a request, None if it is new, or raise `RequestIdReused`."""
-    statement = (
-        "SELECT id, tag, secret, version, rotate_microseconds, mac FROM request WHERE id = ?"
-    )
-    batch.cursor.execute(statement, (request.id,))
-    found = batch.cursor.fetchone()
-    if found is None:
+def find_answer(batch: Batch, request: Request, *, name: str) -> Secret | None:
+    """Return the first answer to a request about a secret, or None if it is new.
+
+    Raise `RequestIdReused`, or `SealBroken` where the answer was changed.
+    """
+    row = batch.find(RequestRow, request.id, name=name)
+    if row is None:
         return None
-    *answer, mac = found
-    _, tag, name, version, rotate_microseconds = answer
-    assert isinstance(tag, bytes), "the table says so"
-    if _mac(batch, answer) != mac:
-        raise SealBroken(str(name))
-    if not hmac.compare_digest(tag, _tag(batch, request)):
+    if not hmac.compare_digest(row.tag, _tag(batch, request)):
         raise RequestIdReused(request.id)
-    row = batch.get(SecretRow, str(name), name=str(name))
-    return Secret(
-        name=row.name,
-        kind=Kind(row.kind),
-        version=int(version),
-        create_time=from_microseconds(row.create_microseconds),
-        rotate_time=from_microseconds(int(rotate_microseconds)),
-        tenant=row.tenant,
-    )
+    return _parse(row.secret, row.answer)
 
 
 def answered(batch: Batch, request: Request, secret: Secret) -> None:
     """Remember the answer to a request."""
-    rotate_microseconds = to_microseconds(secret.rotate_time)
-    tag = _tag(batch, request)
-    write(batch, Answer(request.id, tag, secret.name, secret.version, rotate_microseconds))
-
-
-def write(batch: Batch, answer: Answer) -> None:
-    """Store a request with its answer."""
-    sql.upsert(batch.cursor, REQUEST, [(*answer, _mac(batch, answer))])
+    batch.write(RequestRow(request.id, _tag(batch, request), secret.name, _text(secret)))
 
 
 def forget(batch: Batch, name: str) -> None:
     """Keep nothing of the values that a secret had; its requests fit no repeat any more."""
-    statement = "SELECT id, tag, secret, version, rotate_microseconds FROM request WHERE secret = ?"
-    batch.cursor.execute(statement, (name,))
-    for id_, _, secret, version, time in batch.cursor.fetchall():
-        write(batch, Answer(str(id_), _FORGOTTEN, str(secret), int(version), int(time)))
+    batch.cursor.execute("SELECT id FROM request WHERE secret = ?", (name,))
+    for (id_,) in batch.cursor.fetchall():
+        if batch.has(RequestRow, id_):
+            batch.write(RequestRow(str(id_), _FORGOTTEN, name, answer=""))
+
+
+def take_over(batch: Batch, old: OldAnswer, *, is_genuine: bool = True) -> None:
+    """Keep what an earlier release answered; what was changed since stays broken."""
+    made = RequestRow(old.id, _FORGOTTEN, old.secret, answer="")
+    try:
+        row = batch.find(SecretRow, old.secret, name=old.secret)
+    except SealBroken:
+        row = None
+    if row is not None:
+        secret = Secret(
+            name=row.name,
+            kind=Kind(row.kind),
+            version=old.version,
+            create_time=from_microseconds(row.create_microseconds),
+            rotate_time=from_microseconds(old.rotate_microseconds),
+            tenant=row.tenant,
+        )
+        made = made._replace(tag=old.tag, answer=_text(secret))
+    if is_genuine:
+        batch.write(made)
+    else:
+        batch.write_broken(made)
+
+
+def _text(secret: Secret) -> str:
+    """Return all that was answered, none of which is a value."""
+    versions = [
+        (
+            version.number,
+            int(version.state),
+            to_microseconds(version.create_time),
+            to_microseconds(version.expire_time) if version.expire_time else 0,
+        )
+        for version in secret.versions
+    ]
+    times = to_microseconds(secret.create_time), to_microseconds(secret.rotate_time)
+    head = (int(secret.kind), secret.version, secret.tenant, int(secret.state), *times)
+    return json.dumps([*head, versions], separators=(",", ":"))
+
+
+def _parse(name: str, text: str) -> Secret:
+    kind, version, tenant, state, create_time, rotate_time, versions = json.loads(text)
+    return Secret(
+        name=name,
+        kind=Kind(kind),
+        version=version,
+        create_time=from_microseconds(create_time),
+        rotate_time=from_microseconds(rotate_time),
+        tenant=tenant,
+        state=State(state),
+        versions=tuple(
+            Version(
+                number,
+                State(state),
+                from_microseconds(created),
+                from_microseconds(end) if end else None,
+            )
+            for number, state, created, end in versions
+        ),
+    )
 
 
 def _tag(batch: Batch, request: Request) -> bytes:
     return batch.digest(request.content)
-
-
-def _mac(batch: Batch, answer: Sequence[sql.Cell]) -> bytes:
-    return batch.digest(encode("request", *answer))

@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-# 1 had one row for each secret, under a root key in a file.
-VERSION = 2
+# 1 had one row for each secret, under a root key in a file; 2 requests beside the anchor.
+VERSION = 3
 
 TABLES = MetaData()
 
@@ -142,8 +142,30 @@ class CountRow(NamedTuple):
     mac: bytes = b""
 
 
+class RequestRow(NamedTuple):
+    """A request that was answered: what was asked as a keyed tag, and the answer as JSON.
+
+    The tag is zeros after the secret was shredded: then no repeat fits, and none brings it back.
+    """
+
+    id: str
+    tag: bytes
+    secret: str
+    answer: str
+    epoch: bytes = b""
+    mac: bytes = b""
+
+
 Row: TypeAlias = (
-    SecretRow | VersionRow | KeyRow | TenantRow | PolicyRow | ApprovalRow | LeaseRow | CountRow
+    SecretRow
+    | VersionRow
+    | KeyRow
+    | TenantRow
+    | PolicyRow
+    | ApprovalRow
+    | LeaseRow
+    | CountRow
+    | RequestRow
 )
 
 
@@ -169,6 +191,7 @@ GUARDED: Mapping[type[Row], Table] = {
     ApprovalRow: _table("approval", ApprovalRow, keys=1),
     LeaseRow: _table("lease", LeaseRow, keys=1),
     CountRow: _table("use_count", CountRow, keys=1),
+    RequestRow: _table("request", RequestRow, keys=1),
 }
 
 # Sealed by the platform twice: for this very code, and for later releases of its signer.
@@ -222,21 +245,9 @@ CHECKPOINT = Table(
     Column("key", LargeBinary, nullable=False),
     Column("signature", LargeBinary, nullable=False),
 )
-# Answered requests: what was asked as a keyed tag, and what was answered.
-REQUEST = Table(
-    "request",
-    TABLES,
-    Column("id", Text, primary_key=True),
-    # Zeros after the secret was shredded: then no repeat fits, and none brings it back.
-    Column("tag", LargeBinary, nullable=False),
-    Column("secret", Text, nullable=False, index=True),
-    Column("version", Integer, nullable=False),
-    Column("rotate_microseconds", BigInteger, nullable=False),
-    Column("mac", LargeBinary, nullable=False),
-)
-
 Index("ix_secret_id", GUARDED[SecretRow].c.id)
 Index("ix_secret_tenant", GUARDED[SecretRow].c.tenant)
+Index("ix_request_secret", GUARDED[RequestRow].c.secret)
 Index("ix_version_key", GUARDED[VersionRow].c.key_id)
 Index("ix_approval_digest", GUARDED[ApprovalRow].c.digest)
 _END = GUARDED[VersionRow].c.expire_microseconds

@@ -139,8 +139,9 @@ class VaultStore:
         try:
             return self._read(query)
         except SealBroken:
-            # The end of a rotation may have come between reading the rows and looking at them.
-            return self._read(query)
+            # A commit may have come between reading the rows and looking at them; now none does.
+            with self._alone:
+                return self._read(query)
 
     def _read(self, query: Callable[[Cursor, Memory], Read]) -> Read:
         self.require_open()

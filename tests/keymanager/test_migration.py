@@ -1,28 +1,33 @@
-"""What the first release sealed is opened once, sealed again, and its root key destroyed."""
+"""What earlier releases sealed is opened once, and is as it was; what opened it is destroyed."""
 
 from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from chassis.errors import RequestIdReused
 from keymanager.database import open_vault_store
-from keymanager.errors import RolledBack, SecretNotFound
+from keymanager.errors import RolledBack, SealBroken, SecretNotFound
 from keymanager.first_release import RootKeyUnusable
-from keymanager.secret import Kind
+from keymanager.secret import Kind, Secret, State
 from keymanager.vault import Vault
 from tests.fakes.platform import FakePlatform
 from tests.keymanager.vaults import OPERATOR, HandSetClock, public_key_of
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "keymanager-1"
+SECOND = Path(__file__).resolve().parents[1] / "golden" / "keymanager-2"
 
 # What was in the golden database when the first release made it.
 BUNDLES = "0c51c67faa93d3fd677edc222df5d8346af23f780df3cb3a5f8dca3537b8cddd"
 RECEIPTS = "6062cd0e24eda2645bec9925fe9ba3cd466c6c373489bc9c2c74235495f726a6"
 MADE = "c1a52a456f0a0155c43d02f740eca175542ad968fe3caa01c2b90c86358a7029"
+MADE_SECOND = "21dd30c241a975cd5b85369b6e2c6274b3d2119ccde768a258212766eb145056"
 
 
 @pytest.fixture
@@ -143,3 +148,92 @@ def test_a_first_release_that_comes_back_is_a_rollback(folder: Path) -> None:
     shutil.copytree(GOLDEN, folder)
     with pytest.raises(RolledBack):
         _open(folder, platform)
+
+
+# --- The second release --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    shutil.copytree(SECOND, tmp_path / "second")
+    return tmp_path / "second"
+
+
+def _open_second(folder: Path) -> Vault:
+    return _open(folder, FakePlatform(folder / "counter"))
+
+
+def _execute(folder: Path, statement: str) -> None:
+    with closing(sqlite3.connect(folder / "keymanager.db", isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+async def _put_openai(vault: Vault) -> Secret:
+    return await vault.put(
+        "put-openai",
+        "secrets/openai",
+        Kind.API_KEY,
+        b"sk-golden-openai-value",
+        generate=False,
+        by=OPERATOR,
+    )
+
+
+async def test_secrets_of_the_second_release_are_as_before(second: Path) -> None:
+    vault = _open_second(second)
+    listed = [(one.name, one.version) for one in vault.describe_all(after="", limit=10)]
+    assert listed == [
+        ("secrets/made", 1),
+        ("secrets/off", 1),
+        ("secrets/old", 2),
+        ("secrets/openai", 1),
+    ]
+    assert (await vault.public_key("secrets/made")).value.hex() == MADE_SECOND
+    assert vault.describe("secrets/off").state is State.DISABLED
+
+
+async def test_a_repeat_from_the_second_release_has_no_second_effect(second: Path) -> None:
+    for _ in range(2):
+        vault = _open_second(second)
+        assert (await _put_openai(vault)).version == 1
+        rotated = await vault.rotate(
+            "rotate-old",
+            "secrets/old",
+            b"second value",
+            generate=False,
+            by=OPERATOR,
+            grace=timedelta(days=1),
+        )
+        assert rotated.version == 2
+        with pytest.raises(RequestIdReused):
+            await vault.put(
+                "put-gone", "secrets/gone", Kind.API_KEY, b"gone value", generate=False, by=OPERATOR
+            )
+
+
+async def test_a_request_of_the_second_release_that_was_changed_stays_broken(second: Path) -> None:
+    _execute(second, "UPDATE request SET version = 7 WHERE id = 'put-openai'")
+    for _ in range(2):
+        with pytest.raises(SealBroken):
+            await _put_openai(_open_second(second))
+
+
+def test_a_request_that_is_missing_after_the_migration_stops_the_start(second: Path) -> None:
+    _open_second(second)
+    _execute(second, "DELETE FROM request WHERE id = 'rotate-old'")
+    with pytest.raises(RolledBack):
+        _open_second(second)
+
+
+def test_a_second_release_that_was_changed_stops_the_migration(second: Path) -> None:
+    _execute(second, "DELETE FROM secret WHERE name = 'secrets/off'")
+    with pytest.raises(RolledBack):
+        _open_second(second)
+    _execute(second, "SELECT mac FROM request")
+
+
+def test_a_second_release_that_comes_back_is_a_rollback(second: Path) -> None:
+    _open_second(second)
+    shutil.copy(SECOND / "keymanager.db", second / "keymanager.db")
+    with pytest.raises(RolledBack):
+        _open_second(second)

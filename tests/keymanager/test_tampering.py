@@ -19,6 +19,7 @@ from keymanager.keyring import open_version
 from keymanager.lifecycle import existing, usable
 from keymanager.rotation import Begin, Step
 from keymanager.rows import GUARDED, KeyRow, Row, SecretRow, TenantRow, VersionRow
+from keymanager.secret import Secret
 from tests.keymanager.vaults import OPERATOR, Bench, Cell
 
 MUTATIONS = 50_000
@@ -277,6 +278,27 @@ async def test_an_old_row_that_was_authentic_is_refused_while_it_runs(bench: Ben
     bench.write("secrets/a", state=before[0], epoch=before[1], mac=before[2])
     with pytest.raises(SealBroken):
         await bench.vault.public_key("secrets/a")
+    with pytest.raises(SealBroken):
+        bench.vault.describe("secrets/a")
+    with pytest.raises(SealBroken):
+        bench.vault.describe_all(after="", limit=10)
+
+
+async def test_a_secret_that_was_deleted_while_it_runs_is_not_said_to_be_none(bench: Bench) -> None:
+    bench.execute("DELETE FROM secret WHERE name = 'secrets/a'")
+    with pytest.raises(SealBroken):
+        bench.vault.describe("secrets/a")
+
+
+async def test_a_request_that_was_deleted_while_it_runs_is_not_done_again(bench: Bench) -> None:
+    async def rotate() -> Secret:
+        return await bench.vault.rotate("r1", "secrets/a", b"", generate=True, by=OPERATOR)
+
+    await rotate()
+    bench.execute("DELETE FROM request WHERE id = 'r1'")
+    with pytest.raises(SealBroken):
+        await rotate()
+    assert bench.vault.describe("secrets/a").version == 2
 
 
 @pytest.mark.parametrize(

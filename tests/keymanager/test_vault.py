@@ -1,4 +1,4 @@
-"""A secret lives as the contract says, and a repeated request is the same request."""
+"""A secret lives as the contract says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from chassis.errors import InvalidField, RequestIdReused
+from chassis.errors import InvalidField
 from keymanager.errors import (
     KindUnsuitable,
     SealBroken,
@@ -91,58 +91,6 @@ async def test_two_generated_secrets_differ(bench: Bench) -> None:
     assert await public_key(bench) != await public_key(bench, "secrets/b")
 
 
-async def test_a_repeated_put_gives_the_first_answer_even_after_a_rotation(bench: Bench) -> None:
-    first = await put(bench, "r1")
-    bench.clock.advance(timedelta(hours=1))
-    await rotate(bench, "r2")
-    again = await put(bench, "r1")
-    assert (again.version, again.rotate_time) == (first.version, first.rotate_time)
-
-
-async def test_a_repeated_put_keeps_the_first_generated_value(bench: Bench) -> None:
-    await put(bench, "r1", value=b"", generate=True)
-    first = await public_key(bench)
-    await put(bench, "r1", value=b"", generate=True)
-    assert await public_key(bench) == first
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "value", "generate"),
-    [
-        ("secrets/b", Kind.ED25519, SEED, False),
-        ("secrets/a", Kind.API_KEY, SEED, False),
-        ("secrets/a", Kind.ED25519, bytes(32), False),
-        ("secrets/a", Kind.ED25519, b"", True),
-    ],
-)
-async def test_a_request_id_with_other_content_is_refused(
-    bench: Bench, name: str, kind: Kind, value: bytes, *, generate: bool
-) -> None:
-    await put(bench, "r1")
-    with pytest.raises(RequestIdReused):
-        await put(bench, "r1", name, kind, value, generate=generate)
-
-
-async def test_a_request_id_with_another_tenant_is_refused(bench: Bench) -> None:
-    await put(bench, "r1")
-    with pytest.raises(RequestIdReused):
-        await bench.vault.put(
-            "r1",
-            "secrets/a",
-            Kind.ED25519,
-            SEED,
-            generate=False,
-            by=OPERATOR,
-            tenant="tenants/other",
-        )
-
-
-async def test_a_request_id_of_a_put_is_refused_for_a_rotation(bench: Bench) -> None:
-    await put(bench, "r1")
-    with pytest.raises(RequestIdReused):
-        await rotate(bench, "r1", SEED)
-
-
 @pytest.mark.parametrize(
     ("kind", "value", "generate", "field"),
     [
@@ -179,11 +127,6 @@ async def test_a_rotated_secret_has_its_new_value(bench: Bench) -> None:
     await put(bench, "r1", value=bytes(32))
     await rotate(bench, "r2", SEED)
     assert await public_key(bench) == public_key_of(SEED)
-
-
-async def test_a_repeated_rotation_rotates_once(bench: Bench) -> None:
-    await put(bench, "r1")
-    assert [(await rotate(bench, "r2")).version for _ in range(2)] == [2, 2]
 
 
 async def test_a_refused_rotation_changes_nothing(bench: Bench) -> None:
@@ -286,13 +229,6 @@ async def test_a_row_that_was_changed_can_be_shredded_and_put_again(bench: Bench
     await put(bench, "r2", value=bytes(32))
     bench.open()
     assert await public_key(bench) == public_key_of(bytes(32))
-
-
-async def test_a_late_repeat_does_not_bring_a_shredded_secret_back(bench: Bench) -> None:
-    await put(bench, "r1")
-    await bench.vault.shred("secrets/a", by=OPERATOR)
-    with pytest.raises(RequestIdReused):
-        await put(bench, "r1")
 
 
 async def test_a_shredded_tenant_takes_its_secrets_and_no_others_along(bench: Bench) -> None:
