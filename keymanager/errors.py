@@ -170,16 +170,20 @@ class RolledBack(FailedPrecondition):
 
 @dataclass(eq=False)
 class UseDenied(PermissionDenied):
-    """The policy does not allow a use; whether the secret exists is not said."""
+    """The policy does not allow a use; whether the secret exists is not said.
+
+    Nor is the rule, which may be one about kinds or tenants: it is on record.
+    """
 
     reason = "USE_DENIED"
-    message = "{caller} may not use {secret} for {operation}: {problem}"
+    message = (
+        "{caller} may not use {secret} for {operation}; 'actionvm policy evaluate' and the audit "
+        "log tell an operator which rule says so"
+    )
 
     caller: str
     secret: str
     operation: str
-    rule: str
-    problem: str
 
 
 @dataclass(eq=False)

@@ -34,6 +34,7 @@ from .messages.uses import (
 )
 from .platform.port import Platform
 from .platform.quotes import quote_over
+from .signing import Purpose
 from .uses.attributed import Attribute
 from .vault import Vault
 
@@ -186,7 +187,10 @@ class KeymanagerService(IdentityMethods):
     async def GetPublicKey(
         self, request: pb.GetPublicKeyRequest, context: Context
     ) -> pb.GetPublicKeyResponse:
-        found = await self._vault.public_key(key_name(request.key))
+        caller = current_caller()
+        # Who may list secrets learns nothing from this; others need it to check what was signed.
+        by = None if caller in AUDITORS else Asker(caller, purpose=Purpose.REQUEST.value)
+        found = await self._vault.public_key(key_name(request.key), by=by)
         return pb.GetPublicKeyResponse(
             algorithm=found.algorithm, public_key=found.value, address=found.address
         )

@@ -44,6 +44,10 @@ class Use:
     operations: Sequence[Operation[object]]
     version: int = 0
 
+    def __post_init__(self) -> None:
+        """Check that one record can name the kind of all operations."""
+        assert len({operation.name for operation in self.operations}) == 1, "they are of one kind"
+
     def decide(self, batch: Batch, entry: Entry) -> list[object]:
         entry.digest = digest_of(batch, self.by, self.name, self.version, *self.operations)
         row = _find(batch, self.name)
@@ -97,13 +101,7 @@ class Use:
         if len(questions) > 1:
             entry.facts = {**entry.facts, **rules_of_all([one.rule for one in decisions])}
         if worst.verdict is Verdict.DENY:
-            raise UseDenied(
-                caller=self.by.caller,
-                secret=self.name,
-                operation=entry.operation,
-                rule=worst.rule,
-                problem=worst.problem,
-            )
+            raise UseDenied(self.by.caller, self.name, entry.operation)
         return decisions
 
     def _approve(self, batch: Batch, operation: Operation[object], rule: str) -> str:
@@ -129,7 +127,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class ReadPublicKey:
-    """Return the half of a key that everybody may see; not recorded."""
+    """Return the public half of a key to who may know that there is the key; not recorded."""
 
     method: ClassVar[str] = ""
 

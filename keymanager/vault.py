@@ -26,7 +26,7 @@ from .reading import read_approval, read_secret, read_secrets, read_waiting
 from .requests import Request, content_of
 from .rotation import Begin, End, Step
 from .secret import DEFAULT_TENANT, Kind, Secret, State
-from .signing import AUDIT_KEY, AUTHORITY_KEY, REQUESTS_KEY
+from .signing import AUDIT_KEY, AUTHORITY_KEY, REQUESTS_KEY, SERVICE_KEYS
 from .snapshot import ExportState, ImportState
 from .store import VaultStore
 from .stored_log import (
@@ -40,6 +40,7 @@ from .upkeep import ITSELF, Sweep
 from .uses.handover import Release
 from .uses.keys import PublicKey
 from .uses.operation import Operation as KeyUse
+from .uses.public import ShowPublicKey
 from .using import Evaluate, ReadPublicKey, Use
 from .witness import AcceptRollback
 
@@ -205,17 +206,16 @@ class Vault:
         by: Asker,
         version: int = 0,
     ) -> list[Result]:
-        """Perform operations of one kind with one key, all or none; raise as `use` does.
-
-        One record has the facts of each; raise `InvalidField` where that is too much for one.
-        """
-        assert len({operation.name for operation in operations}) == 1, "one record names one kind"
+        """Perform operations of one kind, all or none; raise as `use` does, or `InvalidField`."""
         _refuse_own(name)
         asked = Use(by, method, name, tuple(operations), version)
         return cast("list[Result]", await self._commits.apply(asked))
 
-    async def public_key(self, name: str) -> PublicKey:
-        """Return a public key; raise `SecretNotFound`, `KindUnsuitable` or `SealBroken`."""
+    async def public_key(self, name: str, *, by: Asker | None = None) -> PublicKey:
+        """Return a public key; raise as `use` does. Without `by` no policy decides who sees it."""
+        # There is no secret in it that there are the keys of the services.
+        if by is not None and name not in SERVICE_KEYS:
+            return await self.use(name, ShowPublicKey(), method="GetPublicKey", by=by)
         _refuse_own(name)
         return await self._apply(ReadPublicKey(ITSELF, name), PublicKey)
 

@@ -20,6 +20,11 @@ API_KEY = pb.KIND_API_KEY
 ED25519 = pb.KIND_ED25519
 LONG = b"x" * (64 * 1024 + 1)
 
+
+def _public_key(key: str, reason: str) -> Call:
+    return Call("GetPublicKey", pb.GetPublicKeyRequest(key=key), caller="viewer", reason=reason)
+
+
 IMPLEMENTED = [
     Call(
         "PutSecret",
@@ -83,7 +88,14 @@ IMPLEMENTED = [
     Call("GetSecret", pb.GetSecretRequest(name="secrets/tampered"), reason="SEAL_BROKEN"),
     Call("GetPublicKey", pb.GetPublicKeyRequest(key="keys/bundles")),
     Call("GetPublicKey", pb.GetPublicKeyRequest(key="keys/receipts"), caller="runtime"),
+    Call("GetPublicKey", pb.GetPublicKeyRequest(key="secrets/board"), caller="runtime"),
+    _public_key("secrets/none", "SECRET_NOT_FOUND"),
+    _public_key("secrets/bearer", "KIND_UNSUITABLE"),
+    _public_key("secrets/disabled", "SECRET_DISABLED"),
+    _public_key("secrets/forbidden", "USE_DENIED"),
+    _public_key("secrets/guarded", "APPROVAL_REQUIRED"),
     Call("GetPublicKey", pb.GetPublicKeyRequest(key="secrets/none"), reason="SECRET_NOT_FOUND"),
+    Call("GetPublicKey", pb.GetPublicKeyRequest(key="secrets/disabled"), reason="SECRET_DISABLED"),
     Call("GetPublicKey", pb.GetPublicKeyRequest(key="secrets/bearer"), reason="KIND_UNSUITABLE"),
     Call("GetPublicKey", pb.GetPublicKeyRequest(key="secrets/tampered"), reason="SEAL_BROKEN"),
 ]

@@ -105,6 +105,39 @@ async def test_who_is_denied_does_not_learn_whether_a_secret_exists(bench: Bench
     assert len(set(answers)) == 1
 
 
+async def test_a_rule_about_kinds_does_not_show_that_there_is_a_secret(bench: Bench) -> None:
+    await bench.vault.put_policy(policy("deny", kinds="ed25519"), by=OPERATOR)
+    answers = []
+    for name in ("secrets/a", "secrets/none"):
+        operation = SignMessage(Purpose.REQUEST, b"m")
+        with pytest.raises(UseDenied) as caught:
+            await bench.vault.use(name, operation, method="Sign", by=AGENT)
+        answers.append((str(caught.value).replace(name, "?"), *caught.value.metadata))
+    assert answers[0] == answers[1]
+    first, second = bench.vault.records(after=bench.vault.sequence - 2, limit=2)
+    assert (first.record.rule, second.record.rule) == ("rule", "default")
+
+
+async def test_who_may_not_sign_sees_no_public_key_either(bench: Bench) -> None:
+    assert (await bench.vault.public_key("secrets/a", by=AGENT)).algorithm == "ed25519"
+    await bench.vault.put_policy(policy("deny"), by=OPERATOR)
+    for name in ("secrets/a", "secrets/key", "secrets/none"):
+        with pytest.raises(UseDenied):
+            await bench.vault.public_key(name, by=AGENT)
+        (last,) = bench.vault.records(after=bench.vault.sequence - 1, limit=1)
+        assert (last.record.method, last.record.secret) == ("GetPublicKey", name)
+
+
+async def test_no_policy_hides_public_keys_of_services_or_from_who_lists_secrets(
+    bench: Bench,
+) -> None:
+    await bench.vault.put_policy(policy("deny"), by=OPERATOR)
+    before = bench.vault.sequence
+    assert await bench.vault.public_key("keys/bundles", by=AGENT)
+    assert await bench.vault.public_key("secrets/a")
+    assert bench.vault.sequence == before
+
+
 async def test_a_policy_holds_after_a_restart(bench: Bench) -> None:
     await bench.vault.put_policy(policy("deny"), by=OPERATOR)
     bench.open()

@@ -210,7 +210,8 @@ class KeymanagerServiceServicer:
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
         - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
         - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` decided.
+        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; the rule that
+        decided is in the audit log, and `EvaluateUse` names it.
         - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
         `approval` names what is to be decided. Then repeat the same request.
         - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
@@ -224,10 +225,16 @@ class KeymanagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPublicKey(self, request, context):
-        """Reads the public key of a signing key.
+        """Reads the public key of a signing key: of `keys/bundles` and `keys/receipts` for everybody, of
+        others for who may list secrets, and for whom the policy allows `public-key` for the purpose
+        `request`.
 
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key.
         - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not a signing key.
+        - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
+        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it, as of `Sign`.
+        - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`) and `PERMISSION_DENIED` (reason
+        `APPROVAL_DENIED`): as of `Sign`.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -87,7 +87,8 @@ class KeymanagerServiceStub:
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` decided.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; the rule that
+      decided is in the audit log, and `EvaluateUse` names it.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
@@ -97,10 +98,16 @@ class KeymanagerServiceStub:
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     GetPublicKey: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.GetPublicKeyRequest, _keymanager_pb2.GetPublicKeyResponse]
-    """Reads the public key of a signing key.
+    """Reads the public key of a signing key: of `keys/bundles` and `keys/receipts` for everybody, of
+    others for who may list secrets, and for whom the policy allows `public-key` for the purpose
+    `request`.
 
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not a signing key.
+    - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it, as of `Sign`.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`) and `PERMISSION_DENIED` (reason
+      `APPROVAL_DENIED`): as of `Sign`.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     DisableSecret: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.DisableSecretRequest, _keymanager_pb2.DisableSecretResponse]
@@ -216,7 +223,8 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` decided.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; the rule that
+      decided is in the audit log, and `EvaluateUse` names it.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
@@ -226,10 +234,16 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     GetPublicKey: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.GetPublicKeyRequest, _keymanager_pb2.GetPublicKeyResponse]  # type: ignore[assignment]
-    """Reads the public key of a signing key.
+    """Reads the public key of a signing key: of `keys/bundles` and `keys/receipts` for everybody, of
+    others for who may list secrets, and for whom the policy allows `public-key` for the purpose
+    `request`.
 
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not a signing key.
+    - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it, as of `Sign`.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`) and `PERMISSION_DENIED` (reason
+      `APPROVAL_DENIED`): as of `Sign`.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     """
     DisableSecret: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.DisableSecretRequest, _keymanager_pb2.DisableSecretResponse]  # type: ignore[assignment]
@@ -378,7 +392,8 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key; only said to who may use it.
         - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret does not sign like this.
         - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` decided.
+        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; the rule that
+          decided is in the audit log, and `EvaluateUse` names it.
         - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
           `approval` names what is to be decided. Then repeat the same request.
         - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
@@ -394,10 +409,16 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keymanager_pb2.GetPublicKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keymanager_pb2.GetPublicKeyResponse, _abc.Awaitable[_keymanager_pb2.GetPublicKeyResponse]]:
-        """Reads the public key of a signing key.
+        """Reads the public key of a signing key: of `keys/bundles` and `keys/receipts` for everybody, of
+        others for who may list secrets, and for whom the policy allows `public-key` for the purpose
+        `request`.
 
         - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such key.
         - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not a signing key.
+        - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
+        - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it, as of `Sign`.
+        - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`) and `PERMISSION_DENIED` (reason
+          `APPROVAL_DENIED`): as of `Sign`.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
         """
 

@@ -34,8 +34,8 @@ class UseServiceStub:
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret, or none that the caller may know of.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not made for this.
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
-    decided.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; the rule that decided
+    is in the audit log, and `EvaluateUse` names it.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
     `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
@@ -100,8 +100,8 @@ class UseServiceServicer:
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret, or none that the caller may know of.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not made for this.
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
-    decided.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; the rule that decided
+    is in the audit log, and `EvaluateUse` names it.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
     `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
@@ -235,8 +235,8 @@ class UseService:
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret, or none that the caller may know of.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not made for this.
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
-    decided.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; the rule that decided
+    is in the audit log, and `EvaluateUse` names it.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
     `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.

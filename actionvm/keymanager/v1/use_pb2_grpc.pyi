@@ -35,8 +35,8 @@ class UseServiceStub:
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret, or none that the caller may know of.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not made for this.
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
-      decided.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; the rule that decided
+      is in the audit log, and `EvaluateUse` names it.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
@@ -89,8 +89,8 @@ class UseServiceAsyncStub(UseServiceStub):
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret, or none that the caller may know of.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not made for this.
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
-      decided.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; the rule that decided
+      is in the audit log, and `EvaluateUse` names it.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.
@@ -139,8 +139,8 @@ class UseServiceServicer(metaclass=_abc_1.ABCMeta):
     - `NOT_FOUND` (reason `SECRET_NOT_FOUND`): no such secret, or none that the caller may know of.
     - `FAILED_PRECONDITION` (reason `KIND_UNSUITABLE`): the secret is not made for this.
     - `FAILED_PRECONDITION` (reason `SECRET_DISABLED`): it may not be used until it is enabled.
-    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; `rule` says which rule
-      decided.
+    - `PERMISSION_DENIED` (reason `USE_DENIED`): the policy does not allow it; the rule that decided
+      is in the audit log, and `EvaluateUse` names it.
     - `FAILED_PRECONDITION` (reason `APPROVAL_REQUIRED`): a person has to approve it first;
       `approval` names what is to be decided. Then repeat the same request.
     - `PERMISSION_DENIED` (reason `APPROVAL_DENIED`): a person has denied it.

@@ -16,7 +16,15 @@ CALLERS = ("assembler", "runtime", "linker", "knowledge", "gas", "operator", "")
 SECRETS = ("keys/bundles", "keys/receipts", "secrets/board-key", "keys/other")
 KINDS = ("api-key", "ed25519")
 KNOWLEDGE = ("generate-data-key", "encrypt", "decrypt", "rewrap")
-OPERATIONS = ("sign-message", "sign-transaction", "sign-digest", "hmac", "release", *KNOWLEDGE)
+OPERATIONS = (
+    "sign-message",
+    "sign-transaction",
+    "sign-digest",
+    "hmac",
+    "public-key",
+    "release",
+    *KNOWLEDGE,
+)
 PURPOSES = ("bundle", "receipt", "request", "generation", "knowledge", "")
 
 

@@ -21,6 +21,7 @@ from keymanager.uses.keys import LoadedKey, load_key
 from keymanager.uses.macs import Algorithm, Hmac
 from keymanager.uses.oauth1 import OAuth1Headers
 from keymanager.uses.operation import Operation
+from keymanager.uses.public import ShowPublicKey
 from keymanager.uses.signatures import SignDigest, SignMessage
 from keymanager.uses.sigv4 import AwsHeaders, AwsPresign
 from keymanager.uses.transactions import SignTransaction
@@ -97,6 +98,7 @@ OPERATIONS: tuple[Operation[object], ...] = (
     Hmac(Algorithm.SHA256, b"hello"),
     OAuth1Headers("GET", URL),
     Release("models/openai", RECIPIENT_KEY),
+    ShowPublicKey(),
     Rewrap("collections/brand", CIPHERTEXT),
     SignDigest(bytes(32)),
     SignFarcaster(CAST),

@@ -32,6 +32,7 @@ SERVED = {
     "hmac": {Kind.HMAC},
     "jwt": {Kind.ED25519, Kind.P256},
     "oauth1": {Kind.OAUTH1},
+    "public-key": {Kind.ED25519, Kind.SECP256K1, Kind.P256},
     "release": {Kind.API_KEY, Kind.OAUTH2},
     "rewrap": {Kind.DATA},
     "sign-digest": {Kind.SECP256K1},
