@@ -13,11 +13,9 @@ from contextlib import (
     suppress,
 )
 from datetime import timedelta
-from pathlib import Path
 
-from chassis.clock import Clock, SystemClock
+from chassis.clock import SystemClock
 from chassis.config import load
-from chassis.database import open_database
 from chassis.errors import ServiceError
 from chassis.log import log
 from chassis.membership import Membership
@@ -32,13 +30,12 @@ from .errors import PlatformSilent, RolledBack
 from .first_release import RootKeyUnusable
 from .identity.authority import Authority, open_authority
 from .identity.enrolment import Enrolment
+from .identity.former import RevocationsUnusable, adopt_revocations
 from .identity.nonces import Nonces
 from .identity.own import OwnIssuer, publish
 from .identity.quotes import QuoteAppraiser, trusting_key, trusting_own
 from .identity.revocations import Revocations
 from .identity.service import SERVICES
-from .identity.store import TABLES as IDENTITY_TABLES
-from .identity.store import SqlRevocationStore
 from .own_values import OwnValue
 from .platform.opening import open_platform, open_platformd
 from .platform.port import Platform, PlatformUnavailable
@@ -47,6 +44,14 @@ from .signing import AUTHORITY_KEY
 from .vault import Vault
 
 TEND_SECONDS = 10.0
+# Why it does not start; what each of them says, a person can act on.
+_UNABLE = (
+    RootKeyUnusable,
+    EpochUnusable,
+    RevocationsUnusable,
+    PlatformSilent,
+    PlatformUnavailable,
+)
 
 
 def open_service(
@@ -81,7 +86,8 @@ async def open_on(
         validity = timedelta(seconds=config.certificate_seconds)
         shelf = OwnValue(store, AUTHORITY_KEY)
         authority = open_authority(shelf, validity=validity, clock=clock, random_bytes=os.urandom)
-        revocations = _open_revocations(folder, stack, validity, clock)
+        adopt_revocations(folder, store)
+        revocations = Revocations(store, vault.perform)
         nonces = Nonces(clock=clock, random_bytes=os.urandom)
         appraiser = _open_appraiser(config, platform, services_on)
         enrolment = Enrolment(authority, appraiser, nonces, revocations, roles=SERVICES)
@@ -102,14 +108,6 @@ def _open_appraiser(
         return trusting_own(platform)
     key = bytes.fromhex(config.platformd_key)
     return trusting_key(services_on, key, random_bytes=os.urandom)
-
-
-def _open_revocations(
-    folder: Path, stack: AsyncExitStack, validity: timedelta, clock: Clock
-) -> Revocations:
-    engine = open_database(folder / "identity.db", IDENTITY_TABLES)
-    stack.callback(engine.dispose)
-    return Revocations(SqlRevocationStore(engine), validity=validity, clock=clock)
 
 
 async def _become_member(
@@ -155,7 +153,7 @@ def main() -> None:
         way_out = "KEYMANAGER_ACCEPT_ROLLBACK=true accepts it at one start"
         sys.stderr.write(f"keymanager: {error}; {way_out}\n")
         raise SystemExit(1) from error
-    except (RootKeyUnusable, EpochUnusable, PlatformSilent, PlatformUnavailable) as error:
+    except _UNABLE as error:
         sys.stderr.write(f"keymanager: {error}\n")
         raise SystemExit(1) from error
 

@@ -62,6 +62,8 @@ class Memory:
     loaded: LoadedKeys
     # What a rotation of the root still has to write again, in this order.
     stale: list[Place]
+    # Who is revoked -> when that ends in microseconds, or 0.
+    revocations: Mapping[str, int] = field(default_factory=dict)
     # Unwrapped keys of tenants by what is stored of them.
     tenant_keys: dict[bytes, TenantKey] = field(default_factory=dict, repr=False)
     own_keys: OwnKeys | None = None
@@ -112,6 +114,7 @@ class Batch:
         self._uncounted: dict[str, int] = {}
         self.touched: set[str] = set()
         self.stale: list[Place] | None = None
+        self.revocations: Mapping[str, int] | None = None
         # Whether the counter of the platform must move, and the files be cleaned, before an answer.
         self.is_counted = False
         self.erases = False
@@ -282,5 +285,7 @@ class Batch:
         memory.loaded.drop(self.touched)
         if self.stale is not None:
             memory.stale = self.stale
+        if self.revocations is not None:
+            memory.revocations = self.revocations
         if self.checkpoint is not None:
             memory.checkpoint = self.checkpoint

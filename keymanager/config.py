@@ -10,6 +10,8 @@ from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServiceConfig
 
+CERTIFICATE_SECONDS_MAX = 86_400
+
 
 class KeymanagerConfig(ServiceConfig):
     """`KEYMANAGER_…` in the environment."""
@@ -20,7 +22,10 @@ class KeymanagerConfig(ServiceConfig):
     needs_for_tls = ("peer_listen", "ca_file")
 
     certificate_seconds: int = Field(
-        default=600, ge=2, le=86_400, description="how long the certificate of a service is valid"
+        default=600,
+        ge=2,
+        le=CERTIFICATE_SECONDS_MAX,
+        description="how long the certificate of a service is valid",
     )
     platform: Literal["soft", "tpm2"] = Field(
         default="soft", description="soft: platformd, an emulation; tpm2: a TPM 2.0"

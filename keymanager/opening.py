@@ -28,7 +28,7 @@ from .policies import in_force
 from .policy.document import default_policy
 from .register import Anchor, AnchorRow, Register, Stamp, is_authentic, place_of, total_after
 from .rotation import stale_places
-from .rows import GUARDED, NODE, CountRow, KeyRow, PolicyRow, Row, SecretRow
+from .rows import GUARDED, NODE, CountRow, KeyRow, PolicyRow, RevocationRow, Row, SecretRow
 from .sealing import DESTROYED, KEY_BYTES, EpochKey, RandomBytes, derive, from_microseconds
 from .secret import SYSTEM_TENANT, Kind
 from .signing import AUDIT_KEY, REQUESTS_KEY, SERVICE_KEYS
@@ -43,6 +43,8 @@ TAIL_RECORDS = 1_024
 # Writes what a migration brings along, before the anchor is written.
 Finish: TypeAlias = Callable[[Batch], None]
 
+# Rows that decide about everybody.
+_OF_ALL = (CountRow, PolicyRow, RevocationRow)
 _GENESIS_PROBLEM = "keymanager.db is missing, but the platform counted changes of one"
 
 
@@ -255,8 +257,8 @@ def _counter_problem(anchored: int, counter: int) -> str:
 
 def _row_problem(broken: list[Row]) -> str:
     # Broken rows of other tables are refused where they are used; these are used by all.
-    critical = [row for row in broken if isinstance(row, CountRow | PolicyRow)]
-    return "the policy, or what was counted for it, was changed" if critical else ""
+    critical = [row for row in broken if isinstance(row, _OF_ALL)]
+    return "the policy, what was counted for it, or who is revoked, was changed" if critical else ""
 
 
 def _log_problem(cursor: Cursor, known: Log) -> str:
@@ -286,7 +288,7 @@ def _adopt(cursor: Cursor, memory: Memory, broken: list[Row]) -> None:
     )
     for row in broken:
         place = place_of(row)
-        if isinstance(row, CountRow | PolicyRow):
+        if isinstance(row, _OF_ALL):
             batch.delete(place[0], *place[1])
         else:
             batch.write_broken(row)
@@ -312,6 +314,8 @@ def _remember_rows(cursor: Cursor, memory: Memory) -> None:
         memory.next_count = max(memory.next_count, count.id + 1)
         tally = memory.tallies.setdefault(count.counter, Tally())
         tally.add(count.microseconds, int(count.amount), count.id)
+    revocations = sql.select(cursor, RevocationRow, "ORDER BY subject")
+    memory.revocations = {row.subject: row.end_microseconds for row in revocations}
     if len(memory.anchor.epochs) > 1:
         memory.stale = stale_places(memory.register.stamps, memory.anchor.epochs[0])
 

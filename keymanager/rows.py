@@ -22,7 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-# 1 had one row for each secret, under a root key in a file; 2 requests beside the anchor.
+# 1 had one row for each secret, under a root key in a file; 2 requests beside the anchor, and
+# revocations in another file.
 VERSION = 3
 
 TABLES = MetaData()
@@ -156,6 +157,18 @@ class RequestRow(NamedTuple):
     mac: bytes = b""
 
 
+class RevocationRow(NamedTuple):
+    """Who is refused: a SPIFFE id, or `certificate/<serial number>` until it would have ended.
+
+    0 microseconds are no end.
+    """
+
+    subject: str
+    end_microseconds: int
+    epoch: bytes = b""
+    mac: bytes = b""
+
+
 Row: TypeAlias = (
     SecretRow
     | VersionRow
@@ -166,6 +179,7 @@ Row: TypeAlias = (
     | LeaseRow
     | CountRow
     | RequestRow
+    | RevocationRow
 )
 
 
@@ -192,6 +206,7 @@ GUARDED: Mapping[type[Row], Table] = {
     LeaseRow: _table("lease", LeaseRow, keys=1),
     CountRow: _table("use_count", CountRow, keys=1),
     RequestRow: _table("request", RequestRow, keys=1),
+    RevocationRow: _table("revocation", RevocationRow, keys=1),
 }
 
 # Sealed by the platform twice: for this very code, and for later releases of its signer.

@@ -383,6 +383,10 @@ class Vault:
         """
         return await self._apply(ImportState(by, content), int)
 
+    async def perform(self, operation: Operation) -> object:
+        """Let the writer do what is not about secrets; raise what it is refused with."""
+        return await self._commits.apply(operation)
+
     async def _apply(self, operation: Operation, kind: type[Result]) -> Result:
         result = await self._commits.apply(operation)
         assert isinstance(result, kind), f"{operation.method} gives a {kind.__name__}"

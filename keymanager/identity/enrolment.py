@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from chassis.certificates import enrolment_report, identity_of, public_key_info
+from chassis.certificates import (
+    Certificate,
+    enrolment_report,
+    identity_of,
+    public_key_info,
+    read_certificate,
+)
 from chassis.errors import InvalidField
 
 from ..errors import EvidenceRefused, IdentityRevoked
@@ -30,6 +37,14 @@ class Appraiser(Protocol):
         Raise `EvidenceRefused` unless the evidence is genuine, carries this report data, and is of
         code that may run here.
         """
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A new certificate, and its chain in DER, itself first."""
+
+    certificate: Certificate
+    chain: tuple[bytes, ...]
 
 
 class Enrolment:
@@ -59,8 +74,8 @@ class Enrolment:
         """Return a nonce that one enrolment can use."""
         return self._nonces.issue()
 
-    def enrol(self, request: bytes, *, nonce: bytes, evidence: bytes) -> Sequence[bytes]:
-        """Return a chain of certificates in DER, or raise; what costs least is checked first."""
+    def enrol(self, request: bytes, *, nonce: bytes, evidence: bytes) -> Issued:
+        """Return what is handed out once it is on record; what costs least is checked first."""
         self._nonces.check(nonce)
         public_key = _public_key_of(request)
         report = enrolment_report(nonce, public_key_info(public_key))
@@ -70,7 +85,12 @@ class Enrolment:
         if self._revocations.is_barred(identity_of(role)):
             raise IdentityRevoked(identity_of(role))
         self._nonces.use(nonce)
-        return [self._authority.issue(role, public_key)]
+        return _issued(self._authority.issue(role, public_key))
+
+
+def _issued(der: bytes) -> Issued:
+    pem = x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+    return Issued(read_certificate(pem), (der,))
 
 
 def _public_key_of(request: bytes) -> ec.EllipticCurvePublicKey:

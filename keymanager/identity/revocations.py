@@ -2,83 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
-from threading import Lock
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
 
-from chassis.certificates import Revoked
-from chassis.clock import Clock
+from chassis.certificates import Certificate, Revoked
 
-from ..errors import TooManyRevocations
-
-REVOCATIONS_MAX = 10_000
-
-
-class RevocationStore(Protocol):
-    """Where revocations are kept; each method is durable when it returns."""
-
-    def barred(self) -> frozenset[str]:
-        """Return the identities that were revoked."""
-
-    def serials(self) -> Mapping[int, datetime]:
-        """Return serial number of a certificate -> when it has ended by itself."""
-
-    def bar(self, identity: str) -> None:
-        """Keep an identity; a repeat changes nothing."""
-
-    def admit(self, identity: str) -> None:
-        """Forget an identity; a repeat changes nothing."""
-
-    def revoke(self, serial: int, end: datetime, *, now: datetime) -> None:
-        """Keep a serial number, and forget those that have ended."""
+from ..journal import Asker, Operation
+from ..store import VaultStore
+from .members import REVOCATIONS_MAX, Admit, Bar, Enrol, RevokeCertificate, revoked_of
 
 
 class Revocations:
-    """What is revoked, in memory and in the store; used from many threads."""
+    """What is revoked, as the vault has it; what a method did is on disk when it returns.
 
-    def __init__(self, store: RevocationStore, *, validity: timedelta, clock: Clock) -> None:
+    Each method that changes something may raise `AuditUnavailable` and `RolledBack`.
+    """
+
+    def __init__(
+        self,
+        store: VaultStore,
+        perform: Callable[[Operation], Awaitable[object]],
+        *,
+        serials_max: int = REVOCATIONS_MAX,
+    ) -> None:
+        """`perform` is that of the vault on the store."""
         self._store = store
-        self._validity = validity
-        self._clock = clock
-        self._lock = Lock()
-        self._barred = store.barred()
-        self._serials = dict(store.serials())
-        self._present = self._gather()
+        self._perform = perform
+        self._serials_max = serials_max
+        self._seen: tuple[Mapping[str, int], Revoked] = ({}, Revoked())
 
     def present(self) -> Revoked:
         """Return what is revoked now."""
-        return self._present
+        found, revoked = self._seen
+        if (present := self._store.memory.revocations) is not found:
+            revoked = revoked_of(present)
+            self._seen = present, revoked
+        return revoked
 
     def is_barred(self, identity: str) -> bool:
         """Tell whether an identity may not enrol."""
-        return identity in self._present.identities
+        return identity in self.present().identities
 
-    def bar(self, identity: str) -> None:
+    async def bar(self, identity: str, *, by: Asker) -> None:
         """Refuse an identity from now on, with every certificate that it has."""
-        with self._lock:
-            self._store.bar(identity)
-            self._barred = self._barred | {identity}
-            self._present = self._gather()
+        await self._perform(Bar(by, identity))
 
-    def admit(self, identity: str) -> None:
+    async def admit(self, identity: str, *, by: Asker) -> None:
         """Let an identity in again."""
-        with self._lock:
-            self._store.admit(identity)
-            self._barred = self._barred - {identity}
-            self._present = self._gather()
+        await self._perform(Admit(by, identity))
 
-    def revoke(self, serial: int) -> None:
-        """Refuse one certificate; none lives longer than from now until its `validity` is over."""
-        with self._lock:
-            now = self._clock.now()
-            self._serials = {known: end for known, end in self._serials.items() if end > now}
-            if len(self._serials) >= REVOCATIONS_MAX and serial not in self._serials:
-                raise TooManyRevocations(REVOCATIONS_MAX)
-            end = now + self._validity
-            self._store.revoke(serial, end, now=now)
-            self._serials[serial] = end
-            self._present = self._gather()
+    async def revoke(self, serial: int, *, by: Asker) -> None:
+        """Refuse one certificate; raise `TooManyRevocations`."""
+        await self._perform(RevokeCertificate(by, serial, self._serials_max))
 
-    def _gather(self) -> Revoked:
-        return Revoked(self._barred, frozenset(self._serials))
+    async def enrolled(self, certificate: Certificate) -> None:
+        """Leave a record of a certificate before it is handed out; raise `IdentityRevoked`."""
+        by = Asker(certificate.role)
+        await self._perform(Enrol(by, certificate.identity, certificate.serial))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING
 
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from chassis.certificates import NONCE_BYTES, Revoked, identity_of
 from chassis.errors import InvalidField
 from chassis.fields import require_size
-from chassis.identity import ANYONE, OPERATOR
+from chassis.identity import ANYONE, OPERATOR, current_caller
 
+from ..journal import Asker
 from .enrolment import Enrolment
 from .revocations import Revocations
 
@@ -75,7 +76,8 @@ class IdentityMethods:
             nonce=request.nonce,
             evidence=request.quote.content,
         )
-        response = pb.EnrolResponse(certificates=issued)
+        await self._revocations.enrolled(issued.certificate)
+        response = pb.EnrolResponse(certificates=issued.chain)
         response.validity.FromTimedelta(self._enrolment.validity)
         return response
 
@@ -84,19 +86,18 @@ class IdentityMethods:
     ) -> pb.RevokeIdentityResponse:
         if bool(request.identity) == bool(request.serial_number):
             raise InvalidField("identity", "or serial_number is required, one of the two")
+        by = Asker(current_caller())
         if request.identity:
-            await asyncio.to_thread(self._revocations.bar, _identity(request.identity))
+            await self._change(self._revocations.bar(_identity(request.identity), by=by))
         else:
-            serial = _serial(request.serial_number)
-            await asyncio.to_thread(self._revocations.revoke, serial)
-        self._news.tell()
+            await self._change(self._revocations.revoke(_serial(request.serial_number), by=by))
         return pb.RevokeIdentityResponse()
 
     async def ReinstateIdentity(
         self, request: pb.ReinstateIdentityRequest, context: Context
     ) -> pb.ReinstateIdentityResponse:
-        await asyncio.to_thread(self._revocations.admit, _identity(request.identity))
-        self._news.tell()
+        by = Asker(current_caller())
+        await self._change(self._revocations.admit(_identity(request.identity), by=by))
         return pb.ReinstateIdentityResponse()
 
     async def WatchRevocations(
@@ -107,6 +108,17 @@ class IdentityMethods:
             event = self._news.next()
             yield _revoked_to_proto(self._revocations.present())
             await event.wait()
+
+    async def _change(self, change: Coroutine[None, None, None]) -> None:
+        """Let all know of a change, also if who wanted it hangs up before it is made."""
+
+        async def tell_after() -> None:
+            try:
+                await change
+            finally:
+                self._news.tell()
+
+        await asyncio.shield(asyncio.create_task(tell_after()))
 
 
 def _revoked_to_proto(revoked: Revoked) -> pb.WatchRevocationsResponse:

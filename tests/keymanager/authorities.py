@@ -11,16 +11,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from chassis.clock import Clock, SystemClock
-from chassis.database import open_memory_database
 from chassis.membership import Membership
 from chassis.server import Hosted
 from keymanager.identity.authority import Authority, open_authority
 from keymanager.identity.enrolment import Enrolment
+from keymanager.identity.members import REVOCATIONS_MAX
 from keymanager.identity.nonces import Nonces
 from keymanager.identity.revocations import Revocations
 from keymanager.identity.service import SERVICES
-from keymanager.identity.store import TABLES, SqlRevocationStore
 from keymanager.services.hosting import hosted
+from keymanager.vault import Vault
 from tests.fakes.quoting import FakePlatform, PlatformAppraiser
 
 from .vaults import Bench
@@ -61,12 +61,14 @@ def identity_parts(
     *,
     platform: FakePlatform | None = None,
     authority: Authority | None = None,
+    vault: Vault | None = None,
+    serials_max: int = REVOCATIONS_MAX,
 ) -> tuple[Enrolment, Revocations]:
     """Return what the servicer of the key manager takes beside the vault."""
     clock = clock or SystemClock()
     authority = authority or an_authority(clock)
-    store = SqlRevocationStore(open_memory_database(TABLES))
-    revocations = Revocations(store, validity=authority.validity, clock=clock)
+    vault = vault or Bench().vault
+    revocations = Revocations(vault._store, vault.perform, serials_max=serials_max)
     appraiser = PlatformAppraiser(platform or FakePlatform())
     nonces = Nonces(clock=clock, random_bytes=random.Random(2).randbytes)
     return Enrolment(authority, appraiser, nonces, revocations, roles=SERVICES), revocations
@@ -110,7 +112,7 @@ async def enrolled(authority: Authority, role: str, *, clock: Clock | None = Non
 
 def host(bench: Bench, *parts: Any) -> Hosted:  # noqa: ANN401  # what `identity_parts` returns
     """Return all contracts of the key manager in front of a bench."""
-    enrolment, revocations = parts or identity_parts(bench.clock)
+    enrolment, revocations = parts or identity_parts(bench.clock, vault=bench.vault)
     return hosted(
         bench.vault,
         bench.platform,

@@ -59,7 +59,8 @@ class Bench:
     def enrol(self, evidence: bytes | None = None) -> bytes:
         """Enrol with what the test made of it."""
         evidence = self.evidence if evidence is None else evidence
-        (der,) = self.enrolment.enrol(self.request, nonce=self.nonce, evidence=evidence)
+        issued = self.enrolment.enrol(self.request, nonce=self.nonce, evidence=evidence)
+        (der,) = issued.chain
         return der
 
 

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import grpc
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
@@ -20,9 +21,8 @@ from chassis.certificates import (
     identity_of,
     public_key_info,
 )
-from chassis.clock import SystemClock
 from chassis.server import Hosted
-from keymanager.identity.revocations import REVOCATIONS_MAX, Revocations
+from keymanager.vault import Vault
 from tests.contracts.contract import error_info, refused_field
 from tests.fakes.quoting import FakePlatform
 from tests.grpc_fixtures import HostedFactory, StubAs
@@ -33,6 +33,7 @@ from .vaults import Bench
 Stub: TypeAlias = keymanager_pb2_grpc.KeymanagerServiceStub
 KEY = ec.generate_private_key(ec.SECP256R1())
 GAS = identity_of("gas")
+SERIALS_MAX = 3
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Bystander:
     """What a test reaches behind the back of the service."""
 
     platform: FakePlatform
-    revocations: Revocations
+    vault: Vault
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +54,10 @@ def hosted_service(inside: dict[str, Bystander]) -> HostedFactory:
     @asynccontextmanager
     async def build() -> AsyncIterator[Hosted]:
         platform = FakePlatform()
-        enrolment, revocations = identity_parts(platform=platform)
-        inside["it"] = Bystander(platform, revocations)
-        yield host(Bench(), enrolment, revocations)
+        bench = Bench()
+        parts = identity_parts(platform=platform, vault=bench.vault, serials_max=SERIALS_MAX)
+        inside["it"] = Bystander(platform, bench.vault)
+        yield host(bench, *parts)
 
     return build
 
@@ -122,19 +124,23 @@ def test_a_revoked_identity_gets_none_until_it_is_let_in_again(
     assert stranger.Enrol(request_of(stranger, platform)).certificates
 
 
-def test_more_revocations_than_can_be_kept_are_refused(
-    grpc_stub: Stub, inside: dict[str, Bystander]
+def test_enrolments_and_revocations_are_on_record(
+    stranger: Stub, grpc_stub: Stub, inside: dict[str, Bystander]
 ) -> None:
-    known = inside["it"].revocations._serials
-    end = SystemClock().now() + timedelta(hours=1)
-    known.update(dict.fromkeys(range(REVOCATIONS_MAX), end))
-    try:
-        with pytest.raises(grpc.RpcError) as caught:
-            grpc_stub.RevokeIdentity(pb.RevokeIdentityRequest(serial_number="ffffff"))
-    finally:
-        known.clear()
+    vault, platform = inside["it"].vault, inside["it"].platform
+    before = vault.sequence
+    (der,) = stranger.Enrol(request_of(stranger, platform)).certificates
+    serial = x509.load_der_x509_certificate(der).serial_number
+    grpc_stub.RevokeIdentity(pb.RevokeIdentityRequest(identity=GAS))
+    grpc_stub.ReinstateIdentity(pb.ReinstateIdentityRequest(identity=GAS))
 
-    assert error_info(caught.value).reason == "TOO_MANY_REVOCATIONS"
+    records = [one.record for one in vault.records(after=before, limit=10)]
+
+    assert [(one.method, one.caller, one.facts) for one in records] == [
+        ("Enrol", "linker", {"identity": identity_of("linker"), "serial_number": f"{serial:x}"}),
+        ("RevokeIdentity", "operator", {"identity": GAS}),
+        ("ReinstateIdentity", "operator", {"identity": GAS}),
+    ]
 
 
 def test_followers_see_the_state_and_every_change(grpc_stub: Stub, grpc_stub_as: StubAs) -> None:
@@ -210,3 +216,11 @@ def test_only_an_operator_revokes(grpc_stub_as: StubAs, caller: str) -> None:
         grpc_stub_as(caller).RevokeIdentity(pb.RevokeIdentityRequest(identity=GAS))
 
     assert error_info(caught.value).reason == "METHOD_DENIED"
+
+
+def test_more_revocations_than_can_be_kept_are_refused(grpc_stub: Stub) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        for number in range(SERIALS_MAX + 1):
+            grpc_stub.RevokeIdentity(pb.RevokeIdentityRequest(serial_number=f"{number:x}"))
+
+    assert error_info(caught.value).reason == "TOO_MANY_REVOCATIONS"

@@ -15,6 +15,7 @@ from chassis.errors import ServiceError
 from keymanager import sql
 from keymanager.batch import Batch
 from keymanager.errors import RolledBack, SealBroken
+from keymanager.identity.members import Bar
 from keymanager.keyring import open_version
 from keymanager.lifecycle import existing, usable
 from keymanager.rotation import Begin, Step
@@ -350,3 +351,4 @@ async def _use_everything(bench: Bench) -> None:
     from tests.keymanager.test_uses import fill  # noqa: PLC0415  # a test module
 
     await fill(bench)
+    await bench.vault.perform(Bar(OPERATOR, "spiffe://actionvm/service/gas"))

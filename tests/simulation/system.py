@@ -97,9 +97,10 @@ class System:
             clock=self.world,
             random_bytes=random_bytes,
         )
-        identities = identity_parts(self.world)
+        vault = Vault(store)
+        identities = identity_parts(self.world, vault=vault)
         yield hosted_keymanager(
-            Vault(store), self._platform, *identities, clock=self.world, random_bytes=random_bytes
+            vault, self._platform, *identities, clock=self.world, random_bytes=random_bytes
         )
 
     @asynccontextmanager
