@@ -11,8 +11,10 @@ import pytest
 
 from actionvm.keymanager.v1 import audit_pb2 as pb
 from actionvm.keymanager.v1 import audit_pb2_grpc
+from chassis.evidence.checkpoint import is_signed
+from chassis.evidence.log import Log
 from chassis.evidence.merkle import leaf_hash
-from chassis.evidence.proofs import verify_inclusion
+from chassis.evidence.proofs import verify_consistency, verify_inclusion
 from chassis.server import Hosted
 from tests.contracts.contract import Call, error_info, make
 from tests.contracts.keymanagers import open_bench
@@ -78,6 +80,27 @@ def test_a_record_is_proved_to_be_in_the_log(grpc_stub_as: StubAs) -> None:
         index=0,
         size=proof.checkpoint.size,
         root=proof.checkpoint.root,
+        proof=tuple(proof.path),
+    )
+
+
+@pytest.mark.parametrize("size", range(1, 8))
+def test_the_log_is_proved_to_continue_what_it_was(grpc_stub_as: StubAs, size: int) -> None:
+    stub = grpc_stub_as("operator")
+    before = Log()
+    for record in stub.ListAuditRecords(pb.ListAuditRecordsRequest(page_size=size)).records:
+        before, _ = before.append(record.content)
+
+    proof = stub.ProveConsistency(pb.ProveConsistencyRequest(size=size))
+
+    newest = proof.checkpoint
+    assert newest == stub.GetCheckpoint(pb.GetCheckpointRequest()).checkpoint
+    assert is_signed(newest.content, newest.signature, newest.public_key)
+    assert verify_consistency(
+        before=size,
+        root_before=before.root,
+        size=newest.size,
+        root=newest.root,
         proof=tuple(proof.path),
     )
 
