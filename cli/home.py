@@ -51,6 +51,10 @@ class Home:
         return self.folder / "webhooks.key"
 
     @property
+    def holders_file(self) -> Path:
+        return self.folder / "holders.json"
+
+    @property
     def platform_socket(self) -> Path:
         return self.folder / "platformd.sock"
 

@@ -77,6 +77,8 @@ def environment(home: Home, service: Service, port_base: int) -> dict[str, str]:
     if service.name != ISSUER:
         settings["ISSUER_ADDRESS"] = listen[ISSUER]
         settings["ISSUER_PEER_ADDRESS"] = peer_listen[ISSUER]
+    else:
+        settings["HOLDERS_FILE"] = str(home.holders_file)
     if service.name == "linker":
         settings["MODELS_DIR"] = str(MODELS_DIR)
     if service.name == "gas":

@@ -92,7 +92,13 @@ async def open_on(
         appraiser = _open_appraiser(config, platform, services_on)
         enrolment = Enrolment(authority, appraiser, nonces, revocations, roles=SERVICES)
         served = hosted(
-            vault, platform, enrolment, revocations, clock=clock, random_bytes=os.urandom
+            vault,
+            platform,
+            enrolment,
+            revocations,
+            holders_file=config.holders_file,
+            clock=clock,
+            random_bytes=os.urandom,
         )
         await stack.enter_async_context(_tended(vault))
         if config.tls == "off":

@@ -41,6 +41,9 @@ class KeymanagerConfig(ServiceConfig):
         pattern="^([0-9a-f]{64})?$",
         description="with tpm2: the Ed25519 key (hex) of the platformd that measures the services",
     )
+    holders_file: Path | None = Field(
+        default=None, description="JSON: name of a holder of recovery shares -> X25519 key (hex)"
+    )
     accept_rollback: bool = Field(
         default=False,
         description="start although keymanager.db is older than what the platform remembers",

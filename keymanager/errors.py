@@ -80,6 +80,28 @@ class BackupInvalid(InvalidArgument):
 
 
 @dataclass(eq=False)
+class BackupTooLarge(ResourceExhausted):
+    """A backup does not fit into one message."""
+
+    reason = "BACKUP_TOO_LARGE"
+    message = (
+        "the backup would have {size} bytes, and at most {size_max} can be carried; shred what is "
+        "not needed"
+    )
+
+    size: int
+    size_max: int
+
+
+@dataclass(eq=False)
+class HoldersUnusable(FailedPrecondition):
+    """The file of the holders of recovery shares cannot be read."""
+
+    reason = "HOLDERS_UNUSABLE"
+    message = "the file of the holders of recovery shares is malformed; restore or remove it"
+
+
+@dataclass(eq=False)
 class ShareDamaged(InvalidArgument):
     """A recovery share is not as it was written down; its words are never repeated."""
 

@@ -17,17 +17,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from shamir_mnemonic import EncryptedMasterSecret, MnemonicError, Share, recover_ems, split_ems
 from shamir_mnemonic.shamir import ShareGroup
 from shamir_mnemonic.wordlist import WORD_INDEX_MAP
 
 from chassis.canonical import Json, canonical_json, parse_time, time_text
-from chassis.errors import InvalidField
 from chassis.fields import require_range, require_size
 
 from .errors import BackupInvalid, ShareDamaged, ShareForeign, SharesDisagree, SharesMissing
@@ -35,22 +32,16 @@ from .sealing import KEY_BYTES, NONCE_BYTES, RandomBytes
 
 FORMAT = "actionvm.backup/v1"
 SHARES_MAX = 16
+# One share that opens everything would be a copy of the key. Older backups may have that.
+THRESHOLD_MIN = 2
 HEADER_BYTES_MAX = 4_096
 DIGEST_BYTES = 32
 
 SHARE_WORDS = 33
-# The longest word has eight letters. Shares are sealed at one length, which tells nothing of them.
-_SHARE_TEXT_MAX = SHARE_WORDS * 9 - 1
-# Far more than spaces need.
-_SHARE_INPUT_MAX = 4 * _SHARE_TEXT_MAX
+# The longest word has eight letters; the rest is for spaces.
+_SHARE_INPUT_MAX = 4 * 9 * SHARE_WORDS
 _SEAL_BYTES_MIN = NONCE_BYTES + 16
 _SET_ID_BITS = 15
-_HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-_HPKE_INFO = b"actionvm/recovery-share/v1"
-
-
-class SealedShareInvalid(Exception):
-    """A share was sealed to another key, or what was sealed is damaged."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +90,8 @@ def make_backup(
     random_bytes: RandomBytes,
 ) -> Backup:
     """Encrypt a content so that `threshold` of `count` shares open it."""
-    require_range("count", count, least=1, most=SHARES_MAX)
-    require_range("threshold", threshold, least=1, most=count)
-    if threshold == 1 < count:
-        # Each share would be the key. SLIP-39 has no such sets.
-        raise InvalidField("threshold", "is 1, so that each share is the whole key; at least 2")
+    require_range("count", count, least=THRESHOLD_MIN, most=SHARES_MAX)
+    require_range("threshold", threshold, least=THRESHOLD_MIN, most=count)
     key = random_bytes(KEY_BYTES)
     shares = _split(key, threshold, count, random_bytes)
     words = _first_words(shares[0])
@@ -134,25 +122,6 @@ def open_backup(backup: bytes, shares: Sequence[str]) -> bytes:
         return AESGCM(_derive(key, b"content")).decrypt(nonce, ciphertext, line)
     except InvalidTag as error:
         raise BackupInvalid("was changed on purpose; use another copy") from error
-
-
-def seal_share(share: str, recipient_key: bytes) -> bytes:
-    """Encrypt a share to the X25519 key of its holder (RFC 9180, base mode)."""
-    # The library draws the ephemeral key itself.
-    text = share.ljust(_SHARE_TEXT_MAX).encode()
-    try:
-        return _HPKE.encrypt(text, X25519PublicKey.from_public_bytes(recipient_key), _HPKE_INFO)
-    except ValueError as error:
-        raise InvalidField("recipient_keys", "has a key that is no X25519 public key") from error
-
-
-def open_share(sealed: bytes, private_key: bytes) -> str:
-    """Decrypt a share with the key of its holder, or raise `SealedShareInvalid`."""
-    try:
-        key = X25519PrivateKey.from_private_bytes(private_key)
-        return _HPKE.decrypt(sealed, key, _HPKE_INFO).decode().strip()
-    except (InvalidTag, ValueError) as error:
-        raise SealedShareInvalid("this key does not open this share") from error
 
 
 def _split(key: bytes, threshold: int, count: int, random_bytes: RandomBytes) -> list[Share]:

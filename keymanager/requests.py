@@ -57,17 +57,23 @@ def find_answer(batch: Batch, request: Request, *, name: str) -> Secret | None:
 
     Raise `RequestIdReused`, or `SealBroken` where the answer was changed.
     """
-    row = batch.find(RequestRow, request.id, name=name)
-    if row is None:
-        return None
-    if not hmac.compare_digest(row.tag, _tag(batch, request)):
-        raise RequestIdReused(request.id)
-    return _parse(row.secret, row.answer)
+    row = _find(batch, request, name)
+    return _parse(row.secret, row.answer) if row is not None else None
 
 
 def answered(batch: Batch, request: Request, secret: Secret) -> None:
     """Remember the answer to a request."""
     batch.write(RequestRow(request.id, _tag(batch, request), secret.name, _text(secret)))
+
+
+def is_repeat(batch: Batch, request: Request) -> bool:
+    """Tell whether a request about no secret came before; raise as `find_answer` does."""
+    return _find(batch, request, "request") is not None
+
+
+def remember(batch: Batch, request: Request) -> None:
+    """Remember a request about no secret."""
+    batch.write(RequestRow(request.id, _tag(batch, request), secret="", answer=""))
 
 
 def forget(batch: Batch, name: str) -> None:
@@ -137,6 +143,13 @@ def _parse(name: str, text: str) -> Secret:
             for number, state, created, end in versions
         ),
     )
+
+
+def _find(batch: Batch, request: Request, name: str) -> RequestRow | None:
+    row = batch.find(RequestRow, request.id, name=name)
+    if row is not None and not hmac.compare_digest(row.tag, _tag(batch, request)):
+        raise RequestIdReused(request.id)
+    return row
 
 
 def _tag(batch: Batch, request: Request) -> bytes:

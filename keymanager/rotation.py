@@ -16,6 +16,7 @@ from .errors import SealBroken
 from .journal import Asker, Entry
 from .keyring import destroy_tenant_key, rewrap_version
 from .register import Place, Stamp
+from .requests import Request, is_repeat, remember
 from .rows import GUARDED, KeyRow, Row, SecretRow, TenantRow, VersionRow
 from .sealing import DESTROYED
 from .sql import get, select
@@ -35,13 +36,21 @@ class Begin:
     method: ClassVar[str] = "RotateRoot"
 
     by: Asker
+    request: Request
     epoch: SealedEpoch = field(repr=False)
 
-    def decide(self, batch: Batch, entry: Entry) -> int:
-        """Return how many rows are to be written again; where that goes on already, it goes on."""
-        entry.operation = "begin"
+    def decide(self, batch: Batch, entry: Entry) -> bool:
+        """Return whether there is something to end; where a rotation goes on already, it goes on.
+
+        A repeat begins nothing.
+        """
+        is_repeated = is_repeat(batch, self.request)
+        entry.operation = "repeat" if is_repeated else "begin"
+        if is_repeated:
+            return len(batch.epoch_ids) > 1
+        remember(batch, self.request)
         if len(batch.epoch_ids) > 1:
-            return len(batch.memory.stale)
+            return True
         new = self.epoch.key
         self.epoch.write(batch.cursor, batch.microseconds)
         batch.epochs = {**batch.epochs, new.epoch: new}
@@ -49,7 +58,7 @@ class Begin:
         # Others in this batch wrote before the new epoch was there.
         batch.stale = stale_places(batch.stamps, new.epoch)
         batch.is_counted = True
-        return len(batch.stale)
+        return True
 
 
 @dataclass(frozen=True)

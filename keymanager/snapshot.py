@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from chassis.fields import SECRET_NAME
 
+from .audit.record import Fact
 from .batch import Batch
 from .errors import BackupInvalid, VaultNotEmpty
 from .journal import Asker, Entry
@@ -34,12 +36,14 @@ class ExportState:
     method: ClassVar[str] = "Backup"
 
     by: Asker
+    # Who will be able to open it, for the record.
+    shares: Mapping[str, Fact] = field(default_factory=dict)
 
     def decide(self, batch: Batch, entry: Entry) -> bytes:
         where = "WHERE name NOT IN (?, ?, ?) ORDER BY name"
         kept = (AUDIT_KEY, AUTHORITY_KEY, REQUESTS_KEY)
         rows = batch.select(SecretRow, where, kept, name="secrets")
-        entry.facts = {"secrets": len(rows)}
+        entry.facts = {"secrets": len(rows), **self.shares}
         state = {
             "format": FORMAT,
             "ledger": batch.own.ledger,

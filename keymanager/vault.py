@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar, cast
@@ -15,6 +15,7 @@ from chassis.group_commit import GroupCommit
 from chassis.log import log
 
 from .approvals import FIRST, Approval, Approve, Place
+from .audit.record import Fact
 from .errors import ErasurePending, SecretNotFound
 from .journal import Asker, Operation
 from .leases import LIFE, Lease, Lend, Renew, Revoke
@@ -333,15 +334,16 @@ class Vault:
 
     # --- The root --------------------------------------------------------------------------------
 
-    async def rotate_root(self, *, by: Asker) -> None:
-        """Replace the root key and all keys of tenants, while everything else goes on.
+    async def rotate_root(self, request_id: str, *, by: Asker) -> None:
+        """Replace the epoch key and all keys of tenants, while everything else goes on.
 
-        Raise `PlatformSilent`, or `ErasurePending`. When this returns, the old root key is
-        destroyed.
+        Raise `PlatformSilent`, `RequestIdReused` or `ErasurePending`. A repeat begins nothing. When
+        this returns, the old epoch key is destroyed.
         """
         epoch = await asyncio.to_thread(self._store.new_epoch)
-        await self._commits.apply(Begin(by, epoch))
-        await self._finish_rotation(by)
+        begin = Begin(by, Request(request_id, b"rotate root"), epoch)
+        if await self._apply(begin, bool):
+            await self._finish_rotation(by)
         await self._wait_for_erasure()
 
     async def _finish_rotation(self, by: Asker) -> None:
@@ -372,9 +374,9 @@ class Vault:
 
     # --- Backup ----------------------------------------------------------------------------------
 
-    async def export_state(self, *, by: Asker) -> bytes:
-        """Return all secrets with their values and the policy: encrypt it at once."""
-        return await self._apply(ExportState(by), bytes)
+    async def export_state(self, *, by: Asker, shares: Mapping[str, Fact] | None = None) -> bytes:
+        """Return values and policy, to be encrypted at once; `shares` is for the record."""
+        return await self._apply(ExportState(by, shares or {}), bytes)
 
     async def import_state(self, content: bytes, *, by: Asker) -> int:
         """Seal what `export_state` returned; return how many secrets there were.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actionvm.keymanager.v1 import (
@@ -41,6 +42,7 @@ def hosted(
     *,
     clock: Clock,
     random_bytes: RandomBytes,
+    holders_file: Path | None = None,
 ) -> Hosted:
     """Return all contracts with their authorisation table."""
     keys = KeymanagerService(vault, platform, enrolment, revocations)
@@ -53,7 +55,9 @@ def hosted(
         use_pb2_grpc.add_UseServiceServicer_to_server(UseService(vault), server)
         policy_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyService(vault), server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(vault), server)
-        recovery = RecoveryService(vault, clock=clock, random_bytes=random_bytes)
+        recovery = RecoveryService(
+            vault, holders_file=holders_file, clock=clock, random_bytes=random_bytes
+        )
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
 
     callers = dict(service.CALLERS)

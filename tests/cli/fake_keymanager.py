@@ -14,6 +14,7 @@ from actionvm.keymanager.v1 import (
     recovery_pb2_grpc,
 )
 from chassis.errors import AlreadyExists
+from chassis.holders import seal_share
 
 from .fakes import InvalidManifest, receipt_key
 
@@ -166,12 +167,20 @@ class FakeRecovery(recovery_pb2_grpc.RecoveryServiceServicer):
     """Makes shares out of thin air."""
 
     def __init__(self) -> None:
+        self.holder_key = b""
         self.restored: list[recovery_pb2.RestoreRequest] = []
 
     async def Backup(
         self, request: recovery_pb2.BackupRequest, context: Context
     ) -> recovery_pb2.BackupResponse:
         shares = [f"word {number}" for number in range(request.share_count)]
+        if not shares:
+            sealed = [seal_share("words of alice", key) for key in request.recipient_keys]
+            return recovery_pb2.BackupResponse(
+                content=b"sealed",
+                sealed_shares=sealed or [seal_share("words of alice", self.holder_key)],
+                holders=[] if sealed else ["alice"],
+            )
         return recovery_pb2.BackupResponse(content=b"sealed", shares=shares)
 
     async def Restore(

@@ -45,6 +45,7 @@ READERS = {
     ("tokens", "list"): "tokens",
     ("policy", "show"): "content",
     ("approvals", "list"): "approvals",
+    ("recovery", "holders"): "holders",
 }
 COMMANDS = [
     *("up", "down", "status", "doctor", "validate", "assemble", "run", "runs", "show", "watch"),
@@ -60,7 +61,8 @@ COMMANDS = [
     *("audit list", "audit export", "audit verify", "audit accept-rollback"),
     *("policy show", "policy put", "policy check", "policy evaluate"),
     *("approvals list", "approvals approve", "approvals deny"),
-    *("recovery backup", "recovery restore", "recovery rotate-root"),
+    *("recovery backup", "recovery restore", "recovery rotate-root", "recovery holders"),
+    *("recovery make-key", "recovery open-share", "recovery add-holder", "recovery remove-holder"),
     *("secrets import", "secrets show", "secrets enable", "secrets disable"),
 ]
 

@@ -6,11 +6,10 @@ import pytest
 
 from actionvm.keymanager.v1 import recovery_pb2 as pb
 from actionvm.keymanager.v1 import recovery_pb2_grpc
-from keymanager.recovery import open_backup
+from chassis.holders import public_key_of
 from tests.contracts.contract import Call, make
 from tests.contracts.keymanagers import RECIPIENT, host
 from tests.grpc_fixtures import HostedFactory, StubAs
-from tests.keymanager.vaults import OPERATOR, Bench
 
 
 def backup(reason: str = "", /, **fields: object) -> Call:
@@ -21,21 +20,30 @@ def restore(content: bytes, shares: list[bytes], reason: str) -> Call:
     return Call("Restore", pb.RestoreRequest(content=content, shares=shares), reason=reason)
 
 
+OTHER_RECIPIENT = public_key_of(b"o" * 32)
+
 # Each call stands alone: they may run in any order, and on several machines.
 CALLS = [
     backup(threshold=2, share_count=3),
-    backup(threshold=2, recipient_keys=[RECIPIENT] * 2),
+    backup(threshold=2, recipient_keys=[RECIPIENT, OTHER_RECIPIENT]),
+    backup("INVALID_FIELD", threshold=1, share_count=1),
+    backup("INVALID_FIELD", threshold=1, share_count=3),
+    backup("INVALID_FIELD", threshold=2, recipient_keys=[RECIPIENT] * 2),
+    backup("INVALID_FIELD", threshold=1, recipient_keys=[RECIPIENT]),
     backup("INVALID_FIELD", threshold=4, share_count=3),
     backup("INVALID_FIELD", threshold=0, share_count=3),
-    backup("INVALID_FIELD", threshold=1, share_count=17),
-    backup("INVALID_FIELD", threshold=2, share_count=3, recipient_keys=[RECIPIENT] * 2),
-    backup("INVALID_FIELD", threshold=1, recipient_keys=[b"short"]),
+    backup("INVALID_FIELD", threshold=2, share_count=17),
+    backup(
+        "INVALID_FIELD", threshold=2, share_count=3, recipient_keys=[RECIPIENT, RECIPIENT[::-1]]
+    ),
+    backup("INVALID_FIELD", threshold=2, recipient_keys=[RECIPIENT, b"short"]),
     Call("Backup", pb.BackupRequest(), caller="runtime", reason="METHOD_DENIED"),
     restore(b"no backup", [b"words"], "BACKUP_INVALID"),
     restore(b"", [b"words"], "INVALID_FIELD"),
     restore(b"x", [], "INVALID_FIELD"),
     restore(b"x", [b"\xff"], "INVALID_FIELD"),
     Call("RotateRoot", pb.RotateRootRequest(request_id="1")),
+    Call("RotateRoot", pb.RotateRootRequest(request_id="board"), reason="REQUEST_ID_REUSED"),
     Call("RotateRoot", pb.RotateRootRequest(), reason="INVALID_FIELD"),
 ]
 
@@ -89,15 +97,3 @@ def test_a_share_of_another_backup_is_found(grpc_stub_as: StubAs, made: pb.Backu
     other = _backup(grpc_stub_as)
     shares = [made.shares[0].encode(), other.shares[1].encode()]
     make(grpc_stub_as, restore(made.content, shares, "SHARE_FOREIGN"))
-
-
-async def test_a_new_key_manager_takes_all_secrets_of_a_backup(made: pb.BackupResponse) -> None:
-
-    bench = Bench(seed=2)
-    state = open_backup(made.content, list(made.shares[1:]))
-
-    count = await bench.vault.import_state(state, by=OPERATOR)
-
-    names = [secret.name for secret in bench.vault.describe_all(after="", limit=100)]
-    assert len(names) <= count
-    assert "secrets/wallet" in names

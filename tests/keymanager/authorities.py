@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -110,7 +111,11 @@ async def enrolled(authority: Authority, role: str, *, clock: Clock | None = Non
     return membership
 
 
-def host(bench: Bench, *parts: Any) -> Hosted:  # noqa: ANN401  # what `identity_parts` returns
+def host(
+    bench: Bench,
+    *parts: Any,  # noqa: ANN401  # what `identity_parts` returns
+    holders_file: Path | None = None,
+) -> Hosted:
     """Return all contracts of the key manager in front of a bench."""
     enrolment, revocations = parts or identity_parts(bench.clock, vault=bench.vault)
     return hosted(
@@ -120,4 +125,5 @@ def host(bench: Bench, *parts: Any) -> Hosted:  # noqa: ANN401  # what `identity
         revocations,
         clock=bench.clock,
         random_bytes=bench.dice.randbytes,
+        holders_file=holders_file,
     )

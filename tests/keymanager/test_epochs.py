@@ -43,7 +43,7 @@ async def test_once_it_is_signed_later_code_opens_it(unsigned: Bench) -> None:
 
 
 async def test_unsigned_code_rotates_the_root(unsigned: Bench) -> None:
-    await unsigned.vault.rotate_root(by=OPERATOR)
+    await unsigned.vault.rotate_root("root", by=OPERATOR)
     unsigned.open()
 
     assert await unsigned.vault.public_key("secrets/a")

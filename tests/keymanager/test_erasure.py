@@ -63,7 +63,7 @@ async def test_no_part_of_a_shredded_key_stays_in_the_files(tmp_path: Path, seed
             await bench.put(live[-1], dice.randbytes(dice.choice(SIZES)))
             continue
         if way < 0.5:
-            await bench.vault.rotate_root(by=OPERATOR)
+            await bench.vault.rotate_root(f"root {way}", by=OPERATOR)
         name = live[dice.randrange(len(live))]
         keys = _keys(bench, name)
         if way < 0.7:

@@ -101,7 +101,8 @@ class LifeCycle(RuleBasedStateMachine):
 
     @rule()
     def rotate_root(self) -> None:
-        self._run(self.bench.vault.rotate_root(by=OPERATOR))
+        request_id = f"root {self.bench.vault.sequence}"
+        self._run(self.bench.vault.rotate_root(request_id, by=OPERATOR))
 
     @invariant()
     def values_are_those_of_the_dictionary(self) -> None:

@@ -71,7 +71,7 @@ async def test_marks_of_its_own_past_stop_nothing_also_after_a_restart(tmp_path:
 async def test_a_root_that_was_rotated_knows_the_marks_from_before(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "a.db")
     old = copy_of(bench, tmp_path / "b.db")
-    await bench.vault.rotate_root(by=OPERATOR)
+    await bench.vault.rotate_root("root", by=OPERATOR)
     mark = await grown(bench, "a")
     bench.vault.heed(mark)
 

@@ -82,7 +82,7 @@ class Run:
 
     def _operations(self, number: int) -> list[Operation]:
         if number % 6 == 4:
-            return [Begin(OPERATOR, self.store.new_epoch())]
+            return [Begin(OPERATOR, Request(f"root {number}", b""), self.store.new_epoch())]
         if number % 6 == 5:
             return [Step(rows_max=1_000)]
         made = list[Operation]()

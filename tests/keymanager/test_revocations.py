@@ -192,7 +192,7 @@ async def test_a_rotation_of_the_root_keeps_what_is_revoked() -> None:
     bench = Bench()
     await revocations_of(bench).bar(GAS, by=OPERATOR)
 
-    await bench.vault.rotate_root(by=OPERATOR)
+    await bench.vault.rotate_root("root", by=OPERATOR)
     bench.open()
 
     assert revocations_of(bench).present().identities == {GAS}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chassis.errors import RequestIdReused
 from keymanager.errors import PlatformSilent
 from keymanager.journal import Asker
 from keymanager.lifecycle import Put, Rotate
@@ -48,11 +49,36 @@ def _epochs(bench: Bench) -> set[object]:
 
 async def test_all_keys_stay_the_same_under_a_new_root(bench: Bench) -> None:
     before, epochs = await _public_keys(bench), _epochs(bench)
-    await bench.vault.rotate_root(by=OPERATOR)
+    await bench.vault.rotate_root("root", by=OPERATOR)
     assert await _public_keys(bench) == before
     assert not _epochs(bench) & epochs
     bench.open()
     assert await _public_keys(bench) == before
+
+
+async def test_a_repeat_replaces_nothing_again(bench: Bench) -> None:
+    await bench.vault.rotate_root("root", by=OPERATOR)
+    epochs = _epochs(bench)
+    bench.open()
+    await bench.vault.rotate_root("root", by=OPERATOR)
+    assert _epochs(bench) == epochs
+    await bench.vault.rotate_root("another", by=OPERATOR)
+    assert not _epochs(bench) & epochs
+
+
+async def test_a_repeat_ends_what_a_kill_interrupted(bench: Bench) -> None:
+    epochs = _epochs(bench)
+    request = Request("root", b"rotate root")
+    bench.store.apply([Begin(OPERATOR, request, bench.store.new_epoch())])
+    bench.open()
+    await bench.vault.rotate_root("root", by=OPERATOR)
+    assert not _epochs(bench) & epochs
+
+
+async def test_the_id_of_another_request_is_refused(bench: Bench) -> None:
+    with pytest.raises(RequestIdReused):
+        await bench.vault.rotate_root("s00", by=OPERATOR)
+    assert bench.vault.status.rotation_left == 0
 
 
 async def test_the_old_root_is_gone_from_the_files(tmp_path: Path) -> None:
@@ -63,7 +89,7 @@ async def test_the_old_root_is_gone_from_the_files(tmp_path: Path) -> None:
     assert isinstance(sealed, bytes)
     assert isinstance(signer, bytes)
 
-    await bench.vault.rotate_root(by=OPERATOR)
+    await bench.vault.rotate_root("root", by=OPERATOR)
 
     files = _files(tmp_path)
     for part in (sealed, signer, *keys):
@@ -74,21 +100,21 @@ async def test_the_old_root_is_gone_from_the_files(tmp_path: Path) -> None:
 async def test_what_was_written_in_the_batch_of_its_beginning_is_moved(bench: Bench) -> None:
     request = Request("new", b"content")
     put = Put(OPERATOR, request, "secrets/new", Kind.ED25519, b"", generate=True)
-    begin = Begin(OPERATOR, bench.store.new_epoch())
+    begin = Begin(OPERATOR, Request("root", b""), bench.store.new_epoch())
     bench.store.apply(
         [put, Rotate(OPERATOR, Request("again", b"content"), NAMES[0], b"", generate=True), begin]
     )
     await bench.vault.tend()
-    for _ in range(2):
+    for turn in range(2):
         assert await bench.vault.public_key("secrets/new")
-        await bench.vault.rotate_root(by=OPERATOR)
+        await bench.vault.rotate_root(f"root {turn}", by=OPERATOR)
         bench.open()
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 6, 20])
 async def test_a_rotation_that_was_interrupted_is_finished_later(bench: Bench, steps: int) -> None:
     before = await _public_keys(bench)
-    bench.store.apply([Begin(OPERATOR, bench.store.new_epoch())])
+    bench.store.apply([Begin(OPERATOR, Request("root", b""), bench.store.new_epoch())])
     for _ in range(steps):
         bench.store.apply([Step(rows_max=7)])
     bench.open()
@@ -99,7 +125,7 @@ async def test_a_rotation_that_was_interrupted_is_finished_later(bench: Bench, s
 
 
 async def test_what_changes_in_the_middle_of_a_rotation_is_moved_too(bench: Bench) -> None:
-    bench.store.apply([Begin(OPERATOR, bench.store.new_epoch())])
+    bench.store.apply([Begin(OPERATOR, Request("root", b""), bench.store.new_epoch())])
     bench.store.apply([Step(rows_max=7)])
     for name in NAMES[:10]:
         await bench.rotate(name, grace=timedelta(hours=1))
@@ -130,8 +156,8 @@ async def test_no_use_fails_while_the_root_is_rotated(bench: Bench) -> None:
         return count
 
     async def rotate() -> None:
-        for _ in range(3):
-            await bench.vault.rotate_root(by=OPERATOR)
+        for turn in range(3):
+            await bench.vault.rotate_root(f"root {turn}", by=OPERATOR)
         is_over.set()
 
     rotating = asyncio.create_task(rotate())
@@ -152,7 +178,7 @@ async def test_a_worn_key_of_a_tenant_is_replaced() -> None:
 
 async def test_a_row_that_was_changed_stays_refused_and_stops_no_rotation(bench: Bench) -> None:
     bench.write(NAMES[0], version=2)
-    await bench.vault.rotate_root(by=OPERATOR)
+    await bench.vault.rotate_root("root", by=OPERATOR)
     bench.open()
     assert await bench.vault.public_key(NAMES[1])
     await bench.vault.shred(NAMES[0], by=OPERATOR)
@@ -161,7 +187,7 @@ async def test_a_row_that_was_changed_stays_refused_and_stops_no_rotation(bench:
 async def test_without_the_platform_nothing_begins(bench: Bench) -> None:
     bench.platform.fail_next()
     with pytest.raises(PlatformSilent):
-        await bench.vault.rotate_root(by=OPERATOR)
+        await bench.vault.rotate_root("root", by=OPERATOR)
     assert bench.vault.status.rotation_left == 0
 
 
@@ -174,7 +200,7 @@ async def test_an_upgrade_opens_what_was_sealed_for_the_signer(bench: Bench) -> 
 
 async def test_a_version_that_changed_before_a_restart_is_moved_with_its_key(bench: Bench) -> None:
     before = await _public_keys(bench)
-    bench.store.apply([Begin(OPERATOR, bench.store.new_epoch())])
+    bench.store.apply([Begin(OPERATOR, Request("root", b""), bench.store.new_epoch())])
     for name in NAMES:
         await bench.vault.disable(name, by=OPERATOR, version=1)
         await bench.vault.enable(name, by=OPERATOR, version=1)

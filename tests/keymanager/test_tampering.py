@@ -18,6 +18,7 @@ from keymanager.errors import RolledBack, SealBroken
 from keymanager.identity.members import Bar
 from keymanager.keyring import open_version
 from keymanager.lifecycle import existing, usable
+from keymanager.requests import Request
 from keymanager.rotation import Begin, Step
 from keymanager.rows import GUARDED, KeyRow, Row, SecretRow, TenantRow, VersionRow
 from keymanager.secret import Secret
@@ -87,7 +88,7 @@ def victim() -> Iterator[Victim]:
             await bench.put(f"secrets/s{number:02}")
 
     asyncio.run(fill())
-    bench.store.apply([Begin(OPERATOR, bench.store.new_epoch())])
+    bench.store.apply([Begin(OPERATOR, Request("root", b""), bench.store.new_epoch())])
     bench.store.apply([Step(rows_max=ROWS + ROWS // 2)])
     with bench.store._transaction() as cursor:
         batch = bench.store._batch(cursor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 import random
 import signal
@@ -55,9 +56,9 @@ async def work(vault: Vault, seed: int, say: Say) -> None:
 
 
 async def _rotate(vault: Vault, say: Say) -> None:
-    while True:
+    for turn in itertools.count(vault.sequence):
         await vault.tend()
-        await vault.rotate_root(by=OPERATOR)
+        await vault.rotate_root(f"root {turn}", by=OPERATOR)
         say("rotated")
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%actionvm/keymanager/v1/recovery.proto\x12\x16\x61\x63tionvm.keymanager.v1\"O\n\rBackupRequest\x12\x16\n\x0erecipient_keys\x18\x01 \x03(\x0c\x12\x11\n\tthreshold\x18\x02 \x01(\x05\x12\x13\n\x0bshare_count\x18\x03 \x01(\x05\"H\n\x0e\x42\x61\x63kupResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x0e\n\x06shares\x18\x02 \x03(\t\x12\x15\n\rsealed_shares\x18\x03 \x03(\x0c\"1\n\x0eRestoreRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x0e\n\x06shares\x18\x02 \x03(\x0c\"\'\n\x0fRestoreResponse\x12\x14\n\x0csecret_count\x18\x01 \x01(\x03\"\'\n\x11RotateRootRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"\x14\n\x12RotateRootResponse2\xab\x02\n\x0fRecoveryService\x12W\n\x06\x42\x61\x63kup\x12%.actionvm.keymanager.v1.BackupRequest\x1a&.actionvm.keymanager.v1.BackupResponse\x12Z\n\x07Restore\x12&.actionvm.keymanager.v1.RestoreRequest\x1a\'.actionvm.keymanager.v1.RestoreResponse\x12\x63\n\nRotateRoot\x12).actionvm.keymanager.v1.RotateRootRequest\x1a*.actionvm.keymanager.v1.RotateRootResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%actionvm/keymanager/v1/recovery.proto\x12\x16\x61\x63tionvm.keymanager.v1\"O\n\rBackupRequest\x12\x16\n\x0erecipient_keys\x18\x01 \x03(\x0c\x12\x11\n\tthreshold\x18\x02 \x01(\x05\x12\x13\n\x0bshare_count\x18\x03 \x01(\x05\"Y\n\x0e\x42\x61\x63kupResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x0e\n\x06shares\x18\x02 \x03(\t\x12\x15\n\rsealed_shares\x18\x03 \x03(\x0c\x12\x0f\n\x07holders\x18\x04 \x03(\t\"1\n\x0eRestoreRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x0e\n\x06shares\x18\x02 \x03(\x0c\"\'\n\x0fRestoreResponse\x12\x14\n\x0csecret_count\x18\x01 \x01(\x03\"\'\n\x11RotateRootRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"\x14\n\x12RotateRootResponse2\xab\x02\n\x0fRecoveryService\x12W\n\x06\x42\x61\x63kup\x12%.actionvm.keymanager.v1.BackupRequest\x1a&.actionvm.keymanager.v1.BackupResponse\x12Z\n\x07Restore\x12&.actionvm.keymanager.v1.RestoreRequest\x1a\'.actionvm.keymanager.v1.RestoreResponse\x12\x63\n\nRotateRoot\x12).actionvm.keymanager.v1.RotateRootRequest\x1a*.actionvm.keymanager.v1.RotateRootResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +34,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BACKUPREQUEST']._serialized_start=65
   _globals['_BACKUPREQUEST']._serialized_end=144
   _globals['_BACKUPRESPONSE']._serialized_start=146
-  _globals['_BACKUPRESPONSE']._serialized_end=218
-  _globals['_RESTOREREQUEST']._serialized_start=220
-  _globals['_RESTOREREQUEST']._serialized_end=269
-  _globals['_RESTORERESPONSE']._serialized_start=271
-  _globals['_RESTORERESPONSE']._serialized_end=310
-  _globals['_ROTATEROOTREQUEST']._serialized_start=312
-  _globals['_ROTATEROOTREQUEST']._serialized_end=351
-  _globals['_ROTATEROOTRESPONSE']._serialized_start=353
-  _globals['_ROTATEROOTRESPONSE']._serialized_end=373
-  _globals['_RECOVERYSERVICE']._serialized_start=376
-  _globals['_RECOVERYSERVICE']._serialized_end=675
+  _globals['_BACKUPRESPONSE']._serialized_end=235
+  _globals['_RESTOREREQUEST']._serialized_start=237
+  _globals['_RESTOREREQUEST']._serialized_end=286
+  _globals['_RESTORERESPONSE']._serialized_start=288
+  _globals['_RESTORERESPONSE']._serialized_end=327
+  _globals['_ROTATEROOTREQUEST']._serialized_start=329
+  _globals['_ROTATEROOTREQUEST']._serialized_end=368
+  _globals['_ROTATEROOTRESPONSE']._serialized_start=370
+  _globals['_ROTATEROOTRESPONSE']._serialized_end=390
+  _globals['_RECOVERYSERVICE']._serialized_start=393
+  _globals['_RECOVERYSERVICE']._serialized_end=692
 # @@protoc_insertion_point(module_scope)

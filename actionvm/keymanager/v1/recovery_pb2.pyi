@@ -28,13 +28,14 @@ class BackupRequest(_message.Message):
     THRESHOLD_FIELD_NUMBER: _builtins.int
     SHARE_COUNT_FIELD_NUMBER: _builtins.int
     threshold: _builtins.int
-    """How many shares are needed. Required."""
+    """How many shares are needed, at least 2. Required."""
     share_count: _builtins.int
-    """How many shares to make. Required without `recipient_keys`. At most 16."""
+    """How many shares to make. Required where there are no holders. 2 to 16."""
     @_builtins.property
     def recipient_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """X25519 public keys of the share holders: each share is sealed to its holder (RFC 9180). At most
-        16; without them the shares are answered as words.
+        """X25519 public keys of the share holders: each share is sealed to its holder (RFC 9180). All
+        different, at most 16. Without them shares are sealed to the registered holders, and where
+        there are none, answered as words. Keys of others than the registered holders are refused.
         """
 
     def __init__(
@@ -61,6 +62,7 @@ class BackupResponse(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     SHARES_FIELD_NUMBER: _builtins.int
     SEALED_SHARES_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
     """Encrypted content. Output only."""
     @_builtins.property
@@ -69,7 +71,11 @@ class BackupResponse(_message.Message):
 
     @_builtins.property
     def sealed_shares(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Shares, each sealed to its holder, in the order of the keys. Output only."""
+        """Shares, each sealed to its holder, in the order of `holders` or else the keys. Output only."""
+
+    @_builtins.property
+    def holders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the registered holders, if it is they to whom the shares are sealed. Output only."""
 
     def __init__(
         self,
@@ -77,10 +83,11 @@ class BackupResponse(_message.Message):
         content: _builtins.bytes = ...,
         shares: _abc.Iterable[_builtins.str] | None = ...,
         sealed_shares: _abc.Iterable[_builtins.bytes] | None = ...,
+        holders: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "sealed_shares", b"sealed_shares", "shares", b"shares"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "holders", b"holders", "sealed_shares", b"sealed_shares", "shares", b"shares"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,13 +145,13 @@ Global___RestoreResponse: _TypeAlias = RestoreResponse  # noqa: Y015
 
 @_typing.final
 class RotateRootRequest(_message.Message):
-    """Asks for a new root key."""
+    """Asks for a new epoch key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Idempotency key. Required."""
+    """Idempotency key: a repeat waits for the end of what was begun, and begins nothing. Required."""
     def __init__(
         self,
         *,
@@ -160,7 +167,7 @@ Global___RotateRootRequest: _TypeAlias = RotateRootRequest  # noqa: Y015
 
 @_typing.final
 class RotateRootResponse(_message.Message):
-    """The root key was replaced."""
+    """The epoch key was replaced."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -57,8 +57,11 @@ class RecoveryServiceServicer:
     """
 
     def Backup(self, request, context):
-        """Exports everything, encrypted under a key that is split among share holders.
+        """Exports everything, encrypted under a key that is split among share holders. Where holders are
+        registered with this key manager, shares leave it only sealed to them.
 
+        - `FAILED_PRECONDITION` (reason `HOLDERS_UNUSABLE`): what is registered cannot be read.
+        - `RESOURCE_EXHAUSTED` (reason `BACKUP_TOO_LARGE`): it would have more than 60 MiB.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): a secret was tampered with; shred it first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -81,8 +84,11 @@ class RecoveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateRoot(self, request, context):
-        """Replaces the key at the root, and wraps what hangs on it again, while all others work on.
+        """Replaces the epoch key, which the platform seals, and the keys of tenants, and wraps all data
+        keys again, while all others work on. The root of the platform, the key of the certificate
+        authority and that of the audit log stay; the latter two are wrapped again like any secret.
 
+        - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for something else.
         - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform, which seals it, does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

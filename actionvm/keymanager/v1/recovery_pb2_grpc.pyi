@@ -34,8 +34,11 @@ class RecoveryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RecoveryServiceAsyncStub: ...
     Backup: _grpc.UnaryUnaryMultiCallable[_recovery_pb2.BackupRequest, _recovery_pb2.BackupResponse]
-    """Exports everything, encrypted under a key that is split among share holders.
+    """Exports everything, encrypted under a key that is split among share holders. Where holders are
+    registered with this key manager, shares leave it only sealed to them.
 
+    - `FAILED_PRECONDITION` (reason `HOLDERS_UNUSABLE`): what is registered cannot be read.
+    - `RESOURCE_EXHAUSTED` (reason `BACKUP_TOO_LARGE`): it would have more than 60 MiB.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): a secret was tampered with; shred it first.
     """
     Restore: _grpc.UnaryUnaryMultiCallable[_recovery_pb2.RestoreRequest, _recovery_pb2.RestoreResponse]
@@ -50,8 +53,11 @@ class RecoveryServiceStub:
       overwrite.
     """
     RotateRoot: _grpc.UnaryUnaryMultiCallable[_recovery_pb2.RotateRootRequest, _recovery_pb2.RotateRootResponse]
-    """Replaces the key at the root, and wraps what hangs on it again, while all others work on.
+    """Replaces the epoch key, which the platform seals, and the keys of tenants, and wraps all data
+    keys again, while all others work on. The root of the platform, the key of the certificate
+    authority and that of the audit log stay; the latter two are wrapped again like any secret.
 
+    - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for something else.
     - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform, which seals it, does not answer.
     """
 
@@ -61,8 +67,11 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Backup: _aio.UnaryUnaryMultiCallable[_recovery_pb2.BackupRequest, _recovery_pb2.BackupResponse]  # type: ignore[assignment]
-    """Exports everything, encrypted under a key that is split among share holders.
+    """Exports everything, encrypted under a key that is split among share holders. Where holders are
+    registered with this key manager, shares leave it only sealed to them.
 
+    - `FAILED_PRECONDITION` (reason `HOLDERS_UNUSABLE`): what is registered cannot be read.
+    - `RESOURCE_EXHAUSTED` (reason `BACKUP_TOO_LARGE`): it would have more than 60 MiB.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): a secret was tampered with; shred it first.
     """
     Restore: _aio.UnaryUnaryMultiCallable[_recovery_pb2.RestoreRequest, _recovery_pb2.RestoreResponse]  # type: ignore[assignment]
@@ -77,8 +86,11 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
       overwrite.
     """
     RotateRoot: _aio.UnaryUnaryMultiCallable[_recovery_pb2.RotateRootRequest, _recovery_pb2.RotateRootResponse]  # type: ignore[assignment]
-    """Replaces the key at the root, and wraps what hangs on it again, while all others work on.
+    """Replaces the epoch key, which the platform seals, and the keys of tenants, and wraps all data
+    keys again, while all others work on. The root of the platform, the key of the certificate
+    authority and that of the audit log stay; the latter two are wrapped again like any secret.
 
+    - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for something else.
     - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform, which seals it, does not answer.
     """
 
@@ -91,8 +103,11 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_pb2.BackupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_pb2.BackupResponse, _abc.Awaitable[_recovery_pb2.BackupResponse]]:
-        """Exports everything, encrypted under a key that is split among share holders.
+        """Exports everything, encrypted under a key that is split among share holders. Where holders are
+        registered with this key manager, shares leave it only sealed to them.
 
+        - `FAILED_PRECONDITION` (reason `HOLDERS_UNUSABLE`): what is registered cannot be read.
+        - `RESOURCE_EXHAUSTED` (reason `BACKUP_TOO_LARGE`): it would have more than 60 MiB.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): a secret was tampered with; shred it first.
         """
 
@@ -119,8 +134,11 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_pb2.RotateRootRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_pb2.RotateRootResponse, _abc.Awaitable[_recovery_pb2.RotateRootResponse]]:
-        """Replaces the key at the root, and wraps what hangs on it again, while all others work on.
+        """Replaces the epoch key, which the platform seals, and the keys of tenants, and wraps all data
+        keys again, while all others work on. The root of the platform, the key of the certificate
+        authority and that of the audit log stay; the latter two are wrapped again like any secret.
 
+        - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for something else.
         - `UNAVAILABLE` (reason `PLATFORM_UNAVAILABLE`): the platform, which seals it, does not answer.
         """
 

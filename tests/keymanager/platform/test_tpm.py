@@ -70,7 +70,7 @@ async def test_a_key_signs_the_same_after_a_restart_and_with_a_new_root(
     bench.crash()
     vault = opened(folder, bench.become(identity))
     after = await signature(vault)
-    await vault.rotate_root(by=OPERATOR)
+    await vault.rotate_root("root", by=OPERATOR)
     bench.crash()
 
     assert [after, await signature(opened(folder, bench.become(identity)))] == [before] * 2
