@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from chassis.log import log
+
 from .batch import Batch
+from .errors import PolicyInvalid
 from .journal import Asker, Entry
 from .policy.document import default_policy, parse
 from .policy.rule import Policy
@@ -65,7 +68,14 @@ def latest(batch: Batch) -> PolicyDocument:
 def in_force(batch: Batch) -> Policy:
     """Return the policy in force."""
     text = latest(batch).text
-    return parse(text) if text else default_policy()
+    if not text:
+        return default_policy()
+    try:
+        return parse(text)
+    except PolicyInvalid as error:
+        # Put into force by an earlier release, which checked less.
+        log.warning("policy.invalid", problems=error.problem_count, first=error.first)
+        return parse(text, is_stored=True)
 
 
 def _document_of(row: PolicyRow) -> PolicyDocument:

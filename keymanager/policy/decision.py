@@ -108,7 +108,8 @@ def _explain(rule: Rule, question: Question, counts: Counts) -> Explanation:
     elif match is Match.YES:
         problem, _ = _room(rule, question, counts)
     else:
-        problem = next(_condition_problems(rule, question, match))
+        unnamed = "no agent is named, and it could be one of these"
+        problem = next(_condition_problems(rule, question, match), unnamed)
     return Explanation(rule.name, rule.verdict, match, problem)
 
 

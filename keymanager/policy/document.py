@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from chassis.canonical import Json
 from chassis.draft import Draft, FieldPath
-from chassis.problems import Flaw, describe
+from chassis.problems import Flaw, describe, suggest
 from chassis.source import read_draft
 
 from ..errors import PolicyInvalid
@@ -17,6 +18,7 @@ from .fact_fields import read_conditions
 from .fields import read_choice, read_items, read_mapping, read_one_or_more, read_text
 from .limit_fields import read_hours, read_limits, read_moment
 from .rule import DEFAULT, Policy, Rule, Selectors, Verdict
+from .words import WORDS
 
 BYTES_MAX = 256 * 1024
 RULES_MAX = 1_000
@@ -46,11 +48,16 @@ _FIELDS = (
 )
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SELECTOR = re.compile(r"[a-z0-9*][a-z0-9*/._-]{0,127}")
+Words: TypeAlias = Mapping[str, Sequence[str]]
+
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 
 
-def parse(text: str) -> Policy:
-    """Return the policy that a text in YAML or JSON is; raise `PolicyInvalid`."""
+def parse(text: str, *, is_stored: bool = False) -> Policy:
+    """Return the policy that a text in YAML or JSON is; raise `PolicyInvalid`.
+
+    One that is stored may select by words that nothing has: an earlier release took it.
+    """
     content = text.encode("utf-8", "surrogatepass")
     if len(content) > BYTES_MAX:
         draft = Draft("policy")
@@ -59,7 +66,8 @@ def parse(text: str) -> Policy:
         draft.report((), Flaw.OUT_OF_RANGE, message, fix=fix)
     else:
         draft = read_draft("policy", content)
-    rules = _read(draft) if draft.is_readable else []
+    words = {} if is_stored else WORDS
+    rules = _read(draft, words) if draft.is_readable else []
     if draft.has_errors:
         raise PolicyInvalid(tuple(draft.problems))
     return Policy(rules)
@@ -70,7 +78,7 @@ def default_policy() -> Policy:
     return parse(PACKAGED.read_text(encoding="utf-8"))
 
 
-def _read(draft: Draft) -> list[Rule]:
+def _read(draft: Draft, words: Words) -> list[Rule]:
     value = read_mapping(draft, (), known=("format", "rules"), required=("format", "rules"))
     if "format" in value and draft.get(("format",)) != FORMAT:
         message = f"is {describe(draft.get(('format',)))}; it must be `{FORMAT}`"
@@ -82,7 +90,7 @@ def _read(draft: Draft) -> list[Rule]:
         return []
     rules, names = list[Rule](), set[str]()
     for path in read_items(draft, ("rules",), count_max=RULES_MAX):
-        if rule := _read_rule(draft, path):
+        if rule := _read_rule(draft, path, words):
             if rule.name in names:
                 fix = "Give each rule a name of its own: decisions and counts name it."
                 message = f"the name `{rule.name}` comes twice"
@@ -92,7 +100,7 @@ def _read(draft: Draft) -> list[Rule]:
     return rules
 
 
-def _read_rule(draft: Draft, path: FieldPath) -> Rule | None:
+def _read_rule(draft: Draft, path: FieldPath, words: Words) -> Rule | None:
     value = read_mapping(draft, path, known=_FIELDS, required=("name", "verdict"))
     name = read_text(draft, (*path, "name"), _NAME, example="posts") if "name" in value else None
     if name == DEFAULT:
@@ -115,7 +123,7 @@ def _read_rule(draft: Draft, path: FieldPath) -> Rule | None:
     rule = Rule(
         name=name or "",
         verdict=verdict or Verdict.DENY,
-        selectors=_read_selectors(draft, path, value),
+        selectors=_read_selectors(draft, path, value, words),
         conditions=read_conditions(draft, when, verdict) if "when" in value else (),
         limits=read_limits(draft, limits) if "limits" in value else (),
         hours=read_hours(draft, hours) if "hours" in value else None,
@@ -124,22 +132,31 @@ def _read_rule(draft: Draft, path: FieldPath) -> Rule | None:
     return rule if rule.name else None
 
 
-def _read_selectors(draft: Draft, path: FieldPath, value: Mapping[str, Json]) -> Selectors:
+def _read_selectors(
+    draft: Draft, path: FieldPath, value: Mapping[str, Json], words: Words
+) -> Selectors:
     found = list[tuple[str, tuple[Glob, ...]]]()
     for part, (field, starts) in _SELECTORS.items():
         if field in value:
             inner = read_one_or_more(draft, (*path, field))
-            globs = tuple(_read_glob(draft, one, starts) for one in inner)
+            known = words.get(field, ())
+            globs = tuple(_read_glob(draft, one, starts, known) for one in inner)
             # `*` says the same as a field that is not there, and costs more.
             if Glob("*") not in globs:
                 found.append((part, globs))
     return tuple(found)
 
 
-def _read_glob(draft: Draft, path: FieldPath, starts: tuple[str, ...]) -> Glob:
+def _read_glob(
+    draft: Draft, path: FieldPath, starts: tuple[str, ...], known: Sequence[str]
+) -> Glob:
     text = read_text(draft, path, _SELECTOR, example=f"{starts[0]}board-*" if starts else "request")
     if text and text != "*" and starts and not text.startswith(starts):
         message = f"is {describe(text)}, which names nothing that there is"
         fix = f"Begin with {' or '.join(f'`{start}`' for start in starts)}, or write `*`."
         draft.report(path, Flaw.INVALID_VALUE, message, fix=fix)
-    return Glob(text or "")
+    glob = Glob(text or "")
+    if text and known and not any(map(glob.matches, known)):
+        message = f"is {describe(text)}, which nothing is called"
+        draft.report(path, Flaw.INVALID_VALUE, message, fix=suggest(text, known))
+    return glob

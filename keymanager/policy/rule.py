@@ -18,6 +18,7 @@ WINDOW_SECONDS_MAX = 31 * 86_400
 DEFAULT = "default"
 PERIODS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 MINUTES_PER_DAY = 24 * 60
+SERVICE_KEYS_START = "keys/"
 _SUBJECTS_MAX = 4_096
 # Of a fact whose values have a count each, which is kept as long as its window.
 _NAME_CHARACTERS_MAX = 256
@@ -176,11 +177,18 @@ class Rule:
     until: datetime | None = None
 
     def stranger(self, subject: Subject) -> str:
-        """Return the first part of a subject that the rule is not about, or nothing."""
+        """Return the first part of a subject that the rule is not about, or nothing.
+
+        A caller that leaves the agent out could be acting for any. Only what opens nothing is also
+        about that, and nothing is that is about keys of services, which no agent uses.
+        """
         for part, globs in self.selectors:
             text: str = getattr(subject, part)
             if not any(glob.matches(text) for glob in globs):
-                return part
+                is_unnamed = part == "agent" and not text
+                is_service = subject.secret.startswith(SERVICE_KEYS_START)
+                if self.verdict is Verdict.ALLOW or is_service or not is_unnamed:
+                    return part
         return ""
 
     def is_in_time(self, time: datetime) -> bool:
@@ -191,7 +199,7 @@ class Rule:
 
     def judge(self, question: Question) -> Match:
         """Return whether the rule, which is about the subject, is about the use."""
-        found = Match.YES
+        found = Match.YES if question.agent or not self._names_agents else Match.UNKNOWN
         for fact, condition in self.conditions:
             match = condition.judge(question.facts.get(fact))
             if match is Match.NO:
@@ -200,6 +208,10 @@ class Rule:
                 found = Match.UNKNOWN
         # Last, because a look at a clock costs more than a comparison.
         return found if self.is_in_time(question.time) else Match.NO
+
+    @cached_property
+    def _names_agents(self) -> bool:
+        return any(part == "agent" for part, _ in self.selectors)
 
 
 class Relevant(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from keymanager.audit.record import content_of
 from keymanager.audit.several import FACTS_BYTES_MAX
+from keymanager.batch import Batch
 from keymanager.errors import (
     ApprovalRequired,
     LeaseExpired,
@@ -19,8 +21,9 @@ from keymanager.errors import (
     UseDenied,
     VersionNotFound,
 )
-from keymanager.journal import Asker
+from keymanager.journal import Asker, Entry
 from keymanager.leases import Lease
+from keymanager.rows import PolicyRow
 from keymanager.secret import Kind
 from keymanager.signing import Purpose
 from keymanager.uses.eip712 import FACTS_CHARACTERS_MAX
@@ -143,6 +146,28 @@ async def test_a_policy_holds_after_a_restart(bench: Bench) -> None:
     bench.open()
     with pytest.raises(UseDenied):
         await sign(bench)
+
+
+@dataclass(frozen=True)
+class PutUnchecked:
+    """Put a policy into force as an earlier release would."""
+
+    text: str
+    method: str = ""
+    by: Asker = OPERATOR
+
+    def decide(self, batch: Batch, _entry: Entry) -> None:
+        batch.write(PolicyRow(1, self.text, self.by.caller, batch.microseconds))
+
+
+async def test_a_policy_that_an_earlier_release_took_still_holds(bench: Bench) -> None:
+    text = policy(operations=["sign-message", "sign-everything"])
+    with pytest.raises(PolicyInvalid):
+        await bench.vault.put_policy(text, by=OPERATOR)
+    bench.store.apply([PutUnchecked(text)])
+    bench.open()
+    assert await sign(bench)
+    assert (await bench.vault.policy()).version == 1
 
 
 async def test_a_policy_with_problems_changes_nothing(bench: Bench) -> None:

@@ -21,6 +21,10 @@ ASK = (
     '  - {name: big, verdict: ask, callers: "*", secrets: "*", operations: "*", purposes: "*",'
     " when: {value: {at_least: 100}}}\n"
 )
+ROGUE = (
+    '  - {name: rogue, verdict: deny, callers: "*", secrets: "*", operations: "*", purposes: "*",'
+    " agents: agents/rogue}\n"
+)
 
 
 def test_without_a_rule_everything_is_denied_by_default() -> None:
@@ -51,10 +55,39 @@ def test_the_first_rule_that_allows_is_named() -> None:
 )
 def test_another_subject_is_denied(part: str, other: str) -> None:
     policy = ALLOW + "    agents: agents/poster\n    tenants: tenants/def*\n    kinds: api-key\n"
-    policy = policy.replace('operations: "*"', "operations: [authorize-request]")
+    policy = policy.replace('operations: "*"', "operations: [oauth1]")
 
     assert decided(policy).verdict is Verdict.ALLOW
     assert decided(policy, asking(**{part: other})).rule == "default"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "agent", "secret", "expected"),
+    [
+        ("deny", "agents/rogue", "secrets/a", Verdict.DENY),
+        ("deny", "agents/poster", "secrets/a", Verdict.ALLOW),
+        ("deny", "", "secrets/a", Verdict.DENY),
+        ("deny", "", "keys/bundles", Verdict.ALLOW),
+        ("ask", "agents/rogue", "secrets/a", Verdict.ASK),
+        ("ask", "agents/poster", "secrets/a", Verdict.ALLOW),
+        ("ask", "", "secrets/a", Verdict.ASK),
+        ("ask", "", "keys/bundles", Verdict.ALLOW),
+    ],
+)
+def test_who_names_no_agent_could_be_acting_for_any(
+    verdict: str, agent: str, secret: str, expected: Verdict
+) -> None:
+    policy = ALLOW.replace("secrets/*", "'*'") + ROGUE.replace("deny", verdict)
+
+    assert decided(policy, asking(agent=agent, secret=secret)).verdict is expected
+
+
+def test_a_rule_about_agents_opens_nothing_for_who_names_none() -> None:
+    policy = ALLOW + "    agents: agents/poster\n"
+    ask = ASK.replace("when: {value: {at_least: 100}}", "agents: agents/poster")
+
+    assert decided(policy, asking(agent="")).rule == "default"
+    assert decided(EMPTY.replace(" []", f"\n{ask}"), asking(agent="")).rule == "default"
 
 
 def test_a_denial_beats_an_ask_and_an_allowance() -> None:
@@ -270,7 +303,7 @@ def test_an_evaluation_explains_every_rule() -> None:
         + "  - {name: linker, verdict: deny, callers: linker}\n"
         + "  - {name: agents, verdict: deny, agents: agents/x}\n"
     )
-    found = evaluate(policy, asking({"value": 7}, agent=""), ListedCounts())
+    found = evaluate(policy, asking({"value": 7}), ListedCounts())
 
     assert found.decision == Decision(Verdict.ALLOW, "posts", "")
     assert [(one.rule, one.match, one.problem) for one in found.explanations] == [
@@ -279,8 +312,15 @@ def test_an_evaluation_explains_every_rule() -> None:
         ("ask", Match.NO, "value is 7; it must be at least 100"),
         ("old", Match.NO, "it is not in force at this time"),
         ("linker", Match.NO, "it is not about the caller runtime"),
-        ("agents", Match.NO, "it is not about the agent (none)"),
+        ("agents", Match.NO, "it is not about the agent agents/poster"),
     ]
+
+
+def test_an_explanation_says_that_no_agent_is_named() -> None:
+    found = evaluate(parse(ALLOW + ROGUE), asking(agent=""), ListedCounts())
+
+    assert found.explanations[1].match is Match.UNKNOWN
+    assert found.explanations[1].problem == "no agent is named, and it could be one of these"
 
 
 def test_an_explanation_says_what_is_missing() -> None:

@@ -9,11 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chassis.identity import PEOPLE
 from chassis.problems import Flaw, Problem
 from chassis.source import read_draft
 from keymanager.errors import PolicyInvalid
+from keymanager.identity.service import SERVICES
 from keymanager.policy.document import BYTES_MAX, PACKAGED, RULES_MAX, default_policy, parse
 from keymanager.policy.rule import Hours, Limit, Policy, Verdict
+from keymanager.policy.words import WORDS
+from keymanager.secret import Kind
+from keymanager.using import kind_text
+from tests.keymanager.uses.samples import OPERATIONS
 
 from .broken import BROKEN
 from .questions import ALLOW
@@ -98,6 +104,19 @@ def test_the_error_names_the_first_problem_and_how_many_there_are() -> None:
         "the policy has problems: 2; the first: policy:9:5: rules[0].agent: "
         "there is no field `agent` here"
     )
+
+
+def test_a_mistyped_word_is_suggested() -> None:
+    (problem,) = _problems(ALLOW + "  - {name: a, verdict: deny, operations: sign-digests}\n")
+
+    assert problem.message == "is the text `sign-digests`, which nothing is called"
+    assert problem.fix == "Did you mean `sign-digest`?"
+
+
+def test_the_words_of_rules_are_those_that_there_are() -> None:
+    assert set(WORDS["kinds"]) == set(map(kind_text, Kind))
+    assert set(WORDS["operations"]) == {operation.name for operation in OPERATIONS}
+    assert set(WORDS["callers"]) == SERVICES | PEOPLE
 
 
 def test_a_mistyped_field_is_suggested() -> None:
