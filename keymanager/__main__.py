@@ -24,7 +24,7 @@ from chassis.telemetry import Telemetry
 from chassis.tls import Mutual
 
 from .config import KeymanagerConfig
-from .database import open_vault_store
+from .database import DatabaseUnusable, in_words, open_vault_store
 from .epochs import EpochUnusable
 from .errors import PlatformSilent, RolledBack
 from .first_release import RootKeyUnusable
@@ -46,6 +46,7 @@ from .vault import Vault
 TEND_SECONDS = 10.0
 # Why it does not start; what each of them says, a person can act on.
 _UNABLE = (
+    DatabaseUnusable,
     RootKeyUnusable,
     EpochUnusable,
     RevocationsUnusable,
@@ -85,8 +86,11 @@ async def open_on(
         vault = Vault(store)
         validity = timedelta(seconds=config.certificate_seconds)
         shelf = OwnValue(store, AUTHORITY_KEY)
-        authority = open_authority(shelf, validity=validity, clock=clock, random_bytes=os.urandom)
-        adopt_revocations(folder, store)
+        with in_words(folder / "keymanager.db"):
+            authority = open_authority(
+                shelf, validity=validity, clock=clock, random_bytes=os.urandom
+            )
+            adopt_revocations(folder, store)
         revocations = Revocations(store, vault.perform)
         nonces = Nonces(clock=clock, random_bytes=os.urandom)
         appraiser = _open_appraiser(config, platform, services_on)

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hmac
 import os
-from contextlib import closing
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from chassis.clock import Clock
-from chassis.database import open_database
+from chassis.database import SchemaTooNew, open_database
 
 from .batch import Batch
-from .errors import RolledBack
+from .errors import RolledBack, SealBroken
 from .first_release import FirstRelease, read_first_release
 from .keyring import WRAPS_MAX, seal_version
 from .lifecycle import ID_BYTES
@@ -35,6 +38,10 @@ from .store import VaultStore
 _FIRST, _SECOND = 1, 2
 
 
+class DatabaseUnusable(Exception):
+    """The service must not start: a file of it is damaged, or cannot be read or written."""
+
+
 def open_vault_store(
     folder: Path,
     platform: Sealing,
@@ -45,25 +52,56 @@ def open_vault_store(
 ) -> tuple[Engine, VaultStore]:
     """Open `keymanager.db` of a folder; whoever opens disposes of the engine.
 
-    Raises as `VaultStore` does, and `RootKeyUnusable` for a first release without its root key.
+    Raises as `VaultStore` does, `DatabaseUnusable`, and `RootKeyUnusable` for a first release
+    without its root key.
     """
     root_file = folder / "root.key"
     migrate = _Migration(root_file, platform, clock, random_bytes, accepts_rollback)
-    engine = open_database(folder / "keymanager.db", TABLES, version=VERSION, migrate=migrate)
-    try:
-        store = VaultStore(
-            engine,
-            platform,
-            clock=clock,
-            random_bytes=random_bytes,
-            accepts_rollback=accepts_rollback,
-        )
-        if root_file.exists():
-            _destroy_root(root_file, engine, store.memory.own.tag)
-    except BaseException:
-        engine.dispose()
-        raise
+    with in_words(folder / "keymanager.db") as path:
+        engine = open_database(path, TABLES, version=VERSION, migrate=migrate)
+        try:
+            store = VaultStore(
+                engine,
+                platform,
+                clock=clock,
+                random_bytes=random_bytes,
+                accepts_rollback=accepts_rollback,
+            )
+            if root_file.exists():
+                _destroy_root(root_file, engine, store.memory.own.tag)
+        except BaseException:
+            engine.dispose()
+            raise
     return engine, store
+
+
+@contextmanager
+def in_words(path: Path) -> Iterator[Path]:
+    """Say what is wrong with a file that does not open: raise `DatabaseUnusable`."""
+    try:
+        yield path
+    except SchemaTooNew as error:
+        raise DatabaseUnusable(f"{error}; start the release that wrote it") from error
+    except (sqlite3.Error, DBAPIError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        name = getattr(cause, "sqlite_errorname", "")
+        if name.startswith(_DISK_PROBLEMS):
+            raise DatabaseUnusable(
+                f"{path} cannot be used: {cause}; see who else has it open, its permissions, and "
+                "the space on its disk"
+            ) from error
+        raise DatabaseUnusable(f"{path} is damaged: {cause}; {_WAY_OUT}") from error
+    except (SealBroken, UnicodeError) as error:
+        # SQLite may quote what it does not understand.
+        what = error.name if isinstance(error, SealBroken) else "its schema"
+        raise DatabaseUnusable(f"{path} is damaged: {what} was changed; {_WAY_OUT}") from error
+
+
+_WAY_OUT = "restore a backup into a new key manager, as docs/recovery.md says"
+_DISK_PROBLEMS = tuple(
+    f"SQLITE_{problem}"
+    for problem in ("BUSY", "LOCKED", "FULL", "READONLY", "CANTOPEN", "IOERR", "PERM")
+)
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ def open_epoch(platform: Sealing, cursor: Cursor, epoch: bytes) -> EpochKey:
     if found is None:
         raise EpochUnusable("the key of an epoch is missing in keymanager.db; restore a backup")
     sealed_code, sealed_signer = found
-    assert isinstance(sealed_code, bytes), "the table says so"
-    assert isinstance(sealed_signer, bytes), "the table says so"
+    if not (isinstance(sealed_code, bytes) and isinstance(sealed_signer, bytes)):
+        raise EpochUnusable("the key of an epoch in keymanager.db was changed; restore a backup")
     try:
         content = platform.unseal(sealed_code, _label(epoch))
     except Unsealable as error:

@@ -293,9 +293,11 @@ def _adopt(cursor: Cursor, memory: Memory, broken: list[Row]) -> None:
         else:
             batch.write_broken(row)
     log_, nodes = Log(), list[tuple[int, int, bytes]]()
-    cursor.execute("SELECT content FROM record ORDER BY sequence")
-    for (content,) in cursor.fetchall():
-        assert isinstance(content, bytes), "the table says so"
+    cursor.execute("SELECT sequence, content FROM record ORDER BY sequence")
+    for sequence, content in cursor.fetchall():
+        # A log can be shorter than it was, but it cannot go on with a gap.
+        if sequence != log_.size + 1 or not isinstance(content, bytes):
+            raise SealBroken(f"audit record {log_.size + 1}")
         log_, made = log_.append(content)
         nodes += [(node.level, node.index, node.hash) for node in made]
     cursor.execute("DELETE FROM node")

@@ -21,7 +21,7 @@ from chassis.evidence.proofs import (
     verify_inclusion,
 )
 
-from .audit.record import Record, check_chain, record_of
+from .audit.record import WHOLE_MAX, Record, check_chain, record_of
 from .batch import Memory
 from .errors import AuditBroken
 from .sealing import from_microseconds
@@ -215,7 +215,9 @@ def _checkpoint_of(row: Sequence[Cell]) -> Checkpoint:
     size, ledger, root, head, counter, microseconds, key, signature = row
     assert isinstance(size, int), "a key of SQLite is whole"
     match ledger, root, head, counter, microseconds, key, signature:
-        case str(), bytes(), bytes(), int(), int(), bytes(), bytes():
+        case str(), bytes(), bytes(), int(), int(), bytes(), bytes() if (
+            max(size, counter) <= WHOLE_MAX
+        ):
             try:
                 time = from_microseconds(microseconds)
             except OverflowError as error:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -82,6 +85,37 @@ def test_the_database_of_another_platform_stops_the_start(used: KeymanagerProces
     ended = used.refuse_to_start()
 
     assert (ended.returncode, "platform does not open" in ended.stderr) == (1, True)
+
+
+def _tamper(used: KeymanagerProcess, statement: str) -> None:
+    with closing(sqlite3.connect(used.data / "keymanager.db", isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+def _overwrite(used: KeymanagerProcess, name: str) -> None:
+    (used.data / f"{name}-wal").unlink(missing_ok=True)
+    (used.data / name).write_bytes(b"nothing that SQLite reads" * 100)
+
+
+@pytest.mark.parametrize(
+    ("damage", "way_out"),
+    [
+        (lambda used: _tamper(used, "UPDATE anchor SET tree = x'00'"), "docs/recovery.md"),
+        (lambda used: _overwrite(used, "keymanager.db"), "docs/recovery.md"),
+        (
+            lambda used: _tamper(used, "UPDATE secret SET state = 2 WHERE name = 'keys/ca'"),
+            "docs/recovery.md",
+        ),
+    ],
+    ids=["anchor", "keymanager.db", "authority"],
+)
+def test_damage_stops_the_start_with_one_line(
+    used: KeymanagerProcess, damage: Callable[[KeymanagerProcess], None], way_out: str
+) -> None:
+    damage(used)
+    ended = used.refuse_to_start()
+    (line,) = [one for one in ended.stderr.splitlines() if not one.startswith("{")]
+    assert (ended.returncode, way_out in line) == (1, True)
 
 
 def test_a_refused_start_prints_no_traceback(used: KeymanagerProcess) -> None:
