@@ -26,7 +26,7 @@ from .rows import KeyRow, SecretRow, VersionRow
 from .sealing import from_microseconds
 from .secret import DEFAULT_TENANT, Kind, Secret, State, Version, require_tenant
 from .uses.keys import generate
-from .uses.values import normalise
+from .uses.values import accept
 
 GRACE_MAX = timedelta(days=30)
 ID_BYTES = 16
@@ -247,7 +247,7 @@ def value_of(batch: Batch, kind: Kind, value: bytes, *, generates: bool) -> byte
         return generate(kind, batch.random_bytes)
     if not value:
         raise InvalidField("value", "is required")
-    return normalise(kind, value)
+    return accept(kind, value)
 
 
 def describe(row: SecretRow, versions: Sequence[VersionRow]) -> Secret:

@@ -124,6 +124,10 @@ def authorization_from_proto(request: _Authorize) -> AnyOperation:
     """Return how a request is to be authenticated, read strictly."""
     if request.scheme not in _AUTHORIZATIONS:
         raise InvalidField("scheme", "is required, such as SCHEME_OAUTH1")
+    known = _FIELDS_OF_ALL | _FIELDS[request.scheme]
+    for field, _ in request.ListFields():
+        if field.name not in known:
+            raise InvalidField(field.name, "does not belong to this scheme; leave it out")
     return _AUTHORIZATIONS[request.scheme](request)
 
 
@@ -134,6 +138,8 @@ def _oauth1(request: _Authorize) -> AnyOperation:
 def _aws(request: _Authorize) -> AnyOperation:
     where = (request.method, request.url, request.service, request.region)
     if request.HasField("presign"):
+        if request.headers:
+            raise InvalidField("headers", "are not signed with presign; leave one of them out")
         return AwsPresign(*where, expire_seconds=request.presign.seconds)
     return AwsHeaders(*where, _body_sha256(request), tuple(sorted(request.headers.items())))
 
@@ -146,6 +152,17 @@ _AUTHORIZATIONS: Mapping[int, Callable[[_Authorize], AnyOperation]] = {
         asked.method, asked.url, asked.body_json.encode()
     ),
     _Authorize.SCHEME_BASIC: lambda asked: BasicHeaders(asked.method, asked.url),
+}
+
+
+_FIELDS_OF_ALL = frozenset({"credential", "method", "url", "body_digest", "scheme", "account"})
+# Who sends something else believes that it is signed.
+_FIELDS: Mapping[int, frozenset[str]] = {
+    _Authorize.SCHEME_OAUTH1: frozenset({"form"}),
+    _Authorize.SCHEME_AWS_SIGV4: frozenset({"headers", "region", "service", "presign"}),
+    _Authorize.SCHEME_CDP: frozenset({"key_id"}),
+    _Authorize.SCHEME_CDP_WALLET: frozenset({"body_json"}),
+    _Authorize.SCHEME_BASIC: frozenset(),
 }
 
 

@@ -45,7 +45,10 @@ _QUERY_PREFIX = "x-amz-"
 
 @dataclass(frozen=True)
 class AwsHeaders:
-    """Authorize one request; `headers` are those to be signed besides the ones made here."""
+    """Authorize one request; `headers` are those to be signed besides the ones made here.
+
+    An empty region is that of the key.
+    """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.AWS})
     name: ClassVar[str] = "sigv4"
@@ -71,7 +74,7 @@ class AwsHeaders:
 
     def perform(self, key: LoadedKey, *, now: datetime, random_bytes: RandomBytes) -> Headers:
         """Return the headers to add, good for some minutes."""
-        aws = _fitting(key, self.region)
+        aws, region = _fitting(key, self.region)
         time = _time(now)
         body_hash = self.body_sha256.hex()
         made = {"X-Amz-Date": time}
@@ -84,7 +87,7 @@ class AwsHeaders:
             **{name.lower(): value for name, value in made.items()},
             "host": self.target.host,
         }
-        scope = _scope(time, self.region, self.service)
+        scope = _scope(time, region, self.service)
         request = _canonical_request(self.target, self.service, (), signed, body_hash)
         signature = _sign(aws, scope, time, request)
         made["Authorization"] = (
@@ -96,7 +99,10 @@ class AwsHeaders:
 
 @dataclass(frozen=True)
 class AwsPresign:
-    """Make a URL with which anybody can do this one request, until it expires."""
+    """Make a URL with which anybody can do this one request, until it expires.
+
+    An empty region is that of the key.
+    """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.AWS})
     name: ClassVar[str] = "sigv4-presign"
@@ -118,9 +124,9 @@ class AwsPresign:
 
     def perform(self, key: LoadedKey, *, now: datetime, random_bytes: RandomBytes) -> str:
         """Return the URL; it is as good as a password until it expires."""
-        aws = _fitting(key, self.region)
+        aws, region = _fitting(key, self.region)
         time = _time(now)
-        scope = _scope(time, self.region, self.service)
+        scope = _scope(time, region, self.service)
         made = {
             "X-Amz-Algorithm": _ALGORITHM,
             "X-Amz-Credential": f"{aws.access_key_id}/{scope}",
@@ -143,7 +149,8 @@ class AwsPresign:
 def _parse(method: str, url: str, service: str, region: str) -> Target:
     target = parse_target(method, url)
     require_match("service", service, _SERVICE, example="s3")
-    require_match("region", region, _REGION, example="us-east-1")
+    if region:
+        require_match("region", region, _REGION, example="us-east-1")
     names = [name.lower() for name, _ in target.parameters]
     if any(name.startswith(_QUERY_PREFIX) for name in names):
         raise InvalidField("url", "has a parameter X-Amz-…, which is made here")
@@ -153,8 +160,10 @@ def _parse(method: str, url: str, service: str, region: str) -> Target:
 
 
 def _facts(target: Target, service: str, region: str) -> Facts:
+    """Return what is to be decided upon; the region of a key is no part of the request."""
     action = {name.lower(): value for name, value in target.parameters}.get("action", "")
-    return {**target.facts(), "service": service, "region": region, "action": action}
+    place = {"region": region} if region else {}
+    return {**target.facts(), "service": service, **place, "action": action}
 
 
 def _check_headers(headers: Sequence[tuple[str, str]]) -> None:
@@ -170,11 +179,13 @@ def _check_headers(headers: Sequence[tuple[str, str]]) -> None:
         seen.add(name)
 
 
-def _fitting(key: LoadedKey, region: str) -> AwsKey:
+def _fitting(key: LoadedKey, region: str) -> tuple[AwsKey, str]:
     aws = fitting(key, AwsKey)
-    if aws.region and aws.region != region:
+    if not (region or aws.region):
+        raise InvalidField("region", "is required, such as us-east-1: the key is for all of them")
+    if region and aws.region not in ("", region):
         raise InvalidField("region", "is not the one that the key is for")
-    return aws
+    return aws, region or aws.region
 
 
 def _time(now: datetime) -> str:

@@ -49,6 +49,8 @@ class _Part:
 
 # Tokens travel in headers; passwords are whatever people type, without control characters.
 _TOKEN = re.compile(r"[!-~]{1,16384}")
+# Of these, earlier releases took any bytes.
+_API_KEY = re.compile(rb"[!-~](?:[ -~]*[!-~])?")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,4096}")
 _USERNAME = re.compile(r"[^:\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,4096}")
 _AWS_ID = re.compile(r"[A-Za-z0-9]{16,128}")
@@ -97,6 +99,14 @@ def normalise(kind: Kind, value: bytes) -> bytes:
     if kind is Kind.DATA:
         return _symmetric_key(value)
     return value
+
+
+def accept(kind: Kind, value: bytes) -> bytes:
+    """Return the form in which something new is stored, or raise `InvalidField` as `normalise`."""
+    if kind is Kind.API_KEY and not _API_KEY.fullmatch(value):
+        problem = "is no text of printable ASCII in one line, without blanks at its ends"
+        raise InvalidField("value", problem)
+    return normalise(kind, value)
 
 
 def check_value(kind: Kind, value: bytes) -> None:

@@ -17,13 +17,15 @@ from tests.keymanager.vaults import OPERATOR, Bench
 RECIPIENT = bytes.fromhex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
 HostedBench: TypeAlias = Callable[[], Awaitable[Bench]]
 
+AWS = {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "s" * 40}
 STRUCTURED = {
     "oauth": (
         Kind.OAUTH1,
         dict.fromkeys(("consumer_key", "consumer_secret", "token", "token_secret"), "x"),
     ),
     "login": (Kind.BASIC, {"username": "u", "password": "p"}),
-    "aws": (Kind.AWS, {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "s" * 40}),
+    "aws": (Kind.AWS, AWS),
+    "aws-home": (Kind.AWS, {**AWS, "region": "eu-west-1"}),
 }
 
 POLICY = """

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from actionvm.action.v1 import action_pb2
 from actionvm.keymanager.v1 import use_pb2 as pb
 from actionvm.keymanager.v1 import use_pb2_grpc
-from tests.contracts.contract import Call, make
-from tests.contracts.keymanagers import RECIPIENT, host
+from keymanager.secret import Kind
+from keymanager.uses.keys import load_key
+from keymanager.uses.sigv4 import AwsPresign
+from tests.contracts.contract import Call, make, refused_field
+from tests.contracts.keymanagers import AWS, RECIPIENT, host
 from tests.grpc_fixtures import HostedFactory, StubAs
+from tests.keymanager.vaults import HandSetClock
 
 URL = "https://api.example.com/2/tweets"
 CONTEXT = "collections/brand"
@@ -39,6 +46,7 @@ def lease(method: str, name: str, reason: str = "", caller: str = "linker") -> C
     return Call(method, kinds[method](lease=name), caller=caller, reason=reason)
 
 
+MINUTE = Duration(seconds=60)
 DECRYPT = pb.DecryptRequest(context=CONTEXT, ciphertext=b"no", recipient_key=RECIPIENT)
 
 # Each call stands alone: they may run in any order, and on several machines.
@@ -51,6 +59,8 @@ CALLS = [
         service="s3",
         body_digest=action_pb2.Digest(sha256="x"),
     ),
+    authorize("secrets/aws", Scheme.SCHEME_AWS_SIGV4, "INVALID_FIELD", service="s3"),
+    authorize("secrets/login", Scheme.SCHEME_BASIC, "INVALID_FIELD", region="us-east-1"),
     authorize("secrets/es256", Scheme.SCHEME_CDP, key_id="8f6c1a6e-3c8e-4f3e-9d0b-6b0f3f6a2c11"),
     authorize("secrets/es256", Scheme.SCHEME_CDP_WALLET, body_json='{"to": "0x1"}'),
     authorize("secrets/login", Scheme.SCHEME_BASIC),
@@ -121,6 +131,48 @@ def test_another_context_does_not_open_it(grpc_stub_as: StubAs) -> None:
     asked = pb.DecryptRequest(context="x", ciphertext=ciphertext, recipient_key=RECIPIENT)
 
     make(grpc_stub_as, knowledge("Decrypt", asked, "INVALID_FIELD"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "fields", "refused"),
+    [
+        (Scheme.SCHEME_OAUTH1, {"headers": {"a": "b"}}, "headers"),
+        (Scheme.SCHEME_CDP, {"form": {"a": "b"}}, "form"),
+        (Scheme.SCHEME_CDP, {"body_json": "{}"}, "body_json"),
+        (Scheme.SCHEME_CDP_WALLET, {"key_id": "a"}, "key_id"),
+        (Scheme.SCHEME_BASIC, {"service": "s3"}, "service"),
+        (Scheme.SCHEME_BASIC, {"presign": MINUTE}, "presign"),
+        (Scheme.SCHEME_AWS_SIGV4, {"presign": MINUTE, "headers": {"a": "b"}}, "headers"),
+    ],
+)
+def test_what_a_scheme_does_not_sign_is_refused(
+    grpc_stub_as: StubAs, scheme: Scheme.Scheme.ValueType, fields: dict[str, object], refused: str
+) -> None:
+    call = authorize("secrets/login", scheme, "", **fields)
+    assert refused_field(lambda: grpc_stub_as("runtime").AuthorizeRequest(call.request)) == refused
+
+
+@pytest.mark.parametrize(
+    ("credential", "region", "expected"),
+    [("aws", "us-east-1", "us-east-1"), ("aws-home", "", "eu-west-1")],
+)
+def test_a_url_is_signed_for_so_long_and_for_this_region(
+    grpc_stub_as: StubAs, credential: str, region: str, expected: str
+) -> None:
+    fields = {"service": "s3", "region": region, "presign": MINUTE}
+    call = authorize(f"secrets/{credential}", Scheme.SCHEME_AWS_SIGV4, "", **fields)
+    answer = grpc_stub_as("runtime").AuthorizeRequest(call.request)
+
+    operation = AwsPresign("GET", URL, "s3", expected, 60)
+    key = load_key(Kind.AWS, json.dumps(AWS).encode())
+    wanted = operation.perform(key, now=HandSetClock().now(), random_bytes=bytes)
+    assert (answer.url, dict(answer.headers), answer.authorization) == (wanted, {}, "")
+
+
+def test_headers_are_signed_for_the_region_of_the_credential(grpc_stub_as: StubAs) -> None:
+    call = authorize("secrets/aws-home", Scheme.SCHEME_AWS_SIGV4, "", service="s3")
+    answer = grpc_stub_as("runtime").AuthorizeRequest(call.request)
+    assert "/eu-west-1/s3/aws4_request" in answer.authorization
 
 
 def test_a_lease_is_renewed_and_revoked(grpc_stub_as: StubAs) -> None:

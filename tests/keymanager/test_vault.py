@@ -24,7 +24,7 @@ from keymanager.signing import Purpose
 from keymanager.uses.signatures import SignMessage
 from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench, public_key_of, sign
 
-SEED = bytes(range(32, 64))
+SEED = bytes(range(33, 65))
 REQUESTS = Asker("runtime", purpose="request")
 
 

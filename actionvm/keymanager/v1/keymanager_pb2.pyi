@@ -31,7 +31,9 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     KIND_UNSPECIFIED: _Kind.ValueType  # 0
     """Never sent."""
     KIND_API_KEY: _Kind.ValueType  # 1
-    """A bearer key, such as that of a model provider: text. It is only released, to who may hold it."""
+    """A bearer key, such as that of a model provider: one line of printable ASCII, without blanks at
+    its ends. It is only released, to who may hold it.
+    """
     KIND_ED25519: _Kind.ValueType  # 2
     """A 32-byte Ed25519 seed (RFC 8032). It signs, also messages of Farcaster, and makes CDP tokens."""
     KIND_SECP256K1: _Kind.ValueType  # 3
@@ -59,7 +61,9 @@ class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
 KIND_UNSPECIFIED: Kind.ValueType  # 0
 """Never sent."""
 KIND_API_KEY: Kind.ValueType  # 1
-"""A bearer key, such as that of a model provider: text. It is only released, to who may hold it."""
+"""A bearer key, such as that of a model provider: one line of printable ASCII, without blanks at
+its ends. It is only released, to who may hold it.
+"""
 KIND_ED25519: Kind.ValueType  # 2
 """A 32-byte Ed25519 seed (RFC 8032). It signs, also messages of Farcaster, and makes CDP tokens."""
 KIND_SECP256K1: Kind.ValueType  # 3

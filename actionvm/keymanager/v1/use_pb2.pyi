@@ -175,7 +175,7 @@ Global___RevokeLeaseResponse: _TypeAlias = RevokeLeaseResponse  # noqa: Y015
 
 @_typing.final
 class AuthorizeRequestRequest(_message.Message):
-    """Which request to authenticate."""
+    """Which request to authenticate. A field that is for another scheme is an `INVALID_FIELD`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -278,7 +278,9 @@ class AuthorizeRequestRequest(_message.Message):
     account: _builtins.str
     """Agent on whose behalf, `agents/{name}`. Policies may ask for it."""
     region: _builtins.str
-    """Region, such as `us-east-1`; empty is that of the credential. AWS only."""
+    """Region, such as `us-east-1`; empty is that of the credential, which policies do not see. AWS
+    only. Required, if the credential has none.
+    """
     service: _builtins.str
     """Service, such as `s3`. AWS only."""
     key_id: _builtins.str
@@ -291,11 +293,11 @@ class AuthorizeRequestRequest(_message.Message):
 
     @_builtins.property
     def form(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Parameters of a body of the type `application/x-www-form-urlencoded`, which OAuth 1.0a signs."""
+        """Parameters of a body of the type `application/x-www-form-urlencoded`. OAuth 1.0a only."""
 
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Headers that are signed with it. AWS only."""
+        """Headers that are signed with it. AWS only, without `presign`."""
 
     @_builtins.property
     def presign(self) -> _duration_pb2.Duration:

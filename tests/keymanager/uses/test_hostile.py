@@ -18,6 +18,7 @@ from keymanager.uses.jwt import CdpJwt, WalletJwt
 from keymanager.uses.macs import Algorithm, Hmac
 from keymanager.uses.oauth1 import OAuth1Headers
 from keymanager.uses.operation import Operation
+from keymanager.uses.public import ShowPublicKey
 from keymanager.uses.signatures import SignDigest, SignMessage
 from keymanager.uses.sigv4 import AwsHeaders, AwsPresign
 from keymanager.uses.transactions import SignTransaction
@@ -48,6 +49,7 @@ HOSTILE: dict[str, st.SearchStrategy[Callable[[], Operation[object]]]] = {
     "decrypt": st.tuples(WORDS, BYTES, KEYS).map(lambda given: lambda: Decrypt(*given)),
     "encrypt": st.tuples(WORDS, BYTES).map(lambda given: lambda: Encrypt(*given)),
     "generate-data-key": st.tuples(WORDS, KEYS).map(lambda given: lambda: GenerateDataKey(*given)),
+    "public-key": st.just(ShowPublicKey),
     "rewrap": st.tuples(WORDS, BYTES).map(lambda given: lambda: Rewrap(*given)),
     "release": st.tuples(WORDS, KEYS).map(lambda given: lambda: Release(*given)),
     "farcaster": BYTES.map(lambda given: lambda: SignFarcaster(given)),

@@ -202,6 +202,15 @@ def test_a_url_lives_for_a_week_at_most(seconds: int) -> None:
         AwsPresign("GET", S3, "s3", "us-east-1", seconds)
 
 
+def test_a_request_without_a_region_is_signed_for_that_of_the_key() -> None:
+    key = key_with(region="eu-west-1")
+    named, unnamed = headers_with(region="eu-west-1"), headers_with(region="")
+    assert perform(unnamed, key) == perform(named, key)
+    assert "region" not in unnamed.facts()
+    with pytest.raises(InvalidField, match="region"):
+        perform(unnamed, key_with())
+
+
 def test_a_key_with_a_region_works_there_only() -> None:
     with pytest.raises(InvalidField, match="region"):
         perform(headers_with(region="eu-west-1"), key_with(region="us-east-1"))

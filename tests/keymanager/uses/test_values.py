@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from chassis.errors import InvalidField
 from keymanager.secret import Kind
-from keymanager.uses.values import check_value, normalise
+from keymanager.uses.values import accept, check_value, normalise
 
 from .samples import VALUES
 
@@ -199,3 +199,14 @@ def test_a_document_of_a_foreign_algorithm_is_refused() -> None:
     pem = key.private_bytes(Encoding.PEM, PKCS8, NoEncryption())
     with pytest.raises(InvalidField, match="another kind"):
         normalise(Kind.P256, pem)
+
+
+@pytest.mark.parametrize("value", [b"sk-1\n", b"\x00", b"\xff", b"sk 1 "])
+def test_an_api_key_that_an_earlier_release_took_is_still_read(value: bytes) -> None:
+    with pytest.raises(InvalidField):
+        accept(Kind.API_KEY, value)
+    assert normalise(Kind.API_KEY, value) == value
+
+
+def test_an_api_key_is_one_line_of_text() -> None:
+    assert accept(Kind.API_KEY, b"sk 1-~!") == b"sk 1-~!"
