@@ -27,8 +27,9 @@ OTHERS = 0o077
 # What platformd/README.md says at length.
 EMULATION = (
     "an emulation of sealed storage: keys are encrypted, but their root key lies on this disk; it "
-    "does not protect against root or a debugger on this machine, a changed platformd or Python, "
-    "a restored image of the whole disk, side channels, or what an authorized service does"
+    "does not protect against root or whoever runs as the same user, as all services do, a changed "
+    "platformd, Python or library, a restored image of the whole disk, side channels, or what an "
+    "authorized service does"
 )
 
 
