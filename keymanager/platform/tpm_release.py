@@ -58,6 +58,22 @@ def read_tpm_release(path: Path) -> TpmRelease:
         raise PlatformUnavailable(f"{path} is no release: {error}") from error
 
 
+def format_tpm_release(release: TpmRelease) -> bytes:
+    """Return what `read_tpm_release` reads."""
+    approvals = {
+        f"approval.{version}": signature.hex() for version, signature in release.approvals.items()
+    }
+    return protocol.encode(
+        {
+            "format": FORMAT,
+            "role": release.role,
+            "security_version": release.security_version,
+            "key": release.key.hex(),
+            **approvals,
+        }
+    )
+
+
 def policy_of_code(code: bytes) -> bytes:
     """Return the digest of PolicyPCR for a value of the PCR."""
     command = struct.pack(">I", _CC_POLICY_PCR)

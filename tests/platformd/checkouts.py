@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -19,10 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from platformd import protocol
 from platformd.client import Connection
 from platformd.measure import ROLES
-from platformd.memory import Memory
-from platformd.release import FORMAT, PURPOSE
-from platformd.root import Root
-from platformd.sources import Sources
+from platformd.sign_release import sign_release
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20.0
@@ -206,22 +202,7 @@ class Checkout:
 
     def release(self, key: Ed25519PrivateKey, *, security_version: int) -> None:
         """Sign the checkout as it is."""
-        memory = Memory(self.folder.parent / "no-memory", Root(bytes(32)), time.time_ns)
-        sources = Sources(str(self.folder), memory, owner_uid=os.getuid())
-        content = protocol.encode(
-            {
-                "format": FORMAT,
-                "security_version": security_version,
-                "lock": sources.hash_file(str(self.folder / "requirements.lock")),
-                **{
-                    f"sources.{name}": sources.hash_folder(name)
-                    for name in (*PACKAGES, "platformd")
-                },
-            }
-        )
-        (self.folder / "release.json").write_bytes(content)
-        signature = key.sign(PURPOSE + content).hex()
-        (self.folder / "release.json.sig").write_text(signature + "\n")
+        sign_release(self.folder, key, security_version=security_version)
 
 
 def derive(policy: str, *, version: int = 0, label: str = "epoch") -> dict[str, protocol.Value]:

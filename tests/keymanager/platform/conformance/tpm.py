@@ -7,21 +7,18 @@ import importlib.util
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
     SECP256R1,
     EllipticCurvePrivateKey,
     derive_private_key,
 )
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keymanager.platform.port import Platform
-from keymanager.platform.tpm_release import TpmRelease, approval
+from keymanager.platform.sign_release import sign_release
 
 from .bench import Bench, Identity
 
@@ -60,14 +57,11 @@ class TpmBench:
             self._extend(identity)
         code = hashlib.sha256(bytes(32) + hashlib.sha256(identity.code.encode()).digest()).digest()
         key = key_of(identity.signer)
-        approvals = {
-            version: key.sign(approval(code, identity.role, version), ECDSA(Prehashed(SHA256())))
-            for version in range(identity.security_version + 1)
-        }
-        point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        release = sign_release(
+            code, key, role=identity.role, security_version=identity.security_version
+        )
         if identity.debug:
-            point, approvals = b"", {}
-        release = TpmRelease(identity.role, identity.security_version, point, approvals)
+            release = replace(release, key=b"", approvals={})
         return TpmPlatform(self._tcti, release, random_bytes=os.urandom)
 
     def crash(self) -> None:
