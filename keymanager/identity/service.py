@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 REQUEST_BYTES_MAX = 4 * 1024
 QUOTE_BYTES_MAX = 4 * 1024
+ENROLMENTS_AT_ONCE = 2
 
 SERVICES = frozenset({"assembler", "linker", "knowledge", "gas", "runtime"})
 
@@ -60,6 +61,8 @@ class IdentityMethods:
         self._enrolment = enrolment
         self._revocations = revocations
         self._news = News()
+        # Anybody may ask, and everything else runs in the same few threads.
+        self._enrolling = asyncio.Semaphore(ENROLMENTS_AT_ONCE)
 
     async def BeginEnrolment(
         self, request: pb.BeginEnrolmentRequest, context: Context
@@ -70,12 +73,13 @@ class IdentityMethods:
         require_size("nonce", request.nonce, size_min=NONCE_BYTES, size_max=NONCE_BYTES)
         require_size("certificate_request", request.certificate_request, size_max=REQUEST_BYTES_MAX)
         require_size("quote.content", request.quote.content, size_max=QUOTE_BYTES_MAX)
-        issued = await asyncio.to_thread(
-            self._enrolment.enrol,
-            request.certificate_request,
-            nonce=request.nonce,
-            evidence=request.quote.content,
-        )
+        async with self._enrolling:
+            issued = await asyncio.to_thread(
+                self._enrolment.enrol,
+                request.certificate_request,
+                nonce=request.nonce,
+                evidence=request.quote.content,
+            )
         await self._revocations.enrolled(issued.certificate)
         response = pb.EnrolResponse(certificates=issued.chain)
         response.validity.FromTimedelta(self._enrolment.validity)
