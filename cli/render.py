@@ -79,6 +79,9 @@ def describe_event(event: runtime_pb2.WatchRunResponse) -> Text | None:
             run = event.sent.run
             way = f"is answered by {run}" if run else "is on its way"
             return _line("sent", f"{event.sent.call_id} {way}")
+        case "awaited":
+            approval = event.awaited.approval.removeprefix("approvals/")
+            return _line("waits", f"for a person: actionvm approvals approve {approval}", "yellow")
         case "acted":
             acted = event.acted
             style = "red" if acted.failed else "green"

@@ -10,11 +10,14 @@ import httpx
 from grpc import aio
 
 from chassis import server
+from chassis.channel import open_channel
 from chassis.clock import SystemClock
 from chassis.config import load
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
+from chassis.tls import connect_with_token
 from chassis.witness import remembering
+from enrolment.issuer import ISSUER
 from enrolment.join import join
 
 from .audience import Audience
@@ -26,6 +29,7 @@ from .clients import (
     KnowledgeClient,
     LinkerClient,
 )
+from .clients.approvals import ApprovalsClient
 from .conductor import Conductor
 from .config import RuntimeConfig
 from .connectors.catalogue import catalogue
@@ -53,9 +57,8 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
 
         knowledge = KnowledgeClient(await channel_to("knowledge", config.knowledge_address))
         witness = await stack.enter_async_context(remembering(folder / "keymanager.mark"))
-        signer = KeymanagerClient(
-            await channel_to("keymanager", config.keymanager_address, *witness.interceptors)
-        )
+        keys = await channel_to("keymanager", config.keymanager_address, *witness.interceptors)
+        signer = KeymanagerClient(keys)
         # The proxies of the environment are for people; an agent goes where its bundle says.
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         stage = Stage(
@@ -72,6 +75,7 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
             knowledge=knowledge,
             meter=GasClient(await channel_to("gas", config.gas_address)),
             signer=signer,
+            approvals=ApprovalsClient(keys, lambda: _channel_of_people(config)),
             connectors=catalogue(http, knowledge, signer),
         )
         conductor = Conductor(stage)
@@ -79,6 +83,15 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         stack.push_async_callback(conductor.stop)
         dice = random.SystemRandom()
         yield hosted(RuntimeService(stage=stage, conductor=conductor, dice=dice)).of(member)
+
+
+def _channel_of_people(config: RuntimeConfig) -> aio.Channel:
+    """Return a channel to the key manager on which nobody is known but by a token."""
+    if config.tls == "off":
+        return open_channel(config.keymanager_address)
+    assert config.ca_file is not None, "the settings were checked"
+    authority = config.ca_file.read_bytes()
+    return connect_with_token(config.issuer_address, ISSUER, token="", authority=authority)
 
 
 def main() -> None:

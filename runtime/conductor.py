@@ -57,9 +57,13 @@ class Conductor:
         stage = self._stage
         run = await asyncio.to_thread(stage.store.request_cancel, name, stage.clock.now())
         stage.audience.tell(name)
+        self.nudge(name)
+        return run
+
+    def nudge(self, name: str) -> None:
+        """Let a run look at once whether what it waits for has come."""
         if name in self._nudges:
             self._nudges[name].set()
-        return run
 
     async def ended(self, name: str) -> Run:
         """Return a run once it has ended."""

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, Engine, text
 
 from chassis.database import open_database
 
-from .store import TABLES
+from .rows import TABLES
 
-VERSION = 2
+VERSION = 3
 
 
 def open_run_database(path: Path) -> Engine:
@@ -19,10 +19,17 @@ def open_run_database(path: Path) -> Engine:
 
 
 def migrate(connection: Connection, found: int) -> None:
-    """Bring a file of the first version, in which no run called another, to this one."""
-    assert found == 1, f"there is no version {found} to migrate from"
-    for column in (
-        "callers BLOB NOT NULL DEFAULT x'5b5d'",  # []
-        "deadline VARCHAR",
-    ):
-        connection.execute(text(f"ALTER TABLE run ADD COLUMN {column}"))
+    """Bring a file of an earlier version to this one."""
+    assert found in _ADDED, f"there is no version {found} to migrate from"
+    for version in range(found, VERSION):
+        for column in _ADDED[version]:
+            connection.execute(text(f"ALTER TABLE run ADD COLUMN {column}"))
+
+
+# What the version after this one has more.
+_ADDED = {
+    # Runs call others.
+    1: ("callers BLOB NOT NULL DEFAULT x'5b5d'", "deadline VARCHAR"),  # []
+    # Runs wait for people.
+    2: ("approval VARCHAR NOT NULL DEFAULT ''", "approval_sequence INTEGER NOT NULL DEFAULT 0"),
+}

@@ -48,6 +48,36 @@ class RunUnfinished(FailedPrecondition):
 
 
 @dataclass(eq=False)
+class ApprovalNotFound(NotFound):
+    """No call waits for it."""
+
+    reason = "APPROVAL_NOT_FOUND"
+    message = "nothing waits for {approval}; list the approvals again"
+
+    approval: str
+
+
+@dataclass(eq=False)
+class ApprovalDecided(FailedPrecondition):
+    """Somebody else was faster."""
+
+    reason = "APPROVAL_DECIDED"
+    message = "{approval} was decided before, in the other way"
+
+    approval: str
+
+
+@dataclass(eq=False)
+class ArgumentsDiffer(FailedPrecondition):
+    """Who decides has seen other arguments than those that wait."""
+
+    reason = "ARGUMENTS_DIFFER"
+    message = "the digest is not that of the arguments of {approval}; list the approvals again"
+
+    approval: str
+
+
+@dataclass(eq=False)
 class RunsExceeded(ResourceExhausted):
     """Too many runs are open."""
 

@@ -8,6 +8,8 @@ from typing import ClassVar, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter
 
+from chassis.canonical import sha256_hex
+
 
 class State(StrEnum):
     """Where a run is in its life."""
@@ -169,6 +171,20 @@ class EffectSent:
 
 
 @dataclass(frozen=True)
+class ApprovalAwaited:
+    """A person has to decide whether a key may be used for a call; `rule` of its policy asks."""
+
+    call: ActionCall
+    approval: str
+    rule: str
+
+    @property
+    def arguments_sha256(self) -> str:
+        """Return what who decides proves to have seen."""
+        return sha256_hex(self.call.arguments.encode())
+
+
+@dataclass(frozen=True)
 class ActionFinished:
     """A call has a result, JSON text as the model sees it; `reason` is empty unless it failed."""
 
@@ -198,6 +214,7 @@ Event: TypeAlias = (
     | GenerationFinished
     | ActionDecided
     | EffectSent
+    | ApprovalAwaited
     | ActionFinished
     | CancelRequested
     | RunFinished
@@ -210,6 +227,7 @@ _KINDS: dict[str, type[Event]] = {
     "generated": GenerationFinished,
     "decided": ActionDecided,
     "sent": EffectSent,
+    "awaited": ApprovalAwaited,
     "acted": ActionFinished,
     "cancel_requested": CancelRequested,
     "finished": RunFinished,

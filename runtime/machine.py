@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TypeAlias
@@ -12,6 +12,7 @@ from .facts import (
     ActionCall,
     ActionDecided,
     ActionFinished,
+    ApprovalAwaited,
     CancelRequested,
     Decision,
     EffectSent,
@@ -41,6 +42,8 @@ class CallProgress:
     call: ActionCall
     decided: ActionDecided | None = None
     is_sent: bool = False
+    # What it waited for last.
+    approval: str = ""
     finished: ActionFinished | None = None
 
 
@@ -144,11 +147,15 @@ def apply(progress: Progress, event: Event) -> Progress:
                 calls=(*progress.calls, *calls),
             )
         case ActionDecided():
-            return _with_open_call(progress, event.call.id, decided=event)
+            return _with_open_call(progress, event.call.id, lambda it: replace(it, decided=event))
         case EffectSent():
-            return _with_open_call(progress, event.call_id, is_sent=True)
+            return _with_open_call(progress, event.call_id, lambda it: replace(it, is_sent=True))
+        case ApprovalAwaited(approval=approval):
+            return _with_open_call(
+                progress, event.call.id, lambda it: replace(it, approval=approval)
+            )
         case ActionFinished():
-            return _with_open_call(progress, event.call_id, finished=event)
+            return _with_open_call(progress, event.call_id, lambda it: replace(it, finished=event))
         case CancelRequested():
             return replace(progress, is_cancel_requested=True)
         case RunFinished():
@@ -156,19 +163,12 @@ def apply(progress: Progress, event: Event) -> Progress:
 
 
 def _with_open_call(
-    progress: Progress,
-    call_id: str,
-    *,
-    decided: ActionDecided | None = None,
-    is_sent: bool = False,
-    finished: ActionFinished | None = None,
+    progress: Progress, call_id: str, change: Callable[[CallProgress], CallProgress]
 ) -> Progress:
     before = progress.open_call
     assert before is not None, "calls are handled one after another"
     assert before.call.id == call_id, "calls are handled in their order"
-    after = CallProgress(
-        before.call, decided or before.decided, is_sent or before.is_sent, finished
-    )
+    after = change(before)
     return replace(
         progress, calls=tuple(after if call is before else call for call in progress.calls)
     )

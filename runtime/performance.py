@@ -16,6 +16,8 @@ from .audience import TextDelta
 from .delegation import Delegation, Runs
 from .facts import (
     ActionCall,
+    ActionFinished,
+    ApprovalAwaited,
     Event,
     Failure,
     GenerationFinished,
@@ -25,6 +27,7 @@ from .facts import (
     State,
     parent_of,
 )
+from .jsontext import write_json
 from .machine import (
     Act,
     Effect,
@@ -37,7 +40,7 @@ from .machine import (
     next_effect,
 )
 from .outbox import Errand, Outbox
-from .ports import Generation, Prompt, RunFails
+from .ports import Generation, PersonAwaited, Prompt, RunFails
 from .program import Program
 from .stage import Stage
 from .store import Run
@@ -92,6 +95,9 @@ class Performance:
                     await self._step()
                 else:
                     await self._finish(self._outcome)
+            except PersonAwaited as error:
+                self._absent = error.peer
+                await self._wait_for_person(error)
             except PeerUnavailable as error:
                 self._absent = error.peer
                 log.info("run.waits", run=self._name, peer=error.peer, seconds=retry_seconds)
@@ -100,6 +106,27 @@ class Performance:
             else:
                 self._absent = ""
                 retry_seconds = RETRY_SECONDS_MIN
+
+    async def _wait_for_person(self, awaited: PersonAwaited) -> None:
+        """Say what is waited for, and wait until it is decided, or the journal says more."""
+        open_call = self._progress.open_call
+        assert open_call is not None, "only calls use keys that people decide about"
+        call = open_call.call
+        if self._progress.is_cancel_requested:
+            # What waits for a signature was not performed.
+            told = write_json({"error": "CANCELLED", "message": "no person has decided about it"})
+            await self._append(ActionFinished(call.id, call.action, told, 0, reason="CANCELLED"))
+            return
+        if open_call.approval != awaited.approval:
+            await self._append(ApprovalAwaited(call, awaited.approval, awaited.rule))
+            log.info("run.waits", run=self._name, peer=awaited.peer)
+        seconds = RETRY_SECONDS_MIN
+        while not self._nudge.is_set() and self._seconds_left > 0:
+            with suppress(PeerUnavailable):
+                if await self._stage.approvals.is_decided(awaited.approval):
+                    return
+            await self._rest(min(seconds, self._seconds_left))
+            seconds = min(2 * seconds, RETRY_SECONDS_MAX)
 
     async def _has_finished(self) -> bool:
         """Fold what the journal has by now; others may have appended to it."""

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chassis.errors import PeerUnavailable
+
 from .conversation import ActionChoice, Message
 from .facts import ActionCall, Callers, Failure, Passage, Receipt, Signature, Usage
 from .program import Budget, ModelChoice, ProgramAction, SealedBundle
@@ -21,6 +23,14 @@ class RunFails(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason)
         self.failure = failure
+
+
+@dataclass(eq=False)
+class PersonAwaited(PeerUnavailable):
+    """A person has to decide before a key is used: a peer who may take a day to answer."""
+
+    approval: str
+    rule: str
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,19 @@ class Signer(Protocol):
     async def sign_request(self, credential: str, message: bytes, *, account: str) -> Signature:
         """Sign a request of a connector with a secret that the agent names.
 
-        Where the policy of keys leaves it to a person, that person is a peer who does not answer
-        until it is decided.
+        Raise `PersonAwaited` where the policy of keys leaves it to a person; once that has decided,
+        the same request is answered.
+        """
+
+
+class Approvals(Protocol):
+    """What knows how people decide about uses of keys."""
+
+    async def is_decided(self, approval: str) -> bool:
+        """Tell whether a request that asked for it can be repeated with another outcome."""
+
+    async def decide(self, approval: str, *, allows: bool, authorization: str) -> None:
+        """Decide in the name of a person, who shows `authorization`.
+
+        Raise `ApprovalNotFound`, `ApprovalDecided` and `TokenInvalid`.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -27,7 +28,7 @@ from .conductor import Conductor
 from .connectors import Descriptor
 from .jsontext import read_json, write_json
 from .stage import Stage
-from .store import NewRun, Run
+from .store import NewRun, Run, Waiting
 
 if TYPE_CHECKING:
     from grpc import aio
@@ -41,11 +42,14 @@ CALLERS = {
     "ListRuns": PEOPLE,
     # What an agent read and wrote is for who must check it, not for who looks.
     "WatchRun": AUDITORS,
+    "ListApprovals": AUDITORS,
     "GetReceipt": PEOPLE,
     "ListActions": PEOPLE | {"assembler"},
 }
 
 INPUT_BYTES_MAX = 64 * 1024
+_APPROVAL_NAME = re.compile(rf"{fields.RUN_NAME.pattern}/approvals/step-[0-9]{{1,9}}-[0-9]{{1,2}}")
+_APPROVAL_EXAMPLE = "runs/01234567-89ab-4def-8123-456789abcdef/approvals/step-1-1"
 _RUN_EXAMPLE = "runs/01234567-89ab-4def-8123-456789abcdef"
 _BUNDLE_EXAMPLE = f"bundles/{64 * '0'}"
 
@@ -135,6 +139,33 @@ class RuntimeService:
         actions = [_catalogue_action(connector.descriptor) for _, connector in connectors]
         return runtime_pb2.ListActionsResponse(actions=actions)
 
+    async def ListApprovals(
+        self, request: runtime_pb2.ListApprovalsRequest, _context: Context
+    ) -> runtime_pb2.ListApprovalsResponse:
+        limit = fields.page_limit(request.page_size)
+        since, number = fields.page_start(request.page_token, parts=2) or ("", "0")
+        after = since, _number((number,)) or 0
+        found = await asyncio.to_thread(self._stage.store.waiting, limit + 1, after=after)
+        page = found[:limit]
+        token = fields.page_token(*map(str, page[-1].place)) if len(found) > limit else ""
+        return runtime_pb2.ListApprovalsResponse(
+            approvals=map(_approval, page), next_page_token=token
+        )
+
+    async def DecideApproval(
+        self, request: runtime_pb2.DecideApprovalRequest, context: Context
+    ) -> runtime_pb2.DecideApprovalResponse:
+        name = fields.require_match("name", request.name, _APPROVAL_NAME, example=_APPROVAL_EXAMPLE)
+        run, _, call = name.partition("/approvals/")
+        awaited = await asyncio.to_thread(
+            self._stage.store.awaited, run, call, sha256=request.arguments_digest.sha256
+        )
+        await self._stage.approvals.decide(
+            awaited.approval, allows=request.allow, authorization=_authorization(context)
+        )
+        self._conductor.nudge(run)
+        return runtime_pb2.DecideApprovalResponse()
+
 
 def hosted(servicer: RuntimeService) -> Hosted:
     """Return the service, ready to be served."""
@@ -159,6 +190,12 @@ def _input(text: str) -> str:
     except ValueError as error:
         raise InvalidField("input", f"must be JSON text, such as '\"hello\"': {error}") from error
     return text or '""'
+
+
+def _authorization(context: Context) -> str:
+    """Return what the caller shows of himself, which was accepted here."""
+    shown = dict(context.invocation_metadata() or ())
+    return str(shown.get("authorization", ""))
 
 
 def _number(start: tuple[str, ...] | None) -> int | None:
@@ -203,6 +240,22 @@ def _run(run: Run) -> runtime_pb2.Run:
         end_time=_timestamp(run.end_time) if run.end_time else None,
         parent=facts.parent_of(run.callers),
         callers=[caller.account for caller in run.callers],
+        approval=run.approval,
+    )
+
+
+def _approval(waiting: Waiting) -> runtime_pb2.Approval:
+    awaited = waiting.awaited
+    return runtime_pb2.Approval(
+        name=f"{waiting.run.name}/approvals/{awaited.call.id}",
+        call=_call(awaited.call),
+        arguments_digest=action_pb2.Digest(
+            sha256=awaited.arguments_sha256, size_bytes=len(awaited.call.arguments.encode())
+        ),
+        account=waiting.run.account,
+        approval=awaited.approval,
+        rule=awaited.rule,
+        create_time=_timestamp(waiting.create_time),
     )
 
 
@@ -276,6 +329,11 @@ def _event(event: facts.Event) -> runtime_pb2.WatchRunResponse:
                 call_id=event.call_id, idempotency_key=event.idempotency_key, run=event.run
             )
             return runtime_pb2.WatchRunResponse(sent=sent)
+        case facts.ApprovalAwaited():
+            awaited = runtime_pb2.ApprovalAwaited(
+                call=_call(event.call), approval=event.approval, rule=event.rule
+            )
+            return runtime_pb2.WatchRunResponse(awaited=awaited)
         case facts.ActionFinished():
             acted = runtime_pb2.ActionFinished(
                 call_id=event.call_id,

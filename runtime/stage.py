@@ -10,7 +10,7 @@ from chassis.clock import Clock
 
 from .audience import Audience
 from .connectors import Connector
-from .ports import Bundles, GasMeter, Knowledge, Model, Signer
+from .ports import Approvals, Bundles, GasMeter, Knowledge, Model, Signer
 from .program import Program, SealedBundle, open_bundle, require_connectors
 from .store import RunStore
 
@@ -27,6 +27,7 @@ class Stage:
     knowledge: Knowledge
     meter: GasMeter
     signer: Signer
+    approvals: Approvals
     connectors: Mapping[str, Connector]
 
     async def open(self, sealed: SealedBundle) -> Program:

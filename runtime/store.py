@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, MetaData
-from sqlalchemy.orm import registry
-from sqlmodel import Field, Session, SQLModel, col, func, select
+from sqlalchemy import Engine, and_, tuple_
+from sqlmodel import Session, col, func, select
 
 from chassis.canonical import canonical_json, sha256_hex
 from chassis.database import transaction
 from chassis.errors import RequestIdReused
 
-from .errors import RunNotFound, RunsExceeded, RunUnfinished
+from .errors import ApprovalNotFound, ArgumentsDiffer, RunNotFound, RunsExceeded, RunUnfinished
 from .facts import (
     ActionFinished,
+    ApprovalAwaited,
     Callers,
     CancelRequested,
     EffectSent,
@@ -35,6 +35,7 @@ from .facts import (
     encode_outcome,
     parent_of,
 )
+from .rows import NO_CALLERS, BundleRow, RecordRow, RunRow
 
 OPEN_RUNS_MAX = 1_000
 RECORDS_MAX = 100
@@ -51,7 +52,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as people see it; `number` grows from run to run, `deadline` is that of `NewRun`."""
+    """A run as people see it; `number` grows from run to run, `deadline` is that of `NewRun`.
+
+    `approval` is what its open call waits for, empty if it waits for no person.
+    """
 
     number: int
     name: str
@@ -68,6 +72,21 @@ class Run:
     end_time: datetime | None
     callers: Callers
     deadline: datetime | None
+    approval: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run that waits for a person, and since when."""
+
+    run: Run
+    awaited: ApprovalAwaited
+    create_time: datetime
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Return where it stands among all that wait."""
+        return self.create_time.isoformat(), self.run.number
 
 
 @dataclass(frozen=True)
@@ -112,7 +131,7 @@ class RunStore:
                 return _run(known)
             # A run that waits for another must not take its place: only what outsiders started
             # counts. Each of them has at most one open run in every depth below it.
-            is_open = col(_RunRow.end_time).is_(None), col(_RunRow.callers) == _NO_CALLERS
+            is_open = col(RunRow.end_time).is_(None), col(RunRow.callers) == NO_CALLERS
             if session.exec(select(func.count()).where(*is_open)).one() >= OPEN_RUNS_MAX:
                 raise RunsExceeded(OPEN_RUNS_MAX)
             return _create(session, new, now)
@@ -137,18 +156,16 @@ class RunStore:
 
     def newest(self, limit: int, *, before: int | None = None) -> list[Run]:
         """Return runs, newest first, that are older than the one with the number `before`."""
-        query = select(_RunRow).order_by(col(_RunRow.number).desc()).limit(limit)
+        query = select(RunRow).order_by(col(RunRow.number).desc()).limit(limit)
         if before is not None:
-            query = query.where(col(_RunRow.number) < before)
+            query = query.where(col(RunRow.number) < before)
         with transaction(self._engine) as session:
             return [_run(row) for row in session.exec(query)]
 
     def open_names(self) -> list[str]:
         """Return the runs that have not ended, oldest first."""
         query = (
-            select(_RunRow.name)
-            .where(col(_RunRow.end_time).is_(None))
-            .order_by(col(_RunRow.number))
+            select(RunRow.name).where(col(RunRow.end_time).is_(None)).order_by(col(RunRow.number))
         )
         with transaction(self._engine) as session:
             return [*session.exec(query)]
@@ -156,27 +173,57 @@ class RunStore:
     def payload(self, name: str) -> bytes:
         """Return the payload of the bundle that a run executes."""
         with transaction(self._engine) as session:
-            bundle = session.get(_BundleRow, _row(session, name).bundle)
+            bundle = session.get(BundleRow, _row(session, name).bundle)
             assert bundle is not None, "a run is stored with its bundle"
             return bundle.payload
 
     def journal(self, name: str, *, after: int = 0, limit: int = RECORDS_MAX) -> list[Record]:
         """Return the events of a run after a sequence, in order."""
         query = (
-            select(_RecordRow)
-            .where(_RecordRow.run == name, col(_RecordRow.sequence) > after)
-            .order_by(col(_RecordRow.sequence))
+            select(RecordRow)
+            .where(RecordRow.run == name, col(RecordRow.sequence) > after)
+            .order_by(col(RecordRow.sequence))
             .limit(limit)
         )
         with transaction(self._engine) as session:
             _row(session, name)
             return [_record(row) for row in session.exec(query)]
 
+    def waiting(self, limit: int, *, after: tuple[str, int] = ("", 0)) -> list[Waiting]:
+        """Return what waits for people, longest first, after the place of another."""
+        time, number = col(RecordRow.create_time), col(RunRow.number)
+        is_last = col(RecordRow.sequence) == col(RunRow.approval_sequence)
+        query = (
+            select(RunRow, RecordRow)
+            .join(RecordRow, and_(col(RecordRow.run) == col(RunRow.name), is_last))
+            .where(col(RunRow.end_time).is_(None), tuple_(time, number) > after)
+            .order_by(time, number)
+            .limit(limit)
+        )
+        with transaction(self._engine) as session:
+            return [
+                Waiting(_run(row), _awaited(record), _time(record.create_time))
+                for row, record in session.exec(query)
+            ]
+
+    def awaited(self, name: str, call: str, *, sha256: str) -> ApprovalAwaited:
+        """Return what a call waits for; raise `ApprovalNotFound` and `ArgumentsDiffer`."""
+        approval = f"{name}/approvals/{call}"
+        with transaction(self._engine) as session:
+            row = session.exec(select(RunRow).where(RunRow.name == name)).one_or_none()
+            record = session.get(RecordRow, (name, row.approval_sequence)) if row else None
+            awaited = _awaited(record) if record else None
+        if awaited is None or awaited.call.id != call:
+            raise ApprovalNotFound(approval)
+        if awaited.arguments_sha256 != sha256:
+            raise ArgumentsDiffer(approval)
+        return awaited
+
     def receipt(self, name: str) -> Receipt:
         """Return the signed receipt of a run; raise `RunUnfinished`."""
         with transaction(self._engine) as session:
             row = _row(session, name)
-            last = session.get(_RecordRow, (name, row.sequence))
+            last = session.get(RecordRow, (name, row.sequence))
             assert last is not None, "a run has at least one event"
             event = decode(last.kind, last.fact)
             if not isinstance(event, RunFinished):
@@ -218,76 +265,21 @@ class RunStore:
             return decode_outcome(kept) if kept else None
 
 
-_NO_CALLERS = encode_callers(())
-
-
-class _Row(SQLModel, registry=registry()):
-    """What the tables of the runtime have in common: their own namespace."""
-
-
-class _RunRow(_Row, table=True):
-    __tablename__ = "run"
-
-    number: int | None = Field(default=None, primary_key=True)
-    name: str = Field(unique=True)
-    request_id: str = Field(unique=True)
-    content_sha256: str
-    bundle: str = Field(foreign_key="bundle.name")
-    account: str
-    input: str
-    dry_run: bool
-    create_time: str
-    callers: bytes = _NO_CALLERS
-    deadline: str | None = None
-    # What follows is folded from the journal, in the transaction that appends to it.
-    sequence: int = 0
-    state: str = State.PENDING
-    answer: str = ""
-    failure_reason: str = ""
-    failure_message: str = ""
-    step_count: int = 0
-    gas: int = 0
-    end_time: str | None = Field(default=None, index=True)
-    is_cancel_requested: bool = False
-    # What `decide` keeps.
-    outcome: bytes | None = None
-
-
-class _BundleRow(_Row, table=True):
-    __tablename__ = "bundle"
-
-    name: str = Field(primary_key=True)
-    payload: bytes
-
-
-class _RecordRow(_Row, table=True):
-    __tablename__ = "record"
-
-    run: str = Field(primary_key=True, foreign_key="run.name")
-    sequence: int = Field(primary_key=True)
-    create_time: str
-    kind: str
-    fact: bytes
-
-
-TABLES: MetaData = _Row.metadata
-
-
-def _row(session: Session, name: str) -> _RunRow:
-    row = session.exec(select(_RunRow).where(_RunRow.name == name)).one_or_none()
+def _row(session: Session, name: str) -> RunRow:
+    row = session.exec(select(RunRow).where(RunRow.name == name)).one_or_none()
     if row is None:
         raise RunNotFound(name)
     return row
 
 
-def _known(session: Session, new: NewRun) -> _RunRow | None:
-    return session.exec(select(_RunRow).where(_RunRow.request_id == new.request_id)).one_or_none()
+def _known(session: Session, new: NewRun) -> RunRow | None:
+    return session.exec(select(RunRow).where(RunRow.request_id == new.request_id)).one_or_none()
 
 
 def _create(session: Session, new: NewRun, now: datetime) -> Run:
-    if session.get(_BundleRow, new.bundle) is None:
-        session.add(_BundleRow(name=new.bundle, payload=new.payload))
-    row = _RunRow(
+    if session.get(BundleRow, new.bundle) is None:
+        session.add(BundleRow(name=new.bundle, payload=new.payload))
+    row = RunRow(
         name=new.name,
         request_id=new.request_id,
         content_sha256=new.content_sha256,
@@ -305,7 +297,7 @@ def _create(session: Session, new: NewRun, now: datetime) -> Run:
     return _run(row)
 
 
-def _append(session: Session, row: _RunRow, event: Event, now: datetime) -> Record:
+def _append(session: Session, row: RunRow, event: Event, now: datetime) -> Record:
     row.sequence += 1
     match event:
         case RunStarted():
@@ -313,8 +305,11 @@ def _append(session: Session, row: _RunRow, event: Event, now: datetime) -> Reco
         case GenerationFinished():
             row.step_count = event.step
             row.gas += event.gas
+        case ApprovalAwaited():
+            row.approval, row.approval_sequence = event.approval, row.sequence
         case ActionFinished():
             row.gas += event.gas
+            row.approval, row.approval_sequence = "", 0
         case RunFinished():
             row.state = event.outcome.state
             row.answer = event.outcome.answer
@@ -323,12 +318,13 @@ def _append(session: Session, row: _RunRow, event: Event, now: datetime) -> Reco
                 row.failure_message = event.outcome.failure.message
             row.gas = event.receipt.total_gas
             row.end_time = now.isoformat()
+            row.approval, row.approval_sequence = "", 0
     if row.sequence > 1 and row.state == State.PENDING:
         row.state = State.RUNNING
     kind, fact = encode(event)
     session.flush()
     session.add(
-        _RecordRow(
+        RecordRow(
             run=row.name,
             sequence=row.sequence,
             create_time=now.isoformat(),
@@ -339,7 +335,7 @@ def _append(session: Session, row: _RunRow, event: Event, now: datetime) -> Reco
     return Record(row.sequence, now, event)
 
 
-def _run(row: _RunRow) -> Run:
+def _run(row: RunRow) -> Run:
     assert row.number is not None, "a stored run has a number"
     failure = Failure(row.failure_reason, row.failure_message) if row.failure_reason else None
     return Run(
@@ -358,10 +354,17 @@ def _run(row: _RunRow) -> Run:
         end_time=_time(row.end_time) if row.end_time else None,
         callers=decode_callers(row.callers),
         deadline=_time(row.deadline) if row.deadline else None,
+        approval=row.approval,
     )
 
 
-def _record(row: _RecordRow) -> Record:
+def _awaited(row: RecordRow) -> ApprovalAwaited:
+    event = decode(row.kind, row.fact)
+    assert isinstance(event, ApprovalAwaited), "its run says so"
+    return event
+
+
+def _record(row: RecordRow) -> Record:
     return Record(row.sequence, _time(row.create_time), decode(row.kind, row.fact))
 
 

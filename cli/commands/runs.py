@@ -140,7 +140,7 @@ def list_runs(context: typer.Context, *, limit: Limit = 20, as_json: AsJson = Fa
         (
             # Short, so that a line fits into 80 columns; every command takes a run like this.
             one.name.removeprefix("runs/"),
-            state_text(one.state),
+            _state_text(one),
             _agent_text(one),
             str(one.step_count),
             str(one.gas),
@@ -266,6 +266,11 @@ def read_program(program: str) -> Source | action_pb2.Bundle | str:
     return read_bundle(path) if is_bundle(path) else read_source(path)
 
 
+def _state_text(run: runtime_pb2.Run) -> Text:
+    """Return the state of a run; one that waits for a person does so in this one."""
+    return Text("waiting", "yellow") if run.approval else state_text(run.state)
+
+
 def _agent_text(run: runtime_pb2.Run) -> str:
     """Return the agent of a run, and the beginning of the run that it answers to."""
     agent = run.account.removeprefix("agents/")
@@ -280,7 +285,8 @@ def _exit_with(finished: runtime_pb2.RunFinished) -> None:
 def _render_run(found: runtime_pb2.Run) -> Table:
     rows: list[tuple[str, str | Text]] = [
         ("run", found.name),
-        ("state", state_text(found.state)),
+        ("state", _state_text(found)),
+        *([("waits for", found.approval)] if found.approval else ()),
         ("account", found.account),
         *([("asked by", found.parent)] if found.parent else ()),
         ("bundle", found.bundle),

@@ -244,6 +244,28 @@ def test_a_run_shows_which_run_answers_its_call(
     assert f"c1 is answered by {CALLER}" in invoke("run", str(manifest)).stdout
 
 
+APPROVAL = "approvals/0198c0de-0000-7000-8000-000000000000"
+
+
+def test_a_run_that_waits_for_a_person_says_how_to_decide(
+    system: FakeSystem, invoke: Invoke, manifest: Path
+) -> None:
+    awaited = runtime_pb2.ApprovalAwaited(approval=APPROVAL)
+    system.runtime.events.insert(3, runtime_pb2.WatchRunResponse(sequence=4, awaited=awaited))
+
+    told = "for a person: actionvm approvals approve 0198c0de-0000-7000-8000-000000000000"
+    assert told in " ".join(invoke("run", str(manifest)).stdout.split())
+
+
+def test_a_run_that_waits_for_a_person_is_shown_as_waiting(
+    system: FakeSystem, invoke: Invoke
+) -> None:
+    system.runtime.run.approval = APPROVAL
+
+    assert "waiting" in invoke("runs").stdout
+    assert APPROVAL in invoke("show", RUN).stdout
+
+
 def test_cancelling_a_run_that_ended_says_so(system: FakeSystem, invoke: Invoke) -> None:
     assert "has ended: succeeded" in invoke("cancel", RUN).stdout
 

@@ -8,12 +8,14 @@ from typing import Any
 import grpc
 import pytest
 
+from actionvm.action.v1 import action_pb2
 from actionvm.runtime.v1 import runtime_pb2 as pb
 from actionvm.runtime.v1 import runtime_pb2_grpc
+from chassis.canonical import sha256_hex
 from tests.contracts.contract import Call, make
 from tests.fakes.runtime_ports import FakeSigner
 from tests.grpc_fixtures import HostedFactory, StubAs
-from tests.runtime.hosting import OPEN_RUN, bundle_to_proto, hosting
+from tests.runtime.hosting import APPROVAL, ASKING_RUN, OPEN_RUN, bundle_to_proto, hosting
 from tests.runtime.worlds import RUN, World, payload
 
 BUNDLE = bundle_to_proto(FakeSigner().seal(payload()))
@@ -21,6 +23,20 @@ FORGED = bundle_to_proto(FakeSigner().seal(payload()))
 FORGED.signature.value = bytes(64)
 NOBODY = RUN.replace("0001", "9999")
 LATER = "NOT_IMPLEMENTED"
+
+
+def decision(
+    *,
+    run: str = ASKING_RUN,
+    call: str = "step-1-1",
+    arguments: str = '{"text": "Ether gained."}',
+    allow: bool = True,
+) -> pb.DecideApprovalRequest:
+    """Return a decision about a call whose arguments were seen."""
+    digest = action_pb2.Digest(sha256=sha256_hex(arguments.encode()))
+    name = f"{run}/approvals/{call}"
+    return pb.DecideApprovalRequest(name=name, allow=allow, arguments_digest=digest)
+
 
 CALLS = [
     Call("StartRun", pb.StartRunRequest(request_id="a", bundle=BUNDLE)),
@@ -54,8 +70,17 @@ CALLS = [
     Call("ListActions", pb.ListActionsRequest(), caller="assembler"),
     Call("PauseRun", pb.PauseRunRequest(), reason=LATER),
     Call("ResumeRun", pb.ResumeRunRequest(), reason=LATER),
-    Call("ListApprovals", pb.ListApprovalsRequest(), reason=LATER),
-    Call("DecideApproval", pb.DecideApprovalRequest(), reason=LATER),
+    Call("ListApprovals", pb.ListApprovalsRequest()),
+    Call("ListApprovals", pb.ListApprovalsRequest(page_token="?"), reason="INVALID_FIELD"),
+    Call("ListApprovals", pb.ListApprovalsRequest(), caller="viewer", reason="METHOD_DENIED"),
+    Call("DecideApproval", decision()),
+    Call("DecideApproval", decision(allow=False), reason="APPROVAL_DECIDED"),
+    Call("DecideApproval", decision(arguments="{}"), reason="ARGUMENTS_DIFFER"),
+    Call("DecideApproval", decision(call="step-1-2"), reason="APPROVAL_NOT_FOUND"),
+    Call("DecideApproval", decision(run=OPEN_RUN), reason="APPROVAL_NOT_FOUND"),
+    Call("DecideApproval", decision(run=NOBODY), reason="APPROVAL_NOT_FOUND"),
+    Call("DecideApproval", pb.DecideApprovalRequest(name=RUN), reason="INVALID_FIELD"),
+    Call("DecideApproval", decision(), caller="auditor", reason="METHOD_DENIED"),
     Call("SignalRun", pb.SignalRunRequest(), reason=LATER),
     Call("ForkRun", pb.ForkRunRequest(), reason=LATER),
     Call("ReplayRun", pb.ReplayRunRequest(), reason=LATER),
@@ -68,7 +93,7 @@ CALLS = [
 
 @pytest.fixture(scope="module")
 def hosted_service(tmp_path_factory: pytest.TempPathFactory) -> HostedFactory:
-    return hosting(World(tmp_path_factory.mktemp("runtime")))
+    return hosting(World(tmp_path_factory.mktemp("runtime")), asks=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +104,18 @@ def grpc_stub_cls() -> Callable[[grpc.Channel], Any]:
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method}-{call.reason or 'OK'}")
 def test_a_call_answers_as_the_contract_says(grpc_stub_as: StubAs, call: Call) -> None:
     make(grpc_stub_as, call)
+
+
+def test_what_waits_for_a_person_is_listed_with_what_a_decision_needs(
+    grpc_stub_as: StubAs,
+) -> None:
+    stub = grpc_stub_as("auditor")
+    name = f"{ASKING_RUN}/approvals/step-1-1"
+    listed = stub.ListApprovals(pb.ListApprovalsRequest()).approvals
+    (approval,) = [one for one in listed if one.name == name]
+    assert stub.GetRun(pb.GetRunRequest(name=ASKING_RUN)).run.approval == APPROVAL
+    known = (approval.approval, approval.account, approval.rule)
+    assert known == (APPROVAL, "agents/market-brief", "posts")
+    assert approval.call.action == "board.post"
+    assert approval.arguments_digest.sha256 == decision().arguments_digest.sha256
+    assert approval.HasField("create_time")

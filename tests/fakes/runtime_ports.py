@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chassis.canonical import canonical_json, sha256_hex
-from runtime.errors import BundleNotFound
+from runtime.errors import ApprovalDecided, BundleNotFound
 from runtime.facts import ActionCall, Callers, Charge, Failure, Passage, Receipt, Signature, Usage
-from runtime.ports import Generation, Hold, Prompt, RunFails
+from runtime.ports import Generation, Hold, PersonAwaited, Prompt, RunFails
 from runtime.program import BUNDLE_KEY, Budget, SealedBundle
 
 USAGES = (Usage("input_tokens", 10), Usage("output_tokens", 5))
@@ -182,10 +182,11 @@ class FakeGasMeter(Fake):
 
 
 class FakeSigner(Fake):
-    """`Signer` with one key for everything."""
+    """`Signer` with one key for everything; requests wait for `approval`, where that is set."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.approval = ""
         self.key = Ed25519PrivateKey.from_private_bytes(bytes(32))
         self.public_key = self.key.public_key().public_bytes_raw()
 
@@ -199,6 +200,9 @@ class FakeSigner(Fake):
 
     async def sign_request(self, credential: str, message: bytes, *, account: str) -> Signature:
         self.fail_if_told()
+        if self.approval:
+            told = f"a person who decides {self.approval}"
+            raise PersonAwaited(told, self.approval, "posts")
         return self.sign(credential, "request", message)
 
     def seal(self, payload: bytes) -> SealedBundle:
@@ -211,3 +215,25 @@ class FakeSigner(Fake):
         """Sign as the key manager does."""
         value = self.key.sign(f"actionvm/{purpose}/v1\n".encode() + message)
         return Signature(key, "ed25519", self.public_key, value)
+
+
+class FakeApprovals(Fake):
+    """`Approvals` that says of those in `waiting` that nobody has decided."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: set[str] = set()
+        self.decisions: dict[str, bool] = {}
+        self.shown: list[str] = []
+        self.asked_count = 0
+
+    async def is_decided(self, approval: str) -> bool:
+        self.asked_count += 1
+        self.fail_if_told()
+        return approval not in self.waiting
+
+    async def decide(self, approval: str, *, allows: bool, authorization: str) -> None:
+        self.fail_if_told()
+        self.shown.append(authorization)
+        if self.decisions.setdefault(approval, allows) is not allows:
+            raise ApprovalDecided(approval)

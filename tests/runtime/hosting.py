@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import TypeAlias
 
 from actionvm.action.v1 import action_pb2
 from chassis.server import Hosted
 from runtime.program import SealedBundle
 from runtime.service import hosted
 from runtime.store import NewRun
-from tests.runtime.worlds import RUN, World
+from tests.runtime.worlds import RUN, World, until
 
 OPEN_RUN = RUN.replace("0001", "0002")
+# Waits for a person, who has decided, which the run does not notice.
+ASKING_RUN = RUN.replace("0001", "0003")
+APPROVAL = "approvals/01234567-89ab-4def-8123-456789abcdef"
+Host: TypeAlias = Callable[[], AbstractAsyncContextManager[Hosted]]
 # What an agent is told to make its model never answer.
 WAIT = '"wait"'
 
 
-def hosting(world: World) -> Callable[[], AbstractAsyncContextManager[Hosted]]:
-    """Return what serves a world: one run that has ended, and one that is open for good."""
+def hosting(world: World, *, asks: bool = False) -> Host:
+    """Return what serves a world: a run that has ended, and one that is open for good.
+
+    If it asks, every signature from then on waits for a person, and there is a run that does.
+    """
 
     @asynccontextmanager
     async def host() -> AsyncIterator[Hosted]:
@@ -37,11 +46,22 @@ def hosting(world: World) -> Callable[[], AbstractAsyncContextManager[Hosted]]:
         world.model.stuck_on = "wait"
         servicer, conductor = world.servicer()
         world.store.create(new, world.clock.now())
+        if asks:
+            _let_a_run_ask(world, new)
         await conductor.start()
+        await until(lambda: not asks or world.store.get(ASKING_RUN).approval)
         yield hosted(servicer)
         await conductor.stop()
 
     return host
+
+
+def _let_a_run_ask(world: World, like: NewRun) -> None:
+    asking = replace(like, name=ASKING_RUN, request_id="third", input='"ask"')
+    world.store.create(asking, world.clock.now())
+    world.signer.approval = APPROVAL
+    world.approvals.waiting.add(APPROVAL)
+    world.approvals.decisions[APPROVAL] = True
 
 
 def bundle_to_proto(sealed: SealedBundle) -> action_pb2.Bundle:

@@ -13,7 +13,7 @@ from grpc import aio
 
 from actionvm.assembler.v1 import assembler_pb2_grpc
 from actionvm.gas.v1 import gas_pb2_grpc, metering_pb2_grpc
-from actionvm.keymanager.v1 import keymanager_pb2_grpc
+from actionvm.keymanager.v1 import keymanager_pb2_grpc, policy_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2_grpc
 from chassis.errors import ServiceError
@@ -24,6 +24,7 @@ _ADDERS = (
     assembler_pb2_grpc.add_AssemblerServiceServicer_to_server,
     gas_pb2_grpc.add_GasServiceServicer_to_server,
     metering_pb2_grpc.add_MeteringServiceServicer_to_server,
+    policy_pb2_grpc.add_PolicyServiceServicer_to_server,
     keymanager_pb2_grpc.add_KeymanagerServiceServicer_to_server,
     knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server,
     linker_pb2_grpc.add_LinkerServiceServicer_to_server,
@@ -45,6 +46,7 @@ class ApprovalRequired(Refusal):
     """As the key manager's error."""
 
     approval: str
+    rule: str
 
 
 class Peers:
@@ -53,12 +55,16 @@ class Peers:
     def __init__(self) -> None:
         self.answers: deque[Any] = deque()
         self.requests: list[Any] = []
+        self.authorizations: list[str] = []
+        self.address = ""
 
     def __getattr__(self, method: str) -> Any:  # noqa: ANN401  # any method of any service
         return self._stream if method in {"Generate", "PullModel"} else self._unary
 
     async def _unary(self, request: object, context: Any) -> object:  # noqa: ANN401  # of grpc
         self.requests.append(request)
+        shown = dict(context.invocation_metadata())
+        self.authorizations.append(shown.get("authorization", ""))
         answer = self.answers.popleft()
         if isinstance(answer, Refusal):
             await _abort(context, answer)
@@ -84,7 +90,8 @@ async def serving(peers: Peers) -> AsyncIterator[aio.Channel]:
     for add in _ADDERS:
         add(peers, server)  # type: ignore[arg-type]  # it has every method
     port = server.add_insecure_port("127.0.0.1:0")
+    peers.address = f"127.0.0.1:{port}"
     await server.start()
-    async with Bearer("token").connect(f"127.0.0.1:{port}", "peer") as channel:
+    async with Bearer("token").connect(peers.address, "peer") as channel:
         yield channel
     await server.stop(0)

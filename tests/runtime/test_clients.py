@@ -13,10 +13,11 @@ from grpc import aio
 from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2
 from actionvm.gas.v1 import gas_pb2, metering_pb2
-from actionvm.keymanager.v1 import keymanager_pb2
+from actionvm.keymanager.v1 import keymanager_pb2, policy_pb2
 from actionvm.knowledge.v1 import knowledge_pb2
 from actionvm.linker.v1 import linker_pb2
-from chassis.errors import PeerUnavailable
+from chassis.channel import open_channel
+from chassis.errors import PeerUnavailable, ServiceError, TokenInvalid
 from runtime.clients import (
     AssemblerClient,
     GasClient,
@@ -24,10 +25,11 @@ from runtime.clients import (
     KnowledgeClient,
     LinkerClient,
 )
+from runtime.clients.approvals import ApprovalsClient
 from runtime.conversation import ActionChoice, Message, Role
-from runtime.errors import BundleNotFound
+from runtime.errors import ApprovalDecided, ApprovalNotFound, BundleNotFound
 from runtime.facts import ActionCall, Caller, Passage, Usage
-from runtime.ports import Generation, Hold, Prompt, RunFails
+from runtime.ports import Generation, Hold, PersonAwaited, Prompt, RunFails
 from runtime.program import FallbackModel
 from tests.fakes.runtime_ports import FakeSigner
 from tests.runtime.hosting import bundle_to_proto
@@ -280,9 +282,71 @@ async def test_the_policy_of_keys_hears_which_agent_asks(
 async def test_a_person_who_has_to_approve_is_waited_for(
     peers: Peers, channel: aio.Channel
 ) -> None:
-    peers.answers += [ApprovalRequired("FAILED_PRECONDITION", "APPROVAL_REQUIRED", "approvals/1")]
-    with pytest.raises(PeerUnavailable, match="a person who decides approvals/1"):
+    code, reason = "FAILED_PRECONDITION", "APPROVAL_REQUIRED"
+    peers.answers += [ApprovalRequired(code, reason, approval="approvals/1", rule="posts")]
+    with pytest.raises(PersonAwaited, match="a person who decides approvals/1") as caught:
         await _sign_request(channel)
+    assert (caught.value.approval, caught.value.rule) == ("approvals/1", "posts")
+
+
+STATES = policy_pb2.Approval
+
+
+@pytest.mark.parametrize(
+    ("state", "is_decided"),
+    [
+        (STATES.STATE_PENDING, False),
+        (STATES.STATE_APPROVED, True),
+        (STATES.STATE_DENIED, True),
+        (STATES.STATE_USED, True),
+    ],
+)
+async def test_whether_a_person_has_decided_is_read(
+    peers: Peers, channel: aio.Channel, state: STATES.State.ValueType, *, is_decided: bool
+) -> None:
+    approval = policy_pb2.Approval(state=state)
+    peers.answers += [policy_pb2.GetApprovalResponse(approval=approval)]
+    approvals = ApprovalsClient(channel, lambda: channel)
+    assert await approvals.is_decided("approvals/1") is is_decided
+    assert peers.requests[0].name == "approvals/1"
+
+
+async def test_a_question_that_is_gone_can_be_asked_anew(
+    peers: Peers, channel: aio.Channel
+) -> None:
+    peers.answers += [Refusal("NOT_FOUND", "APPROVAL_NOT_FOUND")]
+    assert await ApprovalsClient(channel, lambda: channel).is_decided("approvals/1")
+
+
+async def decide(peers: Peers, channel: aio.Channel) -> None:
+    """Let somebody decide on a channel of his own."""
+    approvals = ApprovalsClient(channel, lambda: open_channel(peers.address))
+    await approvals.decide("approvals/1", allows=True, authorization="Bearer alice")
+
+
+async def test_a_person_decides_with_the_rights_of_his_own(
+    peers: Peers, channel: aio.Channel
+) -> None:
+    peers.answers += [policy_pb2.DecideApprovalResponse()]
+    await decide(peers, channel)
+    assert peers.requests == [policy_pb2.DecideApprovalRequest(name="approvals/1", approved=True)]
+    assert peers.authorizations == ["Bearer alice"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        ("APPROVAL_NOT_FOUND", ApprovalNotFound),
+        ("APPROVAL_DECIDED", ApprovalDecided),
+        ("TOKEN_INVALID", TokenInvalid),
+    ],
+)
+async def test_why_a_person_cannot_decide_is_said(
+    peers: Peers, channel: aio.Channel, reason: str, error: type[ServiceError]
+) -> None:
+    peers.answers += [Refusal("FAILED_PRECONDITION", reason)]
+    with pytest.raises(error):
+        await decide(peers, channel)
 
 
 Ask = Callable[[aio.Channel], Awaitable[object]]

@@ -15,11 +15,15 @@ from chassis.database import open_memory_database
 from chassis.errors import RequestIdReused
 from runtime import store as store_module
 from runtime.database import open_run_database
-from runtime.errors import RunNotFound, RunsExceeded, RunUnfinished
+from runtime.errors import ApprovalNotFound, RunNotFound, RunsExceeded, RunUnfinished
 from runtime.facts import (
+    ActionCall,
+    ActionFinished,
+    ApprovalAwaited,
     Caller,
     CancelRequested,
     EffectSent,
+    Event,
     Failure,
     GenerationFinished,
     Outcome,
@@ -28,7 +32,8 @@ from runtime.facts import (
     RunStarted,
     State,
 )
-from runtime.store import TABLES, NewRun, RunStore
+from runtime.rows import TABLES
+from runtime.store import NewRun, RunStore
 from tests.runtime.worlds import RUN, START
 
 NEW = NewRun(
@@ -41,6 +46,9 @@ NEW = NewRun(
     dry_run=False,
 )
 BILL = Receipt(RUN, "agents/a", (), 9, "", 0)
+AWAITED = ApprovalAwaited(ActionCall("step-1-1", "board.post", "{}"), "approvals/1", "posts")
+ACTED = ActionFinished("step-1-1", "board.post", "{}", gas=1)
+FINISHED = RunFinished(Outcome(State.CANCELLED), BILL)
 SECOND = RUN.replace("0001", "0002")
 SENT = EffectSent("step-1-1", "call", SECOND)
 ANSWERING = replace(
@@ -209,12 +217,54 @@ def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
     assert after.payload(RUN) == b"{}"
 
 
+def test_a_file_in_which_no_run_waits_for_people_is_brought_up(tmp_path: Path) -> None:
+    path = tmp_path / "runtime.db"
+    engine = open_run_database(path)
+    before = RunStore(engine).create(NEW, START)
+    with engine.begin() as connection:
+        for column in ("approval", "approval_sequence"):
+            connection.execute(text(f"ALTER TABLE run DROP COLUMN {column}"))
+        connection.execute(text("PRAGMA user_version=2"))
+    after = RunStore(open_run_database(path))
+    assert after.get(RUN) == before
+    after.append(RUN, AWAITED, START)
+    assert after.get(RUN).approval == AWAITED.approval
+
+
+def waiting(store: RunStore) -> list[str]:
+    """Return the runs that wait for people, read in pages of one."""
+    names, place = list[str](), ("", 0)
+    while page := store.waiting(1, after=place):
+        names, place = [*names, page[0].run.name], page[0].place
+    return names
+
+
+def test_runs_that_wait_for_people_are_listed_by_how_long_they_wait(store: RunStore) -> None:
+    names = [RUN, SECOND, RUN.replace("0001", "0003")]
+    for number, name in enumerate(names):
+        store.create(replace(NEW, name=name, request_id=str(number)), START)
+    store.append(names[1], AWAITED, START)
+    for name in (names[2], names[0]):
+        store.append(name, AWAITED, START + timedelta(seconds=1))
+    assert waiting(store) == [names[1], names[0], names[2]]
+
+
+@pytest.mark.parametrize("event", [ACTED, FINISHED])
+def test_a_call_with_a_result_waits_for_nobody(store: RunStore, event: Event) -> None:
+    store.create(NEW, START)
+    store.append(RUN, AWAITED, START)
+    store.append(RUN, event, START)
+    assert (store.get(RUN).approval, waiting(store)) == ("", [])
+    with pytest.raises(ApprovalNotFound):
+        store.awaited(RUN, AWAITED.call.id, sha256=AWAITED.arguments_sha256)
+
+
 def test_a_file_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
     path = tmp_path / "runtime.db"
     engine = open_run_database(path)
     before = RunStore(engine).create(NEW, START)
     with engine.begin() as connection:
-        for column in ("callers", "deadline"):
+        for column in ("callers", "deadline", "approval", "approval_sequence"):
             connection.execute(text(f"ALTER TABLE run DROP COLUMN {column}"))
         connection.execute(text("PRAGMA user_version=1"))
     after = RunStore(open_run_database(path))

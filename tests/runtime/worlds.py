@@ -26,6 +26,7 @@ from runtime.stage import Stage
 from runtime.store import NewRun, Run, RunStore
 from tests.fakes.board import FakeBoard
 from tests.fakes.runtime_ports import (
+    FakeApprovals,
     FakeBundles,
     FakeGasMeter,
     FakeKnowledge,
@@ -150,6 +151,7 @@ class World:
     knowledge: FakeKnowledge = field(default_factory=FakeKnowledge)
     meter: FakeGasMeter = field(default_factory=FakeGasMeter)
     signer: FakeSigner = field(default_factory=FakeSigner)
+    approvals: FakeApprovals = field(default_factory=FakeApprovals)
     clock: FakeClock = field(default_factory=FakeClock)
 
     def __post_init__(self) -> None:
@@ -175,6 +177,7 @@ class World:
             knowledge=knowledge,
             meter=cast("FakeGasMeter", wrap(self.meter, "meter")),
             signer=signer,
+            approvals=cast("FakeApprovals", wrap(self.approvals, "approvals")),
             connectors=catalogue(http, knowledge, signer),
         )
 

@@ -44,6 +44,7 @@ from linker.service import LinkerService
 from linker.service import hosted as hosted_linker
 from runtime import clients as runtime_clients
 from runtime.audience import Audience
+from runtime.clients.approvals import ApprovalsClient
 from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
 from runtime.service import RuntimeService
@@ -135,10 +136,11 @@ class System:
     async def runtime(self, process: Process) -> AsyncIterator[Hosted]:
         """Build the runtime; it resumes what a kill left open."""
         found = runtime_clients.KnowledgeClient(process.channel("knowledge"))
-        signer = runtime_clients.KeymanagerClient(process.channel("keymanager"))
+        keys = process.channel("keymanager")
+        signer = runtime_clients.KeymanagerClient(keys)
         async with httpx.AsyncClient(transport=self.board) as http:
             stage = Stage(
-                store=runtime.store.RunStore(_database(process, runtime.store.TABLES)),
+                store=runtime.store.RunStore(_database(process, runtime.rows.TABLES)),
                 audience=Audience(),
                 clock=self.world,
                 bundles=runtime_clients.AssemblerClient(process.channel("assembler")),
@@ -146,6 +148,8 @@ class System:
                 knowledge=found,
                 meter=runtime_clients.GasClient(process.channel("gas")),
                 signer=signer,
+                # Nobody decides anything here.
+                approvals=ApprovalsClient(keys, lambda: keys),
                 connectors=catalogue(http, found, signer),
             )
             conductor = Conductor(stage)

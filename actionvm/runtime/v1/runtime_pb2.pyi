@@ -76,6 +76,7 @@ class Run(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     CALLERS_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`runs/{uuid}`. Output only."""
     bundle: _builtins.str
@@ -96,6 +97,10 @@ class Run(_message.Message):
     """Effects are described, not performed. Output only."""
     parent: _builtins.str
     """`runs/{uuid}` that waits for its answer; empty if somebody outside started it. Output only."""
+    approval: _builtins.str
+    """`approvals/{uuid}` of the key manager that its open call waits for; empty if it waits for no
+    person. Output only.
+    """
     @_builtins.property
     def failure(self) -> Global___Failure:
         """Why it failed; absent otherwise. Output only."""
@@ -129,10 +134,11 @@ class Run(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         parent: _builtins.str = ...,
         callers: _abc.Iterable[_builtins.str] | None = ...,
+        approval: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "answer", b"answer", "bundle", b"bundle", "callers", b"callers", "create_time", b"create_time", "dry_run", b"dry_run", "end_time", b"end_time", "failure", b"failure", "gas", b"gas", "input", b"input", "name", b"name", "parent", b"parent", "state", b"state", "step_count", b"step_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "answer", b"answer", "approval", b"approval", "bundle", b"bundle", "callers", b"callers", "create_time", b"create_time", "dry_run", b"dry_run", "end_time", b"end_time", "failure", b"failure", "gas", b"gas", "input", b"input", "name", b"name", "parent", b"parent", "state", b"state", "step_count", b"step_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -560,6 +566,38 @@ class EffectSent(_message.Message):
 Global___EffectSent: _TypeAlias = EffectSent  # noqa: Y015
 
 @_typing.final
+class ApprovalAwaited(_message.Message):
+    """A call waits for a person, who decides whether a key may be used for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    approval: _builtins.str
+    """`approvals/{uuid}` of the key manager. Output only."""
+    rule: _builtins.str
+    """Rule of the policy of keys that asks. Output only."""
+    @_builtins.property
+    def call(self) -> _action_pb2.ActionCall:
+        """The call. Output only."""
+
+    def __init__(
+        self,
+        *,
+        call: _action_pb2.ActionCall | None = ...,
+        approval: _builtins.str = ...,
+        rule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "call", b"call", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalAwaited: _TypeAlias = ApprovalAwaited  # noqa: Y015
+
+@_typing.final
 class ActionFinished(_message.Message):
     """A call has a result."""
 
@@ -695,6 +733,7 @@ class WatchRunResponse(_message.Message):
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
+    AWAITED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the journal, from 1, without gaps; 0 for deltas. Output only."""
     @_builtins.property
@@ -737,6 +776,10 @@ class WatchRunResponse(_message.Message):
     def delta(self) -> Global___TextDelta:
         """Text that a model is writing. Output only."""
 
+    @_builtins.property
+    def awaited(self) -> Global___ApprovalAwaited:
+        """A call waits for a person. Output only."""
+
     def __init__(
         self,
         *,
@@ -751,12 +794,13 @@ class WatchRunResponse(_message.Message):
         cancel_requested: Global___CancelRequested | None = ...,
         finished: Global___RunFinished | None = ...,
         delta: Global___TextDelta | None = ...,
+        awaited: Global___ApprovalAwaited | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "event", b"event", "finished", b"finished", "generated", b"generated", "retrieved", b"retrieved", "sent", b"sent", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "event", b"event", "finished", b"finished", "generated", b"generated", "retrieved", b"retrieved", "sent", b"sent", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "event", b"event", "finished", b"finished", "generated", b"generated", "retrieved", b"retrieved", "sent", b"sent", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "event", b"event", "finished", b"finished", "generated", b"generated", "retrieved", b"retrieved", "sent", b"sent", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "generated", "decided", "sent", "acted", "cancel_requested", "finished", "delta"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "generated", "decided", "sent", "acted", "cancel_requested", "finished", "delta", "awaited"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1028,9 +1072,9 @@ class ListApprovalsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Most approvals to return. Default 100, at most 1,000."""
+    """Most approvals to return. Default 100, at most 1,000; more is reduced."""
     page_token: _builtins.str
-    """`next_page_token` of the page before."""
+    """`next_page_token` of the page before; empty for the first."""
     def __init__(
         self,
         *,
@@ -1053,21 +1097,45 @@ class Approval(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_DIGEST_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`runs/{uuid}/approvals/{call}`. Output only."""
+    account: _builtins.str
+    """`agents/{name}` that calls. Output only."""
+    approval: _builtins.str
+    """`approvals/{uuid}` of the key manager, which knows what exactly is signed. Output only."""
+    rule: _builtins.str
+    """Rule of the policy of keys that asks. Output only."""
     @_builtins.property
     def call(self) -> _action_pb2.ActionCall:
         """The call with its exact arguments. Output only."""
+
+    @_builtins.property
+    def arguments_digest(self) -> _action_pb2.Digest:
+        """Digest of the arguments; the decision sends it back. Output only."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it waits. Output only."""
 
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         call: _action_pb2.ActionCall | None = ...,
+        arguments_digest: _action_pb2.Digest | None = ...,
+        account: _builtins.str = ...,
+        approval: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments_digest", b"arguments_digest", "call", b"call", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "approval", b"approval", "arguments_digest", b"arguments_digest", "call", b"call", "create_time", b"create_time", "name", b"name", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1135,7 +1203,7 @@ Global___DecideApprovalRequest: _TypeAlias = DecideApprovalRequest  # noqa: Y015
 
 @_typing.final
 class DecideApprovalResponse(_message.Message):
-    """The decision was journaled."""
+    """It is decided."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

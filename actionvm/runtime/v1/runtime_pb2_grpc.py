@@ -229,14 +229,19 @@ class RuntimeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListApprovals(self, request, context):
-        """Lists effects that wait for a person. Answers `UNIMPLEMENTED` so far.
+        """Lists effects that wait for a person, because the policy of keys asks one about what they sign.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DecideApproval(self, request, context):
-        """Allows or denies one effect with exactly these arguments. Answers `UNIMPLEMENTED` so far.
+        """Allows or denies one effect with exactly these arguments. The key manager decides it in the
+        name of the caller, as `PolicyService.DecideApproval` does; the run goes on at once.
+
+        - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): the run does not wait for it, or no longer.
+        - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise.
+        - `FAILED_PRECONDITION` (reason `ARGUMENTS_DIFFER`): the digest is that of other arguments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -84,9 +84,15 @@ class RuntimeServiceStub:
     ResumeRun: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ResumeRunRequest, _runtime_pb2.ResumeRunResponse]
     """Resumes a paused run. Answers `UNIMPLEMENTED` so far."""
     ListApprovals: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ListApprovalsRequest, _runtime_pb2.ListApprovalsResponse]
-    """Lists effects that wait for a person. Answers `UNIMPLEMENTED` so far."""
+    """Lists effects that wait for a person, because the policy of keys asks one about what they sign."""
     DecideApproval: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.DecideApprovalRequest, _runtime_pb2.DecideApprovalResponse]
-    """Allows or denies one effect with exactly these arguments. Answers `UNIMPLEMENTED` so far."""
+    """Allows or denies one effect with exactly these arguments. The key manager decides it in the
+    name of the caller, as `PolicyService.DecideApproval` does; the run goes on at once.
+
+    - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): the run does not wait for it, or no longer.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise.
+    - `FAILED_PRECONDITION` (reason `ARGUMENTS_DIFFER`): the digest is that of other arguments.
+    """
     SignalRun: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.SignalRunRequest, _runtime_pb2.SignalRunResponse]
     """Wakes a run that waits for a signal. Answers `UNIMPLEMENTED` so far."""
     ForkRun: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ForkRunRequest, _runtime_pb2.ForkRunResponse]
@@ -160,9 +166,15 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     ResumeRun: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ResumeRunRequest, _runtime_pb2.ResumeRunResponse]  # type: ignore[assignment]
     """Resumes a paused run. Answers `UNIMPLEMENTED` so far."""
     ListApprovals: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ListApprovalsRequest, _runtime_pb2.ListApprovalsResponse]  # type: ignore[assignment]
-    """Lists effects that wait for a person. Answers `UNIMPLEMENTED` so far."""
+    """Lists effects that wait for a person, because the policy of keys asks one about what they sign."""
     DecideApproval: _aio.UnaryUnaryMultiCallable[_runtime_pb2.DecideApprovalRequest, _runtime_pb2.DecideApprovalResponse]  # type: ignore[assignment]
-    """Allows or denies one effect with exactly these arguments. Answers `UNIMPLEMENTED` so far."""
+    """Allows or denies one effect with exactly these arguments. The key manager decides it in the
+    name of the caller, as `PolicyService.DecideApproval` does; the run goes on at once.
+
+    - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): the run does not wait for it, or no longer.
+    - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise.
+    - `FAILED_PRECONDITION` (reason `ARGUMENTS_DIFFER`): the digest is that of other arguments.
+    """
     SignalRun: _aio.UnaryUnaryMultiCallable[_runtime_pb2.SignalRunRequest, _runtime_pb2.SignalRunResponse]  # type: ignore[assignment]
     """Wakes a run that waits for a signal. Answers `UNIMPLEMENTED` so far."""
     ForkRun: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ForkRunRequest, _runtime_pb2.ForkRunResponse]  # type: ignore[assignment]
@@ -293,7 +305,7 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_pb2.ListApprovalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.ListApprovalsResponse, _abc.Awaitable[_runtime_pb2.ListApprovalsResponse]]:
-        """Lists effects that wait for a person. Answers `UNIMPLEMENTED` so far."""
+        """Lists effects that wait for a person, because the policy of keys asks one about what they sign."""
 
     @_abc_1.abstractmethod
     def DecideApproval(
@@ -301,7 +313,13 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_pb2.DecideApprovalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.DecideApprovalResponse, _abc.Awaitable[_runtime_pb2.DecideApprovalResponse]]:
-        """Allows or denies one effect with exactly these arguments. Answers `UNIMPLEMENTED` so far."""
+        """Allows or denies one effect with exactly these arguments. The key manager decides it in the
+        name of the caller, as `PolicyService.DecideApproval` does; the run goes on at once.
+
+        - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): the run does not wait for it, or no longer.
+        - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise.
+        - `FAILED_PRECONDITION` (reason `ARGUMENTS_DIFFER`): the digest is that of other arguments.
+        """
 
     @_abc_1.abstractmethod
     def SignalRun(

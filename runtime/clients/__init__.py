@@ -17,12 +17,12 @@ from chassis.channel import RemoteError, remote_error, translated
 from chassis.coalescer import Coalescer
 from chassis.errors import InvalidField, PeerUnavailable, ServiceError
 
-from .conversation import ActionChoice, Message, Role
-from .errors import BundleNotFound
-from .facts import ActionCall, Callers, Charge, Failure, Passage, Receipt, Signature, Usage
-from .jsontext import write_json
-from .ports import Generation, Hold, Prompt, RunFails
-from .program import BUNDLE_KEY, Budget, ProgramAction, SealedBundle
+from ..conversation import ActionChoice, Message, Role
+from ..errors import BundleNotFound
+from ..facts import ActionCall, Callers, Charge, Failure, Passage, Receipt, Signature, Usage
+from ..jsontext import write_json
+from ..ports import Generation, Hold, PersonAwaited, Prompt, RunFails
+from ..program import BUNDLE_KEY, Budget, ProgramAction, SealedBundle
 
 RECEIPT_KEY = "keys/receipts"
 # A model may have to be loaded first.
@@ -365,8 +365,10 @@ class KeymanagerClient:
             key=credential, purpose=purpose, message=message, account=account
         )
         known: Known = {
-            "APPROVAL_REQUIRED": lambda remote: PeerUnavailable(
-                f"a person who decides {remote.metadata.get('approval', 'its approval')}"
+            "APPROVAL_REQUIRED": lambda remote: PersonAwaited(
+                f"a person who decides {remote.metadata.get('approval', '')}",
+                remote.metadata.get("approval", ""),
+                remote.metadata.get("rule", ""),
             )
         }
         with _within_run("keymanager", "CREDENTIAL_REFUSED", known):

@@ -1,0 +1,161 @@
+"""A run that waits for a person says so, and goes on when that has decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chassis.errors import PeerUnavailable
+from runtime.conductor import Conductor
+from runtime.facts import ActionFinished, ApprovalAwaited, Failure, State
+from runtime.ports import RunFails
+from tests.runtime.worlds import RUN, World, until, with_limits
+
+FIRST, SECOND = (f"approvals/01234567-89ab-4def-8123-{number:012}" for number in (1, 2))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Return a world in which a person is asked before anything is posted."""
+    world = World(tmp_path)
+    world.create()
+    ask(world, FIRST)
+    return world
+
+
+def ask(world: World, approval: str) -> None:
+    """Leave signatures to a person, who has not decided."""
+    world.signer.approval = approval
+    world.approvals.waiting = {approval}
+
+
+def decide(world: World) -> None:
+    """Let the person say yes."""
+    world.signer.approval = ""
+    world.approvals.waiting.clear()
+
+
+def awaited(world: World) -> list[str]:
+    """Return what the journal says was waited for."""
+    return [event.approval for event in world.events() if isinstance(event, ApprovalAwaited)]
+
+
+async def until_it_waits(world: World, approval: str = FIRST) -> None:
+    await until(lambda: world.store.get(RUN).approval == approval)
+
+
+async def start(world: World) -> Conductor:
+    """Let a process take up the run."""
+    conductor = Conductor(world.stage())
+    await conductor.start()
+    return conductor
+
+
+async def test_a_run_waits_for_a_person_and_goes_on(world: World) -> None:
+    conductor = await start(world)
+    await until_it_waits(world)
+    assert world.store.get(RUN).state is State.RUNNING
+    assert world.board.posts == {}
+
+    decide(world)
+    await world.until_ended()
+    await conductor.stop()
+
+    run = world.store.get(RUN)
+    assert (run.state, run.approval, len(world.board.posts)) == (State.SUCCEEDED, "", 1)
+    (event,) = [event for event in world.events() if isinstance(event, ApprovalAwaited)]
+    assert (event.call.arguments, event.rule) == ('{"text": "Ether gained."}', "posts")
+
+
+async def test_who_waits_asks_for_the_decision_and_not_for_the_signature(world: World) -> None:
+    conductor = await start(world)
+    await until(lambda: world.approvals.asked_count > 0)
+    # Another question to the signer would end the run.
+    world.signer.fail_next(RunFails(Failure("ASKED", "again")))
+    await until(lambda: world.approvals.asked_count > 3)
+    assert world.store.get(RUN).end_time is None
+    await conductor.stop()
+
+
+async def test_who_decided_is_noticed_at_once(world: World) -> None:
+    conductor = await start(world)
+    await until(lambda: world.approvals.asked_count > 1)
+    decide(world)
+    asked_count = world.approvals.asked_count
+    conductor.nudge(RUN)
+    await world.until_ended()
+    await conductor.stop()
+    assert world.approvals.asked_count == asked_count
+
+
+async def test_a_person_who_refuses_fails_the_run(world: World) -> None:
+    conductor = await start(world)
+    await until_it_waits(world)
+    world.signer.fail_next(RunFails(Failure("CREDENTIAL_REFUSED", "denied")))
+    decide(world)
+    await world.until_ended()
+    await conductor.stop()
+    run = world.store.get(RUN)
+    assert (run.state, run.failure) == (State.FAILED, Failure("CREDENTIAL_REFUSED", "denied"))
+    assert (awaited(world), world.board.posts) == ([FIRST], {})
+
+
+async def test_a_question_is_journaled_once_across_a_restart(world: World) -> None:
+    first = await start(world)
+    await until_it_waits(world)
+    await first.stop()
+    asked_count = world.approvals.asked_count
+    second = await start(world)
+    await until(lambda: world.approvals.asked_count > asked_count)
+    assert awaited(world) == [FIRST]
+    decide(world)
+    await world.until_ended()
+    await second.stop()
+    assert len(world.board.posts) == 1
+
+
+async def test_a_question_that_expired_is_followed_by_another(world: World) -> None:
+    conductor = await start(world)
+    await until_it_waits(world)
+    ask(world, SECOND)
+    await until_it_waits(world, SECOND)
+    await conductor.stop()
+    assert awaited(world) == [FIRST, SECOND]
+
+
+async def test_a_key_manager_that_is_away_is_waited_for_too(world: World) -> None:
+    world.approvals.fail_next(*[PeerUnavailable("keymanager")] * 2)
+    conductor = await start(world)
+    await until(lambda: world.approvals.asked_count > 2)
+    decide(world)
+    await world.until_ended()
+    await conductor.stop()
+    assert world.store.get(RUN).state is State.SUCCEEDED
+
+
+async def test_a_run_that_waits_for_a_person_can_be_cancelled(world: World) -> None:
+    conductor = await start(world)
+    await until_it_waits(world)
+    await conductor.cancel(RUN)
+    await world.until_ended()
+    await conductor.stop()
+    assert (world.store.get(RUN).state, world.board.posts) == (State.CANCELLED, {})
+    (acted,) = [event for event in world.events() if isinstance(event, ActionFinished)]
+    assert (acted.reason, acted.gas) == ("CANCELLED", 0)
+
+
+async def test_a_person_who_takes_too_long_is_named(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.create(with_limits(seconds=10))
+    ask(world, FIRST)
+    conductor = await start(world)
+    await until_it_waits(world)
+    world.clock.advance(11)
+    await world.until_ended()
+    await conductor.stop()
+    failure = world.store.get(RUN).failure
+    assert failure is not None
+    assert failure.reason == "TIME_EXCEEDED"
+    assert f"a person who decides {FIRST} did not answer" in failure.message
+    assert world.board.posts == {}
