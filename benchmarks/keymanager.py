@@ -33,6 +33,7 @@ from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from actionvm.keymanager.v1 import keymanager_pb2_grpc, recovery_pb2, recovery_pb2_grpc
 from chassis.config import ServiceConfig
 from chassis.identity import OPERATOR
+from chassis.log import install_log
 from chassis.server import start_server
 from chassis.tls import connect_with_token
 from cli.services import PLATFORM_PROGRAM, ROOT
@@ -93,6 +94,7 @@ def settings(folder: Path) -> KeymanagerConfig:
 
 async def serve(folder: Path) -> None:
     """Be the key manager until killed."""
+    install_log("keymanager", "info")
     config = settings(folder)
     platform = BenchPlatform(open_platform(config, random_bytes=os.urandom))
     async with open_on(platform, config) as hosted:

@@ -6,10 +6,10 @@ transaction is on disk. An operation decides before it writes: nothing undoes ha
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -20,9 +20,19 @@ from . import sql
 from .errors import SealBroken
 from .loaded import LoadedKeys
 from .policy.rule import Policy
-from .register import Anchor, Place, Register, Stamp, is_authentic, place_of, stamped, total_after
+from .register import (
+    Anchor,
+    Key,
+    Place,
+    Register,
+    Stamp,
+    is_authentic,
+    place_of,
+    stamped,
+    total_after,
+)
 from .rows import GUARDED, CountRow, KeyRow, LeaseRow, Row
-from .sealing import DESTROYED, EpochKey, RandomBytes, TenantKey, to_microseconds
+from .sealing import DESTROYED, EpochKey, MacKey, RandomBytes, TenantKey, to_microseconds
 from .sql import Cursor, RowT
 from .tally import Tally
 
@@ -40,8 +50,13 @@ class OwnKeys:
 
     tag: bytes = field(repr=False)
     audit: Ed25519PrivateKey = field(repr=False)
-    mark: bytes = field(repr=False)
+    mark: MacKey = field(repr=False)
     ledger: str
+
+    @cached_property
+    def tag_mac(self) -> MacKey:
+        """The key of tags, ready for use."""
+        return MacKey(self.tag)
 
 
 @dataclass
@@ -96,7 +111,7 @@ class Batch:
     ) -> None:
         self.wraps_max = wraps_max
         self.memory = memory
-        self.cursor = cursor
+        self._cursor = cursor
         self.now = now
         self.microseconds = to_microseconds(now)
         self.random_bytes = random_bytes
@@ -120,6 +135,7 @@ class Batch:
         self.erases = False
         self.checkpoint: Checkpoint | None = None
         self._changes: dict[Place, Stamp | None] = {}
+        self._unwritten: dict[type[Row], dict[Key, Row]] = {}
         self._total = memory.register.total
         self._reused = 0
         self._freed: list[int] = []
@@ -143,6 +159,14 @@ class Batch:
 
     # --- Rows ------------------------------------------------------------------------------------
 
+    @property
+    def cursor(self) -> Cursor:
+        """Return a cursor that sees all that was written until now."""
+        for row, rows in self._unwritten.items():
+            sql.upsert(self._cursor, GUARDED[row], [*rows.values()])
+        self._unwritten.clear()
+        return self._cursor
+
     def has(self, row: type[Row], *key: str | int | bytes) -> bool:
         """Tell whether there is a row, broken or not."""
         return self._stamp((row, key)) is not None
@@ -152,7 +176,8 @@ class Batch:
         stamp = self._stamp((row, key))  # type: ignore[arg-type]  # a kind of rows
         if stamp is None:
             return None
-        found = sql.get(self.cursor, row, key)
+        cursor = self.cursor if row in self._unwritten else self._cursor
+        found = sql.get(cursor, row, key)
         if found is None or found[-2:] != stamp or not is_authentic(found, self.epochs):
             raise SealBroken(name)
         return found
@@ -177,19 +202,22 @@ class Batch:
     def write(self, row: Row) -> None:
         """Add a row, or replace the one of its key."""
         written = stamped(row, self.epoch)
-        sql.upsert(self.cursor, GUARDED[type(row)], [written])
-        self._change(place_of(row), Stamp(written.epoch, written.mac))
+        self._put(written)
 
     def write_broken(self, row: Row) -> None:
         """Keep a row that is not authentic so that it stays so."""
         broken = row._replace(epoch=self.epoch.epoch, mac=bytes(32))
-        sql.upsert(self.cursor, GUARDED[type(row)], [broken])
-        self._change(place_of(row), Stamp(broken.epoch, broken.mac))
+        self._put(broken)
 
     def delete(self, row: type[Row], *key: str | int | bytes) -> None:
         """Delete a row."""
         sql.delete(self.cursor, GUARDED[row], key)
         self._change((row, key), None)
+
+    def _put(self, row: Row) -> None:
+        place = place_of(row)
+        self._unwritten.setdefault(place[0], {})[place[1]] = row
+        self._change(place, Stamp(row.epoch, row.mac))
 
     def _stamp(self, place: Place) -> Stamp | None:
         if place in self._changes:
@@ -247,7 +275,7 @@ class Batch:
 
     def digest(self, content: bytes) -> bytes:
         """Return a keyed SHA-256, which tells nothing about the content without the key."""
-        return hmac.digest(self.own.tag, content, "sha256")
+        return self.own.tag_mac.digest(content)
 
     @property
     def own(self) -> OwnKeys:

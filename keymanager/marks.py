@@ -61,7 +61,7 @@ class Marks:
     def _make(self, sequence: int, head: bytes) -> str:
         own = self._store.memory.own
         content = f"{own.ledger}:{sequence}:{head[:_HEAD_BYTES].hex()}"
-        tag = hmac.digest(own.mark, content.encode(), "sha256")[:_TAG_BYTES]
+        tag = own.mark.digest(content.encode())[:_TAG_BYTES]
         return f"{content}:{tag.hex()}"
 
     def _read(self, mark: str) -> tuple[int, bytes] | None:

@@ -29,7 +29,15 @@ from .policy.document import default_policy
 from .register import Anchor, AnchorRow, Register, Stamp, is_authentic, place_of, total_after
 from .rotation import stale_places
 from .rows import GUARDED, NODE, CountRow, KeyRow, PolicyRow, RevocationRow, Row, SecretRow
-from .sealing import DESTROYED, KEY_BYTES, EpochKey, RandomBytes, derive, from_microseconds
+from .sealing import (
+    DESTROYED,
+    KEY_BYTES,
+    EpochKey,
+    MacKey,
+    RandomBytes,
+    derive,
+    from_microseconds,
+)
 from .secret import SYSTEM_TENANT, Kind
 from .signing import AUDIT_KEY, REQUESTS_KEY, SERVICE_KEYS
 from .sql import Cursor
@@ -183,7 +191,7 @@ def _own_keys(values: Mapping[str, bytes]) -> OwnKeys:
         tag=values.get(REQUESTS_KEY, b""),
         audit=audit,
         # Of the log, so that what peers remember of it is authentic as long as it goes on.
-        mark=derive(values[AUDIT_KEY], b"mark"),
+        mark=MacKey(derive(values[AUDIT_KEY], b"mark")),
         # Its own key names a log.
         ledger=f"keymanager/{digest[:16]}",
     )

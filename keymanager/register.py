@@ -22,7 +22,8 @@ from .sealing import EPOCH_BYTES, EpochKey, encode
 _MODULUS = 1 << 256
 
 # The table of a row, and its key there.
-Place: TypeAlias = tuple[type[Row], tuple[str | int | bytes, ...]]
+Key: TypeAlias = tuple[str | int | bytes, ...]
+Place: TypeAlias = tuple[type[Row], Key]
 Epochs: TypeAlias = Mapping[bytes, EpochKey]
 
 _KEYS = {row: len(table.primary_key.columns) for row, table in GUARDED.items()}

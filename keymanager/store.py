@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from threading import Lock
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -247,8 +247,14 @@ class VaultStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[Cursor]:
-        with self._engine.begin() as connection:
-            cursor = cursor_of(connection)
+        with closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
             # What is overwritten or deleted becomes zeros; not all builds of SQLite have this on.
             cursor.execute("PRAGMA secure_delete=ON")
-            yield cursor
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                yield cast("Cursor", cursor)
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise

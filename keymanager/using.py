@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import lru_cache
+from functools import cache
 from typing import ClassVar, cast
 
 from .approvals import require_approval, use_approval
@@ -22,7 +22,7 @@ from .loaded import LoadedSecret
 from .policy.decision import Evaluation, decide, evaluate
 from .policy.rule import CountKey, Decision, Question, Verdict
 from .rows import SecretRow, VersionRow
-from .sealing import encode, to_microseconds
+from .sealing import to_microseconds
 from .secret import Kind, State
 from .uses.keys import PUBLIC_KINDS, DataKey, LoadedKey, PublicKey, load_key, public_key_of
 from .uses.operation import Operation
@@ -176,29 +176,32 @@ def digest_of(
     Without the key, who reads the log could try which short text was encrypted.
     """
     known = (by.caller, by.agent, by.purpose, name, version)
-    return batch.digest(encode(*known, *map(_canonical, operations)))
+    # No two of these have the same text; bytes, texts and numbers look different.
+    return batch.digest(repr((*known, *map(_plain, operations))).encode())
 
 
-def _canonical(value: object) -> bytes:
-    """Return bytes that no other value has, of what operations consist of."""
+def _plain(value: object) -> object:
+    """Return tuples of texts, numbers and bytes that nothing else has, of parts of a request."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
     if isinstance(value, Enum):
-        return encode("enum", value.name)
-    if isinstance(value, bool) or value is None:
-        return encode("constant", repr(value))
-    if isinstance(value, str | int | bytes):
-        return encode(value)
+        return "enum", value.name
     if isinstance(value, datetime):
-        return encode("time", value.isoformat())
+        return "time", value.isoformat()
     if isinstance(value, Mapping):
-        pairs = sorted((_canonical(name), _canonical(part)) for name, part in value.items())
-        return encode("mapping", *(part for pair in pairs for part in pair))
+        return "mapping", *sorted((name, _plain(part)) for name, part in value.items())
     if isinstance(value, Sequence):
-        return encode("sequence", *map(_canonical, value))
-    parts = (_canonical(getattr(value, name)) for name in _fields(cast("Hashable", type(value))))
-    return encode("object", type(value).__name__, *parts)
+        return "sequence", *map(_plain, value)
+    return kind.__name__, *[
+        _plain(getattr(value, name)) for name in _fields(cast("Hashable", kind))
+    ]
 
 
-@lru_cache(maxsize=256)
+_PLAIN = frozenset({str, int, bytes, bool, type(None)})
+
+
+@cache
 def _fields(kind: Hashable) -> tuple[str, ...]:
     assert isinstance(kind, type), "it is the type of a value"
     assert dataclasses.is_dataclass(kind), f"{kind} is no part of a request"

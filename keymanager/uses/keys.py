@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, TypeAlias
 
 import coincurve
@@ -33,10 +34,24 @@ class ApiKey(LoadedKey):
     value: bytes = field(repr=False)
 
 
+@dataclass(frozen=True)
+class PublicKey:
+    """The half of a key that everybody may see; `address` is for Ethereum only."""
+
+    algorithm: str
+    value: bytes
+    address: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Ed25519Key(LoadedKey):
     kind: ClassVar[Kind] = Kind.ED25519
     private: Ed25519PrivateKey = field(repr=False)
+
+    @cached_property
+    def public(self) -> PublicKey:
+        """The public key, 32 raw bytes."""
+        return PublicKey("ed25519", self.private.public_key().public_bytes_raw())
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +62,23 @@ class Secp256k1Key(LoadedKey):
     private: coincurve.PrivateKey = field(repr=False)
     address: str
 
+    @cached_property
+    def public(self) -> PublicKey:
+        """The public key, an uncompressed point of 65 bytes."""
+        point = self.private.public_key.format(compressed=False)
+        return PublicKey("secp256k1", point, self.address)
+
 
 @dataclass(frozen=True, eq=False)
 class P256Key(LoadedKey):
     kind: ClassVar[Kind] = Kind.P256
     private: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    @cached_property
+    def public(self) -> PublicKey:
+        """The public key, an uncompressed point of 65 bytes."""
+        public = self.private.public_key()
+        return PublicKey("p256", public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +140,6 @@ class DataKey(LoadedKey):
         return DataKey({**other.versions, **self.versions})
 
 
-@dataclass(frozen=True)
-class PublicKey:
-    """The half of a key that everybody may see; `address` is for Ethereum only."""
-
-    algorithm: str
-    value: bytes
-    address: str = ""
-
-
 _Structured: TypeAlias = type[OAuth1Key] | type[OAuth2Key] | type[BasicKey] | type[AwsKey]
 _STRUCTURED: Mapping[Kind, _Structured] = {
     Kind.OAUTH1: OAuth1Key,
@@ -176,16 +194,7 @@ PUBLIC_KINDS = frozenset({Kind.ED25519, Kind.SECP256K1, Kind.P256})
 
 
 def public_key_of(key: LoadedKey) -> PublicKey:
-    """Return the public key: 32 raw bytes of Ed25519, else an uncompressed point of 65."""
-    match key:
-        case Ed25519Key():
-            return PublicKey("ed25519", key.private.public_key().public_bytes_raw())
-        case Secp256k1Key():
-            point = key.private.public_key.format(compressed=False)
-            return PublicKey("secp256k1", point, key.address)
-        case P256Key():
-            public = key.private.public_key()
-            return PublicKey(
-                "p256", public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-            )
+    """Return the public half of a key; `InvalidField` if it has none."""
+    if isinstance(key, Ed25519Key | Secp256k1Key | P256Key):
+        return key.public
     raise InvalidField("key", f"is of kind {key.kind.name.lower()}, which has no public key")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hmac
 import json
 import random
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from keymanager.errors import SealBroken
 from keymanager.sealing import (
     Binding,
     EpochKey,
+    MacKey,
     TenantKey,
     WrappedKey,
     _decrypt,
@@ -180,3 +182,8 @@ def _agrees(case: dict[str, str], cipher: type[AESGCM | AESGCMSIV]) -> bool:
         return not is_valid
     again = cipher(key).encrypt(nonce, message, bound)
     return is_valid and (opened, again) == (message, ciphertext + tag)
+
+
+@given(st.binary(max_size=64), st.binary(max_size=300))
+def test_a_mac_is_the_hmac_of_the_library(key: bytes, content: bytes) -> None:
+    assert MacKey(key).digest(content) == hmac.digest(key, content, "sha256")
