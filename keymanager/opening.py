@@ -26,7 +26,16 @@ from .loaded import LoadedKeys
 from .platform.port import Sealing
 from .policies import in_force
 from .policy.document import default_policy
-from .register import Anchor, AnchorRow, Register, Stamp, is_authentic, place_of, total_after
+from .register import (
+    Anchor,
+    AnchorRow,
+    Register,
+    Stamp,
+    has_cells,
+    is_authentic,
+    place_of,
+    total_after,
+)
 from .rotation import stale_places
 from .rows import GUARDED, NODE, CountRow, KeyRow, PolicyRow, RevocationRow, Row, SecretRow
 from .sealing import (
@@ -97,7 +106,11 @@ def open_memory(
         memory = new_memory(cursor, platform, counter, random_bytes)
     else:
         row = AnchorRow._make(found)
-        memory, counter, problem = _read(cursor, platform, row, counter, accepts=accepts_rollback)
+        try:
+            read = _read(cursor, platform, row, counter, accepts=accepts_rollback)
+        except SealBroken as error:
+            raise RolledBack(f"{error.name} in keymanager.db is none any more") from error
+        memory, counter, problem = read
     if problem and not accepts_rollback:
         raise RolledBack(problem)
     batch = Batch(memory, cursor, now=now, random_bytes=random_bytes, wraps_max=WRAPS_MAX)
@@ -226,7 +239,8 @@ def _read(
         # Killed between the commit and the tick that belongs to it.
         counter = platform.increment_counter()
     problem = (
-        _counter_problem(anchor.counter, counter)
+        _page_problem(cursor)
+        or _counter_problem(anchor.counter, counter)
         or ("" if is_anchored else "rows of keymanager.db are missing, added or not the latest")
         or _log_problem(cursor, anchor.log)
         or _row_problem(broken)
@@ -249,12 +263,24 @@ def _register(
     for stored in sql.select(cursor, kind, ""):
         if not is_authentic(stored, epochs):
             broken.append(stored)
-            if stored.epoch not in epochs or type(stored.mac) is not bytes:
+            if stored.epoch not in epochs or not has_cells(stored):
                 continue
         place, stamp = place_of(stored), Stamp(stored.epoch, stored.mac)
         register.stamps[place] = stamp
         register.total = total_after(register.total, place, old=None, new=stamp, epochs=epochs)
     return broken
+
+
+def _page_problem(cursor: Cursor) -> str:
+    """Say where SQLite would find other rows than those that were read, which was all of them.
+
+    Whoever changes an index, or the order of pages, hides rows from every query that follows it.
+    """
+    for table in GUARDED.values():
+        cursor.execute(f"PRAGMA integrity_check({table.name})")
+        if cursor.fetchall() != [("ok",)]:
+            return f"the table {table.name} of keymanager.db, or an index of it, is damaged"
+    return ""
 
 
 def _counter_problem(anchored: int, counter: int) -> str:
@@ -287,6 +313,7 @@ def _log_problem(cursor: Cursor, known: Log) -> str:
 
 def _adopt(cursor: Cursor, memory: Memory, broken: list[Row]) -> None:
     """Go on with what is there, as an operator wants; what was changed stays refused."""
+    cursor.execute("REINDEX")
     batch = Batch(
         memory,
         cursor,

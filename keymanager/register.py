@@ -51,9 +51,14 @@ def stamped(row: Row, epoch: EpochKey) -> Row:
 def is_authentic(row: Row, epochs: Epochs) -> bool:
     """Tell whether a row was written here, at some time."""
     epoch = epochs.get(row.epoch)
-    if epoch is None or not all(type(cell) in _CELLS for cell in row):
+    if epoch is None or not has_cells(row):
         return False
     return epoch.row_mac(encode(_NAMES[type(row)], *row[:-2], row.epoch)) == row.mac
+
+
+def has_cells(row: Row) -> bool:
+    """Tell whether a row has nothing but what a table of ours holds; a file may have more."""
+    return all(type(cell) in _CELLS for cell in row)
 
 
 _CELLS = frozenset({int, str, bytes})

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection, Table
 
+from .errors import SealBroken
 from .rows import GUARDED, Row
 
 Cell: TypeAlias = "str | int | bytes"
@@ -33,14 +34,22 @@ def cursor_of(connection: Connection) -> Cursor:
 
 def select(cursor: Cursor, row: type[RowT], where: str, values: Sequence[Cell] = ()) -> list[RowT]:
     """Return rows as they are stored, by a condition of ours."""
-    cursor.execute(f"{_select(GUARDED[row])} {where}", values)  # type: ignore[index]  # it is one
-    return [row._make(found) for found in cursor.fetchall()]  # type: ignore[misc]  # as above
+    table = GUARDED[row]  # type: ignore[index]  # it is one of them
+    try:
+        cursor.execute(f"{_select(table)} {where}", values)
+        return [row._make(found) for found in cursor.fetchall()]  # type: ignore[misc]  # as above
+    except UnicodeDecodeError as error:
+        raise SealBroken(table.name) from error
 
 
 def get(cursor: Cursor, row: type[RowT], key: Sequence[Cell]) -> RowT | None:
     """Return the row of a key as it is stored."""
-    cursor.execute(_get(GUARDED[row]), key)  # type: ignore[index]  # it is one of them
-    found = cursor.fetchone()
+    table = GUARDED[row]  # type: ignore[index]  # it is one of them
+    try:
+        cursor.execute(_get(table), key)
+        found = cursor.fetchone()
+    except UnicodeDecodeError as error:
+        raise SealBroken(table.name) from error
     return None if found is None else row._make(found)  # type: ignore[return-value]  # as above
 
 
