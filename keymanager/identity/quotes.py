@@ -27,6 +27,7 @@ class QuoteAppraiser:
                 report_data=report_data,
                 trusted_keys={own.key},
                 allow_emulated=not own.hardware,
+                allow_debug=own.measurement.debug,
                 signer=own.measurement.signer,
                 security_version_min=own.measurement.security_version,
             )
@@ -58,6 +59,7 @@ def trusting_key(platform: Platform, key: bytes, *, random_bytes: RandomBytes) -
             report_data=report_data,
             trusted_keys={key},
             allow_emulated=True,
+            allow_debug=True,
             role="keymanager",
         )
     except QuoteRefused as error:

@@ -43,6 +43,7 @@ def verify_quote(
     report_data: bytes,
     trusted_keys: Collection[bytes],
     allow_emulated: bool,
+    allow_debug: bool,
     role: str | None = None,
     code: bytes | None = None,
     signer: bytes | None = None,
@@ -51,8 +52,9 @@ def verify_quote(
     """Raise QuoteRefused with the first problem.
 
     `report_data` is what the verifier computes itself, from its nonce and the key of the peer.
-    `allow_emulated` accepts a platform that is no hardware, and then also unsigned code. None asks
-    for nothing in particular. How old the nonce may be is for the caller to say.
+    `allow_emulated` accepts a platform that is no hardware, and `allow_debug` then also code that
+    nobody signed. None asks for nothing in particular. How old the nonce may be is for the caller
+    to say.
     """
     measured = quote.measurement
     checks = (
@@ -60,7 +62,7 @@ def verify_quote(
         (_is_signed(quote), QuoteProblem.SIGNATURE),
         (hmac.compare_digest(quote.report_data, report_data), QuoteProblem.REPORT_DATA),
         (quote.hardware or allow_emulated, QuoteProblem.EMULATED),
-        (not measured.debug or (allow_emulated and not quote.hardware), QuoteProblem.DEBUG),
+        (not measured.debug or (allow_debug and not quote.hardware), QuoteProblem.DEBUG),
         (role is None or measured.role == role, QuoteProblem.ROLE),
         (code is None or measured.code == code, QuoteProblem.CODE),
         (signer is None or measured.signer == signer, QuoteProblem.SIGNER),

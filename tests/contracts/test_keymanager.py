@@ -235,5 +235,7 @@ def test_a_quote_says_that_an_emulation_is_no_hardware(grpc_stub_as: StubAs) -> 
 
     quote = Quote.from_bytes(found.content)
 
-    verify_quote(quote, report_data=report, trusted_keys={quote.key}, allow_emulated=True)
+    verify_quote(
+        quote, report_data=report, trusted_keys={quote.key}, allow_emulated=True, allow_debug=False
+    )
     assert not found.hardware

@@ -35,12 +35,14 @@ class FakePlatform:
         role: str = "keymanager",
         first_count: int = 0,
         is_signed: bool = True,
+        security_version: int = 2,
     ) -> None:
         self._path = path
         self.role = role
         self.key = Ed25519PrivateKey.from_private_bytes(bytes(32))
         self._first_count = self._counter = first_count
         self.is_signed = is_signed
+        self.security_version = security_version
         self.code = code
         self.seal_count = 0
         self._failures: list[Exception] = []
@@ -52,18 +54,31 @@ class FakePlatform:
     def measure(self) -> Measurement:
         """Say what a process of this role is."""
         code = hashlib.sha256(self.code.encode()).digest()
-        return Measurement(self.role, code, b"s" * 32, security_version=1, debug=True)
+        return Measurement(
+            self.role, code, b"s" * 32, self.security_version, debug=not self.is_signed
+        )
 
     def quote(self, report_data: bytes) -> Quote:
         """Sign that with the report data."""
-        public = self.key.public_key().public_bytes_raw()
-        made = Quote("soft", self.measure(), report_data, hardware=False, signature=b"", key=public)
+        measured = self.measure()
+        return self.sign(
+            Quote("soft", measured, report_data, hardware=False, signature=b"", key=b"")
+        )
+
+    def sign(self, quote: Quote) -> Quote:
+        """Return a quote, whatever it says, with the key and the signature of this platform."""
+        made = replace(quote, key=self.key.public_key().public_bytes_raw())
         content = protocol.quoted(protocol.decode(made.to_bytes()))
         return replace(made, signature=self.key.sign(content))
 
     def running(self, role: str) -> FakePlatform:
         """Return the same platform as it measures another process."""
-        other = FakePlatform(code=self.code, role=role)
+        other = FakePlatform(
+            code=self.code,
+            role=role,
+            is_signed=self.is_signed,
+            security_version=self.security_version,
+        )
         other.key = self.key
         return other
 

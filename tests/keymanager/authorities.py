@@ -18,11 +18,12 @@ from keymanager.identity.authority import Authority, open_authority
 from keymanager.identity.enrolment import Enrolment
 from keymanager.identity.members import REVOCATIONS_MAX
 from keymanager.identity.nonces import Nonces
+from keymanager.identity.quotes import trusting_own
 from keymanager.identity.revocations import Revocations
 from keymanager.identity.service import SERVICES
 from keymanager.services.hosting import hosted
 from keymanager.vault import Vault
-from tests.fakes.quoting import FakePlatform, PlatformAppraiser
+from tests.fakes.platform import FakePlatform
 
 from .vaults import Bench
 
@@ -70,7 +71,7 @@ def identity_parts(
     authority = authority or an_authority(clock)
     vault = vault or Bench().vault
     revocations = Revocations(vault._store, vault.perform, serials_max=serials_max)
-    appraiser = PlatformAppraiser(platform or FakePlatform())
+    appraiser = trusting_own(platform or FakePlatform())
     nonces = Nonces(clock=clock, random_bytes=random.Random(2).randbytes)
     return Enrolment(authority, appraiser, nonces, revocations, roles=SERVICES), revocations
 

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from chassis.certificates import (
     certificate_request,
@@ -21,10 +19,10 @@ from chassis.certificates import (
     public_key_info,
     read_certificate,
 )
-from chassis.errors import InvalidField, ServiceError
-from keymanager.errors import EvidenceRefused, NonceInvalid
-from keymanager.identity.enrolment import Enrolment
-from tests.fakes.quoting import FakePlatform, PlatformAppraiser, Quote
+from keymanager.errors import EvidenceRefused
+from keymanager.identity.quotes import QuoteAppraiser
+from keymanager.platform.port import Quote, QuoteProblem, QuoteRefused
+from tests.fakes.platform import FakePlatform
 
 from .authorities import identity_parts
 from .vaults import HandSetClock
@@ -45,7 +43,8 @@ class Bench:
         self.enrolment, self.revocations = identity_parts(self.clock, platform=self.platform)
         self.nonce = self.enrolment.challenge()
         self.request = certificate_request(KEY)
-        self.quote = Quote("fake", self.platform.measurement, self.report())
+        measured = self.platform.running("linker").measure()
+        self.quote = Quote("soft", measured, self.report(), hardware=False, signature=b"", key=b"")
 
     def report(self, *, key: ec.EllipticCurvePrivateKey = KEY, nonce: bytes = b"") -> bytes:
         """Return the report data for a key and a nonce."""
@@ -161,12 +160,14 @@ def cut(position: int) -> Spoil:
 
 
 def of_a_stranger(bench: Bench) -> bytes:
-    stranger = FakePlatform(bench.platform.measurement)
+    stranger = FakePlatform()
+    stranger.key = ed25519.Ed25519PrivateKey.generate()
     return stranger.sign(bench.quote).to_bytes()
 
 
 def of_a_stranger_under_our_name(bench: Bench) -> bytes:
-    stranger = FakePlatform(bench.platform.measurement)
+    stranger = FakePlatform()
+    stranger.key = ed25519.Ed25519PrivateKey.generate()
     known = bench.platform.key.public_key().public_bytes_raw()
     return replace(stranger.sign(bench.quote), key=known).to_bytes()
 
@@ -188,10 +189,9 @@ def relayed(bench: Bench) -> bytes:
 
 REFUSED: dict[str, Spoil] = {
     "debugger": measured(debug=True),
-    "other code": measured(code="beef"),
-    "no code": measured(code=""),
-    "other signer": measured(signer="me"),
-    "no signer": measured(signer=""),
+    "no code": measured(code=b""),
+    "other signer": measured(signer=bytes(32)),
+    "no signer": measured(signer=b""),
     "old code": measured(security_version=1),
     "ancient code": measured(security_version=0),
     "negative version": measured(security_version=-1),
@@ -204,13 +204,15 @@ REFUSED: dict[str, Spoil] = {
         )
     },
     "other platform": quoted(platform="cloud"),
+    "as if of a TPM": quoted(platform="tpm2"),
+    "hardware that signs like software": quoted(hardware=True),
     "no platform": quoted(platform=""),
     **{
         f"forged {name} after the signature": forged_measurement(**{name: value})
         for name, value in {
             "role": "gas",
-            "code": "beef",
-            "signer": "me",
+            "code": bytes(32),
+            "signer": bytes(32),
             "security_version": 3,
             "debug": True,
         }.items()
@@ -262,122 +264,46 @@ def test_evidence_is_refused(spoil: Spoil) -> None:
         bench.enrol(evidence)
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("debugger", QuoteProblem.DEBUG),
+        ("other signer", QuoteProblem.SIGNER),
+        ("old code", QuoteProblem.SECURITY_VERSION),
+        ("platform of a stranger", QuoteProblem.KEY),
+        ("other platform", QuoteProblem.SIGNATURE),
+        ("as if of a TPM", QuoteProblem.SIGNATURE),
+        ("hardware that signs like software", QuoteProblem.SIGNATURE),
+        ("forged role after the signature", QuoteProblem.SIGNATURE),
+        ("replayed", QuoteProblem.REPORT_DATA),
+        ("relayed", QuoteProblem.REPORT_DATA),
+        ("half report", QuoteProblem.REPORT_DATA),
+        ("twice", QuoteProblem.MALFORMED),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(name: str, problem: QuoteProblem) -> None:
+    bench = Bench()
+    evidence = REFUSED[name](bench)
+
+    with pytest.raises(EvidenceRefused, match=str(QuoteRefused(problem))):
+        bench.enrol(evidence)
+
+
+def test_other_code_of_our_signer_that_is_not_older_may_enrol() -> None:
+    bench = Bench()
+    measured(code=bytes(32), security_version=3)(bench)
+
+    assert bench.enrol()
+
+
+def test_code_that_nobody_signed_may_enrol_where_the_key_manager_is_unsigned_too() -> None:
+    assert Bench(platform=FakePlatform(is_signed=False)).enrol()
+
+
 def test_an_emulation_is_refused_where_hardware_is_demanded() -> None:
-    appraiser = PlatformAppraiser(FakePlatform(), allow_emulated=False)
-    evidence = appraiser.platform.quote(bytes(64))
+    platform = FakePlatform()
+    own = replace(platform.quote(bytes(64)), hardware=True)
+    evidence = platform.running("linker").quote(bytes(64)).to_bytes()
 
-    with pytest.raises(EvidenceRefused, match="emulation"):
-        appraiser.appraise(evidence, bytes(64))
-
-
-def _use_it_twice(bench: Bench) -> None:
-    bench.enrol()
-
-
-def _wait(bench: Bench) -> None:
-    bench.clock.advance(timedelta(seconds=61))
-
-
-def _turn_the_clock_back(bench: Bench) -> None:
-    bench.clock.advance(timedelta(seconds=-1))
-
-
-def _restart(bench: Bench) -> None:
-    bench.enrolment = Bench(platform=bench.platform).enrolment
-    nonces: Any = bench.enrolment
-    nonces._nonces._key = bytes(32)
-
-
-def _forge(bench: Bench) -> None:
-    bench.nonce = bench.nonce[:-1] + bytes([bench.nonce[-1] ^ 1])
-
-
-def _make_it_younger(bench: Bench) -> None:
-    time = int.from_bytes(bench.nonce[:8]) + 1
-    bench.nonce = time.to_bytes(8) + bench.nonce[8:]
-
-
-NONCES = {
-    "used": _use_it_twice,
-    "a minute old": _wait,
-    "of the future": _turn_the_clock_back,
-    "of the last start": _restart,
-    "forged": _forge,
-    "made younger": _make_it_younger,
-    "of zeros": lambda bench: setattr(bench, "nonce", bytes(32)),
-    "empty": lambda bench: setattr(bench, "nonce", b""),
-    "short": lambda bench: setattr(bench, "nonce", bench.nonce[:31]),
-    "long": lambda bench: setattr(bench, "nonce", bench.nonce + b"\0"),
-}
-
-
-@pytest.mark.parametrize("spoil", NONCES.values(), ids=NONCES)
-def test_a_nonce_is_refused(spoil: Callable[[Bench], None]) -> None:
-    bench = Bench()
-    spoil(bench)
-    bench.quote = replace(bench.quote, report_data=bench.report(nonce=bench.nonce))
-
-    with pytest.raises(NonceInvalid):
-        bench.enrol()
-
-
-def test_a_nonce_whose_evidence_was_refused_can_be_used() -> None:
-    bench = Bench()
-    with pytest.raises(EvidenceRefused):
-        bench.enrol(b"{}")
-
-    bench.enrol()
-
-
-REQUESTS = {
-    "empty": b"",
-    "no DER": b"certificate",
-    "cut off": certificate_request(KEY)[:-1],
-    "of P-384": certificate_request(ec.generate_private_key(ec.SECP384R1())),
-    "of secp256k1": certificate_request(ec.generate_private_key(ec.SECP256K1())),
-    "of RSA": x509.CertificateSigningRequestBuilder()
-    .subject_name(x509.Name([]))
-    .sign(rsa.generate_private_key(65_537, 2_048), SHA256())
-    .public_bytes(Encoding.DER),
-    "of Ed25519": x509.CertificateSigningRequestBuilder()
-    .subject_name(x509.Name([]))
-    .sign(ed25519.Ed25519PrivateKey.generate(), None)
-    .public_bytes(Encoding.DER),
-    "with another signature": certificate_request(KEY)[:-8] + bytes(8),
-}
-
-
-@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-def test_a_request_that_does_not_prove_a_key_is_refused(request_: bytes) -> None:
-    bench = Bench()
-    bench.request = request_
-
-    with pytest.raises(InvalidField, match="certificate_request"):
-        bench.enrol()
-
-
-@settings(max_examples=200)
-@given(st.binary(max_size=300), st.binary(max_size=40), st.binary(max_size=300))
-def test_noise_is_refused_in_words(request_: bytes, nonce: bytes, evidence: bytes) -> None:
-    with pytest.raises(ServiceError):
-        _SHARED.enrol(request_, nonce=nonce, evidence=evidence)
-
-
-def test_no_changed_bit_of_a_request_gives_a_certificate_for_another_key() -> None:
-    bench = Bench()
-    request, evidence = bench.request, bench.evidence
-    for bit in range(8 * len(request)):
-        content = bytearray(request)
-        content[bit // 8] ^= 1 << bit % 8
-        bench.request = bytes(content)
-        try:
-            der = bench.enrol(evidence)
-        except ServiceError:
-            continue
-        # How the signature is written is not signed, so there may be one other way.
-        assert x509.load_der_x509_certificate(der).public_key() == KEY.public_key()
-        bench = Bench()
-        evidence = bench.evidence
-
-
-_SHARED: Enrolment = Bench().enrolment
+    with pytest.raises(EvidenceRefused, match=str(QuoteRefused(QuoteProblem.EMULATED))):
+        QuoteAppraiser(own).appraise(evidence, bytes(64))

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
@@ -24,7 +25,7 @@ from chassis.certificates import (
 from chassis.server import Hosted
 from keymanager.vault import Vault
 from tests.contracts.contract import error_info, refused_field
-from tests.fakes.quoting import FakePlatform
+from tests.fakes.platform import FakeAttester, FakePlatform
 from tests.grpc_fixtures import HostedFactory, StubAs
 
 from .authorities import host, identity_parts
@@ -74,14 +75,14 @@ def stranger(grpc_stub_as: StubAs) -> Stub:
     return stub
 
 
-def request_of(stub: Stub, platform: FakePlatform) -> pb.EnrolRequest:
+def request_of(stub: Stub, platform: FakePlatform, role: str = "linker") -> pb.EnrolRequest:
     """Return a request that is granted."""
     nonce = stub.BeginEnrolment(pb.BeginEnrolmentRequest()).nonce
     report = enrolment_report(nonce, public_key_info(KEY.public_key()))
     return pb.EnrolRequest(
         certificate_request=certificate_request(KEY),
         nonce=nonce,
-        quote=pb.Quote(content=platform.quote(report)),
+        quote=pb.Quote(content=FakeAttester(platform, role).quote(report)),
     )
 
 
@@ -108,20 +109,24 @@ def test_a_nonce_that_was_used_is_refused(stranger: Stub, inside: dict[str, Byst
 
 
 def test_evidence_of_another_platform_is_refused(stranger: Stub) -> None:
-    assert reason_of(stranger, request_of(stranger, FakePlatform())) == "EVIDENCE_REFUSED"
+    other = FakePlatform()
+    other.key = Ed25519PrivateKey.generate()
+
+    assert reason_of(stranger, request_of(stranger, other)) == "EVIDENCE_REFUSED"
 
 
 def test_a_revoked_identity_gets_none_until_it_is_let_in_again(
     stranger: Stub, grpc_stub: Stub, inside: dict[str, Bystander]
 ) -> None:
-    platform = inside["it"].platform.running("gas")
+    platform = inside["it"].platform
     grpc_stub.RevokeIdentity(pb.RevokeIdentityRequest(identity=GAS))
     grpc_stub.RevokeIdentity(pb.RevokeIdentityRequest(identity=GAS))
-    assert reason_of(stranger, request_of(stranger, platform)) == "IDENTITY_REVOKED"
+    request = request_of(stranger, platform, "gas")
+    assert reason_of(stranger, request) == "IDENTITY_REVOKED"
 
     grpc_stub.ReinstateIdentity(pb.ReinstateIdentityRequest(identity=GAS))
 
-    assert stranger.Enrol(request_of(stranger, platform)).certificates
+    assert stranger.Enrol(request_of(stranger, platform, "gas")).certificates
 
 
 def test_enrolments_and_revocations_are_on_record(

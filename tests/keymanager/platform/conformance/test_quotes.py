@@ -35,6 +35,7 @@ class Scene:
     of_older_code: Quote
     of_other_signer: Quote
     of_debug: Quote
+    of_our_debug: Quote
     replayed: Quote
     relayed: Quote
 
@@ -47,6 +48,7 @@ class Scene:
                 report_data=report("now"),
                 trusted_keys=[self.quote.key],
                 allow_emulated=True,
+                allow_debug=False,
                 role="keymanager",
                 code=self.quote.measurement.code,
                 signer=self.quote.measurement.signer,
@@ -75,6 +77,7 @@ def scene(bench: Bench) -> Scene:
         of_older_code=quote_of(replace(OURS, security_version=1)),
         of_other_signer=quote_of(replace(OURS, signer="them")),
         of_debug=quote_of(replace(OURS, debug=True, signer="owner")),
+        of_our_debug=quote_of(replace(OURS, debug=True)),
     )
 
 
@@ -141,6 +144,7 @@ FORGED: dict[str, Callable[[Scene], bytes]] = {
     "older code": lambda scene: scene.of_older_code.to_bytes(),
     "other signer": lambda scene: scene.of_other_signer.to_bytes(),
     "debug": lambda scene: scene.of_debug.to_bytes(),
+    "our debug": lambda scene: scene.of_our_debug.to_bytes(),
     "self-signed": lambda scene: self_signed(scene.quote).to_bytes(),
     "self-signed under their key": lambda scene: replace(
         self_signed(scene.quote), key=scene.quote.key
@@ -228,6 +232,7 @@ def test_no_forged_quote_is_believed(scene: Scene) -> None:
         ("other role", QuoteProblem.ROLE),
         ("older code", QuoteProblem.SECURITY_VERSION),
         ("other signer", QuoteProblem.SIGNER),
+        ("our debug", QuoteProblem.DEBUG),
         ("role", QuoteProblem.SIGNATURE),
         ("one byte less", QuoteProblem.MALFORMED),
     ],
@@ -241,16 +246,25 @@ def test_an_emulated_platform_is_refused_where_it_is_not_allowed(platform: Platf
 
     with pytest.raises(QuoteRefused) as caught:
         verify_quote(
-            quote, report_data=report("now"), trusted_keys=[quote.key], allow_emulated=False
+            quote,
+            report_data=report("now"),
+            trusted_keys=[quote.key],
+            allow_emulated=False,
+            allow_debug=True,
         )
 
     assert caught.value.problem is QuoteProblem.EMULATED
 
 
-def test_code_that_nobody_signed_passes_only_together_with_an_emulation(bench: Bench) -> None:
+def test_code_that_nobody_signed_passes_only_where_that_is_allowed(bench: Bench) -> None:
     quote = bench.become(replace(OURS, debug=True)).quote(report("now"))
+    asked = {"report_data": report("now"), "trusted_keys": [quote.key], "allow_emulated": True}
 
-    verify_quote(quote, report_data=report("now"), trusted_keys=[quote.key], allow_emulated=True)
+    verify_quote(quote, allow_debug=True, **asked)  # type: ignore[arg-type]  # by name
+    with pytest.raises(QuoteRefused) as caught:
+        verify_quote(quote, allow_debug=False, **asked)  # type: ignore[arg-type]  # by name
+
+    assert caught.value.problem is QuoteProblem.DEBUG
 
 
 @pytest.mark.parametrize(
@@ -272,7 +286,7 @@ def test_a_verifier_gets_what_it_asks_for(
     asked = {"report_data": report("now"), "trusted_keys": [quote.key], **wanted}
 
     with pytest.raises(QuoteRefused) as caught:
-        verify_quote(quote, allow_emulated=True, **asked)  # type: ignore[arg-type]  # by name
+        verify_quote(quote, allow_emulated=True, allow_debug=False, **asked)  # type: ignore[arg-type]  # by name
 
     assert caught.value.problem is problem
 
