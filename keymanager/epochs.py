@@ -55,8 +55,8 @@ def _seal_for_signer(platform: Sealing, content: bytes, epoch: bytes) -> bytes:
 def open_epoch(platform: Sealing, cursor: Cursor, epoch: bytes) -> EpochKey:
     """Return an epoch key, or raise `EpochUnusable`.
 
-    After an upgrade only the copy for the signer opens; then this code gets one of its own. So does
-    a signer who was not known before.
+    After an upgrade only the copy for the signer opens; then this code gets one of its own, and the
+    signer one that no older release opens. So does a signer who was not known before.
     """
     cursor.execute("SELECT sealed_code, sealed_signer FROM epoch WHERE id = ?", (epoch,))
     found = cursor.fetchone()
@@ -71,6 +71,7 @@ def open_epoch(platform: Sealing, cursor: Cursor, epoch: bytes) -> EpochKey:
         content = _unseal_for_signer(platform, sealed_signer, epoch, error)
         again = platform.seal(content, SealPolicy.CODE, _label(epoch))
         cursor.execute("UPDATE epoch SET sealed_code = ? WHERE id = ?", (again, epoch))
+        sealed_signer = b""
     if not sealed_signer:
         made = _seal_for_signer(platform, content, epoch)
         cursor.execute("UPDATE epoch SET sealed_signer = ? WHERE id = ?", (made, epoch))

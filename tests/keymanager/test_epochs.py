@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
+from chassis.database import open_database
 from keymanager.epochs import EpochUnusable
+from keymanager.rows import TABLES, VERSION
+from keymanager.store import VaultStore
 from tests.fakes.platform import FakePlatform
-from tests.keymanager.vaults import OPERATOR, Bench
+from tests.keymanager.platform.conformance.bench import Identity, SoftBench
+from tests.keymanager.vaults import OPERATOR, Bench, HandSetClock
 
 
 @pytest.fixture
@@ -47,3 +55,52 @@ async def test_unsigned_code_rotates_the_root(unsigned: Bench) -> None:
     unsigned.open()
 
     assert await unsigned.vault.public_key("secrets/a")
+
+
+# --- Releases, on a real platformd ---------------------------------------------------------------
+
+SECOND = Identity()
+THIRD = Identity(code="release 3", security_version=3)
+
+
+@pytest.fixture
+def soft(tmp_path: Path) -> Iterator[SoftBench]:
+    """Start a platform."""
+    made = SoftBench(tmp_path / "platform")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def engine(tmp_path: Path, soft: SoftBench) -> Iterator[Engine]:
+    """Return the file of a vault that the second release made."""
+    made = open_database(tmp_path / "keymanager.db", TABLES, version=VERSION)
+    open_with(made, soft, SECOND)
+    yield made
+    made.dispose()
+
+
+def open_with(engine: Engine, soft: SoftBench, release: Identity) -> None:
+    """Open a vault as a release does."""
+    dice = random.Random(3)
+    VaultStore(engine, soft.become(release), clock=HandSetClock(), random_bytes=dice.randbytes)
+
+
+def test_an_older_release_does_not_open_what_a_newer_one_has_opened(
+    engine: Engine, soft: SoftBench
+) -> None:
+    open_with(engine, soft, SECOND)
+    open_with(engine, soft, THIRD)
+
+    with pytest.raises(EpochUnusable, match="newer code sealed it"):
+        open_with(engine, soft, SECOND)
+
+    open_with(engine, soft, THIRD)
+
+
+def test_a_later_release_of_the_same_security_version_can_be_undone(
+    engine: Engine, soft: SoftBench
+) -> None:
+    open_with(engine, soft, replace(SECOND, code="release 2.1"))
+
+    open_with(engine, soft, SECOND)
