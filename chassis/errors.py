@@ -161,6 +161,13 @@ class CertificateRevoked(Unauthenticated):
     message = "the certificate was revoked; an operator must let its owner in again"
 
 
+class RevocationsUnknown(Unavailable):
+    """A process has just started, and has not heard yet who is revoked."""
+
+    reason = "REVOCATIONS_UNKNOWN"
+    message = "the key manager has not said yet which certificates are revoked; retry"
+
+
 @dataclass(eq=False)
 class MethodDenied(PermissionDenied):
     """The authorisation table does not list this caller for this method."""

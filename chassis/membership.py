@@ -26,7 +26,7 @@ from .certificates import (
     read_certificate,
 )
 from .clock import Clock
-from .errors import CertificateRevoked, ServiceError
+from .errors import CertificateRevoked, RevocationsUnknown, ServiceError
 from .log import log
 
 RETRY_SECONDS = 0.2
@@ -92,7 +92,8 @@ class Membership:
         self._make_key = make_key
         self._sleep = sleep
         self._identity: Identity | None = None
-        self._revoked = Revoked()
+        self._revoked: Revoked | None = None
+        self._informed = asyncio.Event()
         self._must_renew = asyncio.Event()
 
     @property
@@ -102,8 +103,21 @@ class Membership:
         return self._identity
 
     def revoked(self) -> Revoked:
-        """Return what is revoked as far as this process knows."""
+        """Return what is revoked as far as this process knows.
+
+        Raise `RevocationsUnknown` until it has heard that once: a peer may be anybody until then.
+        """
+        if self._revoked is None:
+            raise RevocationsUnknown
         return self._revoked
+
+    async def informed(self, seconds: float) -> None:
+        """Return when this process knows what is revoked, or when that takes too long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._informed.wait()
+        except TimeoutError:
+            log.warning("revocations.late", seconds=seconds)
 
     async def enrol(self) -> None:
         """Get a certificate; as long as there is none to be had, try again."""
@@ -156,6 +170,7 @@ class Membership:
                 async for revoked in revocations():
                     is_told = False
                     self._revoked = revoked
+                    self._informed.set()
             except CertificateRevoked:
                 # Perhaps somebody else has our key; with a new one he is out and we are not.
                 self._must_renew.set()

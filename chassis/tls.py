@@ -38,7 +38,7 @@ class Member(Protocol):
         """Return the certificate of a caller in PEM; empty if it showed none."""
 
     def revoked(self) -> Revoked:
-        """Return what is revoked."""
+        """Return what is revoked; raise `RevocationsUnknown` if that is not known yet."""
 
 
 class Bearer:
@@ -109,7 +109,7 @@ class Mutual:
         return bytes(found[0]) if found else b""
 
     def revoked(self) -> Revoked:
-        """Return what is revoked as far as this process knows."""
+        """Return what is revoked as far as this process knows; or raise `RevocationsUnknown`."""
         return self._revoked()
 
     def _credentials(self, *, demands_certificate: bool) -> grpc.ServerCredentials:

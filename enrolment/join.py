@@ -13,6 +13,8 @@ from chassis.tls import Bearer, Member, Mutual
 from .issuer import ISSUER, IssuerClient, revocations_over
 from .platform import PlatformAttester
 
+INFORMED_SECONDS = 5.0
+
 
 @asynccontextmanager
 async def join(config: ServiceConfig, attester: Attester | None = None) -> AsyncIterator[Member]:
@@ -36,4 +38,6 @@ async def join(config: ServiceConfig, attester: Attester | None = None) -> Async
             member.connect(config.issuer_peer_address, ISSUER)
         )
         await stack.enter_async_context(membership.kept(revocations_over(channel)))
+        # Who serves later than that refuses its peers until it knows.
+        await membership.informed(INFORMED_SECONDS)
         yield member

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
+import pytest
+
 from chassis.certificates import Revoked
-from chassis.errors import CertificateRevoked, PeerUnavailable
+from chassis.errors import CertificateRevoked, PeerUnavailable, RevocationsUnknown
 from chassis.membership import Membership
 from tests.keymanager.authorities import TestIssuer, an_authority
 from tests.keymanager.vaults import HandSetClock
@@ -136,6 +138,37 @@ async def test_what_is_revoked_stays_known_when_the_source_is_gone() -> None:
             await gone.wait()
 
         assert membership.revoked().identities == {"spiffe://actionvm/service/gas"}
+
+
+async def test_who_has_not_heard_what_is_revoked_says_so() -> None:
+    clock = HandSetClock()
+    issuer = FlakyIssuer(clock)
+    membership = Membership(issuer, issuer, clock=clock)
+    await membership.enrol()
+
+    await membership.informed(0.0)
+
+    with pytest.raises(RevocationsUnknown):
+        membership.revoked()
+
+
+async def test_who_waits_for_what_is_revoked_has_heard_it_then() -> None:
+    clock = HandSetClock()
+    issuer = FlakyIssuer(clock)
+    membership = Membership(issuer, issuer, clock=clock, sleep=Naps())
+    await membership.enrol()
+    failures = iter([PeerUnavailable("keymanager")] * 3)
+
+    async def follow() -> AsyncIterator[Revoked]:
+        for failure in failures:
+            raise failure
+        yield Revoked(serials=frozenset({7}))
+        await asyncio.Event().wait()
+
+    async with membership.kept(follow):
+        await membership.informed(5.0)
+
+        assert membership.revoked().serials == {7}
 
 
 async def test_the_private_key_is_in_no_repr() -> None:

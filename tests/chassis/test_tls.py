@@ -57,6 +57,27 @@ async def seconds_until(reason: str, call: Callable[[], Awaitable[object]]) -> f
         assert time.monotonic() - start < 30, "it is never refused"
 
 
+async def test_who_does_not_know_what_is_revoked_refuses_peers_and_answers_people(
+    tmp_path: Path,
+) -> None:
+    authority = an_authority()
+    server = await enrolled(authority, "gas")
+    peer = Mutual(await enrolled(authority, "linker"))
+    tokens = {hash_token("t"): Token("alice", "viewer")}
+    async with (
+        serving(tmp_path, server, tokens, revoked=server.revoked) as toy,
+        peer.connect(toy.peer_address, "gas") as channel,
+        connect_with_token(toy.address, "gas", token="t", authority=authority.pem) as people,
+    ):
+        refused = await failure(stub_on(channel).GetBudget(REQUEST))
+        streamed = await failure(
+            stub_on(channel).WatchCharges(gas_pb2.WatchChargesRequest()).read()
+        )
+
+        assert refused == streamed == ("UNAVAILABLE", "REVOCATIONS_UNKNOWN")
+        assert await stub_on(people).GetBudget(REQUEST)
+
+
 async def test_a_service_is_known_by_its_certificate(tmp_path: Path) -> None:
     authority = an_authority()
     linker = Mutual(await enrolled(authority, "linker"))
