@@ -14,6 +14,10 @@ import assembler.service
 import gas.market.service
 import gas.service
 import keymanager.service
+import keymanager.services.audit
+import keymanager.services.policy
+import keymanager.services.recovery
+import keymanager.services.use
 import knowledge.service
 import linker.service
 import runtime.service
@@ -33,11 +37,17 @@ from chassis.identity import (
 )
 from tests.keymanager.vaults import HandSetClock
 
+from .matrix import expected, written
+
 TABLES: dict[str, Mapping[str, frozenset[str]]] = {
     "assembler": assembler.service.CALLERS,
     "gas": gas.service.CALLERS,
     "market": gas.market.service.CALLERS,
     "keymanager": keymanager.service.CALLERS,
+    "use": keymanager.services.use.CALLERS,
+    "policy": keymanager.services.policy.CALLERS,
+    "audit": keymanager.services.audit.CALLERS,
+    "recovery": keymanager.services.recovery.CALLERS,
     "knowledge": knowledge.service.CALLERS,
     "linker": linker.service.CALLERS,
     "runtime": runtime.service.CALLERS,
@@ -53,7 +63,10 @@ ROLES = (
     AUDITOR,
     VIEWER,
 )
-READING = ("Get", "List", "Watch", "Quote", "PriceRun", "SubscribeUsage")
+READING = (
+    *("Get", "List", "Watch", "Quote", "PriceRun", "SubscribeUsage"),
+    *("EvaluateUse", "ExportAuditLog", "Prove"),
+)
 
 
 def shown(token: str) -> Shown:
@@ -71,6 +84,17 @@ def test_a_role_may_call_what_the_table_lists_and_nothing_else(service: str, rol
         elif ANYONE not in allowed:
             with pytest.raises(MethodDenied):
                 authorizer.authorize(method, shown("t"))
+
+
+@pytest.mark.parametrize("service", TABLES)
+def test_a_table_lists_whom_the_callers_side_says(service: str) -> None:
+    found = {method: sorted(allowed) for method, allowed in TABLES[service].items()}
+
+    assert found == {method: sorted(expected(service, method)) for method in found}
+
+
+def test_every_call_that_is_written_down_exists() -> None:
+    assert written() <= {(one, method) for one, table in TABLES.items() for method in table}
 
 
 @pytest.mark.parametrize("service", TABLES)
