@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -57,16 +56,13 @@ class Authority:
     def issue(self, role: str, public_key: ec.EllipticCurvePublicKey) -> bytes:
         """Return a certificate in DER for one role; it names nothing that the caller could choose.
 
-        Beside the name that only this role has, it is good for this machine, where a person knows
-        a service by its port.
+        An address is in none: all services of a machine have the same, and each could pass for the
+        others to whoever asks for nothing else.
         """
         now = self.clock.now()
         names: list[x509.GeneralName] = [
             x509.UniformResourceIdentifier(identity_of(role)),
             x509.DNSName(server_name(role)),
-            x509.DNSName("localhost"),
-            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-            x509.IPAddress(ipaddress.ip_address("::1")),
         ]
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = (

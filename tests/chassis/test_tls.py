@@ -275,16 +275,17 @@ async def test_a_person_needs_the_authority_and_a_token(tmp_path: Path) -> None:
     assert (role.account, name.account) == ("viewer", "alice")
 
 
-async def test_a_client_that_knows_no_role_finds_a_service_by_its_address(tmp_path: Path) -> None:
+async def test_a_client_that_names_no_role_believes_no_service(tmp_path: Path) -> None:
+    """All of them are at one address, and one could pass for another."""
     authority = an_authority()
     tokens = {hash_token("of-alice"): Token("alice", "viewer")}
     metadata = (("authorization", "Bearer of-alice"),)
     async with serving(tmp_path, await enrolled(authority, "gas"), tokens) as toy:
         credentials = grpc.ssl_channel_credentials(authority.pem)
         async with aio.secure_channel(toy.address, credentials) as channel:
-            answer = await stub_on(channel).GetBudget(REQUEST, metadata=metadata)
+            found = await failure(stub_on(channel).GetBudget(REQUEST, metadata=metadata))
 
-    assert answer.budgets[0].account == "viewer"
+    assert found == ("UNAVAILABLE", "")
 
 
 async def test_a_token_names_no_service_where_services_have_certificates(tmp_path: Path) -> None:

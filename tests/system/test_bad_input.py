@@ -235,7 +235,8 @@ def test_a_call_in_the_clear_is_not_even_heard(ready: System) -> None:
 def secure_channel(ready: System) -> grpc.Channel:
     """Return a channel as any client makes it: the certificate of the home, and the address."""
     credentials = grpc.ssl_channel_credentials(ready.home.ca_file.read_bytes())
-    return grpc.secure_channel(ready.state.addresses["gas"], credentials)
+    options = [("grpc.ssl_target_name_override", "gas.actionvm")]
+    return grpc.secure_channel(ready.state.addresses["gas"], credentials, options)
 
 
 def test_no_value_of_a_secret_is_in_any_log(ready: System, tmp_path: Path) -> None:

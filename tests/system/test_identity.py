@@ -108,7 +108,8 @@ def test_a_token_is_worth_nothing_within_a_second_of_its_removal(hasty: System) 
     added = hasty.command("tokens", "add", "alice", "--role", "auditor", "--json").document
     credentials = grpc.ssl_channel_credentials(hasty.home.ca_file.read_bytes())
     metadata = (("authorization", f"Bearer {added['token']}"),)
-    with grpc.secure_channel(hasty.state.addresses["gas"], credentials) as channel:
+    options = [("grpc.ssl_target_name_override", "gas.actionvm")]
+    with grpc.secure_channel(hasty.state.addresses["gas"], credentials, options) as channel:
         stub = GasServiceStub(channel)
 
         def is_refused() -> bool:
