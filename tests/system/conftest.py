@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,11 @@ class Done:
 
 @dataclass(frozen=True)
 class System:
-    """A home folder with its ports, and the real command to use on it."""
+    """A home folder with its ports, and the real command to use on it, with its settings."""
 
     home: Home
     port_base: int
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> State:
@@ -71,6 +72,7 @@ class System:
         return subprocess.Popen(
             [sys.executable, "-m", "cli", "--home", str(self.home.folder), *arguments],
             cwd=ROOT,
+            env={**os.environ, **self.settings},  # noqa: TID251  # the environment of a process
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -62,7 +62,7 @@ class TpmBench:
         )
         if identity.debug:
             release = replace(release, key=b"", approvals={})
-        return TpmPlatform(self._tcti, release, random_bytes=os.urandom)
+        return TpmPlatform(self.tcti, release, random_bytes=os.urandom)
 
     def crash(self) -> None:
         """Kill the TPM with -9, and start it again."""
@@ -83,7 +83,8 @@ class TpmBench:
             bench.close()
 
     @property
-    def _tcti(self) -> str:
+    def tcti(self) -> str:
+        """Return how it is reached."""
         return f"swtpm:path={self._folder}/tpm"
 
     def _start(self) -> None:
@@ -113,6 +114,6 @@ class TpmBench:
 
         digest = TPMU_HA(sha256=hashlib.sha256(identity.code.encode()).digest())
         values = TPML_DIGEST_VALUES([TPMT_HA(hashAlg=TPM2_ALG.SHA256, digest=digest)])
-        with ESAPI(self._tcti) as tpm:
+        with ESAPI(self.tcti) as tpm:
             tpm.pcr_extend(ESYS_TR.PCR14, values)
         self._identity = identity
