@@ -51,4 +51,5 @@ async def test_a_crowd_of_strangers_leaves_threads_to_everybody_else() -> None:
         slow.end.set()
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
 
-    assert (len(outcomes), slow.most) == (STRANGERS, ENROLMENTS_AT_ONCE)
+    assert len(outcomes) == STRANGERS
+    assert slow.most <= ENROLMENTS_AT_ONCE
