@@ -18,7 +18,6 @@ from ..policy.rule import Verdict
 from .secrets import time_to_proto
 
 _APPROVAL_NAME = re.compile(f"approvals/{UUID}")
-_SERVICE = re.compile(r"[a-z]{1,32}")
 # Of a number that every database takes.
 _DIGITS_MAX = 18
 
@@ -28,11 +27,6 @@ def approval_name(value: str) -> str:
     return require_match(
         "name", value, _APPROVAL_NAME, example="approvals/3f0c6a52-8d0e-4b60-9f5e-0c6a528d0e4b"
     )
-
-
-def caller_from_proto(value: str) -> str:
-    """Return the service that a dry run is about."""
-    return require_match("caller", value, _SERVICE, example="runtime")
 
 
 def policy_to_proto(document: PolicyDocument) -> pb.GetPolicyResponse:
@@ -90,14 +84,6 @@ def approval_to_proto(approval: Approval) -> pb.Approval:
         expire_time=time_to_proto(approval.expire_time),
         state=pb.Approval.State.ValueType(approval.state),
     )
-
-
-def require_one_use(request: pb.EvaluateUseRequest) -> str:
-    """Return which use a dry run is about; exactly one must be there."""
-    uses = [name for name in ("use", "authorize", "release") if request.HasField(name)]
-    if len(uses) != 1:
-        raise InvalidField("use", "is required, or one of authorize and release instead")
-    return uses[0]
 
 
 def _fact(value: object) -> str:

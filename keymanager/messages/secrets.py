@@ -14,6 +14,7 @@ from chassis.fields import SECRET_NAME, require_match, require_range
 
 from ..lifecycle import GRACE_MAX
 from ..secret import DEFAULT_TENANT, Kind, Secret, require_tenant
+from ..signing import KNOWLEDGE_KEY
 
 _KEY_NAME = re.compile(rf"keys/[a-z]{{1,32}}|{SECRET_NAME.pattern}")
 
@@ -26,6 +27,11 @@ def secret_name(value: str) -> str:
 def key_name(value: str, field: str = "key") -> str:
     """Return the name of a secret, or of a key that the key manager made itself."""
     return require_match(field, value, _KEY_NAME, example="secrets/board-key")
+
+
+def data_key_name(value: str) -> str:
+    """Return the name of a key that encrypts; that of knowledge if none is given."""
+    return key_name(value) if value else KNOWLEDGE_KEY
 
 
 def tenant_name(value: str) -> str:

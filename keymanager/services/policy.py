@@ -14,27 +14,16 @@ from chassis.problems import PROBLEMS_MAX, Severity, shorten
 
 from ..errors import PolicyInvalid
 from ..journal import Asker
+from ..messages.evaluations import evaluated_use
 from ..messages.policies import (
     approval_name,
     approval_to_proto,
-    caller_from_proto,
     evaluation_to_proto,
     place_from_token,
     place_to_token,
     policy_to_proto,
-    require_one_use,
-)
-from ..messages.secrets import key_name
-from ..messages.uses import (
-    AnyOperation,
-    account_from_proto,
-    authorization_from_proto,
-    purpose_from_proto,
-    signing_from_proto,
 )
 from ..policy.document import parse
-from ..signing import Purpose
-from ..uses.handover import Release
 from ..vault import Vault
 
 if TYPE_CHECKING:
@@ -87,11 +76,9 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
     async def EvaluateUse(
         self, request: pb.EvaluateUseRequest, context: Context
     ) -> pb.EvaluateUseResponse:
-        caller = caller_from_proto(request.caller)
-        account = account_from_proto(request.account)
-        name, purpose, operation = _use_of(request)
-        by = Asker(caller, account, purpose.value)
-        return evaluation_to_proto(await self._vault.evaluate(name, operation, by=by))
+        wanted = evaluated_use(request)
+        evaluation = await self._vault.evaluate(wanted.name, wanted.operation, by=wanted.by)
+        return evaluation_to_proto(evaluation)
 
     async def ListApprovals(
         self, request: pb.ListApprovalsRequest, context: Context
@@ -152,22 +139,3 @@ _SEVERITIES = {
     Severity.WARNING: action_pb2.Problem.SEVERITY_WARNING,
     Severity.ERROR: action_pb2.Problem.SEVERITY_ERROR,
 }
-
-
-def _use_of(request: pb.EvaluateUseRequest) -> tuple[str, Purpose, AnyOperation]:
-    """Return which secret a dry run is about, why, and what with it."""
-    match require_one_use(request):
-        case "use":
-            signing = request.use
-            return (
-                key_name(signing.key),
-                purpose_from_proto(signing.purpose),
-                signing_from_proto(signing),
-            )
-        case "authorize":
-            asked = request.authorize
-            name = key_name(asked.credential, "credential")
-            return name, Purpose.REQUEST, authorization_from_proto(asked)
-        case _:
-            release = Release(Purpose.GENERATION.value, request.release.recipient_key)
-            return key_name(request.release.name, "name"), Purpose.GENERATION, release

@@ -11,9 +11,9 @@ from chassis.fields import UUID, require_match
 from chassis.identity import OPERATOR, current_caller
 
 from ..journal import Asker
-from ..messages.secrets import key_name, secret_name, time_to_proto
+from ..messages.secrets import data_key_name, key_name, secret_name, time_to_proto
 from ..messages.uses import account_from_proto, authorization_from_proto, authorized_to_proto
-from ..signing import KNOWLEDGE_KEY, Purpose
+from ..signing import Purpose
 from ..uses.envelopes import Decrypt, Encrypt, GenerateDataKey, Rewrap
 from ..uses.handover import Release
 from ..vault import Vault
@@ -60,29 +60,29 @@ class UseService(use_pb2_grpc.UseServiceServicer):
     ) -> pb.GenerateDataKeyResponse:
         operation = GenerateDataKey(request.context, request.recipient_key)
         made = await self._vault.use(
-            _data_key(request.key), operation, method="GenerateDataKey", by=_knowledge()
+            data_key_name(request.key),
+            operation,
+            method="GenerateDataKey",
+            by=_asker(Purpose.KNOWLEDGE, request.account),
         )
         return pb.GenerateDataKeyResponse(wrapped_key=made.wrapped_key, sealed_key=made.sealed_key)
 
     async def Encrypt(self, request: pb.EncryptRequest, context: Context) -> pb.EncryptResponse:
         operation = Encrypt(request.context, request.plaintext)
-        made = await self._vault.use(
-            _data_key(request.key), operation, method="Encrypt", by=_knowledge()
-        )
+        by = _asker(Purpose.KNOWLEDGE, request.account)
+        made = await self._vault.use(data_key_name(request.key), operation, method="Encrypt", by=by)
         return pb.EncryptResponse(ciphertext=made)
 
     async def Decrypt(self, request: pb.DecryptRequest, context: Context) -> pb.DecryptResponse:
         operation = Decrypt(request.context, request.ciphertext, request.recipient_key)
-        made = await self._vault.use(
-            _data_key(request.key), operation, method="Decrypt", by=_knowledge()
-        )
+        by = _asker(Purpose.KNOWLEDGE, request.account)
+        made = await self._vault.use(data_key_name(request.key), operation, method="Decrypt", by=by)
         return pb.DecryptResponse(sealed_value=made)
 
     async def Rewrap(self, request: pb.RewrapRequest, context: Context) -> pb.RewrapResponse:
         operation = Rewrap(request.context, request.ciphertext)
-        made = await self._vault.use(
-            _data_key(request.key), operation, method="Rewrap", by=_knowledge()
-        )
+        by = _asker(Purpose.KNOWLEDGE, request.account)
+        made = await self._vault.use(data_key_name(request.key), operation, method="Rewrap", by=by)
         return pb.RewrapResponse(ciphertext=made)
 
     async def ReleaseSecret(
@@ -115,14 +115,6 @@ class UseService(use_pb2_grpc.UseServiceServicer):
 
 def _asker(purpose: Purpose, account: str) -> Asker:
     return Asker(current_caller(), account_from_proto(account), purpose.value)
-
-
-def _knowledge() -> Asker:
-    return Asker(current_caller(), purpose=Purpose.KNOWLEDGE.value)
-
-
-def _data_key(name: str) -> str:
-    return key_name(name) if name else KNOWLEDGE_KEY
 
 
 def _lease_name(value: str) -> str:

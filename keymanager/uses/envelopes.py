@@ -29,6 +29,8 @@ _MAGIC = b"AVM1"
 _VERSION_BYTES = 4
 _HEADER_BYTES = len(_MAGIC) + _VERSION_BYTES + NONCE_BYTES
 CIPHERTEXT_BYTES_MAX = _HEADER_BYTES + PLAINTEXT_BYTES_MAX + TAG_BYTES
+# Of the first version, and nothing opens it: what a dry run is about where nobody has another.
+SAMPLE_CIPHERTEXT = _MAGIC + (1).to_bytes(_VERSION_BYTES) + bytes(NONCE_BYTES + TAG_BYTES)
 
 _CONTEXT = re.compile(r"[!-~]{1,256}")
 _KINDS = frozenset({Kind.DATA})

@@ -46,7 +46,13 @@ rules:
   - name: never
     verdict: deny
     secrets: [secrets/forbidden]
+  - name: banned
+    verdict: deny
+    agents: agents/banned
+    # Of a key of services, who names no agent is not taken for this one.
+    secrets: keys/knowledge
 """
+BANNED = "agents/banned"
 
 
 async def open_bench() -> Bench:

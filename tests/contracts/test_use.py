@@ -11,10 +11,11 @@ from actionvm.action.v1 import action_pb2
 from actionvm.keymanager.v1 import use_pb2 as pb
 from actionvm.keymanager.v1 import use_pb2_grpc
 from keymanager.secret import Kind
+from keymanager.uses.envelopes import SAMPLE_CIPHERTEXT
 from keymanager.uses.keys import load_key
 from keymanager.uses.sigv4 import AwsPresign
 from tests.contracts.contract import Call, make, refused_field
-from tests.contracts.keymanagers import AWS, RECIPIENT, host
+from tests.contracts.keymanagers import AWS, BANNED, RECIPIENT, host
 from tests.grpc_fixtures import HostedFactory, StubAs
 from tests.keymanager.vaults import HandSetClock
 
@@ -86,6 +87,34 @@ CALLS = [
         "Encrypt",
         pb.EncryptRequest(context=CONTEXT, plaintext=b"v", key="secrets/board"),
         "KIND_UNSUITABLE",
+    ),
+    *(
+        knowledge(method, request, "USE_DENIED")
+        for method, request in (
+            (
+                "GenerateDataKey",
+                pb.GenerateDataKeyRequest(context=CONTEXT, recipient_key=RECIPIENT, account=BANNED),
+            ),
+            ("Encrypt", pb.EncryptRequest(context=CONTEXT, plaintext=b"v", account=BANNED)),
+            (
+                "Decrypt",
+                pb.DecryptRequest(
+                    context=CONTEXT,
+                    ciphertext=SAMPLE_CIPHERTEXT,
+                    recipient_key=RECIPIENT,
+                    account=BANNED,
+                ),
+            ),
+            (
+                "Rewrap",
+                pb.RewrapRequest(context=CONTEXT, ciphertext=SAMPLE_CIPHERTEXT, account=BANNED),
+            ),
+        )
+    ),
+    knowledge(
+        "Encrypt",
+        pb.EncryptRequest(context=CONTEXT, plaintext=b"v", account="nobody"),
+        "INVALID_FIELD",
     ),
     knowledge("Decrypt", DECRYPT, "INVALID_FIELD"),
     knowledge("Rewrap", pb.RewrapRequest(context=CONTEXT, ciphertext=b"no"), "INVALID_FIELD"),

@@ -393,9 +393,14 @@ class EvaluateUseRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     AUTHORIZE_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    GENERATE_DATA_KEY_FIELD_NUMBER: _builtins.int
+    ENCRYPT_FIELD_NUMBER: _builtins.int
+    DECRYPT_FIELD_NUMBER: _builtins.int
+    REWRAP_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     CALLER_FIELD_NUMBER: _builtins.int
     account: _builtins.str
-    """Agent on whose behalf, `agents/{name}`."""
+    """Agent on whose behalf, `agents/{name}`; empty is that of the use. They must not differ."""
     caller: _builtins.str
     """Who uses it, such as `runtime`. Required."""
     @_builtins.property
@@ -410,6 +415,26 @@ class EvaluateUseRequest(_message.Message):
     def release(self) -> _use_pb2.ReleaseSecretRequest:
         """Releasing a bearer key."""
 
+    @_builtins.property
+    def generate_data_key(self) -> _use_pb2.GenerateDataKeyRequest:
+        """Making a data key."""
+
+    @_builtins.property
+    def encrypt(self) -> _use_pb2.EncryptRequest:
+        """Encrypting a value."""
+
+    @_builtins.property
+    def decrypt(self) -> _use_pb2.DecryptRequest:
+        """Decrypting a value. Without `ciphertext`, it is one of the first version of the key."""
+
+    @_builtins.property
+    def rewrap(self) -> _use_pb2.RewrapRequest:
+        """Encrypting a value again. Without `ciphertext`, as in `decrypt`."""
+
+    @_builtins.property
+    def public_key(self) -> _keymanager_pb2.GetPublicKeyRequest:
+        """Seeing the public key."""
+
     def __init__(
         self,
         *,
@@ -417,13 +442,18 @@ class EvaluateUseRequest(_message.Message):
         account: _builtins.str = ...,
         authorize: _use_pb2.AuthorizeRequestRequest | None = ...,
         release: _use_pb2.ReleaseSecretRequest | None = ...,
+        generate_data_key: _use_pb2.GenerateDataKeyRequest | None = ...,
+        encrypt: _use_pb2.EncryptRequest | None = ...,
+        decrypt: _use_pb2.DecryptRequest | None = ...,
+        rewrap: _use_pb2.RewrapRequest | None = ...,
+        public_key: _keymanager_pb2.GetPublicKeyRequest | None = ...,
         caller: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authorize", b"authorize", "other", b"other", "release", b"release", "use", b"use"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authorize", b"authorize", "decrypt", b"decrypt", "encrypt", b"encrypt", "generate_data_key", b"generate_data_key", "other", b"other", "public_key", b"public_key", "release", b"release", "rewrap", b"rewrap", "use", b"use"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "authorize", b"authorize", "caller", b"caller", "other", b"other", "release", b"release", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "authorize", b"authorize", "caller", b"caller", "decrypt", b"decrypt", "encrypt", b"encrypt", "generate_data_key", b"generate_data_key", "other", b"other", "public_key", b"public_key", "release", b"release", "rewrap", b"rewrap", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_other: _TypeAlias = _typing.Literal["authorize", "release"]  # noqa: Y015
+    _WhichOneofReturnType_other: _TypeAlias = _typing.Literal["authorize", "release", "generate_data_key", "encrypt", "decrypt", "rewrap", "public_key"]  # noqa: Y015
     _WhichOneofArgType_other: _TypeAlias = _typing.Literal["other", b"other"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_other) -> _WhichOneofReturnType_other | None: ...
 

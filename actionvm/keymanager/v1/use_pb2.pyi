@@ -389,22 +389,26 @@ class GenerateDataKeyRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     RECIPIENT_KEY_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     context: _builtins.str
     """Context that is bound to the key, such as `collections/brand`. Required."""
     recipient_key: _builtins.bytes
     """X25519 public key that the plain key is sealed to. Required. 32 bytes."""
     key: _builtins.str
     """`secrets/{id}` of the kind data. Default `keys/knowledge`, which the key manager makes itself."""
+    account: _builtins.str
+    """Agent on whose behalf, `agents/{name}`. Policies may ask for it."""
     def __init__(
         self,
         *,
         context: _builtins.str = ...,
         recipient_key: _builtins.bytes = ...,
         key: _builtins.str = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "recipient_key", b"recipient_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "context", b"context", "key", b"key", "recipient_key", b"recipient_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -445,22 +449,26 @@ class EncryptRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     PLAINTEXT_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     context: _builtins.str
     """Context that is bound to the value. Required."""
     plaintext: _builtins.bytes
     """Value; never logged. Required. At most 64 KiB."""
     key: _builtins.str
     """`secrets/{id}` of the kind data. Default `keys/knowledge`, which the key manager makes itself."""
+    account: _builtins.str
+    """Agent on whose behalf, `agents/{name}`. Policies may ask for it."""
     def __init__(
         self,
         *,
         context: _builtins.str = ...,
         plaintext: _builtins.bytes = ...,
         key: _builtins.str = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "plaintext", b"plaintext"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "context", b"context", "key", b"key", "plaintext", b"plaintext"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -498,6 +506,7 @@ class DecryptRequest(_message.Message):
     CIPHERTEXT_FIELD_NUMBER: _builtins.int
     RECIPIENT_KEY_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     context: _builtins.str
     """Context as it was encrypted. Required."""
     ciphertext: _builtins.bytes
@@ -506,6 +515,8 @@ class DecryptRequest(_message.Message):
     """X25519 public key that the value is sealed to. Required. 32 bytes."""
     key: _builtins.str
     """`secrets/{id}` of the kind data. Default `keys/knowledge`, which the key manager makes itself."""
+    account: _builtins.str
+    """Agent on whose behalf, `agents/{name}`. Policies may ask for it."""
     def __init__(
         self,
         *,
@@ -513,10 +524,11 @@ class DecryptRequest(_message.Message):
         ciphertext: _builtins.bytes = ...,
         recipient_key: _builtins.bytes = ...,
         key: _builtins.str = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "context", b"context", "key", b"key", "recipient_key", b"recipient_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "ciphertext", b"ciphertext", "context", b"context", "key", b"key", "recipient_key", b"recipient_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -553,22 +565,26 @@ class RewrapRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     CIPHERTEXT_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     context: _builtins.str
     """Context as it was encrypted. Required."""
     ciphertext: _builtins.bytes
     """Ciphertext. Required."""
     key: _builtins.str
     """`secrets/{id}` of the kind data. Default `keys/knowledge`, which the key manager makes itself."""
+    account: _builtins.str
+    """Agent on whose behalf, `agents/{name}`. Policies may ask for it."""
     def __init__(
         self,
         *,
         context: _builtins.str = ...,
         ciphertext: _builtins.bytes = ...,
         key: _builtins.str = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "context", b"context", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "ciphertext", b"ciphertext", "context", b"context", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
