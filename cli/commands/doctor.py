@@ -11,6 +11,8 @@ from dataclasses import asdict
 import typer
 from rich.text import Text
 
+from chassis.holders import HoldersMalformed, read_holders
+
 from ..command import AsJson, home_of
 from ..errors import CommandError, ExitCode
 from ..health import examine
@@ -45,6 +47,7 @@ def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
         check_compiler(),
         *check_machine(MODELS_DIR),
         check_home(home),
+        check_holders(home),
         check_disk(home),
         *(check_services(home, state) if state else [_check_free_ports()]),
         Finding("key storage", Verdict.NOTE, EMULATION, "platformd/README.md says more"),
@@ -88,6 +91,20 @@ def check_home(home: Home) -> Finding:
             detail = f"others can read {path}"
             return Finding("home", Verdict.FAIL, detail, f"chmod -R go= {home.folder}")
     return Finding("home", Verdict.OK, f"{home.folder}, private")
+
+
+def check_holders(home: Home) -> Finding:
+    """Say who has to come together to open a backup."""
+    try:
+        names = [holder.name for holder in read_holders(home.holders_file)]
+    except HoldersMalformed as error:
+        return Finding("recovery", Verdict.FAIL, f"{error} is malformed", "restore or remove it")
+    if not names:
+        detail = "no holders of shares: a token of an operator alone takes all keys in a backup"
+        return Finding(
+            "recovery", Verdict.NOTE, detail, "actionvm recovery add-holder; then back up"
+        )
+    return Finding("recovery", Verdict.OK, f"shares are sealed to {', '.join(names)}")
 
 
 def check_disk(home: Home) -> Finding:

@@ -26,6 +26,8 @@ from platformd import protocol
 from .tpm_release import TpmRelease, approval, format_tpm_release
 
 ROLE = "keymanager"
+# Each has an approval of its own in the file.
+VERSIONS_MAX = 1_000
 
 
 def sign_release(
@@ -54,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fields = {"code": asked.code, "security_version": asked.security_version}
         code = protocol.octets(fields, "code", protocol.HASH_BYTES)
         version = protocol.number(fields, "security_version")
+        if version > VERSIONS_MAX:
+            parser.error(f"a security version is at most {VERSIONS_MAX}")
         release = sign_release(code, key, security_version=version)
         asked.output.write_bytes(format_tpm_release(release))
     except (OSError, TypeError, ValueError) as error:

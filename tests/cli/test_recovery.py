@@ -88,6 +88,24 @@ def test_no_holder_is_registered_whom_nothing_can_be_sealed_to(
     assert json.loads(invoke("recovery", "holders", "--json").stdout) == {"holders": []}
 
 
+def recovery_of(invoke: Invoke) -> dict[str, str]:
+    """Return what the doctor says of recovery."""
+    findings = json.loads(invoke("doctor", "--json").stdout)["findings"]
+    (found,) = [one for one in findings if one["check"] == "recovery"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_doctor_says_that_there_are_no_holders(system: FakeSystem, invoke: Invoke) -> None:
+    assert "takes all keys" in recovery_of(invoke)["detail"]
+
+
+def test_the_doctor_names_the_holders(alice: str, system: FakeSystem, invoke: Invoke) -> None:
+    invoke("recovery", "add-holder", "alice", "--key", alice)
+
+    assert recovery_of(invoke)["detail"] == "shares are sealed to alice"
+
+
 def test_one_key_is_no_two_holders(alice: str, invoke: Invoke) -> None:
     invoke("recovery", "add-holder", "alice", "--key", alice)
 

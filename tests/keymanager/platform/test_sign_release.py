@@ -46,7 +46,9 @@ def test_a_release_approves_its_code_for_every_version_up_to_its_own(key: Path) 
         KEY.public_key().verify(signature, digest, ECDSA(Prehashed(SHA256())))
 
 
-@pytest.mark.parametrize(("code", "version"), [("00", "2"), ("x", "2"), (CODE.hex(), "-1")])
+@pytest.mark.parametrize(
+    ("code", "version"), [("00", "2"), ("x", "2"), (CODE.hex(), "-1"), (CODE.hex(), "1001")]
+)
 def test_what_is_no_code_or_version_is_not_signed(key: Path, code: str, version: str) -> None:
     with pytest.raises(SystemExit):
         sign(key, key.with_name("release.json"), code=code, version=version)
