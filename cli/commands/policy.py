@@ -7,30 +7,55 @@ from typing import Annotated
 
 import typer
 
-from actionvm.keymanager.v1 import keymanager_pb2, policy_pb2
-from actionvm.keymanager.v1.use_pb2 import AuthorizeRequestRequest
+from actionvm.keymanager.v1 import policy_pb2
 
 from ..client import Client
 from ..command import AsJson, Command, ask, group
 from ..errors import CommandError, ExitCode
+from ..evaluation import Wanted, evaluation_of
 from ..manifest import read_limited
 from ..output import clean, console, print_json, table, to_json
 from .secrets import secret_name
 
 POLICY_BYTES_MAX = 256 * 1024
-TRANSACTION_BYTES_MAX = 64 * 1024
 
 app = group("Say who may use which key for what. What no rule allows is denied.")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The policy, such as policy.yaml.")]
 Name = Annotated[str, typer.Argument(metavar="SECRET", help="Such as board-key.")]
-CallerOption = Annotated[str, typer.Option("--caller", help="The service that uses it.")]
+CallerOption = Annotated[
+    str, typer.Option("--caller", help="The service that uses it; otherwise the usual one.")
+]
 Agent = Annotated[str, typer.Option("--agent", help="The agent on whose behalf.")]
+PurposeOption = Annotated[
+    str, typer.Option("--purpose", help="Why it is signed: request, bundle, receipt.")
+]
+Message = Annotated[str, typer.Option("--message", help="A message that is signed.")]
 Transaction = Annotated[
     str, typer.Option("--transaction", metavar="HEX", help="An unsigned EVM transaction.")
 ]
+TypedData = Annotated[
+    Path | None, typer.Option("--typed-data", metavar="FILE", help="Typed data of EIP-712, JSON.")
+]
+PersonalMessage = Annotated[
+    str, typer.Option("--personal-message", help="A message that a wallet signs.")
+]
 Url = Annotated[str, typer.Option("--url", help="A request that is authenticated, as METHOD URL.")]
-SchemeOption = Annotated[str, typer.Option("--scheme", help="How: oauth1, aws-sigv4, cdp, basic.")]
+SchemeOption = Annotated[
+    str, typer.Option("--scheme", help="How: oauth1, aws-sigv4, cdp, cdp-wallet, basic.")
+]
+ServiceOption = Annotated[str, typer.Option("--service", help="Of AWS, such as s3.")]
+Region = Annotated[str, typer.Option("--region", help="Of AWS, such as us-east-1.")]
+KeyId = Annotated[str, typer.Option("--key-id", help="Of cdp: the name of the key there.")]
+Presign = Annotated[
+    int, typer.Option("--presign", metavar="SECONDS", help="Of AWS: a URL that is good so long.")
+]
+Release = Annotated[bool, typer.Option("--release", help="The key is handed to the linker.")]
+PublicKey = Annotated[bool, typer.Option("--public-key", help="The public key is shown.")]
+Data = Annotated[str, typer.Option("--data", help="encrypt, decrypt, rewrap or generate-data-key.")]
+DataContext = Annotated[
+    str, typer.Option("--context", help="Of --data: what it is bound to, as collections/brand.")
+]
 
 
 @app.command("show", cls=Command)
@@ -81,46 +106,62 @@ def evaluate(
     context: typer.Context,
     name: Name,
     *,
-    caller: CallerOption = "runtime",
+    caller: CallerOption = "",
     agent: Agent = "",
+    purpose: PurposeOption = "request",
+    message: Message = "",
     transaction: Transaction = "",
+    typed_data: TypedData = None,
+    personal_message: PersonalMessage = "",
     url: Url = "",
     scheme: SchemeOption = "",
+    service: ServiceOption = "",
+    region: Region = "",
+    key_id: KeyId = "",
+    presign: Presign = 0,
+    release: Release = False,
+    public_key: PublicKey = False,
+    data: Data = "",
+    data_context: DataContext = "",
     as_json: AsJson = False,
 ) -> None:
     """Say whether a use would be allowed, and by which rule. Nothing is used or counted.
 
     Example: actionvm policy evaluate board-key --agent market-brief
     """
+    wanted = Wanted(
+        secret=name if name.startswith("keys/") else secret_name(name),
+        purpose=purpose,
+        message=message,
+        transaction=transaction,
+        typed_data=typed_data,
+        personal_message=personal_message,
+        url=url,
+        scheme=scheme,
+        service=service,
+        region=region,
+        key_id=key_id,
+        presign_seconds=presign,
+        release=release,
+        public_key=public_key,
+        data=data,
+        context=data_context,
+    )
     account = f"agents/{agent.removeprefix('agents/')}" if agent else ""
-    request = policy_pb2.EvaluateUseRequest(caller=caller, account=account)
-    if url:
-        method, _, address = url.partition(" ")
-        request.authorize.CopyFrom(
-            AuthorizeRequestRequest(
-                credential=secret_name(name),
-                method=method,
-                url=address,
-                scheme=_scheme_to_proto(scheme),
-                account=account,
-            )
-        )
-    else:
-        request.use.CopyFrom(
-            keymanager_pb2.SignRequest(
-                key=secret_name(name), purpose=keymanager_pb2.PURPOSE_REQUEST, account=account
-            )
-        )
-        if transaction:
-            request.use.transaction = _parse_hex(transaction)
-        else:
-            # Any message: a policy does not look into one that has no form.
-            request.use.message = b"evaluate"
+    request = evaluation_of(wanted, caller=caller, agent=account)
+    _show_evaluation(_evaluate(context, request), as_json=as_json)
 
+
+def _evaluate(
+    context: typer.Context, request: policy_pb2.EvaluateUseRequest
+) -> policy_pb2.EvaluateUseResponse:
     async def decide(client: Client) -> policy_pb2.EvaluateUseResponse:
         return await client.policy(lambda stub: stub.EvaluateUse(request))
 
-    found = ask(context, decide)
+    return ask(context, decide)
+
+
+def _show_evaluation(found: policy_pb2.EvaluateUseResponse, *, as_json: bool) -> None:
     if as_json:
         print_json(to_json(found))
     else:
@@ -146,30 +187,3 @@ def _put(context: typer.Context, file: Path, *, is_check: bool) -> policy_pb2.Pu
         return await client.policy(lambda stub: stub.PutPolicy(request))
 
     return ask(context, store)
-
-
-def _scheme_to_proto(text: str) -> AuthorizeRequestRequest.Scheme.ValueType:
-    name = f"SCHEME_{text.upper().replace('-', '_')}"
-    if name not in AuthorizeRequestRequest.Scheme.keys():  # noqa: SIM118  # not a mapping
-        raise CommandError(
-            f"--scheme {text or 'is missing'}",
-            reason="INVALID_FIELD",
-            field="--scheme",
-            fix="one of oauth1, aws-sigv4, cdp, cdp-wallet, basic",
-        )
-    return AuthorizeRequestRequest.Scheme.Value(name)
-
-
-def _parse_hex(text: str) -> bytes:
-    digits = text.removeprefix("0x")
-    try:
-        content = bytes.fromhex(digits)
-    except ValueError:
-        content = b""
-    if not 0 < len(content) <= TRANSACTION_BYTES_MAX:
-        raise CommandError(
-            "--transaction holds no hexadecimal digits",
-            reason="INVALID_FIELD",
-            field="--transaction",
-        )
-    return content

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+from google.protobuf.json_format import MessageToDict
+
 from actionvm.keymanager.v1 import keymanager_pb2, use_pb2
 
 from .conftest import FakeSystem, Invoke
@@ -64,6 +67,118 @@ def test_a_request_is_evaluated(system: FakeSystem, invoke: Invoke) -> None:
     asked = system.policy.asked[0].authorize
     assert (asked.method, asked.url) == ("POST", "https://api.x.com/2/tweets")
     assert asked.scheme == use_pb2.AuthorizeRequestRequest.SCHEME_OAUTH1
+
+
+AWS = ("--scheme", "aws-sigv4", "--service", "s3", "--region", "us-east-1", "--presign", "60")
+EVALUATIONS: list[tuple[tuple[str, ...], dict[str, object]]] = [
+    (
+        ("--url", "GET https://s3.amazonaws.com/a", *AWS),
+        {
+            "caller": "runtime",
+            "authorize": {
+                "credential": "secrets/x",
+                "method": "GET",
+                "url": "https://s3.amazonaws.com/a",
+                "scheme": "SCHEME_AWS_SIGV4",
+                "service": "s3",
+                "region": "us-east-1",
+                "presign": "60s",
+            },
+        },
+    ),
+    (
+        ("--url", "GET https://a", "--scheme", "cdp", "--key-id", "k"),
+        {
+            "caller": "runtime",
+            "authorize": {
+                "credential": "secrets/x",
+                "method": "GET",
+                "url": "https://a",
+                "scheme": "SCHEME_CDP",
+                "key_id": "k",
+            },
+        },
+    ),
+    (
+        ("--public-key", "--caller", "assembler"),
+        {"caller": "assembler", "public_key": {"key": "secrets/x"}},
+    ),
+    (
+        ("--data", "rewrap", "--context", "collections/a", "--agent", "b"),
+        {
+            "caller": "knowledge",
+            "account": "agents/b",
+            "rewrap": {"key": "secrets/x", "context": "collections/a"},
+        },
+    ),
+    (
+        ("--personal-message", "hi"),
+        {
+            "caller": "runtime",
+            "use": {"key": "secrets/x", "purpose": "PURPOSE_REQUEST", "personal_message": "aGk="},
+        },
+    ),
+    (
+        ("--message", "hi", "--purpose", "bundle", "--caller", "assembler"),
+        {
+            "caller": "assembler",
+            "use": {"key": "secrets/x", "purpose": "PURPOSE_BUNDLE", "message": "aGk="},
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "asked"), EVALUATIONS, ids=lambda value: str(value)[:30])
+def test_every_use_is_evaluated_as_it_would_be_made(
+    system: FakeSystem, invoke: Invoke, options: tuple[str, ...], asked: dict[str, object]
+) -> None:
+    invoke("policy", "evaluate", "x", *options)
+
+    (request,) = system.policy.asked
+    assert MessageToDict(request, preserving_proto_field_name=True) == asked
+
+
+def test_typed_data_is_evaluated_from_its_file(
+    system: FakeSystem, invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "permit.json").write_text('{"types": {}}')
+    invoke("policy", "evaluate", "x", "--typed-data", str(tmp_path / "permit.json"))
+
+    assert system.policy.asked[0].use.typed_data == '{"types": {}}'
+
+
+@pytest.mark.parametrize(
+    "options", [("--release",), ("--data", "decrypt"), ("--data", "generate-data-key")]
+)
+def test_what_is_handed_out_is_evaluated_for_a_recipient(
+    system: FakeSystem, invoke: Invoke, options: tuple[str, ...]
+) -> None:
+    invoke("policy", "evaluate", "keys/knowledge", *options)
+
+    (request,) = system.policy.asked
+    asked = getattr(request, request.WhichOneof("other") or "")
+    assert len(asked.recipient_key) == 32
+    assert "keys/knowledge" in {getattr(asked, "key", ""), getattr(asked, "name", "")}
+    assert request.caller == ("linker" if options == ("--release",) else "knowledge")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--release", "--data", "encrypt"), "are different uses"),
+        (("--data", "magic"), "one of encrypt"),
+        (("--purpose", "fun"), "one of request"),
+        (("--transaction", "0xzz"), "no hexadecimal digits"),
+    ],
+)
+def test_a_use_that_is_none_is_refused(
+    system: FakeSystem, invoke: Invoke, options: tuple[str, ...], told: str
+) -> None:
+    result = invoke("policy", "evaluate", "x", *options)
+
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert system.policy.asked == []
 
 
 def test_an_unknown_scheme_is_refused(system: FakeSystem, invoke: Invoke) -> None:
