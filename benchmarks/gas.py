@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import statistics
 import sys
@@ -27,6 +26,7 @@ from sqlalchemy import Engine
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import gas_rpc, row_update
+from benchmarks.lines import write_line
 from chassis.clock import SystemClock
 from gas.budgets import Budget, Origin
 from gas.database import open_ledger_database
@@ -122,18 +122,10 @@ def compare(
 
 
 def report(figure: str, value: float, peer: str, peer_value: float, ratio: float) -> None:
-    """Print one line; the load tells how busy the machine was with other work."""
-    line = {
-        "figure": figure,
-        "value": round(value, 1),
-        "unit": "pairs/s",
-        "peer": peer,
-        "peer_value": round(peer_value, 1),
-        "ratio": round(ratio, 2),
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-    }
-    print(json.dumps(line), flush=True)
+    """Print one line."""
+    write_line(
+        figure=figure, value=value, unit="pairs/s", peer=peer, peer_value=peer_value, ratio=ratio
+    )
 
 
 def main() -> None:

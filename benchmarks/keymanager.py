@@ -1,24 +1,25 @@
 """How fast keys are used: `python benchmarks/keymanager.py [--quick]`.
 
 Prints one line of JSON per figure. The key manager is a process of its own on the real emulated
-platform; callers are in this one, under mTLS, as the runtime. Every use is decided by the policy
-and on disk with its record before it is answered. The peer is the health check of the same server
-over the same connection, which is what gRPC and TLS cost alone.
+platform, which here believes quotes of whoever measures. Uses come from the runtime under mTLS, new
+secrets from a person with a token. All are decided by the policy and on disk with their records
+before they are answered. The peer is the health check of the same server over the same connections,
+which is what gRPC and TLS cost alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from actionvm.keymanager.v1 import keymanager_pb2_grpc, recovery_pb2, recovery_pb2_grpc
+from benchmarks.lines import write_line
 from chassis.config import ServiceConfig
 from chassis.identity import OPERATOR
 from chassis.log import install_log
@@ -138,10 +140,10 @@ def running() -> Iterator[tuple[Path, psutil.Process]]:
 
 @dataclass(frozen=True)
 class Callers:
-    """Channels of the runtime, each a connection of its own, and one of the operator."""
+    """Channels of the runtime, and of the operator, each a connection of its own."""
 
     channels: list[Any]
-    operator: Any
+    people: list[Any]
 
     def stubs(self, kind: Callable[[Any], Any]) -> list[Any]:
         """Return a stub on each channel of the runtime."""
@@ -163,12 +165,20 @@ async def connected(folder: Path) -> AsyncIterator[Callers]:
         issuer_peer_address=peer_address,
     )
     authority = (folder / "ca.pem").read_bytes()
-    person = connect_with_token(
-        address, "keymanager", token=token_of(OPERATOR), authority=authority
-    )
-    async with join(config, FakeAttester(QUOTES, "runtime")) as member, person:
+    async with join(config, FakeAttester(QUOTES, "runtime")) as member, AsyncExitStack() as stack:
+        people = [
+            await stack.enter_async_context(
+                connect_with_token(
+                    address,
+                    "keymanager",
+                    token=token_of(OPERATOR),
+                    authority=authority,
+                )
+            )
+            for _ in range(CHANNELS)
+        ]
         channels = [member.connect(peer_address, "keymanager") for _ in range(CHANNELS)]
-        yield Callers(channels, person)
+        yield Callers(channels, people)
 
 
 async def spend(
@@ -192,87 +202,154 @@ def cpu_of(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-def report(figure: str, value: float, unit: str, **others: float) -> None:
-    """Print one line; the load tells how busy the machine was with other work."""
-    line = {"figure": figure, "value": round(value, 1), "unit": unit}
-    line |= {name: round(number, 2) for name, number in others.items()}
-    line |= {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
-    print(json.dumps(line), flush=True)
+@dataclass(frozen=True)
+class Figure:
+    """What is measured: calls that each do `size` things, and what is wanted of them."""
+
+    name: str
+    unit: str
+    call: Callable[[int], Awaitable[object]]
+    size: int = 1
+    goal: str = ""
+
+
+class Bench:
+    """The key manager under measurement; `health` is its peer, on the same connections."""
+
+    def __init__(
+        self, callers: Callers, server: psutil.Process, *, calls: int, rounds: int
+    ) -> None:
+        self._server = server
+        self._calls = calls
+        self._rounds = rounds
+        self._operators = [keymanager_pb2_grpc.KeymanagerServiceStub(one) for one in callers.people]
+        self._recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(callers.people[0])
+        self._health = callers.stubs(health_pb2_grpc.HealthStub)
+        self._keys = callers.stubs(keymanager_pb2_grpc.KeymanagerServiceStub)
+        self._fresh = iter(range(10**9))
+
+    async def measure(self) -> None:
+        """Measure everything."""
+        for kind, name in (
+            (pb.KIND_ED25519, "ed25519"),
+            (pb.KIND_SECP256K1, "wallet"),
+            (pb.KIND_P256, "p256"),
+        ):
+            await self._put(name, kind)
+        message = _signing("ed25519", message=b"m" * 100)
+        personal = _signing("wallet", personal_message=b"m" * 100)
+        batch = pb.SignBatchRequest(requests=[message] * BATCH)
+        goal = ">= 2500 and <= 350 us"
+        for figure in (
+            Figure("sign_ed25519", "signatures/s", self._signer(message), goal=goal),
+            Figure("sign_secp256k1", "signatures/s", self._signer(personal), goal=goal),
+            Figure("sign_p256", "signatures/s", self._signer(_signing("p256", message=b"m" * 100))),
+            Figure(
+                "sign_batch_32",
+                "signatures/s",
+                lambda n: self._keys[n % CHANNELS].SignBatch(batch),
+                BATCH,
+                ">= 10000",
+            ),
+            Figure("put", "secrets/s", lambda _: self._put_next(), goal=">= 2000"),
+        ):
+            await self._compare(figure)
+        await self._rotate(message)
+
+    def _signer(self, request: pb.SignRequest) -> Callable[[int], Awaitable[object]]:
+        return lambda n: self._keys[n % CHANNELS].Sign(request)
+
+    def _put(self, name: str, kind: int = pb.KIND_ED25519, *, on: int = 0) -> Awaitable[object]:
+        asked = pb.PutSecretRequest(
+            request_id=name, name=f"secrets/{name}", kind=kind, generate=True
+        )
+        return self._operators[on].PutSecret(asked)
+
+    def _put_next(self) -> Awaitable[object]:
+        number = next(self._fresh)
+        return self._put(f"s{number}", on=number % CHANNELS)
+
+    async def _compare(self, figure: Figure) -> None:
+        """Print a rate and what a call costs the server, beside those of the peer."""
+        request = health_pb2.HealthCheckRequest()
+        await spend(100, figure.call)
+        found = []
+        for _ in range(self._rounds):
+            wanted = max(self._calls // figure.size, 100)
+            seconds, cpu = await self._spend(wanted, figure.call)
+            alone, cpu_alone = await self._spend(
+                self._calls, lambda n: self._health[n % CHANNELS].Check(request)
+            )
+            done = wanted * figure.size
+            found.append(
+                (
+                    done / seconds,
+                    1e6 * cpu / done,
+                    1e6 * cpu_alone / self._calls,
+                    done / seconds * alone / self._calls,
+                )
+            )
+        rate, cost, cost_alone, ratio = (statistics.median(one) for one in zip(*found, strict=True))
+        write_line(
+            figure=figure.name,
+            value=rate,
+            unit=figure.unit,
+            goal=figure.goal,
+            server_cpu_us=cost,
+            peer="health check",
+            peer_server_cpu_us=cost_alone,
+            ratio=ratio,
+        )
+
+    async def _spend(
+        self, count: int, call: Callable[[int], Awaitable[object]]
+    ) -> tuple[float, float]:
+        before = cpu_of(self._server)
+        seconds = await spend(count, call)
+        return seconds, cpu_of(self._server) - before
+
+    async def _rotate(self, message: pb.SignRequest) -> None:
+        """Replace the root under 10,000 secrets while all are used; a failed use ends it all."""
+        while (made := next(self._fresh)) < SECRETS:
+            await asyncio.gather(self._put(f"s{made}"), *(self._put_next() for _ in range(BATCH)))
+        dice = random.Random(1)  # noqa: S311  # which key is used next
+        before, start = cpu_of(self._server), time.perf_counter()
+        asked = recovery_pb2.RotateRootRequest(request_id="1")
+        rotation = asyncio.ensure_future(self._recovery.RotateRoot(asked, timeout=300))
+        waits: list[float] = []
+
+        async def use() -> None:
+            while not rotation.done():
+                request = pb.SignRequest()
+                request.CopyFrom(message)
+                request.key = f"secrets/s{dice.randrange(SECRETS)}"
+                asked_at = time.perf_counter()
+                await self._keys[len(waits) % CHANNELS].Sign(request)
+                waits.append(time.perf_counter() - asked_at)
+
+        await asyncio.gather(rotation, *(use() for _ in range(IN_FLIGHT)))
+        write_line(
+            figure="rotate_root_10000",
+            value=time.perf_counter() - start,
+            unit="seconds",
+            goal="no failed use",
+            server_cpu_us_per_secret=1e6 * (cpu_of(self._server) - before) / SECRETS,
+            uses_meanwhile=len(waits),
+            p99_use_ms=1e3 * statistics.quantiles(waits, n=100)[98],
+        )
+        for number in range(0, SECRETS, SECRETS // 100):
+            await self._keys[0].Sign(_signing(f"s{number}", message=b"m"))
+
+
+def _signing(name: str, **payload: bytes) -> pb.SignRequest:
+    key, purpose = f"secrets/{name}", pb.PURPOSE_REQUEST
+    return pb.SignRequest(key=key, purpose=purpose, **payload)  # type: ignore[arg-type]  # by kind
 
 
 async def measure(folder: Path, server: psutil.Process, *, calls: int, rounds: int) -> None:
-    """Measure everything."""
+    """Connect, and measure."""
     async with connected(folder) as callers:
-        operator: Any = keymanager_pb2_grpc.KeymanagerServiceStub(callers.operator)
-
-        def put(number: int, prefix: str = "s") -> Awaitable[object]:
-            name = f"secrets/{prefix}{number}"
-            kind = pb.KIND_SECP256K1 if prefix == "wallet" else pb.KIND_ED25519
-            return operator.PutSecret(
-                pb.PutSecretRequest(request_id=name, name=name, kind=kind, generate=True)
-            )
-
-        await put(0, "key")
-        await put(0, "wallet")
-        health = callers.stubs(health_pb2_grpc.HealthStub)
-        keys = callers.stubs(keymanager_pb2_grpc.KeymanagerServiceStub)
-        request = health_pb2.HealthCheckRequest()
-        message = pb.SignRequest(key="secrets/key0", purpose=pb.PURPOSE_REQUEST, message=b"m" * 100)
-        personal = pb.SignRequest(
-            key="secrets/wallet0", purpose=pb.PURPOSE_REQUEST, personal_message=b"m" * 100
-        )
-        batch = pb.SignBatchRequest(requests=[message] * BATCH)
-
-        uses: dict[str, tuple[Callable[[int], Awaitable[object]], int]] = {
-            "sign_ed25519": (lambda n: keys[n % CHANNELS].Sign(message), 1),
-            "sign_secp256k1": (lambda n: keys[n % CHANNELS].Sign(personal), 1),
-            "sign_batch_32": (lambda n: keys[n % CHANNELS].SignBatch(batch), BATCH),
-        }
-        for figure, (call, size) in uses.items():
-            await spend(100, call)
-            found = []
-            for _ in range(rounds):
-                before, wanted = cpu_of(server), max(calls // size, 100)
-                rate = size * wanted / await spend(wanted, call)
-                cpu = 1e6 * (cpu_of(server) - before) / wanted / size
-                alone = calls / await spend(calls, lambda n: health[n % CHANNELS].Check(request))
-                found.append((rate, cpu, rate / alone))
-            middle = [statistics.median(column) for column in zip(*found, strict=True)]
-            report(
-                figure,
-                middle[0],
-                "signatures/s",
-                server_cpu_us=middle[1],
-                per_health_call=middle[2],
-            )
-        before = cpu_of(server)
-        seconds = await spend(SECRETS, put)
-        cpu = 1e6 * (cpu_of(server) - before) / SECRETS
-        report("put", SECRETS / seconds, "secrets/s", server_cpu_us=cpu)
-        await rotate(callers, keys, message)
-
-
-async def rotate(callers: Callers, keys: list[Any], message: pb.SignRequest) -> None:
-    """Replace the root under 10,000 secrets while keys are used; a failed use ends it all."""
-    recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(callers.operator)
-    start = time.perf_counter()
-    rotation = asyncio.ensure_future(
-        recovery.RotateRoot(recovery_pb2.RotateRootRequest(request_id="1"), timeout=300)
-    )
-    used, slowest = 0, 0.0
-    while not rotation.done():
-        before = time.perf_counter()
-        await keys[0].Sign(message)
-        slowest = max(slowest, time.perf_counter() - before)
-        used += 1
-    await rotation
-    report(
-        "rotate_root_10000",
-        time.perf_counter() - start,
-        "seconds",
-        uses_meanwhile=used,
-        slowest_use_ms=1e3 * slowest,
-    )
+        await Bench(callers, server, calls=calls, rounds=rounds).measure()
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
 import statistics
 import sys
@@ -26,6 +25,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.lines import write_line
 from benchmarks.linker_servers import PEERS, Ask, Got, Server, open_linker, open_peers
 from linker.conversation import (
     Action,
@@ -229,15 +229,13 @@ def report(  # noqa: PLR0917  # a line has many parts
     best: str = "",
     is_cost: bool = False,  # noqa: FBT001, FBT002  # passed on
 ) -> None:
-    """Print one line; the load tells how busy the machine was with other work."""
+    """Print one line."""
     line: dict[str, object] = {"figure": figure, "value": round(value, 2), "unit": unit}
     if peers and best:
         ratio = peers[best] / value if is_cost else value / peers[best] if peers[best] else 0.0
         line |= {"peer": best, "peer_value": round(peers[best], 2), "ratio": round(ratio, 2)}
         line["peers"] = {name: round(found, 2) for name, found in peers.items()}
-    line |= {"goal": goal, "threads": threads, "cores": os.cpu_count()}
-    line["load"] = round(os.getloadavg()[0], 1)
-    print(json.dumps(line), flush=True)
+    write_line(**line, goal=goal, threads=threads)
 
 
 # --- Inside the engine ---------------------------------------------------------------------------

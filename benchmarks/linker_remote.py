@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import subprocess
@@ -32,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc
 from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
+from benchmarks.lines import write_line
 from chassis.clock import SystemClock
 from chassis.config import ServiceConfig
 from chassis.server import start_server
@@ -236,17 +236,10 @@ async def measure(*, rounds: int, count: int) -> None:
                 per_cpu.append(count / (sum(process.cpu_times()[:2]) - before))
                 peer_rates.append(await rate(peer, count))
             await client.close()
-    tell("added_latency_p50_ms", statistics.median(added), goal=3.0)
-    tell("calls_per_second", statistics.median(rates), goal=500.0)
-    tell("calls_per_cpu_second_of_the_linker", statistics.median(per_cpu))
-    tell("calls_per_second_of_the_package_alone", statistics.median(peer_rates))
-
-
-def tell(figure: str, value: float, goal: float | None = None) -> None:
-    """Print a figure."""
-    load = round(os.getloadavg()[0], 1)
-    line = {"figure": figure, "value": round(value, 2), "goal": goal, "load": load}
-    sys.stdout.write(f"{json.dumps(line)}\n")
+    write_line(figure="added_latency_p50_ms", value=statistics.median(added), goal=3.0)
+    write_line(figure="calls_per_second", value=statistics.median(rates), goal=500.0)
+    write_line(figure="calls_per_cpu_second_of_the_linker", value=statistics.median(per_cpu))
+    write_line(figure="calls_per_second_of_the_package_alone", value=statistics.median(peer_rates))
 
 
 def main() -> None:
