@@ -123,8 +123,8 @@ class Batch:
         self.epoch_ids = memory.anchor.epochs
         self.accepted_sequence = memory.anchor.accepted_sequence
         self.policy = memory.policy
-        # By counter: rows with their amounts, and how many of the first ones were deleted.
-        self._counted: dict[str, list[tuple[int, int]]] = {}
+        # By counter: times, amounts and rows, and how many of the first ones were deleted.
+        self._counted: dict[str, list[tuple[int, int, int]]] = {}
         self._sums: dict[str, int] = {}
         self._uncounted: dict[str, int] = {}
         self.touched: set[str] = set()
@@ -252,9 +252,14 @@ class Batch:
 
     def count(self, counter: str, amount: int) -> None:
         """Remember what was used now, for a limit."""
-        self.write(CountRow(self._next_count, counter, self.microseconds, str(amount)))
-        self._counted.setdefault(counter, []).append((self._next_count, amount))
+        self.count_at(counter, self.microseconds, amount)
         self._sums[counter] = self._sums.get(counter, 0) + amount
+
+    def count_at(self, counter: str, microseconds: int, amount: int) -> None:
+        """Remember what was used at another time, from the next batch on."""
+        self.write(CountRow(self._next_count, counter, microseconds, str(amount)))
+        counted = self._counted.setdefault(counter, [])
+        counted.append((microseconds, amount, self._next_count))
         self._next_count += 1
 
     def used(self, counter: str, after_microseconds: int) -> int:
@@ -308,8 +313,8 @@ class Batch:
                 del memory.tallies[counter]
         for counter, counted in self._counted.items():
             tally = memory.tallies.setdefault(counter, Tally())
-            for row, amount in counted:
-                tally.add(self.microseconds, amount, row)
+            for time, amount, row in counted:
+                tally.add(time, amount, row)
         memory.loaded.drop(self.touched)
         if self.stale is not None:
             memory.stale = self.stale

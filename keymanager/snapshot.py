@@ -10,25 +10,27 @@ from typing import ClassVar
 
 from chassis.fields import SECRET_NAME
 
-from .audit.record import Fact
+from .audit.record import WHOLE_MAX, Fact
 from .batch import Batch
 from .errors import BackupInvalid, VaultNotEmpty
 from .journal import Asker, Entry
 from .keyring import open_version, seal_version
 from .lifecycle import ID_BYTES, shred, versions_of
 from .policies import in_force, latest
-from .rows import PolicyRow, SecretRow, VersionRow
+from .rows import CountRow, PolicyRow, SecretRow, VersionRow
 from .secret import SYSTEM_TENANT, TENANT_NAME, Kind, State
 from .signing import AUDIT_KEY, AUTHORITY_KEY, REQUESTS_KEY, SERVICE_KEYS
 from .uses.values import check_value
 
 FORMAT = "actionvm.keymanager-state/v1"
+# Uses of one hour are one number, of the last of them: a limit of a policy is never met later.
+COUNT_MICROSECONDS = 3_600 * 1_000_000
 _PROBLEM = "does not hold what a key manager exports; take one that this release or an older made"
 
 
 @dataclass(frozen=True)
 class ExportState:
-    """Return all secrets with their values, and the policy.
+    """Return all secrets with their values, the policy, and what was used of its limits.
 
     The keys of the log, of request ids and of certificates stay: another system has its own.
     """
@@ -50,6 +52,7 @@ class ExportState:
             "sequence": batch.log.size,
             "policy": latest(batch).text,
             "secrets": [_secret_to_json(batch, row) for row in rows],
+            "counts": _counts_to_json(batch),
         }
         return json.dumps(state, separators=(",", ":")).encode()
 
@@ -81,6 +84,8 @@ class ImportState:
             number = latest(batch).version + 1
             batch.write(PolicyRow(number, state.policy, self.by.caller, batch.microseconds))
             batch.policy = in_force(batch)
+        for count in state.counts:
+            batch.count_at(*count)
         return len(state.secrets)
 
 
@@ -90,6 +95,8 @@ class _State:
     sequence: int
     policy: str
     secrets: list[tuple[SecretRow, list[tuple[VersionRow, bytes]]]]
+    # Counter, time and amount.
+    counts: list[tuple[str, int, int]]
 
 
 def _secret_to_json(batch: Batch, row: SecretRow) -> dict[str, object]:
@@ -113,15 +120,35 @@ def _secret_to_json(batch: Batch, row: SecretRow) -> dict[str, object]:
     }
 
 
+def _counts_to_json(batch: Batch) -> list[tuple[str, int, int]]:
+    latest_of, amounts = dict[tuple[str, int], int](), dict[tuple[str, int], int]()
+    for row in batch.select(CountRow, "ORDER BY id", (), name="counts"):
+        hour = (row.counter, row.microseconds // COUNT_MICROSECONDS)
+        latest_of[hour] = max(latest_of.get(hour, 0), row.microseconds)
+        amounts[hour] = amounts.get(hour, 0) + int(row.amount)
+    return [(hour[0], time, amounts[hour]) for hour, time in latest_of.items()]
+
+
 def _parse(content: bytes) -> _State:
     try:
         found = json.loads(content)
         if found["format"] != FORMAT:
             raise BackupInvalid(_PROBLEM)
         secrets = [_secret_from_json(one) for one in found["secrets"]]
-        return _State(str(found["ledger"]), int(found["sequence"]), str(found["policy"]), secrets)
+        # A backup of an earlier release has none.
+        counts = [_count_from_json(one) for one in found.get("counts", ())]
+        ledger, sequence, policy = str(found["ledger"]), int(found["sequence"]), found["policy"]
+        return _State(ledger, sequence, str(policy), secrets, counts)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise BackupInvalid(_PROBLEM) from error
+
+
+def _count_from_json(found: list[object]) -> tuple[str, int, int]:
+    counter, time, amount = found
+    match json.loads(counter) if isinstance(counter, str) else None:
+        case [str(), *_] if 0 <= _whole(time) <= WHOLE_MAX and _whole(amount) >= 0:
+            return str(counter), _whole(time), _whole(amount)
+    raise BackupInvalid(_PROBLEM)
 
 
 def _secret_from_json(found: dict[str, object]) -> tuple[SecretRow, list[tuple[VersionRow, bytes]]]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chassis.errors import InvalidField
-from keymanager.errors import BackupInvalid, VaultNotEmpty
+from keymanager.errors import BackupInvalid, UseDenied, VaultNotEmpty
 from keymanager.signing import Purpose
 from tests.keymanager.test_uses import AGENT, policy
 from tests.keymanager.vaults import OPERATOR, Bench, sign
@@ -55,12 +55,35 @@ async def test_a_state_is_not_imported_over_secrets(content: bytes) -> None:
         await bench.vault.import_state(content, by=OPERATOR)
 
 
+async def test_what_was_used_of_a_limit_stays_used() -> None:
+    limited, old, new = policy(limits=[{"per": "day", "uses": 3}]), Bench(), Bench(seed=2)
+    await old.put("secrets/a")
+    await old.vault.put_policy(limited, by=OPERATOR)
+    for _ in range(2):
+        await sign(old.vault, "secrets/a", Purpose.REQUEST, b"m", by=AGENT)
+    await new.vault.import_state(await old.vault.export_state(by=OPERATOR), by=OPERATOR)
+    new.open()
+
+    await sign(new.vault, "secrets/a", Purpose.REQUEST, b"m", by=AGENT)
+    with pytest.raises(UseDenied):
+        await sign(new.vault, "secrets/a", Purpose.REQUEST, b"m", by=AGENT)
+    new.clock.advance(timedelta(days=1, seconds=1))
+    assert await sign(new.vault, "secrets/a", Purpose.REQUEST, b"m", by=AGENT)
+
+
+async def test_a_backup_of_before_limits_were_in_it_is_imported(content: bytes) -> None:
+    state = json.loads(content)
+    del state["counts"]
+    assert await Bench(seed=2).vault.import_state(json.dumps(state).encode(), by=OPERATOR) == 5
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 def test_no_state_is_a_bug(data: st.DataObject) -> None:
     async def try_import() -> None:
         good = {"format": "actionvm.keymanager-state/v1", "ledger": "l", "sequence": 1}
         state = good | {"policy": "", "secrets": data.draw(_SECRETS)}
+        state["counts"] = data.draw(_COUNTS)
         with suppress(BackupInvalid, InvalidField):
             await Bench().vault.import_state(json.dumps(state).encode(), by=OPERATOR)
 
@@ -77,6 +100,8 @@ _VERSION = st.fixed_dictionaries(
         "value": _CELL,
     }
 )
+_COUNTER = st.sampled_from(["", "{", "[]", "[1]", "null", '["rule", "", "", ""]', None, 1])
+_COUNTS = st.lists(st.lists(_COUNTER | st.integers(-1, 2**70), max_size=4), max_size=2)
 _SECRETS = st.lists(
     st.fixed_dictionaries(
         {
