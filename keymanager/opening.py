@@ -106,11 +106,7 @@ def open_memory(
         memory = new_memory(cursor, platform, counter, random_bytes)
     else:
         row = AnchorRow._make(found)
-        try:
-            read = _read(cursor, platform, row, counter, accepts=accepts_rollback)
-        except SealBroken as error:
-            raise RolledBack(f"{error.name} in keymanager.db is none any more") from error
-        memory, counter, problem = read
+        memory, counter, problem = _read(cursor, platform, row, counter, accepts=accepts_rollback)
     if problem and not accepts_rollback:
         raise RolledBack(problem)
     batch = Batch(memory, cursor, now=now, random_bytes=random_bytes, wraps_max=WRAPS_MAX)
