@@ -22,7 +22,7 @@ from tests.keymanager.worker import open_folder, value_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "keymanager-1"
-KILLS = 20
+KILLS = 30
 KILLS_SOAK = 170
 KILLED_STARTS = 10
 KILLED_STARTS_SOAK = 30

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import os
+import random
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from queue import Queue
 
+import grpc
 import pytest
 
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
+from actionvm.keymanager.v1 import keymanager_pb2_grpc
 from tests.keymanager.process import KeymanagerProcess
+from tests.keymanager.vaults import public_key_of
+
+CALLERS = 8
+KILLS = 4
 
 
 def _put(name: str) -> pb.PutSecretRequest:
@@ -30,6 +43,38 @@ def test_what_was_acknowledged_survives_kills(tmp_path: Path) -> None:
                 stub.PutSecret(_put(name))
                 found = stub.GetPublicKey(pb.GetPublicKeyRequest(key=name))
                 public_keys[name] = found.public_key
+
+
+def _put_until_killed(
+    stub: keymanager_pb2_grpc.KeymanagerServiceStub, caller: str, done: Queue[tuple[str, bytes]]
+) -> None:
+    for number in itertools.count():
+        name = f"secrets/{caller}-{number}"
+        seed = hashlib.sha256(name.encode()).digest()
+        request = pb.PutSecretRequest(request_id=name, name=name, kind=pb.KIND_ED25519, value=seed)
+        try:
+            stub.PutSecret(request)
+        except grpc.RpcError:
+            return
+        done.put((name, seed))
+
+
+def test_kills_under_load_lose_nothing_acknowledged(tmp_path: Path) -> None:
+    dice, seeds, done = random.Random(30), dict[str, bytes](), Queue[tuple[str, bytes]]()
+    for kill in range(KILLS + 1):
+        with KeymanagerProcess(tmp_path) as process, ThreadPoolExecutor(CALLERS) as pool:
+            stub = process.stub()
+            for name, seed in seeds.items():
+                found = stub.GetPublicKey(pb.GetPublicKeyRequest(key=name))
+                assert found.public_key == public_key_of(seed), name
+            if kill < KILLS:
+                for caller in range(CALLERS):
+                    pool.submit(_put_until_killed, stub, f"{kill}-{caller}", done)
+                seeds |= dict(done.get(timeout=30) for _ in range(dice.randrange(20, 60)))
+                os.kill(process.pid, signal.SIGKILL)
+        # What was acknowledged until the last moment.
+        seeds |= dict(done.get() for _ in range(done.qsize()))
+    assert len(seeds) >= 20 * KILLS
 
 
 def test_a_request_that_is_repeated_after_a_kill_has_no_second_effect(tmp_path: Path) -> None:

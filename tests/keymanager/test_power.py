@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import pytest
 
@@ -14,7 +15,7 @@ from keymanager.lifecycle import Put, Rotate, Shred
 from keymanager.requests import Request
 from keymanager.rotation import Begin, Step
 from keymanager.rows import TABLES, VERSION
-from keymanager.secret import Kind, Secret
+from keymanager.secret import Kind
 from keymanager.signing import Purpose
 from keymanager.store import VaultStore
 from keymanager.uses.signatures import SignMessage
@@ -22,7 +23,7 @@ from keymanager.using import Use
 from keymanager.vault import Vault
 from tests.fakes.platform import FakePlatform
 from tests.keymanager.power import Disk, engine_on
-from tests.keymanager.vaults import OPERATOR, HandSetClock
+from tests.keymanager.vaults import OPERATOR, HandSetClock, public_key_of
 
 REQUESTS = Asker("runtime", purpose="request")
 RUNS = 20
@@ -31,14 +32,19 @@ CUTS_PER_RUN = 50
 BATCHES = 12
 
 
+# The version of a secret and its seed; 0 and no seed where there is none.
+Held: TypeAlias = tuple[int, bytes]
+NOTHING: Held = (0, b"")
+
+
 @dataclass
 class Moment:
     """What a cut at some moment left, and what had been acknowledged by then."""
 
     files: dict[str, bytes]
     counter: int
-    known: dict[str, int]
-    unsure: dict[str, int]
+    known: dict[str, Held]
+    unsure: dict[str, Held]
     sequence: int
 
 
@@ -48,8 +54,10 @@ class Run:
 
     seed: int
     moments: list[Moment] = field(default_factory=list)
-    known: dict[str, int] = field(default_factory=dict)
-    unsure: dict[str, int] = field(default_factory=dict)
+    known: dict[str, Held] = field(default_factory=dict)
+    unsure: dict[str, Held] = field(default_factory=dict)
+    # Batches in which a rotation of the root went on, beside others.
+    steps: int = 0
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
@@ -81,28 +89,36 @@ class Run:
             self.unsure = {}
 
     def _operations(self, number: int) -> list[Operation]:
-        if number % 6 == 4:
-            return [Begin(OPERATOR, Request(f"root {number}", b""), self.store.new_epoch())]
-        if number % 6 == 5:
-            return [Step(rows_max=1_000)]
-        made = list[Operation]()
-        for name in self.dice.sample([f"secrets/s{place}" for place in range(8)], 4):
-            version = self.known.get(name, 0)
-            way = self.dice.randrange(4)
-            request = Request(f"{number}/{name}", name.encode())
-            if not version:
-                made.append(Put(OPERATOR, request, name, Kind.ED25519, b"", generate=True))
-                self.unsure[name] = 1
-            elif way == 0:
-                made.append(Shred(OPERATOR, name))
-                self.unsure[name] = 0
-            elif way == 1:
-                made.append(Rotate(OPERATOR, request, name, b"", generate=True))
-                self.unsure[name] = version + 1
-            else:
-                operation = SignMessage(Purpose.REQUEST, b"m")
-                made.append(Use(REQUESTS, "Sign", name, (operation,)))
+        made = [
+            self._operation(number, name)
+            for name in self.dice.sample([f"secrets/s{place}" for place in range(8)], 4)
+        ]
+        rotates = self.store.memory.stale
+        self.steps += bool(rotates)
+        if rotates and number % 3:
+            rows_max = self.dice.choice([5, 40])
+            made.insert(self.dice.randrange(5), Step(rows_max=rows_max))
+        elif not rotates and number > 2:
+            begin = Begin(OPERATOR, Request(f"root {number}", b""), self.store.new_epoch())
+            made.insert(self.dice.randrange(5), begin)
         return made
+
+    def _operation(self, number: int, name: str) -> Operation:
+        version, _ = self.known.get(name, NOTHING)
+        way = self.dice.randrange(4)
+        request = Request(f"{number}/{name}", name.encode())
+        value = self.dice.randbytes(32)
+        if not version:
+            self.unsure[name] = (1, value)
+            return Put(OPERATOR, request, name, Kind.ED25519, value, generate=False)
+        if way == 0:
+            self.unsure[name] = NOTHING
+            return Shred(OPERATOR, name)
+        if way == 1:
+            self.unsure[name] = (version + 1, value)
+            return Rotate(OPERATOR, request, name, value, generate=False)
+        operation = SignMessage(Purpose.REQUEST, b"m")
+        return Use(REQUESTS, "Sign", name, (operation,))
 
 
 def _open(
@@ -112,12 +128,15 @@ def _open(
     return VaultStore(engine, platform, clock=clock, random_bytes=dice.randbytes)
 
 
-def _version(vault: Vault, name: str) -> int:
+async def _held(vault: Vault, name: str, held: tuple[Held, ...]) -> Held:
+    """Return what there is of a secret, with the seed that its key proves to have."""
     try:
-        found: Secret = vault.describe(name)
+        version = vault.describe(name).version
     except SecretNotFound:
-        return 0
-    return found.version
+        return NOTHING
+    public_key = (await vault.public_key(name)).value
+    seeds = (seed for _, seed in held if seed and public_key_of(seed) == public_key)
+    return version, next(seeds, b"")
 
 
 @pytest.mark.parametrize(
@@ -127,9 +146,10 @@ def _version(vault: Vault, name: str) -> int:
         *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(RUNS, RUNS_SOAK)),
     ],
 )
-def test_cuts_of_the_power_lose_nothing_acknowledged(seed: int) -> None:
+async def test_cuts_of_the_power_lose_nothing_acknowledged(seed: int) -> None:
     run = Run(seed)
     run.work()
+    assert run.steps >= 3
     assert len(run.moments) >= CUTS_PER_RUN
     for place, moment in enumerate(run.dice.sample(run.moments, CUTS_PER_RUN)):
         platform = FakePlatform()
@@ -137,9 +157,19 @@ def test_cuts_of_the_power_lose_nothing_acknowledged(seed: int) -> None:
         disk = Disk(f"disk-{seed}-{place}", moment.files)
         store = _open(disk, platform, run.dice, run.clock)
         vault = Vault(store)
-        for name, version in moment.known.items():
-            allowed = {version, moment.unsure.get(name, version)}
-            assert _version(vault, name) in allowed, (name, allowed)
+        found = dict[str, Held]()
+        for name in moment.known | moment.unsure:
+            known = moment.known.get(name, NOTHING)
+            allowed = (known, moment.unsure.get(name, known))
+            found[name] = await _held(vault, name, allowed)
+            assert found[name] in allowed, (name, found[name], allowed)
+        if place % 5 == 0:
+            # What was going on is finished, and every key is the same after it.
+            await vault.tend()
+            assert not store.memory.stale
+            store.memory.loaded.clear()
+            for name, held in found.items():
+                assert await _held(vault, name, (held,)) == held
         records = vault.records(after=0, limit=1_000)
         assert len(records) >= moment.sequence
         store._engine.dispose()
