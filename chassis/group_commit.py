@@ -10,6 +10,10 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 BATCH_MAX = 1_024
+# Who has arrived at the process is here after so many turns of the event loop at most.
+_IDLE_TURNS = 4
+# Beyond so many, each costs what it costs, however many come with it.
+_GATHERED_MAX = 64
 
 Asked = TypeVar("Asked")
 
@@ -60,6 +64,7 @@ class GroupCommit(Generic[Asked]):
 
     async def _write(self) -> None:
         while self._queue:
+            await self._gather()
             groups = self._next_batch()
             try:
                 outcomes = await asyncio.to_thread(
@@ -76,6 +81,14 @@ class GroupCommit(Generic[Asked]):
                     if not group.answer.done():
                         group.answer.set_result(own)
             self._written()
+
+    async def _gather(self) -> None:
+        """Let in who has arrived already: a batch costs nearly the same for one as for many."""
+        idle = 0
+        while idle < _IDLE_TURNS and len(self._queue) < _GATHERED_MAX:
+            before = len(self._queue)
+            await asyncio.sleep(0)
+            idle = idle + 1 if len(self._queue) == before else 0
 
     def _next_batch(self) -> list[_Group[Asked]]:
         """Take groups whole, at least one."""
