@@ -61,10 +61,7 @@ class AuditBroken(FailedPrecondition):
     """A stored record of the audit log is not what was recorded."""
 
     reason = "AUDIT_BROKEN"
-    message = (
-        "audit record {sequence}, or what vouches for it, was changed on the disk or is gone; keep "
-        "the disk as evidence, and compare the last export with 'actionvm audit verify'"
-    )
+    message = "audit record {sequence}, or what vouches for it, was changed; see docs/audit.md"
 
     sequence: int
 
@@ -163,10 +160,7 @@ class ErasurePending(FailedPrecondition):
     """Something is destroyed for all who ask, but somebody still reads what the files held."""
 
     reason = "ERASURE_PENDING"
-    message = (
-        "this is done, but the files still hold the key: another process reads keymanager.db; end "
-        "it, and the key is erased within seconds"
-    )
+    message = "done, but the files hold the key until the process that reads keymanager.db ends"
 
 
 @dataclass(eq=False)
@@ -238,6 +232,17 @@ class VersionInUse(FailedPrecondition):
 
     name: str
     version: int
+
+
+@dataclass(eq=False)
+class TooManyVersions(ResourceExhausted):
+    """So many values of a secret may still be used that it takes no more."""
+
+    reason = "TOO_MANY_VERSIONS"
+    message = "{name} has {limit} versions; shred those that nothing needs any more"
+
+    name: str
+    limit: int
 
 
 @dataclass(eq=False)

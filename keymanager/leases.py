@@ -54,9 +54,11 @@ class Lend:
     name: str
     release: Release
     life: timedelta = LIFE
+    version: int = 0
 
     def decide(self, batch: Batch, entry: Entry) -> Lease:
-        (sealed,) = Use(self.by, self.method, self.name, (self.release,)).decide(batch, entry)
+        asked = Use(self.by, self.method, self.name, (self.release,), self.version)
+        (sealed,) = asked.decide(batch, entry)
         assert isinstance(sealed, bytes), "a release is a ciphertext"
         row = LeaseRow(
             name=f"leases/{uuid.UUID(bytes=batch.random_bytes(16), version=4)}",

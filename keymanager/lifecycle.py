@@ -16,6 +16,7 @@ from .errors import (
     SecretExists,
     SecretNotFound,
     TenantNotFound,
+    TooManyVersions,
     VersionInUse,
     VersionNotFound,
 )
@@ -29,6 +30,7 @@ from .uses.keys import generate
 from .uses.values import accept
 
 GRACE_MAX = timedelta(days=30)
+VERSIONS_MAX = 100
 ID_BYTES = 16
 
 
@@ -63,7 +65,11 @@ class Put:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Seal a new value; the one before stays usable for a while, and is destroyed then."""
+    """Seal a new value; the one before stays usable for a while, and is destroyed then.
+
+    Without a grace, a key for data stays until it is shredded, because it still opens what it
+    encrypted.
+    """
 
     method: ClassVar[str] = "RotateSecret"
 
@@ -82,6 +88,8 @@ class Rotate:
         row = existing(batch, self.name)
         value = value_of(batch, Kind(row.kind), self.value, generates=self.generate)
         versions = versions_of(batch, row)
+        if len(versions) >= VERSIONS_MAX:
+            raise TooManyVersions(self.name, VERSIONS_MAX)
         entry.version = row.version + 1
         self._end(batch, row, versions)
         new = VersionRow(
@@ -99,11 +107,11 @@ class Rotate:
         end = batch.microseconds + self.grace // timedelta(microseconds=1)
         for version in versions:
             if version.number != row.version:
-                if version.expire_microseconds <= batch.microseconds:
+                if 0 < version.expire_microseconds <= batch.microseconds:
                     destroy_version(batch, version)
             elif self.grace:
                 batch.write(version._replace(expire_microseconds=end))
-            else:
+            elif row.kind != Kind.DATA:
                 destroy_version(batch, version)
 
 

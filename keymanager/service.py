@@ -19,6 +19,7 @@ from .messages.secrets import (
     grace_from_proto,
     key_name,
     kind_from_proto,
+    rotatable_name,
     secret_name,
     secret_to_proto,
     tenant_name,
@@ -98,7 +99,7 @@ class KeymanagerService(IdentityMethods):
         require_size("value", request.value, size_min=0, size_max=VALUE_BYTES_MAX)
         secret = await self._vault.rotate(
             require_request_id(request.request_id),
-            secret_name(request.name),
+            rotatable_name(request.name),
             request.value,
             generate=request.generate,
             grace=grace_from_proto(request.grace),
@@ -109,11 +110,12 @@ class KeymanagerService(IdentityMethods):
     async def ShredSecret(
         self, request: pb.ShredSecretRequest, context: Context
     ) -> pb.ShredSecretResponse:
-        name, by = secret_name(request.name), Asker(current_caller())
+        by = Asker(current_caller())
         if request.version:
+            name = rotatable_name(request.name)
             await self._vault.shred_version(name, request.version, by=by)
         else:
-            await self._vault.shred(name, by=by)
+            await self._vault.shred(secret_name(request.name), by=by)
         return pb.ShredSecretResponse()
 
     async def ShredTenant(

@@ -16,7 +16,8 @@ from chassis.log import log
 
 from .approvals import FIRST, Approval, Approve, Place
 from .audit.record import Fact
-from .errors import ErasurePending, SecretNotFound
+from .erasure import ATTEMPTS_MAX, wait_for_erasure
+from .errors import SecretNotFound
 from .journal import Asker, Operation
 from .leases import LIFE, Lease, Lend, Renew, Revoke
 from .lifecycle import GRACE_MAX, Put, Rotate, SetState, Shred, ShredTenant, ShredVersion
@@ -48,9 +49,6 @@ from .witness import AcceptRollback
 Result = TypeVar("Result")
 
 LEASE_SECONDS_MAX = 3_600
-# Who destroys something waits as long for readers of the file, which are mostly done in no time.
-ERASURE_ATTEMPTS_MAX = 60
-_ERASURE_PAUSE_SECONDS = 0.05
 # Of the vault itself; they are not there for anybody else.
 _OWN_KEYS = frozenset({AUDIT_KEY, AUTHORITY_KEY, REQUESTS_KEY})
 
@@ -71,9 +69,7 @@ class Vault:
     What a method returns is on disk together with its record, and so is every refusal.
     """
 
-    def __init__(
-        self, store: VaultStore, *, erasure_attempts_max: int = ERASURE_ATTEMPTS_MAX
-    ) -> None:
+    def __init__(self, store: VaultStore, *, erasure_attempts_max: int = ATTEMPTS_MAX) -> None:
         self._store = store
         self._erasure_attempts_max = erasure_attempts_max
         self._marks = Marks(store)
@@ -114,8 +110,9 @@ class Vault:
     ) -> Secret:
         """Seal a new value; the one before stays usable for `grace`, and is destroyed then.
 
-        Raise `SecretNotFound`, `RequestIdReused`, `SealBroken`, `ErasurePending`, or `InvalidField`
-        of `value`, `generate` or `grace`.
+        Without a grace, a key for data stays until it is shredded: what it encrypted needs it.
+        Raise `SecretNotFound`, `RequestIdReused`, `SealBroken`, `TooManyVersions`,
+        `ErasurePending`, or `InvalidField` of `value`, `generate` or `grace`.
         """
         require_range("grace", grace.total_seconds(), least=0, most=GRACE_MAX.total_seconds())
         flag = "generate" if generate else ""
@@ -124,7 +121,7 @@ class Vault:
         asked = Rotate(by, Request(request_id, content), name, value, generate, grace)
         rotated = await self._apply(asked, Secret)
         if not grace:
-            await self._wait_for_erasure()
+            await wait_for_erasure(self._store, self._erasure_attempts_max)
         return rotated
 
     async def disable(self, name: str, *, by: Asker, version: int = 0) -> Secret:
@@ -142,7 +139,7 @@ class Vault:
         opens the value.
         """
         await self._commits.apply(Shred(by, name))
-        await self._wait_for_erasure()
+        await wait_for_erasure(self._store, self._erasure_attempts_max)
 
     async def shred_version(self, name: str, version: int, *, by: Asker) -> Secret:
         """Destroy an old version, as `shred` does.
@@ -150,7 +147,7 @@ class Vault:
         Raise `SecretNotFound`, `VersionNotFound`, `VersionInUse`, or `ErasurePending`.
         """
         left = await self._apply(ShredVersion(by, name, version), Secret)
-        await self._wait_for_erasure()
+        await wait_for_erasure(self._store, self._erasure_attempts_max)
         return left
 
     async def shred_tenant(self, tenant: str, *, by: Asker) -> int:
@@ -159,19 +156,8 @@ class Vault:
         Raise `TenantNotFound`, `ErasurePending`, or `InvalidField` of the tenant of the services.
         """
         count = await self._apply(ShredTenant(by, tenant), int)
-        await self._wait_for_erasure()
+        await wait_for_erasure(self._store, self._erasure_attempts_max)
         return count
-
-    async def _wait_for_erasure(self) -> None:
-        """Return when nothing that was destroyed is left in the files, or raise `ErasurePending`.
-
-        Meanwhile everything else goes on; `tend` tries again for who did not wait so long.
-        """
-        for _ in range(self._erasure_attempts_max):
-            if self._store.is_erased or await asyncio.to_thread(self._store.erase):
-                return
-            await asyncio.sleep(_ERASURE_PAUSE_SECONDS)
-        raise ErasurePending
 
     def describe(self, name: str) -> Secret:
         """Return what is known of a secret; raise `SecretNotFound` or `SealBroken`. Blocks."""
@@ -223,12 +209,18 @@ class Vault:
     # --- Leases ----------------------------------------------------------------------------------
 
     async def release(
-        self, name: str, release: Release, *, by: Asker, life: timedelta = LIFE
+        self,
+        name: str,
+        release: Release,
+        *,
+        by: Asker,
+        life: timedelta = LIFE,
+        version: int = 0,
     ) -> Lease:
         """Hand a bearer value to a recipient for a time; raise as `use` does."""
         _refuse_own(name)
         require_range("life", life.total_seconds(), least=1, most=LEASE_SECONDS_MAX)
-        return await self._apply(Lend(by, name, release, life), Lease)
+        return await self._apply(Lend(by, name, release, life, version), Lease)
 
     async def renew(self, lease: str, *, by: Asker, life: timedelta = LIFE) -> Lease:
         """Extend a lease of the caller.
@@ -344,7 +336,7 @@ class Vault:
         begin = Begin(by, Request(request_id, b"rotate root"), epoch)
         if await self._apply(begin, bool):
             await self._finish_rotation(by)
-        await self._wait_for_erasure()
+        await wait_for_erasure(self._store, self._erasure_attempts_max)
 
     async def _finish_rotation(self, by: Asker) -> None:
         while await self._apply(Step(), int) >= 0:

@@ -61,6 +61,10 @@ Grace = Annotated[
     int,
     typer.Option("--grace", min=0, metavar="SECONDS", help="How long the old one works, too."),
 ]
+OldVersion = Annotated[
+    int,
+    typer.Option("--version", min=0, help="Only this one, which is not the one in use."),
+]
 ImportFile = Annotated[
     Path | None, typer.Argument(metavar="[FILE]", help="A .env or JSON file; else the environment.")
 ]
@@ -227,7 +231,8 @@ def show(context: typer.Context, name: Name, *, as_json: AsJson = False) -> None
         ("since", time_text(secret.rotate_time)),
     ]
     if secret.version_before:
-        until = time_text(secret.grace_time)
+        is_ending = secret.HasField("grace_time")
+        until = time_text(secret.grace_time) if is_ending else "it is shredded"
         rows.append(("before", f"version {secret.version_before} works until {until}"))
     if public_key.public_key:
         rows.append(("public key", public_key.public_key.hex()))
@@ -259,7 +264,14 @@ def list_secrets(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 
 @app.command("shred", cls=Command)
-def shred(context: typer.Context, name: Name, *, yes: Yes = False, as_json: AsJson = False) -> None:
+def shred(
+    context: typer.Context,
+    name: Name,
+    *,
+    version: OldVersion = 0,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
     """Destroy a secret and all its versions for good; with tenants/NAME, all of that tenant.
 
     Example: actionvm secrets shred board-key --yes
@@ -267,6 +279,7 @@ def shred(context: typer.Context, name: Name, *, yes: Yes = False, as_json: AsJs
     is_tenant = name.startswith("tenants/")
     full_name = name if is_tenant else secret_name(name)
     what = f"all secrets of {full_name}" if is_tenant else full_name
+    what = f"version {version} of {what}" if version else what
     if not yes:
         confirm(f"Destroy {what} for good?", refusal=f"{what} was not destroyed")
 
@@ -275,7 +288,7 @@ def shred(context: typer.Context, name: Name, *, yes: Yes = False, as_json: AsJs
             tenant = pb.ShredTenantRequest(tenant=full_name)
             await client.keymanager(lambda stub: stub.ShredTenant(tenant))
         else:
-            secret = pb.ShredSecretRequest(name=full_name)
+            secret = pb.ShredSecretRequest(name=full_name, version=version)
             await client.keymanager(lambda stub: stub.ShredSecret(secret))
 
     ask(context, destroy)
@@ -297,7 +310,7 @@ async def read_secrets(client: Client) -> list[pb.Secret]:
 
 def secret_name(text: str) -> str:
     """Return the full name of a secret, which may be given without `secrets/`."""
-    return text if text.startswith("secrets/") else f"secrets/{text}"
+    return text if text.startswith(("secrets/", "keys/")) else f"secrets/{text}"
 
 
 def tenant_name(text: str) -> str:

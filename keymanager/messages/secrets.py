@@ -24,6 +24,11 @@ def secret_name(value: str) -> str:
     return require_match("name", value, SECRET_NAME, example="secrets/board-key")
 
 
+def rotatable_name(value: str) -> str:
+    """Return the name of a secret, or of the key for data that services use by default."""
+    return KNOWLEDGE_KEY if value == KNOWLEDGE_KEY else secret_name(value)
+
+
 def key_name(value: str, field: str = "key") -> str:
     """Return the name of a secret, or of a key that the key manager made itself."""
     return require_match(field, value, _KEY_NAME, example="secrets/board-key")
@@ -64,10 +69,11 @@ def secret_to_proto(secret: Secret) -> pb.Secret:
         tenant=secret.tenant,
         state=pb.Secret.State.ValueType(secret.state),
     )
-    for version in secret.versions:
-        if version.expire_time is not None:
-            made.version_before = version.number
-            made.grace_time.CopyFrom(time_to_proto(version.expire_time))
+    before = [version for version in secret.versions if version.number != secret.version]
+    if before:
+        made.version_before, end = before[-1].number, before[-1].expire_time
+        if end is not None:
+            made.grace_time.CopyFrom(time_to_proto(end))
     return made
 
 

@@ -155,7 +155,9 @@ _AUTHORIZATIONS: Mapping[int, Callable[[_Authorize], AnyOperation]] = {
 }
 
 
-_FIELDS_OF_ALL = frozenset({"credential", "method", "url", "body_digest", "scheme", "account"})
+_FIELDS_OF_ALL = frozenset(
+    {"credential", "method", "url", "body_digest", "scheme", "account", "version"}
+)
 # Who sends something else believes that it is signed.
 _FIELDS: Mapping[int, frozenset[str]] = {
     _Authorize.SCHEME_OAUTH1: frozenset({"form"}),

@@ -52,7 +52,9 @@ class UseService(use_pb2_grpc.UseServiceServicer):
         credential = key_name(request.credential, "credential")
         by = _asker(Purpose.REQUEST, request.account)
         operation = authorization_from_proto(request)
-        made = await self._vault.use(credential, operation, method="AuthorizeRequest", by=by)
+        made = await self._vault.use(
+            credential, operation, method="AuthorizeRequest", by=by, version=request.version
+        )
         return authorized_to_proto(made)
 
     async def GenerateDataKey(
@@ -90,7 +92,7 @@ class UseService(use_pb2_grpc.UseServiceServicer):
     ) -> pb.ReleaseSecretResponse:
         name, by = secret_name(request.name), _asker(Purpose.GENERATION, request.account)
         release = Release(Purpose.GENERATION.value, request.recipient_key)
-        lease = await self._vault.release(name, release, by=by)
+        lease = await self._vault.release(name, release, by=by, version=request.version)
         return pb.ReleaseSecretResponse(
             sealed_value=lease.sealed_value,
             expire_time=time_to_proto(lease.expire_time),

@@ -44,6 +44,7 @@ class FakeKeymanager(keymanager_pb2_grpc.KeymanagerServiceServicer):
         self.disabled: set[str] = set()
         self.tenants: dict[str, str] = {}
         self.grace_seconds = 0
+        self.shredded_versions: list[tuple[str, int]] = []
         self.kind = keymanager_pb2.KIND_API_KEY
         self.public_key = receipt_key().public_key().public_bytes_raw()
 
@@ -84,7 +85,10 @@ class FakeKeymanager(keymanager_pb2_grpc.KeymanagerServiceServicer):
     async def ShredSecret(
         self, request: keymanager_pb2.ShredSecretRequest, context: Context
     ) -> keymanager_pb2.ShredSecretResponse:
-        del self.values[request.name]
+        if request.version:
+            self.shredded_versions.append((request.name, request.version))
+        else:
+            del self.values[request.name]
         return keymanager_pb2.ShredSecretResponse()
 
     async def ShredTenant(

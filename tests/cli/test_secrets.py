@@ -81,6 +81,15 @@ def test_the_old_value_may_work_for_a_while(system: FakeSystem, invoke: Invoke) 
     assert system.keymanager.grace_seconds == 60
 
 
+def test_one_old_version_is_shredded(system: FakeSystem, invoke: Invoke) -> None:
+    system.keymanager.values = {"secrets/api": b""}
+
+    invoke("secrets", "shred", "keys/knowledge", "--version", "1", "--yes")
+
+    assert system.keymanager.shredded_versions == [("keys/knowledge", 1)]
+    assert system.keymanager.values
+
+
 def test_a_disabled_secret_is_listed_as_such(system: FakeSystem, invoke: Invoke) -> None:
     system.keymanager.values = {"secrets/api": b""}
 

@@ -37,8 +37,10 @@ def knowledge(method: str, request: object, reason: str = "") -> Call:
     return Call(method, request, caller="knowledge", reason=reason)
 
 
-def release(name: str, reason: str = "") -> Call:
-    request = pb.ReleaseSecretRequest(name=f"secrets/{name}", recipient_key=RECIPIENT)
+def release(name: str, reason: str = "", version: int = 0) -> Call:
+    request = pb.ReleaseSecretRequest(
+        name=f"secrets/{name}", recipient_key=RECIPIENT, version=version
+    )
     return Call("ReleaseSecret", request, caller="linker", reason=reason)
 
 
@@ -67,6 +69,7 @@ CALLS = [
     authorize("secrets/login", Scheme.SCHEME_BASIC),
     authorize("secrets/login", Scheme.SCHEME_UNSPECIFIED, "INVALID_FIELD"),
     authorize("secrets/login", Scheme.SCHEME_BASIC, "INVALID_FIELD", account="nobody"),
+    authorize("secrets/login", Scheme.SCHEME_BASIC, "VERSION_NOT_FOUND", version=7),
     authorize("secrets/none", Scheme.SCHEME_BASIC, "SECRET_NOT_FOUND"),
     authorize("secrets/board", Scheme.SCHEME_BASIC, "KIND_UNSUITABLE"),
     authorize("secrets/disabled", Scheme.SCHEME_CDP, "SECRET_DISABLED", key_id="a"),
@@ -119,6 +122,7 @@ CALLS = [
     knowledge("Decrypt", DECRYPT, "INVALID_FIELD"),
     knowledge("Rewrap", pb.RewrapRequest(context=CONTEXT, ciphertext=b"no"), "INVALID_FIELD"),
     release("bearer"),
+    release("bearer", "VERSION_NOT_FOUND", version=7),
     release("wallet", "KIND_UNSUITABLE"),
     release("forbidden", "USE_DENIED"),
     Call("ReleaseSecret", pb.ReleaseSecretRequest(), caller="runtime", reason="METHOD_DENIED"),

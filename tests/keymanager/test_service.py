@@ -9,6 +9,7 @@ from typing import TypeAlias
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -126,6 +127,41 @@ def test_a_repeated_call_gives_the_same_answer(grpc_stub: Stub) -> None:
     name = f"secrets/s{next(NUMBERS)}"
     request = pb.PutSecretRequest(request_id=name, name=name, kind=pb.KIND_ED25519, generate=True)
     assert grpc_stub.PutSecret(request) == grpc_stub.PutSecret(request)
+
+
+def test_the_version_before_signs_for_its_grace(
+    grpc_stub: Stub, runtime: Stub, signing_key: str
+) -> None:
+    request = pb.SignRequest(key=signing_key, version=1, purpose=REQUEST, message=b"m")
+    before = runtime.Sign(request)
+    rotated = grpc_stub.RotateSecret(
+        pb.RotateSecretRequest(
+            request_id=f"rotate-{next(NUMBERS)}",
+            name=signing_key,
+            generate=True,
+            grace=Duration(seconds=90),
+        )
+    ).secret
+    assert (rotated.version, rotated.version_before) == (2, 1)
+    assert rotated.grace_time.ToJsonString() == "2026-03-31T22:31:30.123456Z"
+    assert runtime.Sign(request) == before
+
+
+def test_the_default_key_for_data_is_rotated_and_its_version_before_stays(
+    grpc_stub: Stub,
+) -> None:
+    request = pb.RotateSecretRequest(request_id="rotate", name="keys/knowledge", generate=True)
+    rotated = grpc_stub.RotateSecret(request).secret
+    assert (rotated.version, rotated.version_before) == (2, 1)
+    assert not rotated.HasField("grace_time")
+    assert grpc_stub.RotateSecret(request).secret == rotated
+    grpc_stub.ShredSecret(pb.ShredSecretRequest(name="keys/knowledge", version=1))
+
+
+@pytest.mark.parametrize("name", ["keys/bundles", "keys/audit", "keys/ca"])
+def test_no_other_key_of_the_services_is_rotated(grpc_stub: Stub, name: str) -> None:
+    request = pb.RotateSecretRequest(request_id="rotate", name=name, generate=True)
+    assert refused_field(lambda: grpc_stub.RotateSecret(request)) == "name"
 
 
 # --- Bad input -----------------------------------------------------------------------------------

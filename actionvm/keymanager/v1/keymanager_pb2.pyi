@@ -184,7 +184,7 @@ class Secret(_message.Message):
 
     @_builtins.property
     def grace_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when that is so. Output only; absent if there is none."""
+        """Until when that is so. Output only; absent if there is none, or if it is until it is shredded."""
 
     def __init__(
         self,
@@ -289,7 +289,7 @@ class RotateSecretRequest(_message.Message):
     request_id: _builtins.str
     """Idempotency key. Required. 1 to 128 characters."""
     name: _builtins.str
-    """`secrets/{id}`. Required."""
+    """`secrets/{id}`, or `keys/knowledge`, which is generated. Required."""
     value: _builtins.bytes
     """The new value; never logged. As in `PutSecretRequest`."""
     generate: _builtins.bool
@@ -297,7 +297,8 @@ class RotateSecretRequest(_message.Message):
     @_builtins.property
     def grace(self) -> _duration_pb2.Duration:
         """How long the version of now may still be used, where a use names it. Default 0, at most 30
-        days.
+        days. One of the kind `KIND_DATA` opens what it encrypted without being named, and by default
+        until it is shredded: rewrap before that.
         """
 
     def __init__(

@@ -165,6 +165,7 @@ class KeymanagerServiceServicer:
         - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for another secret.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
         - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): without a grace, as for `ShredSecret`.
+        - `RESOURCE_EXHAUSTED` (reason `TOO_MANY_VERSIONS`): it has 100; shred some of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

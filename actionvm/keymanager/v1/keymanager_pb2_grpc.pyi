@@ -58,6 +58,7 @@ class KeymanagerServiceStub:
     - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for another secret.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): without a grace, as for `ShredSecret`.
+    - `RESOURCE_EXHAUSTED` (reason `TOO_MANY_VERSIONS`): it has 100; shred some of them.
     """
     ShredSecret: _grpc.UnaryUnaryMultiCallable[_keymanager_pb2.ShredSecretRequest, _keymanager_pb2.ShredSecretResponse]
     """Destroys a secret and all its versions for good, or one of them. Shredding twice is
@@ -194,6 +195,7 @@ class KeymanagerServiceAsyncStub(KeymanagerServiceStub):
     - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for another secret.
     - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
     - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): without a grace, as for `ShredSecret`.
+    - `RESOURCE_EXHAUSTED` (reason `TOO_MANY_VERSIONS`): it has 100; shred some of them.
     """
     ShredSecret: _aio.UnaryUnaryMultiCallable[_keymanager_pb2.ShredSecretRequest, _keymanager_pb2.ShredSecretResponse]  # type: ignore[assignment]
     """Destroys a secret and all its versions for good, or one of them. Shredding twice is
@@ -339,6 +341,7 @@ class KeymanagerServiceServicer(metaclass=_abc_1.ABCMeta):
         - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id was used for another secret.
         - `FAILED_PRECONDITION` (reason `SEAL_BROKEN`): the stored value was tampered with.
         - `FAILED_PRECONDITION` (reason `ERASURE_PENDING`): without a grace, as for `ShredSecret`.
+        - `RESOURCE_EXHAUSTED` (reason `TOO_MANY_VERSIONS`): it has 100; shred some of them.
         """
 
     @_abc_1.abstractmethod

@@ -31,22 +31,28 @@ class ReleaseSecretRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     RECIPIENT_KEY_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`secrets/{id}`. Required."""
     recipient_key: _builtins.bytes
     """X25519 public key that the value is sealed to (RFC 9180). Required. 32 bytes."""
     account: _builtins.str
     """Agent on whose behalf, `agents/{name}`. Required."""
+    version: _builtins.int
+    """Version to release; 0 is the one in use. The one before is released as long as its grace, and
+    its lease is not renewed.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         recipient_key: _builtins.bytes = ...,
         account: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "name", b"name", "recipient_key", b"recipient_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "name", b"name", "recipient_key", b"recipient_key", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,6 +273,7 @@ class AuthorizeRequestRequest(_message.Message):
     PRESIGN_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     BODY_JSON_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     credential: _builtins.str
     """`secrets/{id}`. Required."""
     method: _builtins.str
@@ -287,6 +294,8 @@ class AuthorizeRequestRequest(_message.Message):
     """Name of the key as its service knows it, which tokens name. CDP only."""
     body_json: _builtins.str
     """JSON of the body, of which a wallet token has the hash. `SCHEME_CDP_WALLET` only."""
+    version: _builtins.int
+    """Version of the credential; 0 is the one in use. The one before works as long as its grace."""
     @_builtins.property
     def body_digest(self) -> _action_pb2.Digest:
         """Digest of the body. Required, unless the body is empty."""
@@ -319,10 +328,11 @@ class AuthorizeRequestRequest(_message.Message):
         presign: _duration_pb2.Duration | None = ...,
         key_id: _builtins.str = ...,
         body_json: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body_digest", b"body_digest", "presign", b"presign"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "body_digest", b"body_digest", "body_json", b"body_json", "credential", b"credential", "form", b"form", "headers", b"headers", "key_id", b"key_id", "method", b"method", "presign", b"presign", "region", b"region", "scheme", b"scheme", "service", b"service", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "body_digest", b"body_digest", "body_json", b"body_json", "credential", b"credential", "form", b"form", "headers", b"headers", "key_id", b"key_id", "method", b"method", "presign", b"presign", "region", b"region", "scheme", b"scheme", "service", b"service", "url", b"url", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
