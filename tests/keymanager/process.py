@@ -75,10 +75,11 @@ class KeymanagerProcess:
 
     def stub(self, caller: str = "operator") -> keymanager_pb2_grpc.KeymanagerServiceStub:
         """Return the stub of a caller."""
-        interceptor = _TokenInterceptor(token_of(caller))
-        return keymanager_pb2_grpc.KeymanagerServiceStub(
-            grpc.intercept_channel(self._channel, interceptor)
-        )
+        return keymanager_pb2_grpc.KeymanagerServiceStub(self.channel(caller))
+
+    def channel(self, caller: str = "operator") -> grpc.Channel:
+        """Return the channel of a caller."""
+        return grpc.intercept_channel(self._channel, _TokenInterceptor(token_of(caller)))
 
     def refuse_to_start(self) -> subprocess.CompletedProcess[str]:
         """Start it where it cannot serve; return how it ended."""
