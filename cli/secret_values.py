@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
+from dotenv.parser import parse_stream
 
 from .errors import CommandError
 from .manifest import read_limited
@@ -45,20 +47,25 @@ def read_values(file: Path | None, prefix: str) -> dict[str, bytes]:
     A name such as `OPENAI_API_KEY` becomes the id `openai-api-key`; a prefix is not part of it.
     """
     # Not settings of this program, but values to store.
-    found = dict(os.environ) if file is None else _read_file(file)  # noqa: TID251
-    chosen = {
-        secret_id(name.removeprefix(prefix)): value
-        for name, value in found.items()
-        if name.startswith(prefix) and value
-    }
+    found = list(os.environ.items()) if file is None else _read_file(file)  # noqa: TID251
+    where = str(file or "the environment")
+    chosen: dict[str, bytes] = {}
+    names: dict[str, str] = {}
+    for name, value in found:
+        if not (name.startswith(prefix) and value):
+            continue
+        id_ = secret_id(name.removeprefix(prefix))
+        if id_ in names:
+            raise _unreadable(where, f"{names[id_]!a} and {name!a} would both be the secret {id_}")
+        names[id_], chosen[id_] = name, _encoded(where, name, value)
     if not chosen:
         raise CommandError(
-            f"{file or 'the environment'} has no values" + (f" for {prefix}*" if prefix else ""),
+            f"{where} has no values" + (f" for {prefix}*" if prefix else ""),
             reason="INVALID_FIELD",
             field="--prefix" if prefix else "FILE",
             fix="a line of a .env file is NAME=value",
         )
-    return {name: value.encode() for name, value in chosen.items()}
+    return chosen
 
 
 def secret_id(name: str) -> str:
@@ -66,52 +73,71 @@ def secret_id(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _read_file(file: Path) -> Mapping[str, str]:
+def _encoded(where: str, name: str, value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        # The error would repeat the value.
+        raise _unreadable(where, f"the value of {name!a} is no text") from None
+
+
+def _read_file(file: Path) -> Sequence[tuple[str, str]]:
     content = read_limited(file, FILE_BYTES_MAX, what=str(file), field="FILE")
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _unreadable(file, "it is not UTF-8 text") from error
+        raise _unreadable(str(file), "it is not UTF-8 text") from error
     if text.lstrip().startswith("{"):
-        return _json_values(file, text)
-    return dict(_env_values(file, text))
+        return _json_values(str(file), text)
+    return list(_env_values(str(file), text))
 
 
-def _json_values(file: Path, text: str) -> Mapping[str, str]:
+def _json_values(where: str, text: str) -> Sequence[tuple[str, str]]:
     try:
-        found = json.loads(text)
+        # Of members that are there twice, the last would win in silence.
+        found = json.loads(text, object_pairs_hook=_Members)
     except (ValueError, RecursionError) as error:
-        raise _unreadable(file, "it is not JSON") from error
-    # Secrets of several parts, such as those of OAuth 1.0a, are objects.
-    return {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in found.items()
-    }
+        raise _unreadable(where, "it is not JSON") from error
+    values = []
+    for name, value in found.pairs:
+        if value is None:
+            raise _unreadable(where, f"the value of {name!a} is null")
+        # Secrets of several parts, such as those of OAuth 1.0a, are objects.
+        values.append((name, value if isinstance(value, str) else json.dumps(_plain(value))))
+    return values
 
 
-def _env_values(file: Path, text: str) -> Iterator[tuple[str, str]]:
+class _Members:
+    """The members of a JSON object, also those that are there twice."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        self.pairs = pairs
+
+
+def _plain(value: object) -> object:
+    """Return a value of JSON; of a member that is there twice, the last."""
+    if isinstance(value, _Members):
+        return {name: _plain(member) for name, member in value.pairs}
+    return [_plain(part) for part in value] if isinstance(value, list) else value
+
+
+def _env_values(where: str, text: str) -> Iterator[tuple[str, str]]:
     """Yield what the lines assign; the value of a line that is wrong is not repeated."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        assigned = line.strip().removeprefix("export ").strip()
-        if not assigned or assigned.startswith("#"):
+    for found in parse_stream(io.StringIO(text)):
+        line = found.original.line
+        if found.error:
+            raise _unreadable(where, f"line {line} is not NAME=value, or its quote has no end")
+        if found.key is None:
+            # A comment, or nothing.
             continue
-        name, equals, value = assigned.partition("=")
-        name, value = name.strip(), value.strip()
-        if not equals or not _NAME.fullmatch(name):
-            raise _unreadable(file, f"line {number} is not NAME=value")
-        quote = value[:1]
-        if quote in {'"', "'"}:
-            if len(value) < len('""') or value[-1] != quote:
-                raise _unreadable(file, f"line {number} has no closing quote")
-            value = value[1:-1]
-        else:
-            value = value.partition(" #")[0].rstrip()
-        yield name, value
+        if found.value is None or not _NAME.fullmatch(found.key):
+            raise _unreadable(where, f"line {line} is not NAME=value")
+        yield found.key, found.value
 
 
-def _unreadable(file: Path, problem: str) -> CommandError:
+def _unreadable(where: str, problem: str) -> CommandError:
     return CommandError(
-        f"{file}: {problem}",
+        f"{where}: {problem}",
         reason="FILE_INVALID",
         field="FILE",
         fix='write lines NAME=value, or JSON such as {"NAME": "value"}',

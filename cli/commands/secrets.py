@@ -18,7 +18,7 @@ from actionvm.keymanager.v1 import keymanager_pb2 as pb
 
 from ..client import Client, all_pages
 from ..command import AsJson, Command, Yes, ask, confirm, group
-from ..errors import CommandError
+from ..errors import CommandError, ExitCode
 from ..output import console, print_json, table, to_json
 from ..render import time_text
 from ..secret_values import read_value, read_values
@@ -114,7 +114,8 @@ def import_secrets(
 ) -> None:
     """Store all values of a file, or of the environment below a prefix.
 
-    OPENAI_API_KEY becomes the secret openai-api-key. What is there already stays as it is.
+    OPENAI_API_KEY becomes the secret openai-api-key. What is there already stays as it is, and what
+    is refused does not keep out the others.
 
     Example: actionvm secrets import .env
     """
@@ -137,13 +138,21 @@ def import_secrets(
     ]
 
     async def store(client: Client) -> list[tuple[str, str]]:
-        return [(request.name, await _put_unless_there(client, request)) for request in requests]
+        outcomes: list[tuple[str, str]] = []
+        for request in requests:
+            # Who does not answer once is not asked again for each of the others.
+            is_lost = bool(outcomes) and outcomes[-1][1].startswith(_LOST)
+            outcome = _LOST if is_lost else await _put_unless_there(client, request)
+            outcomes.append((request.name, outcome))
+        return outcomes
 
     outcomes = ask(context, store)
     if as_json:
         print_json({"imported": [{"name": name, "outcome": outcome} for name, outcome in outcomes]})
     else:
         console().print(table("secret", "", rows=outcomes))
+    if any(outcome not in (_STORED, _KEPT) for _, outcome in outcomes):
+        raise typer.Exit(ExitCode.RUN_FAILED)
 
 
 @app.command("rotate", cls=Command)
@@ -326,14 +335,20 @@ def kind_to_proto(kind: Kind) -> pb.Kind.ValueType:
 _PUBLIC = frozenset(map(kind_to_proto, (Kind.ED25519, Kind.SECP256K1, Kind.P256)))
 
 
+_STORED, _KEPT = "stored", "was there already; rotate it to replace it"
+_LOST = "not stored: the key manager does not answer"
+
+
 async def _put_unless_there(client: Client, request: pb.PutSecretRequest) -> str:
+    """Return what became of it; a refusal does not keep the others out."""
     try:
         await client.keymanager(lambda stub: stub.PutSecret(request))
     except CommandError as error:
-        if error.reason != "SECRET_EXISTS":
-            raise
-        return "was there already; rotate it to replace it"
-    return "stored"
+        if error.reason == "SECRET_EXISTS":
+            return _KEPT
+        is_unreachable = error.exit_code is ExitCode.UNREACHABLE
+        return f"{_LOST}: {error}" if is_unreachable else f"refused: {error}"
+    return _STORED
 
 
 def _tell(secret: pb.Secret, what: str, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from actionvm.keymanager.v1 import (
     recovery_pb2,
     recovery_pb2_grpc,
 )
-from chassis.errors import AlreadyExists
+from chassis.errors import AlreadyExists, InvalidField
 from chassis.holders import seal_share
 
 from .fakes import InvalidManifest, receipt_key
@@ -42,6 +42,7 @@ class FakeKeymanager(keymanager_pb2_grpc.KeymanagerServiceServicer):
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
         self.disabled: set[str] = set()
+        self.refused: set[str] = set()
         self.tenants: dict[str, str] = {}
         self.grace_seconds = 0
         self.shredded_versions: list[tuple[str, int]] = []
@@ -51,6 +52,8 @@ class FakeKeymanager(keymanager_pb2_grpc.KeymanagerServiceServicer):
     async def PutSecret(
         self, request: keymanager_pb2.PutSecretRequest, context: Context
     ) -> keymanager_pb2.PutSecretResponse:
+        if request.name in self.refused:
+            raise InvalidField("value", "is refused")
         if request.name in self.values:
             raise SecretExists(request.name)
         self.values[request.name] = b"generated" if request.generate else request.value

@@ -140,6 +140,55 @@ def test_a_dotenv_file_is_imported(system: FakeSystem, invoke: Invoke, tmp_path:
     }
 
 
+LINES = "-----BEGIN KEY-----\nMIIB\n-----END KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (f'A="{LINES}"\n', LINES),
+        ("A='x' # comment\n", "x"),
+        ("export A=x\n", "x"),
+        ("\ufeffA=x\n", "x"),
+        ('A="x\\ny"\n', "x\ny"),
+        ("A='x\\ny'\n", "x\\ny"),
+        ("A=x\x0by\n", "x\x0by"),
+        ("A=x\u2028y\r\n", "x\u2028y"),
+        ("A=x#y\n", "x#y"),
+        ("A = x\n", "x"),
+        ('\ufeff{"A": "x"}', "x"),
+    ],
+)
+def test_values_are_read_as_people_write_them(
+    system: FakeSystem, invoke: Invoke, tmp_path: Path, content: str, value: str
+) -> None:
+    (tmp_path / ".env").write_bytes(content.encode())
+
+    invoke("secrets", "import", str(tmp_path / ".env"))
+
+    assert system.keymanager.values == {"secrets/a": value.encode()}
+
+
+def test_a_refused_value_does_not_keep_out_the_others(
+    system: FakeSystem, invoke: Invoke, tmp_path: Path
+) -> None:
+    system.keymanager.values = {"secrets/a": b"old"}
+    system.keymanager.refused = {"secrets/b"}
+    (tmp_path / ".env").write_text("A=a\nB=b\nC=c\n")
+
+    result = invoke("secrets", "import", str(tmp_path / ".env"), "--json")
+
+    assert [
+        one["outcome"].split(":")[0].split(";")[0] for one in json.loads(result.stdout)["imported"]
+    ] == [
+        "was there already",
+        "refused",
+        "stored",
+    ]
+    assert result.exit_code == 1
+    assert system.keymanager.values == {"secrets/a": b"old", "secrets/c": b"c"}
+
+
 def test_a_json_file_is_imported(system: FakeSystem, invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text(json.dumps({"X": {"token": "t"}, "Y": "y"}))
 
@@ -172,7 +221,12 @@ def test_an_import_leaves_what_is_there(system: FakeSystem, invoke: Invoke, tmp_
     ("content", "problem"),
     [
         (b"A=1\nhello s3cret\n", "line 2 is not NAME=value"),
-        (b'A="s3cret\n', "line 1 has no closing quote"),
+        (b'A="s3cret\n', "line 1 is not NAME=value, or its quote has no end"),
+        (b"A_B=s3cret\na_b=other\n", "'A_B' and 'a_b' would both be the secret a-b"),
+        (b'{"A_B": "s3cret", "A-B": "x"}', "'A_B' and 'A-B' would both be the secret a-b"),
+        (b'{"A": "s3cret", "A": "x"}', "'A' and 'A' would both be the secret a"),
+        (b'{"A": "s3cret", "B": null}', "the value of 'B' is null"),
+        (b'{"A": "s3cret\\ud800"}', "the value of 'A' is no text"),
         (b"\xff", "it is not UTF-8 text"),
         (b'{"A": s3cret}', "it is not JSON"),
         (b"# nothing\n", "has no values"),

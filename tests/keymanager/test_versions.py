@@ -11,6 +11,7 @@ from keymanager.errors import TooManyVersions, VersionNotFound
 from keymanager.journal import Asker
 from keymanager.lifecycle import VERSIONS_MAX
 from keymanager.secret import Kind
+from keymanager.upkeep import ENDED
 from keymanager.uses.basic import BasicHeaders
 from keymanager.uses.envelopes import Decrypt, Encrypt
 from keymanager.uses.handover import Release
@@ -67,6 +68,12 @@ async def test_a_data_key_ends_with_a_grace_that_was_given(bench: Bench) -> None
     bench.clock.advance(timedelta(hours=1))
     with pytest.raises(InvalidField):
         await _decrypt(bench, first)
+
+
+def test_versions_that_ended_are_found_without_reading_all() -> None:
+    bench = Bench()
+    plan = bench.execute(f"EXPLAIN QUERY PLAN SELECT * FROM version {ENDED}", (1, 1))  # noqa: S608  # ours
+    assert "ix_version_end" in str(plan)
 
 
 async def test_a_secret_has_only_so_many_versions(bench: Bench) -> None:
