@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -162,9 +163,8 @@ class Batch:
     @property
     def cursor(self) -> Cursor:
         """Return a cursor that sees all that was written until now."""
-        for row, rows in self._unwritten.items():
-            sql.upsert(self._cursor, GUARDED[row], [*rows.values()])
-        self._unwritten.clear()
+        for row in [*self._unwritten]:
+            self._flush(row)
         return self._cursor
 
     def has(self, row: type[Row], *key: str | int | bytes) -> bool:
@@ -176,8 +176,9 @@ class Batch:
         stamp = self._stamp((row, key))  # type: ignore[arg-type]  # a kind of rows
         if stamp is None:
             return None
-        cursor = self.cursor if row in self._unwritten else self._cursor
-        found = sql.get(cursor, row, key)
+        if own := self._unwritten.get(row, {}).get(key):  # type: ignore[arg-type]  # as above
+            return cast("RowT", own)
+        found = sql.get(self._cursor, row, key)
         if found is None or found[-2:] != stamp or not is_authentic(found, self.epochs):
             raise SealBroken(name)
         return found
@@ -193,7 +194,8 @@ class Batch:
         self, row: type[RowT], where: str, values: Sequence[str | int | bytes], *, name: str
     ) -> list[RowT]:
         """Return rows by a condition; an injected or changed one is `SealBroken`."""
-        rows = sql.select(self.cursor, row, where, values)
+        self._flush(row)  # type: ignore[arg-type]  # a kind of rows
+        rows = sql.select(self._cursor, row, where, values)
         for found in rows:
             if found[-2:] != self._stamp(place_of(found)) or not is_authentic(found, self.epochs):
                 raise SealBroken(name)
@@ -201,23 +203,23 @@ class Batch:
 
     def write(self, row: Row) -> None:
         """Add a row, or replace the one of its key."""
-        written = stamped(row, self.epoch)
-        self._put(written)
+        written, place = stamped(row, self.epoch), place_of(row)
+        self._unwritten.setdefault(place[0], {})[place[1]] = written
+        self._change(place, Stamp(written.epoch, written.mac))
 
     def write_broken(self, row: Row) -> None:
         """Keep a row that is not authentic so that it stays so."""
         broken = row._replace(epoch=self.epoch.epoch, mac=bytes(32))
-        self._put(broken)
+        sql.upsert(self.cursor, GUARDED[type(row)], [broken])
+        self._change(place_of(row), Stamp(broken.epoch, broken.mac))
 
     def delete(self, row: type[Row], *key: str | int | bytes) -> None:
         """Delete a row."""
         sql.delete(self.cursor, GUARDED[row], key)
         self._change((row, key), None)
 
-    def _put(self, row: Row) -> None:
-        place = place_of(row)
-        self._unwritten.setdefault(place[0], {})[place[1]] = row
-        self._change(place, Stamp(row.epoch, row.mac))
+    def _flush(self, row: type[Row]) -> None:
+        sql.upsert(self._cursor, GUARDED[row], [*self._unwritten.pop(row, {}).values()])
 
     def _stamp(self, place: Place) -> Stamp | None:
         if place in self._changes:

@@ -184,18 +184,20 @@ def open_value(data_key: bytes, binding: Binding, sealed: bytes) -> bytes:
 
 def encode(*parts: bytes | str | int) -> bytes:
     """Join parts so that no other parts, also of other types, give the same bytes."""
-    encoded: list[bytes] = []
+    encoded = b""
     for part in parts:
-        if isinstance(part, bytes):
-            encoded += (b"b", len(part).to_bytes(4), part)
-        elif isinstance(part, str):
+        if isinstance(part, str):
             # What somebody wrote into a file may be text that UTF-8 cannot hold.
-            content = part.encode("utf-8", "surrogatepass")
-            encoded += (b"s", len(content).to_bytes(4), content)
+            mark, content = b"s", part.encode("utf-8", "surrogatepass")
+        elif isinstance(part, bytes):
+            mark, content = b"b", part
         else:
-            content = b"%d" % part
-            encoded += (b"i", len(content).to_bytes(4), content)
-    return b"".join(encoded)
+            mark, content = b"i", b"%d" % part
+        encoded += _PART.pack(mark, len(content)) + content
+    return encoded
+
+
+_PART = struct.Struct(">cI")
 
 
 def derive(content: bytes, purpose: bytes) -> bytes:
