@@ -140,6 +140,7 @@ class Batch:
         self._total = memory.register.total
         self._reused = 0
         self._freed: list[int] = []
+        self._destroyed: list[bytes] = []
         self._next_key = memory.next_key
         self._next_count = memory.next_count
 
@@ -248,6 +249,8 @@ class Batch:
 
     def free_key(self, id_: int) -> None:
         """Overwrite a wrapped key in its place; the files are cleaned before any answer."""
+        if (stamp := self._stamp((KeyRow, (id_,)))) is not None:
+            self._destroyed.append(stamp.mac)
         self.write(KeyRow(id_, DESTROYED))
         self._freed.append(id_)
         self.erases = True
@@ -308,15 +311,10 @@ class Batch:
         if self._reused:
             del memory.free_keys[-self._reused :]
         memory.free_keys += self._freed
+        for stored in self._destroyed:
+            memory.tenant_keys.pop(stored, None)
         memory.next_key, memory.next_count = self._next_key, self._next_count
-        for counter, count in self._uncounted.items():
-            memory.tallies[counter].forget(count)
-            if not memory.tallies[counter]:
-                del memory.tallies[counter]
-        for counter, counted in self._counted.items():
-            tally = memory.tallies.setdefault(counter, Tally())
-            for time, amount, row in counted:
-                tally.add(time, amount, row)
+        self._merge_tallies()
         memory.loaded.drop(self.touched)
         if self.stale is not None:
             memory.stale = self.stale
@@ -324,3 +322,14 @@ class Batch:
             memory.revocations = self.revocations
         if self.checkpoint is not None:
             memory.checkpoint = self.checkpoint
+
+    def _merge_tallies(self) -> None:
+        tallies = self.memory.tallies
+        for counter, count in self._uncounted.items():
+            tallies[counter].forget(count)
+            if not tallies[counter]:
+                del tallies[counter]
+        for counter, counted in self._counted.items():
+            tally = tallies.setdefault(counter, Tally())
+            for time, amount, row in counted:
+                tally.add(time, amount, row)

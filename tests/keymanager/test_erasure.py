@@ -14,6 +14,7 @@ import pytest
 
 from keymanager.errors import ErasurePending, SecretNotFound
 from keymanager.lifecycle import Shred
+from keymanager.secret import SYSTEM_TENANT, Kind
 from keymanager.signing import Purpose
 from keymanager.vault import Vault
 from tests.keymanager.vaults import OPERATOR, RUNTIME, Bench, sign
@@ -40,6 +41,30 @@ def _keys(bench: Bench, name: str) -> list[bytes]:
         (name,),
     )
     return [bytes(content) for (content,) in found if isinstance(content, bytes)]
+
+
+def _open_tenants(bench: Bench) -> list[str]:
+    return sorted(key.tenant for key in bench.store.memory.tenant_keys.values())
+
+
+async def test_a_destroyed_key_of_a_tenant_does_not_stay_in_memory() -> None:
+    bench = Bench()
+    for name in ("a", "b"):
+        await bench.vault.put(
+            *(name, f"secrets/{name}", Kind.API_KEY, b"value"),
+            generate=False,
+            by=OPERATOR,
+            tenant="tenants/acme",
+        )
+    await bench.put("secrets/c")
+    await bench.put("secrets/d")
+    others = [SYSTEM_TENANT] * _open_tenants(bench).count(SYSTEM_TENANT)
+    assert _open_tenants(bench) == ["tenants/acme", "tenants/default", *others]
+    await bench.vault.rotate_root("r", by=OPERATOR)
+    await bench.rotate("secrets/a", b"value")
+    assert len(_open_tenants(bench)) == len(set(_open_tenants(bench)))
+    await bench.vault.shred_tenant("tenants/acme", by=OPERATOR)
+    assert "tenants/acme" not in _open_tenants(bench)
 
 
 async def test_a_live_key_is_found_in_the_files(tmp_path: Path) -> None:
