@@ -118,6 +118,8 @@ class Batch:
         self.random_bytes = random_bytes
         self.log: Log = memory.anchor.log
         self.outcomes: list[object] = []
+        # Grows with each change; who writes into the database otherwise counts it here first.
+        self.writes = 0
         self.records: list[tuple[int, bytes, bytes]] = []
         self.nodes: list[tuple[int, int, bytes]] = []
         self.epochs = memory.epochs
@@ -228,6 +230,7 @@ class Batch:
         return self.memory.register.stamps.get(place)
 
     def _change(self, place: Place, new: Stamp | None) -> None:
+        self.writes += 1
         old = self._stamp(place)
         self._total = total_after(self._total, place, old=old, new=new, epochs=self.epochs)
         self._changes[place] = new

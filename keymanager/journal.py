@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from .sealing import encode
 _TEXT_CHARACTERS_MAX = 300
 
 OK = "OK"
+# Of a bug, as the caller is told.
+INTERNAL = "INTERNAL"
 ALLOW = "allow"
 
 
@@ -59,11 +62,21 @@ class Operation(Protocol):
 
 
 def decide(batch: Batch, operation: Operation) -> object:
-    """Return what an operation gave, or with what it was refused; either leaves a record."""
-    entry = Entry()
+    """Return what an operation gave, or with what it was refused; either leaves a record.
+
+    A bug is for its own caller alone, unless something of it is written: nothing takes that back
+    but the end of the transaction.
+    """
+    entry, writes = Entry(), batch.writes
     try:
         outcome = operation.decide(batch, entry)
     except ServiceError as error:
+        outcome = error
+    except sqlite3.Error:
+        raise
+    except Exception as error:
+        if batch.writes != writes:
+            raise
         outcome = error
     if operation.method:
         _record(batch, operation.method, entry.by or operation.by, entry, outcome)
@@ -83,7 +96,7 @@ def _record(batch: Batch, method: str, by: Asker, entry: Entry, outcome: object)
         purpose=_clip(by.purpose),
         verdict=entry.verdict,
         rule=entry.rule,
-        outcome=outcome.reason if isinstance(outcome, ServiceError) else OK,
+        outcome=_reason(outcome),
         request_sha256=entry.digest
         or batch.digest(encode(method, by.caller, entry.secret, entry.version, entry.operation)),
         facts=entry.facts,
@@ -92,6 +105,12 @@ def _record(batch: Batch, method: str, by: Asker, entry: Entry, outcome: object)
     batch.log, nodes = batch.log.append(content)
     batch.records.append((made.sequence, content, batch.log.head))
     batch.nodes += [(node.level, node.index, node.hash) for node in nodes]
+
+
+def _reason(outcome: object) -> str:
+    if isinstance(outcome, ServiceError):
+        return outcome.reason
+    return INTERNAL if isinstance(outcome, Exception) else OK
 
 
 def _clip(text: str) -> str:

@@ -52,6 +52,7 @@ class Begin:
         if len(batch.epoch_ids) > 1:
             return True
         new = self.epoch.key
+        batch.writes += 1
         self.epoch.write(batch.cursor, batch.microseconds)
         batch.epochs = {**batch.epochs, new.epoch: new}
         batch.epoch_ids = (new.epoch, *batch.epoch_ids)
@@ -74,6 +75,7 @@ class Step:
         """Return how many rows are left, -1 after the end."""
         if len(batch.epoch_ids) == 1:
             return -1
+        batch.writes += 1
         stale = batch.memory.stale if batch.stale is None else batch.stale
         for place in stale[: self.rows_max]:
             _move(batch, place)

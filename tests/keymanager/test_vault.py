@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 
 from chassis.errors import InvalidField
+from keymanager.batch import Batch
 from keymanager.errors import (
     KindUnsuitable,
     SealBroken,
@@ -18,7 +20,8 @@ from keymanager.errors import (
     VersionInUse,
     VersionNotFound,
 )
-from keymanager.journal import Asker
+from keymanager.journal import Asker, Entry
+from keymanager.lifecycle import SetState
 from keymanager.secret import Kind, Secret, State
 from keymanager.signing import Purpose
 from keymanager.uses.signatures import SignMessage
@@ -326,6 +329,47 @@ async def test_a_denied_caller_does_not_learn_whether_a_secret_exists(bench: Ben
 async def test_nobody_uses_the_keys_of_the_vault_itself(bench: Bench, name: str) -> None:
     with pytest.raises(SecretNotFound):
         await bench.vault.public_key(name)
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """An operation with a bug, which comes before or after it has written something."""
+
+    writes: bool
+    fails: bool = True
+    method: str = "Faulty"
+    by: Asker = OPERATOR
+
+    def decide(self, batch: Batch, _entry: Entry) -> None:
+        batch.cursor.execute("SELECT 1")
+        if self.writes:
+            batch.count("[]", 1)
+        if self.fails:
+            raise KeyError
+
+
+async def test_a_bug_is_for_its_own_caller_alone(bench: Bench) -> None:
+    await put(bench, "r1")
+    disable = SetState(OPERATOR, "secrets/a", State.DISABLED)
+    writing = Faulty(writes=True, fails=False)
+    outcomes = bench.store.apply([writing, Faulty(writes=False), disable])
+    assert list(map(type, outcomes)) == [type(None), KeyError, Secret]
+    records = bench.vault.records(after=bench.vault.sequence - 3, limit=3)
+    assert [one.record.outcome for one in records] == ["OK", "INTERNAL", "OK"]
+    assert bench.vault.describe("secrets/a").state is State.DISABLED
+
+
+async def test_a_bug_that_has_written_something_undoes_all_that_is_decided_with_it(
+    bench: Bench,
+) -> None:
+    await put(bench, "r1")
+    before = bench.vault.sequence
+    disable = SetState(OPERATOR, "secrets/a", State.DISABLED)
+    with pytest.raises(KeyError):
+        bench.store.apply([disable, Faulty(writes=True), disable])
+    assert bench.vault.sequence == before
+    assert bench.vault.describe("secrets/a").state is State.ENABLED
+    assert await bench.vault.disable("secrets/a", by=OPERATOR)
 
 
 async def test_the_keys_of_the_services_stay_the_same_at_the_next_start(bench: Bench) -> None:
