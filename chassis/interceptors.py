@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
 from .errors import InvalidField, ServiceError, Unavailable
+from .fields import REQUEST_ID
 from .identity import Authorizer, Caller, Shown
 from .log import log
 from .witness import MARK, WitnessedLog, read_mark
@@ -188,7 +189,9 @@ class _Call:
 
     def __init__(self, method: str, request: object) -> None:
         self.method = method
-        self.request_id = getattr(request, "request_id", "")
+        # What is no request id may be anything, also a secret in the wrong field.
+        named = getattr(request, "request_id", "")
+        self.request_id = named if REQUEST_ID.fullmatch(named) else ""
         self.caller = Caller("", "")
         self._start = time.perf_counter()
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 from contextlib import redirect_stdout
 
+import pytest
 import structlog
+from structlog.testing import capture_logs
 
+from actionvm.gas.v1 import gas_pb2
+from chassis.interceptors import _Call
 from chassis.log import install_log, log
 
 
@@ -21,6 +25,13 @@ def test_the_traceback_of_a_bug_shows_no_variables() -> None:
         structlog.contextvars.clear_contextvars()
     assert "ZeroDivisionError" in written.getvalue()
     assert "a-secret-value" not in written.getvalue()
+
+
+@pytest.mark.parametrize(("sent", "logged"), [("run-1", "run-1"), ("a secret, pasted", "")])
+def test_what_is_no_request_id_is_not_logged_as_one(sent: str, logged: str) -> None:
+    with capture_logs() as lines:
+        _Call("ReserveGas", gas_pb2.ReserveGasRequest(request_id=sent)).finish("OK")
+    assert [line["request_id"] for line in lines] == [logged]
 
 
 def _fail_with(value: str) -> None:
