@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from actionvm.runtime.v1 import runtime_pb2 as pb
 from chassis.errors import PeerUnavailable
 from runtime.conductor import Conductor
 from runtime.facts import ActionFinished, ApprovalAwaited, Failure, State
 from runtime.ports import RunFails
 from tests.runtime.worlds import RUN, World, until, with_limits
 
+NO_CONTEXT = cast("Any", None)
 FIRST, SECOND = (f"approvals/01234567-89ab-4def-8123-{number:012}" for number in (1, 2))
 
 
@@ -78,14 +81,29 @@ async def test_who_waits_asks_for_the_decision_and_not_for_the_signature(world: 
     await conductor.stop()
 
 
-async def test_who_decided_is_noticed_at_once(world: World) -> None:
-    conductor = await start(world)
+class CallOfAlice:
+    """What the servicer needs of the context of a call."""
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("user-agent", "test"), ("authorization", "Bearer alice"))
+
+
+async def test_a_decision_in_the_name_of_its_caller_is_noticed_at_once(world: World) -> None:
+    servicer, conductor = world.servicer()
+    await conductor.start()
     await until(lambda: world.approvals.asked_count > 1)
+    (waits,) = (await servicer.ListApprovals(pb.ListApprovalsRequest(), NO_CONTEXT)).approvals
+    decision = pb.DecideApprovalRequest(
+        name=waits.name, allow=True, arguments_digest=waits.arguments_digest
+    )
     decide(world)
     asked_count = world.approvals.asked_count
-    conductor.nudge(RUN)
+    await servicer.DecideApproval(decision, cast("Any", CallOfAlice()))
     await world.until_ended()
     await conductor.stop()
+    assert world.approvals.decisions == {FIRST: True}
+    assert world.approvals.shown == ["Bearer alice"]
+    # Who is not told looks again after a while.
     assert world.approvals.asked_count == asked_count
 
 
