@@ -146,9 +146,15 @@ def test_the_faults_do_happen() -> None:
     async def scenario(world: World) -> None:
         await run_agent(world)
 
-    worlds = [simulate(seed, scenario, ROUGH) for seed in range(60)]
-    killed = {name for world in worlds for name, p in world.processes.items() if p.kill_count}
-    trace = "\n".join(line for world in worlds for line in world.trace)
+    # What happens to which seed changes with every message; each fault comes within some dozens.
+    services = {"assembler", "gas", "keymanager", "knowledge", "linker", "runtime"}
+    faults = {"request lost", "response lost", "board answer lost"}
+    for seed in range(300):
+        world = simulate(seed, scenario, ROUGH)
+        trace = "\n".join(world.trace)
+        services -= {name for name, process in world.processes.items() if process.kill_count}
+        faults -= {fault for fault in faults if fault in trace}
+        if not services | faults:
+            break
 
-    assert killed == {"assembler", "gas", "keymanager", "knowledge", "linker", "runtime"}
-    assert all(word in trace for word in ("request lost", "response lost", "board answer lost"))
+    assert (services, faults) == (set(), set())
