@@ -65,7 +65,9 @@ def decide_at_the_runtime(system: System, approval: dict[str, Any], verdict: str
     credentials = grpc.ssl_channel_credentials(system.home.ca_file.read_bytes())
     token = system.home.token_file("operator").read_text().strip()
     shown = (("authorization", f"Bearer {token}"),)
-    with grpc.secure_channel(system.state.addresses["runtime"], credentials) as channel:
+    options = [("grpc.ssl_target_name_override", "runtime.actionvm")]
+    address = system.state.addresses["runtime"]
+    with grpc.secure_channel(address, credentials, options) as channel:
         stub = RuntimeServiceStub(channel)
         listed = stub.ListApprovals(pb.ListApprovalsRequest(), metadata=shown).approvals
         (waits,) = [one for one in listed if one.approval == approval["name"]]
