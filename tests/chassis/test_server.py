@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -133,16 +134,33 @@ def test_a_method_that_the_table_forgets_stops_the_start() -> None:
         hosted.interceptor({})
 
 
-async def test_a_taken_port_is_named(grpc_addr: str, tmp_path: Path) -> None:
-    (tmp_path / "identities.json").write_text("{}")
-    config = ServiceConfig(
-        listen=grpc_addr,
-        data_dir=tmp_path,
-        identities_file=tmp_path / "identities.json",
-        token_file=tmp_path / "token",
+def _config(listen: str, folder: Path) -> ServiceConfig:
+    (folder / "identities.json").write_text("{}")
+    return ServiceConfig(
+        listen=listen,
+        data_dir=folder,
+        identities_file=folder / "identities.json",
+        token_file=folder / "token",
         tls="off",
     )
+
+
+async def test_a_taken_port_is_named(grpc_addr: str, tmp_path: Path) -> None:
     callers = {method.name: frozenset({OPERATOR}) for method in DESCRIPTOR.methods}
 
     with pytest.raises(AddressTaken, match=grpc_addr):
+        config = _config(grpc_addr, tmp_path)
         await start_server(config, Hosted(DESCRIPTOR, lambda _: None, callers))
+
+
+async def test_a_server_does_not_wait_for_each_method_apart(
+    hosted_service: HostedFactory, tmp_path: Path
+) -> None:
+    async with hosted_service() as hosted:
+        before = asyncio.all_tasks()
+        server = await start_server(_config("127.0.0.1:0", tmp_path), hosted)
+        await asyncio.sleep(0)
+        tasks = asyncio.all_tasks() - before
+        await server.stop()
+    # One that serves, and one for the next call, whatever it calls.
+    assert len(tasks) == 2, len(DESCRIPTOR.methods)
