@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chassis.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from chassis.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 
 
 @dataclass(eq=False)
@@ -85,3 +91,26 @@ class RunsExceeded(ResourceExhausted):
     message = "{runs_max} runs are open, and no more are allowed; wait, or cancel some"
 
     runs_max: int
+
+
+@dataclass(eq=False)
+class NotesExceeded(ResourceExhausted):
+    """A run does not take notice of what it is told."""
+
+    reason = "NOTES_EXCEEDED"
+    message = "{run} has {notes_max} signals and requests before it, and takes no more; try later"
+
+    run: str
+    notes_max: int
+
+
+class LeaseLost(Exception):
+    """Another worker has taken a run over; this one must leave it alone."""
+
+
+@dataclass(eq=False)
+class JournalUnavailable(Unavailable):
+    """The database of runs does not answer."""
+
+    reason = "JOURNAL_UNAVAILABLE"
+    message = "the journal does not answer; retry, and look at the disk or at PostgreSQL"

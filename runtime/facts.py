@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
@@ -16,6 +17,7 @@ class State(StrEnum):
 
     PENDING = "pending"
     RUNNING = "running"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -129,6 +131,8 @@ class RunStarted:
     input: str
     dry_run: bool
     callers: Callers = ()
+    # The run whose first events come next, if it is a fork.
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,11 @@ class EffectSent:
 
 @dataclass(frozen=True)
 class ApprovalAwaited:
-    """A person has to decide whether a key may be used for a call; `rule` of its policy asks."""
+    """A person has to decide about a call; `rule` asks.
+
+    `approval` is that of the key manager, where a key is to be used; without one, the policy of the
+    agent asks, and its answer is an `ApprovalDecided`.
+    """
 
     call: ActionCall
     approval: str
@@ -182,6 +190,25 @@ class ApprovalAwaited:
     def arguments_sha256(self) -> str:
         """Return what who decides proves to have seen."""
         return sha256_hex(self.call.arguments.encode())
+
+
+@dataclass(frozen=True)
+class ApprovalDecided:
+    """A person has decided about a call with the arguments of this digest; `who` is a subject."""
+
+    call_id: str
+    arguments_sha256: str
+    allows: bool
+    who: str
+
+
+@dataclass(frozen=True)
+class SleepStarted:
+    """A call ends at a time, or before where it waits for a signal and that comes."""
+
+    call_id: str
+    until: datetime
+    signal: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,6 +228,31 @@ class CancelRequested:
 
 
 @dataclass(frozen=True)
+class PauseRequested:
+    """Somebody asked that nothing new begins until `ResumeRequested`."""
+
+
+@dataclass(frozen=True)
+class ResumeRequested:
+    """Somebody asked the run to go on."""
+
+
+@dataclass(frozen=True)
+class SignalSent:
+    """Somebody sent a signal; `payload` is JSON text. It waits until a call waits for it."""
+
+    signal: str
+    payload: str
+
+
+@dataclass(frozen=True)
+class EndDecided:
+    """How the run will end, once what is under way has ended. Nothing new begins."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
 class RunFinished:
     """The run ended; nothing follows."""
 
@@ -208,6 +260,8 @@ class RunFinished:
     receipt: Receipt
 
 
+# What outsiders want of a run.
+Note: TypeAlias = CancelRequested | PauseRequested | ResumeRequested | SignalSent | ApprovalDecided
 Event: TypeAlias = (
     RunStarted
     | KnowledgeRetrieved
@@ -215,9 +269,11 @@ Event: TypeAlias = (
     | ActionDecided
     | EffectSent
     | ApprovalAwaited
+    | SleepStarted
     | ActionFinished
-    | CancelRequested
+    | EndDecided
     | RunFinished
+    | Note
 )
 
 # The names by which the journal knows them; a name in a journal is there for good.
@@ -228,8 +284,14 @@ _KINDS: dict[str, type[Event]] = {
     "decided": ActionDecided,
     "sent": EffectSent,
     "awaited": ApprovalAwaited,
+    "approved": ApprovalDecided,
+    "slept": SleepStarted,
     "acted": ActionFinished,
     "cancel_requested": CancelRequested,
+    "pause_requested": PauseRequested,
+    "resume_requested": ResumeRequested,
+    "signalled": SignalSent,
+    "ending": EndDecided,
     "finished": RunFinished,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}

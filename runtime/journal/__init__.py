@@ -1,0 +1,1 @@
+"""What the runtime keeps: runs, their journals, and what others want of them."""
