@@ -29,6 +29,7 @@ from .commands import (
     recovery,
     runs,
     secrets,
+    steering,
     system,
     tokens,
 )
@@ -70,6 +71,10 @@ commands: dict[str, Callable[..., None]] = {
     "show": runs.show,
     "watch": runs.watch,
     "cancel": runs.cancel,
+    "pause": steering.pause,
+    "resume": steering.resume,
+    "signal": steering.signal,
+    "fork": steering.fork,
     "verify": receipts.verify,
     "demo": demo.demo,
 }

@@ -121,10 +121,10 @@ def parse_settings(settings: Sequence[str]) -> str:
     return text
 
 
-def parse_input(text: str) -> str:
+def parse_input(text: str, *, field: str = "--input") -> str:
     """Return an input as JSON text: JSON as it is, `@file` by its content, anything else quoted."""
     if text.startswith("@"):
-        content = read_limited(Path(text[1:]), INPUT_BYTES_MAX, what=text, field="--input")
+        content = read_limited(Path(text[1:]), INPUT_BYTES_MAX, what=text, field=field)
         text = content.decode(errors="replace")
     try:
         json.loads(text)
@@ -133,15 +133,15 @@ def parse_input(text: str) -> str:
             raise CommandError(
                 f"the input looks like JSON and is none: {error}",
                 reason="INVALID_FIELD",
-                field="--input",
-                fix="""quote it for the shell, such as --input '{"topic": "ether"}'""",
+                field=field,
+                fix=f"""quote it for the shell, such as {field} '{{"topic": "ether"}}'""",
             ) from error
         text = json.dumps(text) if text else ""
     if len(text.encode()) > INPUT_BYTES_MAX:
         raise CommandError(
             f"the input has {len(text.encode())} bytes; at most {INPUT_BYTES_MAX} are allowed",
             reason="INVALID_FIELD",
-            field="--input",
+            field=field,
             fix="put long texts into a document of spec.knowledge",
         )
     return text

@@ -79,18 +79,13 @@ def describe_event(event: runtime_pb2.WatchRunResponse) -> Text | None:
             run = event.sent.run
             way = f"is answered by {run}" if run else "is on its way"
             return _line("sent", f"{event.sent.call_id} {way}")
-        case "awaited":
-            approval = event.awaited.approval.removeprefix("approvals/")
-            return _line("waits", f"for a person: actionvm approvals approve {approval}", "yellow")
         case "acted":
             acted = event.acted
             style = "red" if acted.failed else "green"
             outcome = f"{acted.action} {'failed' if acted.failed else 'done'} ({acted.gas} gas): "
             return _line("result", outcome + _shorten(acted.result), style)
-        case "cancel_requested":
-            return _line("cancel", "was asked for", "yellow")
         case _:
-            return None
+            return _describe_waiting(event) or _describe_saying(event)
 
 
 def gas_of(event: runtime_pb2.WatchRunResponse) -> int:
@@ -146,6 +141,39 @@ def describe_usages(usages: Iterable[action_pb2.Usage]) -> str:
 def _describe_usage(usage: action_pb2.Usage) -> str:
     words = meter_words(usage.meter)
     return f"{usage.amount} {words.removesuffix('s') if usage.amount == 1 else words}"
+
+
+def _describe_waiting(event: runtime_pb2.WatchRunResponse) -> Text | None:
+    """Return the line of an event that makes a call wait, or ends that."""
+    match event.WhichOneof("event"):
+        case "awaited":
+            awaited = event.awaited
+            name = awaited.approval.removeprefix("approvals/") or awaited.call.id
+            told = f"for a person ({awaited.rule}): actionvm approvals approve {name}"
+            return _line("waits", told, "yellow")
+        case "approved":
+            verb = "allowed" if event.approved.allows else "denied"
+            return _line("decided", f"{event.approved.who} has {verb} {event.approved.call_id}")
+        case "slept":
+            signal = f" or the signal {event.slept.signal}" if event.slept.signal else ""
+            return _line("sleeps", f"until {time_text(event.slept.until)}{signal}")
+        case _:
+            return None
+
+
+def _describe_saying(event: runtime_pb2.WatchRunResponse) -> Text | None:
+    """Return the line of what somebody outside has said."""
+    match event.WhichOneof("event"):
+        case "cancel_requested":
+            return _line("cancel", "was asked for", "yellow")
+        case "pause_requested":
+            return _line("pause", "was asked for; nothing new begins", "yellow")
+        case "resume_requested":
+            return _line("resume", "was asked for")
+        case "signalled":
+            return _line("signal", f"{event.signalled.signal} {_shorten(event.signalled.payload)}")
+        case _:
+            return None
 
 
 def _describe_generation(generated: runtime_pb2.GenerationFinished) -> Text:

@@ -33,17 +33,16 @@ from .clients.approvals import ApprovalsClient
 from .conductor import Conductor
 from .config import RuntimeConfig
 from .connectors.catalogue import catalogue
-from .database import open_run_database
+from .journal.opening import open_journal, open_journal_file
 from .service import RuntimeService, hosted
 from .stage import Stage
-from .store import RunStore
 
 
 @asynccontextmanager
 async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIterator[Hosted]:
     """Open the journal, resume what is open, and build the service."""
     folder = server.ensure_private_folder(config.data_dir)
-    engine = open_run_database(folder / "runtime.db")
+    engine = open_journal_file(folder / "runtime.db")
     async with AsyncExitStack() as stack:
         stack.callback(engine.dispose)
         member = await stack.enter_async_context(join(config))
@@ -62,7 +61,7 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         # The proxies of the environment are for people; an agent goes where its bundle says.
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         stage = Stage(
-            store=RunStore(engine),
+            journal=open_journal(engine),
             audience=Audience(),
             clock=SystemClock(),
             bundles=AssemblerClient(await channel_to("assembler", config.assembler_address)),

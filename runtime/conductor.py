@@ -1,88 +1,171 @@
-"""Brings every open run to its end: one task for each, resumed after a crash."""
+"""Brings every open run to its end: one task for each, taken up again after a crash."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 
 from chassis.log import log
 
+from .errors import JournalUnavailable, LeaseLost
+from .facts import CancelRequested, Note
+from .forking import history_of
+from .journal.port import Lease, NewRun, Run
+from .machines.agent import AgentLoop
 from .performance import Performance
-from .program import read_program
+from .program import Program, read_program, require_connectors
 from .stage import Stage
-from .store import NewRun, Run
+
+# A worker that does not say that it is there for so long has lost its runs to the others.
+LEASE_SECONDS = 5.0
+# So often a worker says so, takes up what others have lost, and looks for notes to its runs.
+ROUND_SECONDS = 1.0
+# Runs that are taken up in one transaction.
+CLAIMS_MAX = 1_000
+# Bundles whose program is kept in memory.
+PROGRAMS_MAX = 256
 
 
 class Conductor:
-    """Owns the tasks of the open runs.
+    """Owns the tasks of the runs of this worker.
 
-    `start` resumes what a crash left open; `stop` leaves it as it is, since all that counts is in
-    the store.
+    `start` takes up what nobody else has; `stop` leaves it as it is, since all that counts is in
+    the journal.
     """
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._nudges: dict[str, asyncio.Event] = {}
+        self._performances: dict[str, Performance] = {}  # type: ignore[type-arg]
+        self._rounds: asyncio.Task[None] | None = None
+        self._programs: OrderedDict[str, Program] = OrderedDict()
 
     async def start(self) -> None:
-        """Take up every open run."""
-        for name in await asyncio.to_thread(self._stage.store.open_names):
-            self.begin(name)
+        """Take up every run that nobody has, now and from now on."""
+        await self._claim()
+        self._rounds = asyncio.create_task(self._make_rounds())
 
     async def stop(self) -> None:
         """Drop every run where it is."""
         tasks = [*self._tasks.values()]
+        if self._rounds:
+            tasks.append(self._rounds)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def open(self, new: NewRun) -> Run:
-        """Store a run and take it up; a request that was seen before returns its run."""
-        stage = self._stage
-        run = await asyncio.to_thread(stage.store.create, new, stage.clock.now())
-        self.begin(run.name)
-        return run
+        """Keep a run and take it up; a request that was seen before returns its run."""
+        opened = await self._stage.journal.create(new, self._stage.clock.now())
+        if opened.lease:
+            self.begin(opened.lease)
+        return opened.run
 
-    def begin(self, name: str) -> None:
+    def begin(self, lease: Lease) -> None:
         """Take up a run, unless that was done."""
-        if name in self._tasks:
+        if lease.run in self._tasks:
             return
-        nudge = asyncio.Event()
-        task = asyncio.create_task(self._conduct(name, nudge), name=name)
-        self._tasks[name], self._nudges[name] = task, nudge
-        task.add_done_callback(lambda done: self._forget(name, done))
+        task = asyncio.create_task(self._conduct(lease), name=lease.run)
+        self._tasks[lease.run] = task
+        self._stage.audience.here.add(lease.run)
+        task.add_done_callback(lambda done: self._forget(lease.run, done))
 
-    async def cancel(self, name: str) -> Run:
-        """Journal that a run is to stop, and let it notice at once."""
-        stage = self._stage
-        run = await asyncio.to_thread(stage.store.request_cancel, name, stage.clock.now())
-        stage.audience.tell(name)
+    async def post(self, name: str, note: Note, *, request_id: str) -> Run:
+        """Keep what somebody wants of a run, and let it notice at once; return the run as it is."""
+        now = self._stage.clock.now()
+        run = await self._stage.journal.post(name, note, request_id=request_id, now=now)
         self.nudge(name)
         return run
 
+    async def cancel(self, name: str, *, request_id: str = "cancel") -> Run:
+        """Ask a run to stop."""
+        return await self.post(name, CancelRequested(), request_id=request_id)
+
+    async def fork(self, name: str, *, sequence: int, request_id: str, fork: str) -> Run:
+        """Start a run with the first events of another one; see `history_of`."""
+        journal = self._stage.journal
+        run = await journal.get(name)
+        program = await self._program(run)
+        require_connectors(program, self._stage.connectors)
+        new = NewRun(
+            name=fork,
+            request_id=request_id,
+            bundle=run.bundle,
+            payload=await journal.payload(name),
+            account=run.account,
+            input=run.input,
+            dry_run=run.dry_run,
+            history=await history_of(journal, run, AgentLoop(program), sequence=sequence),
+            origin=name,
+        )
+        return await self.open(new)
+
     def nudge(self, name: str) -> None:
         """Let a run look at once whether what it waits for has come."""
-        if name in self._nudges:
-            self._nudges[name].set()
+        if performance := self._performances.get(name):
+            performance.nudge()
 
     async def ended(self, name: str) -> Run:
-        """Return a run once it has ended."""
-        if task := self._tasks.get(name):
-            await asyncio.wait([task])
-        run = await asyncio.to_thread(self._stage.store.get, name)
-        assert run.end_time is not None, "a bug has stopped it, and so whoever waits for it"
-        return run
+        """Return a run once it has ended; another worker may have it."""
+        while True:
+            if task := self._tasks.get(name):
+                await asyncio.wait([task])
+            run = await self._stage.journal.get(name)
+            if run.end_time is not None:
+                return run
+            await asyncio.sleep(ROUND_SECONDS)
 
-    async def _conduct(self, name: str, nudge: asyncio.Event) -> None:
-        store = self._stage.store
-        run = await asyncio.to_thread(store.get, name)
-        program = read_program(await asyncio.to_thread(store.payload, name))
-        outcome = await asyncio.to_thread(store.outcome, name)
-        performance = Performance(self._stage, self, run, program, outcome=outcome, nudge=nudge)
+    async def _conduct(self, lease: Lease) -> None:
+        journal = self._stage.journal
+        run = await journal.get(lease.run)
+        program = await self._program(run)
+        performance = Performance(
+            self._stage, self, run, program, lease=lease, machine=AgentLoop(program)
+        )
+        self._performances[run.name] = performance
         await performance.play()
 
+    async def _program(self, run: Run) -> Program:
+        """Return what a run executes; many runs have one bundle."""
+        if run.bundle not in self._programs:
+            self._programs[run.bundle] = read_program(await self._stage.journal.payload(run.name))
+            if len(self._programs) > PROGRAMS_MAX:
+                self._programs.popitem(last=False)
+        return self._programs[run.bundle]
+
     def _forget(self, name: str, task: asyncio.Task[None]) -> None:
-        del self._tasks[name], self._nudges[name]
-        if not task.cancelled() and task.exception() is not None:
+        del self._tasks[name]
+        self._performances.pop(name, None)
+        # Who watches may wait for what another worker does next.
+        self._stage.audience.here.discard(name)
+        self._stage.audience.tell(name)
+        if task.cancelled():
+            return
+        if isinstance(task.exception(), LeaseLost):
+            log.info("run.lost", run=name)
+        elif task.exception() is not None:
             # A bug. Going on could repeat it on the world, so the run waits for a restart.
             log.error("run.stopped", run=name, exc_info=task.exception())
+
+    # --- Leases ----------------------------------------------------------------------------------
+
+    async def _make_rounds(self) -> None:
+        while True:
+            await asyncio.sleep(ROUND_SECONDS)
+            try:
+                await self._stage.journal.renew(self._stage.clock.now(), seconds=LEASE_SECONDS)
+                await self._claim()
+                for name in await self._stage.journal.noted():
+                    self.nudge(name)
+            except JournalUnavailable:
+                log.warning("conductor.journal_unavailable")
+
+    async def _claim(self) -> None:
+        """Take up what nobody has."""
+        while True:
+            now = self._stage.clock.now()
+            leases = await self._stage.journal.claim(now, seconds=LEASE_SECONDS, limit=CLAIMS_MAX)
+            for lease in leases:
+                self.begin(lease)
+            if len(leases) < CLAIMS_MAX:
+                return

@@ -9,12 +9,12 @@ from typing import Protocol
 
 from .errors import BundleInvalid, BundleNotFound
 from .facts import ActionFinished, Caller, EffectSent, Failure, State
+from .journal.port import Lease, NewRun, Run
 from .jsontext import write_json
-from .machine import Act
+from .machines.effects import Act
 from .policy import read_arguments
 from .program import SealedBundle
 from .stage import Stage
-from .store import NewRun, Run
 
 # Agents in a chain, the one that somebody outside asked among them.
 CHAIN_LENGTH_MAX = 8
@@ -23,10 +23,10 @@ CHAIN_LENGTH_MAX = 8
 class Runs(Protocol):
     """The runs of this runtime, as one that waits for another needs them."""
 
-    def begin(self, name: str) -> None:
+    def begin(self, lease: Lease) -> None:
         """Take up a run."""
 
-    async def cancel(self, name: str) -> Run:
+    async def cancel(self, name: str, *, request_id: str) -> Run:
         """Ask a run to stop; asking again changes nothing."""
 
     async def ended(self, name: str) -> Run:

@@ -104,6 +104,28 @@ class NotesExceeded(ResourceExhausted):
     notes_max: int
 
 
+@dataclass(eq=False)
+class RunEnded(FailedPrecondition):
+    """What is asked of a run comes too late."""
+
+    reason = "RUN_ENDED"
+    message = "{run} has ended and takes no signals; fork it to go on from one of its events"
+
+    run: str
+
+
+@dataclass(eq=False)
+class ForkRefused(FailedPrecondition):
+    """After this event a call was under way, or the run was about to end."""
+
+    reason = "FORK_REFUSED"
+    message = "{run} cannot be forked after event {sequence}; the last one before is {before}"
+
+    run: str
+    sequence: int
+    before: int
+
+
 class LeaseLost(Exception):
     """Another worker has taken a run over; this one must leave it alone."""
 

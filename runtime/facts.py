@@ -11,6 +11,9 @@ from pydantic import ConfigDict, TypeAdapter
 
 from chassis.canonical import sha256_hex
 
+# The reason of a call of which nobody knows whether it happened.
+UNKNOWN = "UNKNOWN"
+
 
 class State(StrEnum):
     """Where a run is in its life."""
@@ -27,6 +30,8 @@ class Decision(StrEnum):
     """What policy says about a call."""
 
     ALLOW = "allow"
+    # Once a person allows it.
+    ASK = "ask"
     DENY = "deny"
     DRY_RUN = "dry_run"
 

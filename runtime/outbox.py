@@ -10,7 +10,7 @@ from chassis.errors import PeerUnavailable
 from .connectors import Connector, Order, Result
 from .facts import ActionFinished, Callers, EffectSent
 from .jsontext import write_json
-from .machine import Act
+from .machines.effects import Act
 from .policy import read_arguments
 from .ports import GasMeter, Hold
 from .program import Program

@@ -1,64 +1,55 @@
-"""One run on its way: does what the machine says, and journals what came of it."""
+"""One run on its way: has done what its machine wants, and journals what came of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from contextlib import aclosing, suppress
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from chassis.errors import PeerUnavailable, RequestIdReused
+from chassis.errors import PeerUnavailable
 from chassis.log import log
 
-from .audience import TextDelta
-from .delegation import Delegation, Runs
+from .deeds import Deeds
+from .delegation import Runs
+from .errors import JournalUnavailable
 from .facts import (
-    ActionCall,
     ActionFinished,
-    ApprovalAwaited,
+    EndDecided,
     Event,
     Failure,
     GenerationFinished,
-    KnowledgeRetrieved,
     Outcome,
-    RunFinished,
     State,
     parent_of,
 )
+from .journal.port import Entry, Lease, NewRun, Run
 from .jsontext import write_json
-from .machine import (
-    Act,
-    Effect,
-    Finish,
-    Generate,
-    Progress,
-    Record,
-    Retrieve,
-    apply,
-    next_effect,
-)
-from .outbox import Errand, Outbox
-from .ports import Generation, PersonAwaited, Prompt, RunFails
+from .machines import Machine
+from .machines import State as Progress
+from .machines.effects import Act, Effect, Sleep
+from .ports import RunFails
 from .program import Program
 from .stage import Stage
-from .store import Run
 
 # A peer that does not answer is asked again after this long, then twice as long, and so on.
 RETRY_SECONDS_MIN = 0.1
 RETRY_SECONDS_MAX = 5.0
-# Calls of one generation; what a model asks for beyond is dropped.
-CALLS_MAX = 16
+# A state is kept after so many events, so that a long run is taken up fast.
+SNAPSHOT_EVENTS = 500
 
 Answer = TypeVar("Answer")
 
 
-class Performance:
+class TooLate(Exception):
+    """The end of the run was decided before something was sent."""
+
+
+class Performance(Generic[Progress]):
     """One run, from wherever its journal stands to its end.
 
-    `outcome` is how it ends, where a crash came after that was decided. A nudge says that somebody
-    else has written to the journal.
+    All that the machine wants at a time is under way at once, each effect in a task of its own.
+    What is no longer wanted is broken off; what is done becomes an event, and so on.
     """
 
     def __init__(
@@ -68,231 +59,278 @@ class Performance:
         run: Run,
         program: Program,
         *,
-        outcome: Outcome | None,
-        nudge: asyncio.Event,
+        lease: Lease,
+        machine: Machine[Progress],
     ) -> None:
         self._stage = stage
         self._runs = runs
         self._run = run
-        self._name = run.name
+        self._lease = lease
         self._program = program
-        self._outcome = outcome
-        self._nudge = nudge
-        self._outbox = Outbox(stage.connectors, stage.meter)
+        self._machine = machine
+        self._state = machine.begin()
+        self._sequence = self._snapshot_sequence = 0
         own = run.create_time + timedelta(seconds=program.limits.seconds)
         self._deadline = min(own, run.deadline or own)
-        self._progress = Progress()
-        self._sequence = 0
-        # Who did not answer when it was last asked.
-        self._absent = ""
+        self._writing = asyncio.Lock()
+        self._tasks: dict[str, tuple[Effect, asyncio.Task[Event | None]]] = {}
+        # Set whenever there is something to look at.
+        self._wake = asyncio.Event()
+        # Somebody else has said something, and who waits for a person may have got it.
+        self._told = asyncio.Event()
+        self._has_notes = True
+        self._deeds = Deeds(stage, runs, self, run, program, deadline=self._deadline)
+        # Who did not answer when it was last asked, by effect.
+        self._absent: dict[str, str] = {}
+
+    # --- What effects need -----------------------------------------------------------------------
+
+    @property
+    def ending(self) -> Outcome | None:
+        """Return how the run will end, if that is decided."""
+        return self._state.life.ending
+
+    @property
+    def seconds_left(self) -> float:
+        """Return how long the run may take still."""
+        return (self._deadline - self._stage.clock.now()).total_seconds()
+
+    def is_sent(self, act: Act) -> bool:
+        """Tell whether a call may have happened."""
+        return any(one.is_sent for one in self._state.calls.open if one.call.id == act.call.id)
+
+    def awaits(self, act: Act) -> str:
+        """Return the approval of the key manager that a call was last said to wait for."""
+        waiting = (one.awaited for one in self._state.calls.open if one.call.id == act.call.id)
+        return next((awaited.approval for awaited in waiting if awaited), "")
+
+    async def record(self, *events: Event, begun: NewRun | None = None) -> None:
+        """Make events durable with all that follows from them; raise `TooLate` and `LeaseLost`.
+
+        It happens also where who asked for it is broken off.
+        """
+        await asyncio.shield(asyncio.ensure_future(self._keep(events, begun=begun, late=False)))
+
+    async def insist(self, effect: Effect, work: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return what the work gives, however often a peer has to be asked."""
+        attempt = 0
+        while True:
+            try:
+                return await work()
+            except PeerUnavailable as error:
+                await self.rest(effect, error.peer, attempt)
+                attempt += 1
+
+    def miss(self, effect: Effect, peer: str) -> None:
+        """Remember who does not answer, in case that time is up before he does."""
+        if self._absent.get(effect.key) != peer:
+            log.info("run.waits", run=self._run.name, peer=peer)
+        self._absent[effect.key] = peer
+
+    async def rest(self, effect: Effect, peer: str, attempt: int) -> bool:
+        """Wait before a peer is asked again; tell whether somebody has said something."""
+        self.miss(effect, peer)
+        # Time may be up.
+        self._wake.set()
+        seconds = min(_retry_seconds(attempt), max(0.0, self.seconds_left) or RETRY_SECONDS_MAX)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._told.wait()
+        except TimeoutError:
+            return False
+
+    # --- The way ---------------------------------------------------------------------------------
+
+    def nudge(self) -> None:
+        """Let the run look at once at what others have said."""
+        self._has_notes = True
+        self._told.set()
+        self._told = asyncio.Event()
+        self._wake.set()
 
     async def play(self) -> None:
-        """Do one thing after another; what a peer's absence prevents is tried again."""
-        retry_seconds = RETRY_SECONDS_MIN
-        while not await self._has_finished():
-            try:
-                if self._outcome is None:
-                    await self._step()
-                else:
-                    await self._finish(self._outcome)
-            except PersonAwaited as error:
-                self._absent = error.peer
-                await self._wait_for_person(error)
-            except PeerUnavailable as error:
-                self._absent = error.peer
-                log.info("run.waits", run=self._name, peer=error.peer, seconds=retry_seconds)
-                await self._rest(retry_seconds)
-                retry_seconds = min(2 * retry_seconds, RETRY_SECONDS_MAX)
-            else:
-                self._absent = ""
-                retry_seconds = RETRY_SECONDS_MIN
-
-    async def _wait_for_person(self, awaited: PersonAwaited) -> None:
-        """Say what is waited for, and wait until it is decided, or the journal says more."""
-        open_call = self._progress.open_call
-        assert open_call is not None, "only calls use keys that people decide about"
-        call = open_call.call
-        if self._progress.is_cancel_requested:
-            # What waits for a signature was not performed.
-            told = write_json({"error": "CANCELLED", "message": "no person has decided about it"})
-            await self._append(ActionFinished(call.id, call.action, told, 0, reason="CANCELLED"))
-            return
-        if open_call.approval != awaited.approval:
-            await self._append(ApprovalAwaited(call, awaited.approval, awaited.rule))
-            log.info("run.waits", run=self._name, peer=awaited.peer)
-        seconds = RETRY_SECONDS_MIN
-        while not self._nudge.is_set() and self._seconds_left > 0:
-            with suppress(PeerUnavailable):
-                if await self._stage.approvals.is_decided(awaited.approval):
-                    return
-            await self._rest(min(seconds, self._seconds_left))
-            seconds = min(2 * seconds, RETRY_SECONDS_MAX)
-
-    async def _has_finished(self) -> bool:
-        """Fold what the journal has by now; others may have appended to it."""
-        self._nudge.clear()
-        while records := await asyncio.to_thread(
-            self._stage.store.journal, self._name, after=self._sequence
-        ):
-            for record in records:
-                self._progress = apply(self._progress, record.event)
-                self._sequence = record.sequence
-        return self._progress.finished is not None
-
-    async def _step(self) -> None:
-        effect = next_effect(self._program, self._progress)
+        """Bring the run to its end; raise `LeaseLost`."""
         try:
-            if isinstance(effect, Finish):
-                await self._decide(effect.outcome)
-            elif isinstance(effect, Act) and effect.action.agent_bundle and effect.is_sent:
-                await self._await_answer(self._delegation(effect))
-            elif self._seconds_left <= 0:
-                await self._run_out_of_time(effect)
-            elif isinstance(effect, Record):
-                await self._append(effect.event)
-            elif isinstance(effect, Act) and effect.action.agent_bundle:
-                await self._delegate(self._delegation(effect))
-            elif isinstance(effect, Act) and effect.action.effect == "write":
-                await self._append(await self._outbox.perform(self._errand(effect), self._append))
-            else:
-                event = await self._unless_nudged(self._perform(effect), self._seconds_left)
-                if event is not None:
-                    await self._append(event)
-        except RunFails as error:
-            await self._decide(Outcome(State.FAILED, failure=error.failure))
+            await self._until_kept(self._load)
+            while self._state.life.finished is None:
+                self._wake.clear()
+                await self._listen()
+                await self._look_at_the_time()
+                await self._gather_results()
+                await self._reconcile()
+                await self._rest_until_woken()
+        finally:
+            await self._break_off([*self._tasks])
+        outcome = self._state.life.finished.outcome
+        log.info("run.finished", run=self._run.name, state=outcome.state)
 
-    async def _decide(self, outcome: Outcome) -> None:
-        self._outcome = await asyncio.to_thread(self._stage.store.decide, self._name, outcome)
+    async def _load(self) -> None:
+        journal, name = self._stage.journal, self._run.name
+        snapshot = await journal.snapshot(name)
+        if snapshot and (state := self._machine.decode(snapshot.state)):
+            self._state, self._sequence = state, snapshot.sequence
+            self._snapshot_sequence = snapshot.sequence
+        while self._sequence < self._run.sequence:
+            for record in await journal.events(name, after=self._sequence):
+                self._state = self._machine.apply(self._state, record.event)
+                self._sequence = record.sequence
 
-    async def _run_out_of_time(self, effect: Effect) -> None:
+    async def _listen(self) -> None:
+        """Journal what others have said, and whatever follows by now."""
+        notes = []
+        if self._has_notes:
+            self._has_notes = False
+            notes = await self._until_kept(lambda: self._stage.journal.notes(self._run.name))
+        await self._keep(
+            tuple(note.note for note in notes), heard=tuple(note.number for note in notes)
+        )
+
+    async def _look_at_the_time(self) -> None:
+        if self._state.life.ending is None and self.seconds_left <= 0:
+            failure = Failure("TIME_EXCEEDED", self._reproach())
+            await self._keep((EndDecided(Outcome(State.FAILED, failure=failure)),))
+
+    def _reproach(self) -> str:
+        """Return what took too long."""
         told = f"the run took more than {self._program.limits.seconds} s; "
         if self._deadline == self._run.deadline:
             told = f"{parent_of(self._run.callers)}, which waits for the answer, has no more time; "
-        told += f"{self._absent} did not answer" if self._absent else "raise limits.timeout"
-        if isinstance(effect, Act) and effect.is_sent:
-            if finished := await self._outbox.look(self._errand(effect)):
-                await self._append(finished)
-                return
-            told += f"; whether {effect.call.id} ({effect.call.action}) happened is not known"
-        await self._decide(Outcome(State.FAILED, failure=Failure("TIME_EXCEEDED", told)))
+        absent = ", ".join(sorted(set(self._absent.values())))
+        return told + (f"{absent} did not answer" if absent else "raise limits.timeout")
 
-    async def _delegate(self, delegation: Delegation) -> None:
-        """Start the run of another agent, unless that is refused."""
-        preparing = delegation.prepare(self._stage)
-        new = await self._unless_nudged(preparing, self._seconds_left)
-        if isinstance(new, Failure):
-            await self._append(delegation.refused(new))
-        elif new is not None:
-            store, now = self._stage.store, self._stage.clock.now()
-            try:
-                await asyncio.to_thread(store.delegate, delegation.sent, new, now)
-            except RequestIdReused as error:
-                await self._append(delegation.refused(Failure(error.reason, str(error))))
-                return
-            self._stage.audience.tell(self._name)
-            self._runs.begin(new.name)
-
-    async def _await_answer(self, delegation: Delegation) -> None:
-        """Wait for the end of a run that was started, however long: it has no more time than this.
-
-        So a run never ends before one that it waits for.
-        """
-        if self._progress.is_cancel_requested:
-            await self._runs.cancel(delegation.run)
-        ended = await self._unless_nudged(self._runs.ended(delegation.run), None)
-        if ended is not None:
-            await self._append(delegation.answered(ended))
-
-    async def _perform(self, effect: Act | Generate | Retrieve) -> Event:
-        """Do what changes nothing outside and may be broken off at any point."""
-        match effect:
-            case Act():
-                return await self._outbox.perform(self._errand(effect), self._append)
-            case Generate():
-                return await self._generate(effect)
-            case Retrieve():
-                return KnowledgeRetrieved(
-                    await self._stage.knowledge.search(
-                        self._program.collections, effect.query, self._program.limits.passages
-                    )
-                )
-
-    async def _generate(self, effect: Generate) -> GenerationFinished:
-        if effect.step == 1:
-            account, budget = self._program.account, self._program.budget
-            await self._stage.meter.declare_budget(account, budget)
-            gas_max = self._program.limits.gas
-            if gas_max:
-                await self._stage.meter.limit_run(run=self._name, account=account, gas=gas_max)
-        model = self._program.model
-        prompt = Prompt(
-            request_id=f"{self._name}/step/{effect.step}",
-            run=self._name,
-            account=self._program.account,
-            callers=self._run.callers,
-            # With the same dice at each step, a small model would repeat itself.
-            model=replace(model, seed=model.seed + effect.step),
-            agent_acts=bool(self._program.actions),
-            messages=effect.messages,
-            actions=effect.actions,
-            choice=effect.choice,
+    async def _reconcile(self) -> None:
+        """Begin what is wanted and break off what is not."""
+        if self._state.life.finished:
+            return
+        wanted = {effect.key: effect for effect in self._machine.wanted(self._state)}
+        await self._break_off(
+            [key for key, (effect, _) in self._tasks.items() if wanted.get(key) != effect]
         )
-        async with aclosing(self._stage.model.generate(prompt)) as answer:
-            async for part in answer:
-                if isinstance(part, Generation):
-                    return _generation_finished(effect.step, part)
-                self._stage.audience.tell(self._name, TextDelta(effect.step, part))
-        raise PeerUnavailable("linker")
+        for key, effect in wanted.items():
+            if key not in self._tasks and self._may_begin(effect):
+                task = asyncio.create_task(self._deeds.do(effect), name=f"{self._run.name} {key}")
+                task.add_done_callback(lambda _: self._wake.set())
+                self._tasks[key] = effect, task
+        if self.ending and self.seconds_left > 0:
+            await self._deeds.cancel_delegated(wanted.values())
 
-    async def _finish(self, outcome: Outcome) -> None:
-        """Close the bill, have it signed, and end. All of it may be repeated, however late."""
-        receipt = await self._stage.meter.close(run=self._name, account=self._program.account)
-        signed = replace(receipt, signature=await self._stage.signer.sign_receipt(receipt.sha256))
-        await self._append(RunFinished(outcome, signed))
-        log.info("run.finished", run=self._name, state=outcome.state, gas_used=receipt.total_gas)
+    def _may_begin(self, effect: Effect) -> bool:
+        if isinstance(effect, Sleep):
+            return False
+        is_sent = isinstance(effect, Act) and effect.is_sent
+        return is_sent or self.ending is not None or not self._state.life.is_paused
 
-    async def _append(self, event: Event) -> None:
-        await asyncio.to_thread(
-            self._stage.store.append, self._name, event, self._stage.clock.now()
-        )
-        self._stage.audience.tell(self._name)
-
-    async def _unless_nudged(
-        self, work: Awaitable[Answer], seconds_max: float | None
-    ) -> Answer | None:
-        """Return what the work gives; None if it was broken off, by a nudge or for its time."""
-        task = asyncio.ensure_future(work)
-        nudged = asyncio.ensure_future(self._nudge.wait())
+    async def _rest_until_woken(self) -> None:
+        """Wait for news, for the end of a task or of the time, or for a time to sleep until."""
+        if self._state.life.finished:
+            return
+        now = self._stage.clock.now()
+        times = [one.sleep.until for one in self._state.calls.open if one.sleep]
+        if self.ending is None:
+            times.append(self._deadline)
+        timer = None
+        if times:
+            seconds = max(0.0, (min(times) - now).total_seconds())
+            timer = asyncio.get_running_loop().call_later(seconds, self._wake.set)
         try:
-            await asyncio.wait(
-                (task, nudged), timeout=seconds_max, return_when=asyncio.FIRST_COMPLETED
-            )
-            return task.result() if task.done() else None
+            await self._wake.wait()
         finally:
-            for future in (task, nudged):
-                future.cancel()
-            await asyncio.gather(task, nudged, return_exceptions=True)
+            if timer:
+                timer.cancel()
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait, at most until the next nudge."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._nudge.wait(), seconds)
+    async def _gather_results(self) -> None:
+        """Journal what has been done."""
+        done = [(key, *pair) for key, pair in self._tasks.items() if pair[1].done()]
+        events: list[Event] = []
+        for key, effect, task in done:
+            del self._tasks[key]
+            self._absent.pop(key, None)
+            try:
+                event = task.result()
+            except TooLate:
+                continue
+            except RunFails as error:
+                events += self._failed(effect, error.failure)
+            else:
+                events += [event] if event else []
+        if events:
+            await self._keep(tuple(events))
 
-    def _errand(self, act: Act) -> Errand:
-        return Errand(self._name, self._run.callers, self._program, act)
+    def _failed(self, effect: Effect, failure: Failure) -> list[Event]:
+        events: list[Event] = []
+        if isinstance(effect, Act) and self.is_sent(effect):
+            call = effect.call
+            told = write_json({"error": failure.reason, "message": failure.message})
+            events.append(ActionFinished(call.id, call.action, told, 0, failure.reason))
+        if self.ending is None:
+            events.append(EndDecided(Outcome(State.FAILED, failure=failure)))
+        return events
 
-    def _delegation(self, act: Act) -> Delegation:
-        return Delegation(self._run, act, self._deadline)
+    async def _break_off(self, keys: list[str]) -> None:
+        tasks = [self._tasks.pop(key)[1] for key in keys]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    @property
-    def _seconds_left(self) -> float:
-        return (self._deadline - self._stage.clock.now()).total_seconds()
+    # --- The journal -----------------------------------------------------------------------------
+
+    async def _keep(
+        self,
+        events: tuple[Event, ...],
+        *,
+        heard: tuple[int, ...] = (),
+        begun: NewRun | None = None,
+        late: bool = True,
+    ) -> None:
+        async with self._writing:
+            if not late and self.ending is not None:
+                raise TooLate
+            now = self._stage.clock.now()
+            state, made = self._state, [*events]
+            for event in events:
+                state = self._machine.apply(state, event)
+            while fact := self._machine.follow(state, now):
+                state = self._machine.apply(state, fact)
+                made.append(fact)
+            if not made:
+                return
+            sequence = self._sequence + len(made)
+            is_due = sequence - self._snapshot_sequence >= SNAPSHOT_EVENTS
+            entry = Entry(
+                lease=self._lease,
+                sequence=self._sequence + 1,
+                events=tuple(made),
+                time=now,
+                heard=heard,
+                begun=begun,
+                snapshot=self._machine.encode(state) if is_due else b"",
+            )
+            await self._until_kept(lambda: self._stage.journal.append(entry))
+            self._state, self._sequence = state, sequence
+            if is_due:
+                self._snapshot_sequence = sequence
+            if begun:
+                self._runs.begin(Lease(begun.name, epoch=1))
+            self._tell(made)
+
+    def _tell(self, events: list[Event]) -> None:
+        """Tell who watches."""
+        for event in events:
+            if isinstance(event, GenerationFinished):
+                self._stage.audience.end(self._run.name, event.step)
+        self._stage.audience.tell(self._run.name)
+
+    async def _until_kept(self, work: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return what the work gives: without a journal, nothing goes on."""
+        attempt = 0
+        while True:
+            try:
+                return await work()
+            except JournalUnavailable:
+                log.warning("run.journal_unavailable", run=self._run.name)
+                await asyncio.sleep(_retry_seconds(attempt))
+                attempt += 1
 
 
-def _generation_finished(step: int, generation: Generation) -> GenerationFinished:
-    """Name the calls anew: what a model calls them is not unique within a run."""
-    calls = tuple(
-        ActionCall(f"step-{step}-{number}", call.action, call.arguments)
-        for number, call in enumerate(generation.calls[:CALLS_MAX], start=1)
-    )
-    return GenerationFinished(step, generation.text, calls, generation.usages, generation.gas)
+def _retry_seconds(attempt: int) -> float:
+    return min(RETRY_SECONDS_MIN * 2.0 ** min(attempt, 30), RETRY_SECONDS_MAX)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from pydantic import JsonValue
-from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from .facts import ActionCall, Decision
@@ -43,7 +41,8 @@ def decide(
     # Another agent does run, dry like this one, and describes its own writes.
     if dry_run and action.effect == "write" and not action.agent_bundle:
         return Verdict(Decision.DRY_RUN, "dry run")
-    return Verdict(Decision.ALLOW, "approval: allow")
+    decision = Decision.ASK if action.approval == "ask" else Decision.ALLOW
+    return Verdict(decision, f"approval: {action.approval}")
 
 
 def has_calls_left(action: ProgramAction, allowed_count: int) -> bool:
@@ -57,10 +56,8 @@ def read_arguments(call: ActionCall, action: ProgramAction) -> Mapping[str, Json
     Not every provider keeps a model to the schema, so nothing is taken on trust.
     """
     arguments = read_json(call.arguments)
-    # An empty registry: a `$ref` to an address must not make this process fetch it.
-    schema = Draft202012Validator(action.parameters_schema, registry=Registry())
     try:
-        problem = best_match(schema.iter_errors(arguments))
+        problem = best_match(action.parameters.iter_errors(arguments))
     except (Unresolvable, RecursionError) as error:
         raise ValueError("the parameters_schema refers to nowhere, or to itself") from error
     if problem is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
 from cryptography.exceptions import InvalidSignature
@@ -101,8 +102,13 @@ class ProgramAction:
     credential: Text
     settings: dict[str, JsonValue]
     limits: ActionLimits
-    approval: Literal["allow", "deny"]
+    approval: Literal["allow", "ask", "deny"]
     required: bool
+
+    @cached_property
+    def parameters(self) -> Draft202012Validator:
+        """Return what checks arguments; a `$ref` to an address is not fetched."""
+        return Draft202012Validator(self.parameters_schema, registry=Registry())
 
     @property
     def catalogue_name(self) -> str:

@@ -10,16 +10,16 @@ from chassis.clock import Clock
 
 from .audience import Audience
 from .connectors import Connector
+from .journal.port import Journal
 from .ports import Approvals, Bundles, GasMeter, Knowledge, Model, Signer
 from .program import Program, SealedBundle, open_bundle, require_connectors
-from .store import RunStore
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The store, the ports, and the connectors by the name of their action."""
+    """The journal, the ports, and the connectors by the name of their action."""
 
-    store: RunStore
+    journal: Journal
     audience: Audience
     clock: Clock
     bundles: Bundles

@@ -291,6 +291,7 @@ def _render_run(found: runtime_pb2.Run) -> Table:
         *([("asked by", found.parent)] if found.parent else ()),
         ("bundle", found.bundle),
         ("input", found.input),
+        *([("forked from", found.origin)] if found.origin else ()),
         ("steps", str(found.step_count)),
         ("gas", str(found.gas)),
         ("started", time_text(found.create_time)),

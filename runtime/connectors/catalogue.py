@@ -8,11 +8,16 @@ from ..ports import Knowledge, Signer
 from . import Connector
 from .board import BoardPost
 from .knowledge import KnowledgeSearch
+from .waiting import waiting_actions
 
 
 def catalogue(
     http: httpx.AsyncClient, knowledge: Knowledge, signer: Signer
 ) -> dict[str, Connector]:
     """Return the connectors of this runtime by the names of their actions."""
-    connectors: list[Connector] = [BoardPost(http, signer), KnowledgeSearch(knowledge)]
+    connectors: list[Connector] = [
+        BoardPost(http, signer),
+        KnowledgeSearch(knowledge),
+        *waiting_actions(),
+    ]
     return {connector.descriptor.name: connector for connector in connectors}

@@ -1,8 +1,8 @@
 """The journal of the runtime as its domain sees it; `sqlite.py` and `postgres.py` keep it.
 
-Every run has one owner, a worker that holds its lease, and only the owner writes its events: so they
-stand in the order in which it took notice of them. What others want of a run is a note, kept until
-the owner journals it. What a method returned for is durable, or it raised.
+Every run has one owner, a worker that holds its lease, and only the owner writes its events: so
+they stand in the order in which it took notice of them. What others want of a run is a note, kept
+until the owner journals it. What a method returned for is durable, or it raised.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from chassis.canonical import canonical_json, sha256_hex
+from chassis.canonical import Json, canonical_json, sha256_hex
 
 from ..facts import ApprovalAwaited, Callers, Event, Failure, Note, Receipt, State
 
@@ -46,7 +46,8 @@ class NewRun:
     @property
     def content_sha256(self) -> str:
         """Return what a repeated request must have in common with the first."""
-        return sha256_hex(canonical_json([self.bundle, self.input, self.dry_run]))
+        forked: list[Json] = [self.origin, len(self.history)] if self.origin else []
+        return sha256_hex(canonical_json([self.bundle, self.input, self.dry_run, *forked]))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Context: TypeAlias = aio.ServicerContext[Any, Any]
 
 RUN = "runs/3f0c6a52-8d0e-4b60-9f5e-0c6a528d0e4b"
+FORK = "runs/22222222-2222-4333-8444-555555555555"
 BUNDLE = f"bundles/{'ab' * 32}"
 RECEIPT_SEED = b"r" * 32
 
@@ -206,6 +207,7 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
         self.hangs = False
         self.watches: list[int] = []
         self.cancels: list[str] = []
+        self.steered: list[Message] = []
         self.starts: list[runtime_pb2.StartRunRequest] = []
         self.start_failures: list[ServiceError] = []
         self.run = runtime_pb2.Run(name=RUN, bundle=BUNDLE, state=runtime_pb2.Run.STATE_SUCCEEDED)
@@ -250,6 +252,35 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
         self.cancels.append(request.name)
         self.events, self.hangs = make_events(), False
         return runtime_pb2.CancelRunResponse(run=self.run)
+
+    async def PauseRun(
+        self, request: runtime_pb2.PauseRunRequest, context: Context
+    ) -> runtime_pb2.PauseRunResponse:
+        _require_run(request.name)
+        self.steered.append(request)
+        return runtime_pb2.PauseRunResponse(run=self.run)
+
+    async def ResumeRun(
+        self, request: runtime_pb2.ResumeRunRequest, context: Context
+    ) -> runtime_pb2.ResumeRunResponse:
+        _require_run(request.name)
+        self.steered.append(request)
+        return runtime_pb2.ResumeRunResponse(run=self.run)
+
+    async def SignalRun(
+        self, request: runtime_pb2.SignalRunRequest, context: Context
+    ) -> runtime_pb2.SignalRunResponse:
+        _require_run(request.name)
+        self.steered.append(request)
+        return runtime_pb2.SignalRunResponse()
+
+    async def ForkRun(
+        self, request: runtime_pb2.ForkRunRequest, context: Context
+    ) -> runtime_pb2.ForkRunResponse:
+        _require_run(request.name)
+        self.steered.append(request)
+        fork = runtime_pb2.Run(name=FORK, origin=request.name, state=runtime_pb2.Run.STATE_PENDING)
+        return runtime_pb2.ForkRunResponse(run=fork)
 
     async def GetReceipt(
         self, request: runtime_pb2.GetReceiptRequest, context: Context

@@ -253,7 +253,7 @@ def test_a_run_that_waits_for_a_person_says_how_to_decide(
     awaited = runtime_pb2.ApprovalAwaited(approval=APPROVAL)
     system.runtime.events.insert(3, runtime_pb2.WatchRunResponse(sequence=4, awaited=awaited))
 
-    told = "for a person: actionvm approvals approve 0198c0de-0000-7000-8000-000000000000"
+    told = "actionvm approvals approve 0198c0de-0000-7000-8000-000000000000"
     assert told in " ".join(invoke("run", str(manifest)).stdout.split())
 
 

@@ -38,6 +38,13 @@ def decision(
     return pb.DecideApprovalRequest(name=name, allow=allow, arguments_digest=digest)
 
 
+def signal(**fields: str) -> pb.SignalRunRequest:
+    """Return a signal that the open run takes, after changes."""
+    return pb.SignalRunRequest(
+        **{"request_id": "signal", "name": OPEN_RUN, "signal": "go", "payload": "1"} | fields
+    )
+
+
 CALLS = [
     Call("StartRun", pb.StartRunRequest(request_id="a", bundle=BUNDLE)),
     Call("StartRun", pb.StartRunRequest(request_id="b", bundle_name=BUNDLE.name, dry_run=True)),
@@ -68,8 +75,11 @@ CALLS = [
     Call("GetReceipt", pb.GetReceiptRequest(run=OPEN_RUN), reason="RUN_UNFINISHED"),
     Call("ListActions", pb.ListActionsRequest()),
     Call("ListActions", pb.ListActionsRequest(), caller="assembler"),
-    Call("PauseRun", pb.PauseRunRequest(), reason=LATER),
-    Call("ResumeRun", pb.ResumeRunRequest(), reason=LATER),
+    Call("PauseRun", pb.PauseRunRequest(name=OPEN_RUN)),
+    Call("PauseRun", pb.PauseRunRequest(name=NOBODY), reason="RUN_NOT_FOUND"),
+    Call("PauseRun", pb.PauseRunRequest(name="run"), reason="INVALID_FIELD"),
+    Call("ResumeRun", pb.ResumeRunRequest(name=OPEN_RUN)),
+    Call("ResumeRun", pb.ResumeRunRequest(name=NOBODY), reason="RUN_NOT_FOUND"),
     Call("ListApprovals", pb.ListApprovalsRequest()),
     Call("ListApprovals", pb.ListApprovalsRequest(page_token="?"), reason="INVALID_FIELD"),
     Call("ListApprovals", pb.ListApprovalsRequest(), caller="viewer", reason="METHOD_DENIED"),
@@ -81,8 +91,23 @@ CALLS = [
     Call("DecideApproval", decision(run=NOBODY), reason="APPROVAL_NOT_FOUND"),
     Call("DecideApproval", pb.DecideApprovalRequest(name=RUN), reason="INVALID_FIELD"),
     Call("DecideApproval", decision(), caller="auditor", reason="METHOD_DENIED"),
-    Call("SignalRun", pb.SignalRunRequest(), reason=LATER),
-    Call("ForkRun", pb.ForkRunRequest(), reason=LATER),
+    Call("SignalRun", signal()),
+    Call("SignalRun", signal(request_id=""), reason="INVALID_FIELD"),
+    Call("SignalRun", signal(signal="Go!"), reason="INVALID_FIELD"),
+    Call("SignalRun", signal(payload="{"), reason="INVALID_FIELD"),
+    Call("SignalRun", signal(payload=f'"{16_384 * "a"}"'), reason="INVALID_FIELD"),
+    Call("SignalRun", signal(name=NOBODY), reason="RUN_NOT_FOUND"),
+    Call("SignalRun", signal(name=RUN), reason="RUN_ENDED"),
+    Call("SignalRun", signal(payload="2"), reason="REQUEST_ID_REUSED"),
+    Call("ForkRun", pb.ForkRunRequest(request_id="fork", name=RUN, sequence=1)),
+    Call("ForkRun", pb.ForkRunRequest(request_id="fork", name=RUN), reason="REQUEST_ID_REUSED"),
+    Call("ForkRun", pb.ForkRunRequest(name=RUN), reason="INVALID_FIELD"),
+    Call(
+        "ForkRun",
+        pb.ForkRunRequest(request_id="fork-2", name=RUN, sequence=5),
+        reason="FORK_REFUSED",
+    ),
+    Call("ForkRun", pb.ForkRunRequest(request_id="f", name=NOBODY), reason="RUN_NOT_FOUND"),
     Call("ReplayRun", pb.ReplayRunRequest(), reason=LATER),
     Call("DiffRuns", pb.DiffRunsRequest(), reason=LATER),
     Call("CreateSchedule", pb.CreateScheduleRequest(), reason=LATER),

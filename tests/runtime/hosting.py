@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 from actionvm.action.v1 import action_pb2
 from chassis.server import Hosted
+from runtime.journal.port import NewRun
 from runtime.program import SealedBundle
 from runtime.service import hosted
-from runtime.store import NewRun
-from tests.runtime.worlds import RUN, World, until
+from tests.runtime.worlds import RUN, World
 
 OPEN_RUN = RUN.replace("0001", "0002")
 # Waits for a person, who has decided, which the run does not notice.
@@ -31,7 +31,7 @@ def hosting(world: World, *, asks: bool = False) -> Host:
 
     @asynccontextmanager
     async def host() -> AsyncIterator[Hosted]:
-        ended = world.create()
+        ended = await world.create()
         sealed = world.bundles.bundles[ended.bundle]
         await world.play()
         new = NewRun(
@@ -45,20 +45,21 @@ def hosting(world: World, *, asks: bool = False) -> Host:
         )
         world.model.stuck_on = "wait"
         servicer, conductor = world.servicer()
-        world.store.create(new, world.clock.now())
+        await world.journal.create(new, world.clock.now())
         if asks:
-            _let_a_run_ask(world, new)
+            await _let_a_run_ask(world, new)
         await conductor.start()
-        await until(lambda: not asks or world.store.get(ASKING_RUN).approval)
+        if asks:
+            await world.until(ASKING_RUN, lambda run: run.approval)
         yield hosted(servicer)
         await conductor.stop()
 
     return host
 
 
-def _let_a_run_ask(world: World, like: NewRun) -> None:
+async def _let_a_run_ask(world: World, like: NewRun) -> None:
     asking = replace(like, name=ASKING_RUN, request_id="third", input='"ask"')
-    world.store.create(asking, world.clock.now())
+    await world.journal.create(asking, world.clock.now())
     world.signer.approval = APPROVAL
     world.approvals.waiting.add(APPROVAL)
     world.approvals.decisions[APPROVAL] = True

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from runtime.facts import ActionFinished
+from runtime.journal.port import Run
 from runtime.ports import Generation, Prompt
 from runtime.program import SealedBundle
-from runtime.store import Run
 from tests.fakes.runtime_ports import answer, calls
 from tests.runtime.worlds import ASK, POST, RUN, World
 
@@ -34,10 +34,10 @@ def asking(bundle: SealedBundle, name: str = "clerk", **change: object) -> dict[
     return {**ASK, "name": f"{name}.ask", "program": f"agent:{bundle.name}", **change}
 
 
-def open_office(world: World, *actions: dict[str, Any], dry_run: bool = False) -> Run:
+async def open_office(world: World, *actions: dict[str, Any], dry_run: bool = False) -> Run:
     """Store the run of a boss who asks a clerk, who posts unless other actions are given."""
     clerk = world.seal(agent("clerk", *(actions or (POST,))))
-    return world.create(agent("boss", asking(clerk)), dry_run=dry_run)
+    return await world.create(agent("boss", asking(clerk)), dry_run=dry_run)
 
 
 def delegates(prompt: Prompt) -> Generation:
@@ -60,13 +60,13 @@ def answering(run: str = RUN, call: str = "step-1-1") -> str:
     return f"runs/{uuid.uuid5(uuid.UUID(run.removeprefix('runs/')), call)}"
 
 
-def results(world: World, run: str = RUN) -> list[ActionFinished]:
+async def results(world: World, run: str = RUN) -> list[ActionFinished]:
     """Return the results in a journal."""
-    return [event for event in world.events(run) if isinstance(event, ActionFinished)]
+    return [event for event in (await world.events(run)) if isinstance(event, ActionFinished)]
 
 
-def reason(world: World) -> str:
+async def reason(world: World) -> str:
     """Return why the one call of a run failed."""
-    [result] = results(world)
+    [result] = await results(world)
     assert json.loads(result.result)["error"] == result.reason
     return result.reason

@@ -19,10 +19,10 @@ FIRST, SECOND = (f"approvals/01234567-89ab-4def-8123-{number:012}" for number in
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+async def world(tmp_path: Path) -> World:
     """Return a world in which a person is asked before anything is posted."""
     world = World(tmp_path)
-    world.create()
+    await world.create()
     ask(world, FIRST)
     return world
 
@@ -39,13 +39,15 @@ def decide(world: World) -> None:
     world.approvals.waiting.clear()
 
 
-def awaited(world: World) -> list[str]:
+async def awaited(world: World) -> list[str]:
     """Return what the journal says was waited for."""
-    return [event.approval for event in world.events() if isinstance(event, ApprovalAwaited)]
+    return [
+        event.approval for event in (await world.events()) if isinstance(event, ApprovalAwaited)
+    ]
 
 
 async def until_it_waits(world: World, approval: str = FIRST) -> None:
-    await until(lambda: world.store.get(RUN).approval == approval)
+    await world.until(RUN, lambda run: run.approval == approval)
 
 
 async def start(world: World) -> Conductor:
@@ -58,16 +60,16 @@ async def start(world: World) -> Conductor:
 async def test_a_run_waits_for_a_person_and_goes_on(world: World) -> None:
     conductor = await start(world)
     await until_it_waits(world)
-    assert world.store.get(RUN).state is State.RUNNING
+    assert (await world.run(RUN)).state is State.RUNNING
     assert world.board.posts == {}
 
     decide(world)
     await world.until_ended()
     await conductor.stop()
 
-    run = world.store.get(RUN)
+    run = await world.run(RUN)
     assert (run.state, run.approval, len(world.board.posts)) == (State.SUCCEEDED, "", 1)
-    (event,) = [event for event in world.events() if isinstance(event, ApprovalAwaited)]
+    (event,) = [event for event in (await world.events()) if isinstance(event, ApprovalAwaited)]
     assert (event.call.arguments, event.rule) == ('{"text": "Ether gained."}', "posts")
 
 
@@ -77,7 +79,7 @@ async def test_who_waits_asks_for_the_decision_and_not_for_the_signature(world: 
     # Another question to the signer would end the run.
     world.signer.fail_next(RunFails(Failure("ASKED", "again")))
     await until(lambda: world.approvals.asked_count > 3)
-    assert world.store.get(RUN).end_time is None
+    assert (await world.run(RUN)).end_time is None
     await conductor.stop()
 
 
@@ -114,9 +116,9 @@ async def test_a_person_who_refuses_fails_the_run(world: World) -> None:
     decide(world)
     await world.until_ended()
     await conductor.stop()
-    run = world.store.get(RUN)
+    run = await world.run(RUN)
     assert (run.state, run.failure) == (State.FAILED, Failure("CREDENTIAL_REFUSED", "denied"))
-    assert (awaited(world), world.board.posts) == ([FIRST], {})
+    assert (await awaited(world), world.board.posts) == ([FIRST], {})
 
 
 async def test_a_question_is_journaled_once_across_a_restart(world: World) -> None:
@@ -126,7 +128,7 @@ async def test_a_question_is_journaled_once_across_a_restart(world: World) -> No
     asked_count = world.approvals.asked_count
     second = await start(world)
     await until(lambda: world.approvals.asked_count > asked_count)
-    assert awaited(world) == [FIRST]
+    assert await awaited(world) == [FIRST]
     decide(world)
     await world.until_ended()
     await second.stop()
@@ -139,7 +141,7 @@ async def test_a_question_that_expired_is_followed_by_another(world: World) -> N
     ask(world, SECOND)
     await until_it_waits(world, SECOND)
     await conductor.stop()
-    assert awaited(world) == [FIRST, SECOND]
+    assert await awaited(world) == [FIRST, SECOND]
 
 
 async def test_a_key_manager_that_is_away_is_waited_for_too(world: World) -> None:
@@ -149,7 +151,7 @@ async def test_a_key_manager_that_is_away_is_waited_for_too(world: World) -> Non
     decide(world)
     await world.until_ended()
     await conductor.stop()
-    assert world.store.get(RUN).state is State.SUCCEEDED
+    assert (await world.run(RUN)).state is State.SUCCEEDED
 
 
 async def test_a_run_that_waits_for_a_person_can_be_cancelled(world: World) -> None:
@@ -158,21 +160,21 @@ async def test_a_run_that_waits_for_a_person_can_be_cancelled(world: World) -> N
     await conductor.cancel(RUN)
     await world.until_ended()
     await conductor.stop()
-    assert (world.store.get(RUN).state, world.board.posts) == (State.CANCELLED, {})
-    (acted,) = [event for event in world.events() if isinstance(event, ActionFinished)]
+    assert ((await world.run(RUN)).state, world.board.posts) == (State.CANCELLED, {})
+    (acted,) = [event for event in (await world.events()) if isinstance(event, ActionFinished)]
     assert (acted.reason, acted.gas) == ("CANCELLED", 0)
 
 
 async def test_a_person_who_takes_too_long_is_named(tmp_path: Path) -> None:
     world = World(tmp_path)
-    world.create(with_limits(seconds=10))
+    await world.create(with_limits(seconds=10))
     ask(world, FIRST)
     conductor = await start(world)
     await until_it_waits(world)
     world.clock.advance(11)
     await world.until_ended()
     await conductor.stop()
-    failure = world.store.get(RUN).failure
+    failure = (await world.run(RUN)).failure
     assert failure is not None
     assert failure.reason == "TIME_EXCEEDED"
     assert f"a person who decides {FIRST} did not answer" in failure.message

@@ -14,12 +14,19 @@ import pytest
 
 from actionvm.runtime.v1 import runtime_pb2
 from chassis.errors import PeerUnavailable
-from runtime import performance
+from runtime import deeds, performance
 from runtime.conductor import Conductor
-from runtime.facts import ActionDecided, ActionFinished, Failure, RunFinished, State
+from runtime.facts import (
+    ActionDecided,
+    ActionFinished,
+    Failure,
+    RunFinished,
+    State,
+)
+from runtime.journal.port import NewRun, Opened
+from runtime.journal.sqlite import SqliteJournal
 from runtime.ports import Prompt, RunFails
 from runtime.service import RuntimeService
-from runtime.store import NewRun, Run, RunStore
 from tests.fakes.runtime_ports import CALL_GAS, answer, calls
 from tests.runtime.hosting import bundle_to_proto
 from tests.runtime.worlds import POST, RUN, SEARCH, World, until, with_actions, with_limits
@@ -31,10 +38,10 @@ def world(tmp_path: Path) -> World:
 
 
 async def test_a_run_retrieves_acts_and_answers(world: World) -> None:
-    world.create()
+    await world.create()
     run = await world.play()
     assert (run.state, run.answer) == (State.SUCCEEDED, "I posted it.")
-    assert world.kinds() == [
+    assert (await world.kinds()) == [
         "RunStarted",
         "KnowledgeRetrieved",
         "GenerationFinished",
@@ -42,14 +49,15 @@ async def test_a_run_retrieves_acts_and_answers(world: World) -> None:
         "EffectSent",
         "ActionFinished",
         "GenerationFinished",
+        "EndDecided",
         "RunFinished",
     ]
 
 
 async def test_a_run_ends_with_a_signed_receipt_of_all_its_charges(world: World) -> None:
-    world.create()
+    await world.create()
     await world.play()
-    receipt = world.store.receipt(RUN)
+    receipt = await world.journal.receipt(RUN)
     assert receipt.signature
     world.signer.key.public_key().verify(
         receipt.signature.value, b"actionvm/receipt/v1\n" + receipt.sha256.encode()
@@ -58,29 +66,29 @@ async def test_a_run_ends_with_a_signed_receipt_of_all_its_charges(world: World)
 
 
 async def test_the_budget_is_declared_before_the_first_step(world: World) -> None:
-    world.create()
+    await world.create()
     world.model.fail_next(RunFails(Failure("MODEL_FAILED", "")))
     await world.play()
     assert world.meter.budgets["agents/market-brief"].gas == 50_000
 
 
 async def test_a_limit_of_the_run_is_set_before_the_first_step(world: World) -> None:
-    world.create(with_limits(gas=700))
+    await world.create(with_limits(gas=700))
     world.model.fail_next(RunFails(Failure("MODEL_FAILED", "")))
     await world.play()
     assert world.meter.run_limits == {RUN: ("agents/market-brief", 700)}
 
 
 async def test_an_agent_without_knowledge_retrieves_nothing(world: World) -> None:
-    world.create(lambda content: content.update(knowledge=[]))
+    await world.create(lambda content: content.update(knowledge=[]))
     await world.play()
     assert world.knowledge.queries == []
 
 
 async def test_a_dry_run_describes_what_it_would_write(world: World) -> None:
-    world.create(dry_run=True)
+    await world.create(dry_run=True)
     run = await world.play()
-    [described] = [event for event in world.events() if isinstance(event, ActionFinished)]
+    [described] = [event for event in (await world.events()) if isinstance(event, ActionFinished)]
     assert run.state == State.SUCCEEDED
     assert world.board.requests == []
     assert '"dry_run":true' in described.result
@@ -88,7 +96,7 @@ async def test_a_dry_run_describes_what_it_would_write(world: World) -> None:
 
 async def test_a_dry_run_reads_all_the_same(world: World) -> None:
     world.model.answers = _searches_then_answers
-    world.create(with_actions(SEARCH), dry_run=True)
+    await world.create(with_actions(SEARCH), dry_run=True)
     await world.play()
     assert [query for _, query, _ in world.knowledge.queries] == ["What moved?", "ether"]
 
@@ -101,9 +109,9 @@ def _searches_then_answers(prompt: Prompt) -> Any:  # noqa: ANN401  # a generati
 
 async def test_the_results_of_actions_are_charged(world: World) -> None:
     world.model.answers = _searches_then_answers
-    world.create(with_actions(SEARCH))
+    await world.create(with_actions(SEARCH))
     await world.play()
-    [acted] = [event for event in world.events() if isinstance(event, ActionFinished)]
+    [acted] = [event for event in (await world.events()) if isinstance(event, ActionFinished)]
     assert acted.gas == CALL_GAS
 
 
@@ -112,14 +120,14 @@ async def test_a_peer_that_is_down_for_a_while_delays_a_run_only(
     world: World, port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(performance, "RETRY_SECONDS_MIN", 0.001)
-    world.create()
+    await world.create()
     getattr(world, port).fail_next(*3 * [PeerUnavailable("peer")])
     run = await world.play()
     assert run.state == State.SUCCEEDED
 
 
 async def test_each_step_samples_with_dice_of_its_own(world: World) -> None:
-    world.create()
+    await world.create()
     await world.play()
     seeds = [prompt.model.seed for prompt in world.model.prompts]
     assert len(seeds) > 1
@@ -127,14 +135,14 @@ async def test_each_step_samples_with_dice_of_its_own(world: World) -> None:
 
 
 async def test_a_peer_that_stays_down_ends_the_time_of_a_run(world: World) -> None:
-    world.create()
+    await world.create()
     world.model.fail_next(*1_000 * [PeerUnavailable("linker")])
     conductor = Conductor(world.stage())
     await conductor.start()
     await until(lambda: world.model.prompts)
     world.clock.advance(61)
     await world.until_ended()
-    failure = world.store.get(RUN).failure
+    failure = (await world.run(RUN)).failure
     assert failure
     assert failure.reason == "TIME_EXCEEDED"
     assert "linker did not answer" in failure.message
@@ -142,20 +150,20 @@ async def test_a_peer_that_stays_down_ends_the_time_of_a_run(world: World) -> No
 
 async def test_a_generation_that_takes_too_long_is_broken_off(world: World) -> None:
     world.model.go_on.clear()
-    world.create(with_limits(seconds=1))
+    await world.create(with_limits(seconds=1))
     conductor = Conductor(world.stage())
     await conductor.start()
     await world.model.is_writing.wait()
     world.clock.advance(1)
     await world.until_ended()
-    failure = world.store.get(RUN).failure
+    failure = (await world.run(RUN)).failure
     assert failure
     assert (failure.reason, world.model.closed_count) == ("TIME_EXCEEDED", 1)
 
 
 @pytest.mark.parametrize("port", ["model", "knowledge", "meter"])
 async def test_a_refusal_ends_a_run_with_its_reason(world: World, port: str) -> None:
-    world.create()
+    await world.create()
     failure = Failure("BUDGET_EXCEEDED", "raise it")
     getattr(world, port).fail_next(RunFails(failure))
     run = await world.play()
@@ -164,7 +172,7 @@ async def test_a_refusal_ends_a_run_with_its_reason(world: World, port: str) -> 
 
 async def test_a_run_without_an_answer_fails(world: World) -> None:
     world.model.answers = lambda _: answer("  ")
-    world.create(with_actions(SEARCH))
+    await world.create(with_actions(SEARCH))
     run = await world.play()
     assert run.failure
     assert run.failure.reason == "ANSWER_MISSING"
@@ -172,7 +180,7 @@ async def test_a_run_without_an_answer_fails(world: World) -> None:
 
 async def test_a_run_without_an_end_runs_out_of_steps(world: World) -> None:
     world.model.answers = lambda _: calls(("knowledge.search", '{"query": "ether"}'))
-    world.create(with_actions(SEARCH))
+    await world.create(with_actions(SEARCH))
     run = await world.play()
     assert run.failure
     assert (run.failure.reason, run.step_count) == ("STEPS_EXCEEDED", 4)
@@ -180,7 +188,7 @@ async def test_a_run_without_an_end_runs_out_of_steps(world: World) -> None:
 
 async def test_a_required_action_that_was_refused_for_good_fails_the_run(world: World) -> None:
     world.board.fail_next(422)
-    world.create()
+    await world.create()
     run = await world.play()
     assert run.failure
     assert run.failure.reason == "POST_REFUSED"
@@ -188,7 +196,7 @@ async def test_a_required_action_that_was_refused_for_good_fails_the_run(world: 
 
 async def test_the_model_is_told_why_an_action_was_refused(world: World) -> None:
     world.board.fail_next(422)
-    world.create(with_actions({**POST, "limits": {"per_run": 2}}))
+    await world.create(with_actions({**POST, "limits": {"per_run": 2}}))
     await world.play()
     told = world.model.prompts[1].messages[-1].text
     assert "told to" in told
@@ -199,9 +207,9 @@ async def test_a_model_that_calls_more_than_allowed_is_told_so(world: World) -> 
     world.model.answers = lambda prompt: (
         calls(*posts) if prompt.choice == "required" else answer("done")
     )
-    world.create()
+    await world.create()
     await world.play()
-    rules = [event.rule for event in world.events() if isinstance(event, ActionDecided)]
+    rules = [event.rule for event in (await world.events()) if isinstance(event, ActionDecided)]
     assert rules == ["approval: allow", "per_run limit of 1"]
 
 
@@ -210,9 +218,9 @@ async def test_calls_beyond_the_limit_of_one_answer_are_dropped(world: World) ->
     world.model.answers = lambda prompt: (
         calls(*many) if len(prompt.messages) == 2 else answer("done")
     )
-    world.create(with_actions(SEARCH))
+    await world.create(with_actions(SEARCH))
     await world.play()
-    assert world.kinds().count("ActionDecided") == performance.CALLS_MAX
+    assert (await world.kinds()).count("ActionDecided") == deeds.CALLS_MAX
 
 
 # --- Cancelling ----------------------------------------------------------------------------------
@@ -220,23 +228,28 @@ async def test_calls_beyond_the_limit_of_one_answer_are_dropped(world: World) ->
 
 async def test_cancelling_stops_a_generation_at_once(world: World) -> None:
     world.model.go_on.clear()
-    world.create()
+    await world.create()
     conductor = Conductor(world.stage())
     await conductor.start()
     await world.model.is_writing.wait()
     await conductor.cancel(RUN)
     await world.until_ended()
-    assert world.store.get(RUN).state == State.CANCELLED
+    assert (await world.run(RUN)).state == State.CANCELLED
     assert world.model.closed_count == 1
 
 
 async def test_cancelling_lets_an_effect_come_to_its_end(world: World) -> None:
-    world.create()
+    await world.create()
     await _play_until_sent(world)
-    world.store.request_cancel(RUN, world.clock.now())
+    await world.cancel(RUN)
     run = await world.play()
     assert (run.state, len(world.board.posts)) == (State.CANCELLED, 1)
-    assert world.kinds()[-3:] == ["CancelRequested", "ActionFinished", "RunFinished"]
+    assert (await world.kinds())[-4:] == [
+        "CancelRequested",
+        "EndDecided",
+        "ActionFinished",
+        "RunFinished",
+    ]
 
 
 async def _play_until_sent(world: World) -> None:
@@ -244,37 +257,43 @@ async def _play_until_sent(world: World) -> None:
     world.board.fail_next(*1_000 * ["unsent"])
     conductor = Conductor(world.stage())
     await conductor.start()
-    await until(lambda: "EffectSent" in world.kinds())
+    await world.until_kind("EffectSent")
     await conductor.stop()
     world.board.stop_failing()
 
 
 async def test_a_cancelled_run_that_had_not_acted_does_not_act(world: World) -> None:
-    world.create()
-    world.store.request_cancel(RUN, world.clock.now())
+    await world.create()
+    await world.cancel(RUN)
     await world.play()
-    assert world.kinds() == ["RunStarted", "CancelRequested", "RunFinished"]
+    assert (await world.kinds()) == [
+        "RunStarted",
+        "CancelRequested",
+        "EndDecided",
+        "RunFinished",
+    ]
 
 
 async def test_cancelling_a_run_that_has_ended_changes_nothing(world: World) -> None:
-    world.create()
+    await world.create()
     ended = await world.play()
     cancelled = await Conductor(world.stage()).cancel(RUN)
     assert cancelled == ended
 
 
 async def test_cancelling_twice_is_journaled_once(world: World) -> None:
-    world.create()
+    await world.create()
     for _ in range(2):
-        world.store.request_cancel(RUN, world.clock.now())
-    assert world.kinds() == ["RunStarted", "CancelRequested"]
+        await world.cancel(RUN)
+    await world.play()
+    assert (await world.kinds()).count("CancelRequested") == 1
 
 
 # --- Ends that must hold -------------------------------------------------------------------------
 
 
 async def test_an_effect_that_nobody_can_tell_of_is_named_when_time_is_up(world: World) -> None:
-    world.create()
+    await world.create()
     await _play_until_sent(world)
     world.clock.advance(61)
     run = await world.play()
@@ -283,7 +302,7 @@ async def test_an_effect_that_nobody_can_tell_of_is_named_when_time_is_up(world:
 
 
 async def test_an_effect_is_not_sent_again_when_time_is_up(world: World) -> None:
-    world.create()
+    await world.create()
     await _play_until_sent(world)
     world.clock.advance(61)
     await world.play()
@@ -291,7 +310,7 @@ async def test_an_effect_is_not_sent_again_when_time_is_up(world: World) -> None
 
 
 async def test_an_effect_that_happened_is_journaled_even_when_time_is_up(world: World) -> None:
-    world.create()
+    await world.create()
     world.board.fail_next("lost", *1_000 * ["unsent"])
     conductor = Conductor(world.stage())
     await conductor.start()
@@ -300,16 +319,16 @@ async def test_an_effect_that_happened_is_journaled_even_when_time_is_up(world: 
     world.board.stop_failing()
     world.clock.advance(61)
     await world.play()
-    assert "ActionFinished" in world.kinds()
+    assert "ActionFinished" in (await world.kinds())
 
 
 async def test_a_decided_end_holds_after_a_crash(world: World) -> None:
-    world.create()
+    await world.create()
     world.model.fail_next(RunFails(Failure("MODEL_FAILED", "")))
     world.signer.fail_next(*1_000 * [PeerUnavailable("keymanager")])
     conductor = Conductor(world.stage())
     await conductor.start()
-    await until(lambda: world.store.outcome(RUN) is not None)
+    await world.until_kind("EndDecided")
     await conductor.stop()
     world.signer.stop_failing()
     run = await world.play()
@@ -317,7 +336,7 @@ async def test_a_decided_end_holds_after_a_crash(world: World) -> None:
 
 
 async def test_a_bug_stops_one_run_and_leaves_it_to_the_next_start(world: World) -> None:
-    world.create()
+    await world.create()
     world.model.fail_next(AssertionError("a bug"))
     conductor = Conductor(world.stage())
     await conductor.start()
@@ -327,33 +346,32 @@ async def test_a_bug_stops_one_run_and_leaves_it_to_the_next_start(world: World)
 
 
 async def test_the_last_event_of_a_journal_is_its_end(world: World) -> None:
-    world.create()
+    await world.create()
     await world.play()
-    [end] = [event for event in world.events() if isinstance(event, RunFinished)]
-    assert world.events()[-1] == replace(end)
+    [end] = [event for event in (await world.events()) if isinstance(event, RunFinished)]
+    assert (await world.events())[-1] == replace(end)
 
 
 async def test_a_caller_that_leaves_while_a_run_is_stored_leaves_no_run_behind(
     world: World,
 ) -> None:
     """The run is durable by then, and nobody else would take it up before the next start."""
-    loop = asyncio.get_running_loop()
 
-    class LeavingStore(RunStore):
-        def create(self, new: NewRun, now: datetime) -> Run:
-            run = super().create(new, now)
-            loop.call_soon_threadsafe(call.cancel)
-            return run
+    class LeavingJournal(SqliteJournal):
+        async def create(self, new: NewRun, now: datetime) -> Opened:
+            opened = await super().create(new, now)
+            call.cancel()
+            return opened
 
-    stage = replace(world.stage(), store=LeavingStore(world.engine))
+    stage = replace(world.stage(), journal=LeavingJournal(world.engine, worker="leaving", life="1"))
     conductor = Conductor(stage)
     servicer = RuntimeService(stage=stage, conductor=conductor, dice=random.Random(1))
     request = runtime_pb2.StartRunRequest(request_id="r", bundle=bundle_to_proto(world.seal()))
     call = asyncio.ensure_future(servicer.StartRun(request, cast("Any", None)))
     with suppress(asyncio.CancelledError):
         await call
-    [run] = world.store.open_names()
+    [run] = await world.journal.newest(10)
     try:
-        await world.until_ended(run)
+        await world.until_ended(run.name)
     finally:
         await conductor.stop()

@@ -9,7 +9,6 @@ import pytest
 import structlog.testing
 
 from chassis.errors import PeerUnavailable
-from runtime import store as store_module
 from runtime.conductor import Conductor
 from runtime.facts import Caller, EffectSent, Failure, RunStarted, State
 from runtime.ports import Generation, Prompt, RunFails
@@ -43,42 +42,43 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 async def test_an_answer_comes_from_a_run_that_the_journal_names(world: World) -> None:
-    open_office(world)
+    await open_office(world)
     await world.play()
 
-    assert world.kinds() == [
+    assert (await world.kinds()) == [
         "RunStarted",
         "GenerationFinished",
         "ActionDecided",
         "EffectSent",
         "ActionFinished",
         "GenerationFinished",
+        "EndDecided",
         "RunFinished",
     ]
-    assert EffectSent("step-1-1", f"{RUN}/call/step-1-1", CHILD) in world.events()
+    assert EffectSent("step-1-1", f"{RUN}/call/step-1-1", CHILD) in (await world.events())
 
 
 async def test_the_model_is_told_the_answer(world: World) -> None:
-    open_office(world)
+    await open_office(world)
     run = await world.play()
 
-    assert [result.result for result in results(world)] == ['{"answer":"It is posted."}']
+    assert [result.result for result in await results(world)] == ['{"answer":"It is posted."}']
     assert run.answer == 'I was told {"answer":"It is posted."}'
 
 
 async def test_what_is_asked_is_the_input_of_a_run_that_knows_who_waits(world: World) -> None:
-    open_office(world)
+    await open_office(world)
     await world.play()
-    clerk = world.store.get(CHILD)
+    clerk = await world.run(CHILD)
 
     assert (clerk.account, clerk.callers) == (CLERK, (BOSS,))
     assert clerk.input == '"Post that ether gained."'
-    assert isinstance(started := world.events(CHILD)[0], RunStarted)
+    assert isinstance(started := (await world.events(CHILD))[0], RunStarted)
     assert started.callers == (BOSS,)
 
 
 async def test_everything_that_costs_gas_knows_who_waits(world: World) -> None:
-    open_office(world)
+    await open_office(world)
     await world.play()
 
     assert {prompt.account: prompt.callers for prompt in world.model.prompts} == {
@@ -89,27 +89,33 @@ async def test_everything_that_costs_gas_knows_who_waits(world: World) -> None:
 
 
 async def test_each_run_has_a_bill_of_its_own(world: World) -> None:
-    open_office(world)
+    await open_office(world)
     await world.play()
 
-    assert [charge.item for charge in world.store.receipt(CHILD).charges] == ["action board.post"]
-    assert world.store.receipt(RUN).charges == ()
+    assert [charge.item for charge in (await world.journal.receipt(CHILD)).charges] == [
+        "action board.post"
+    ]
+    assert (await world.journal.receipt(RUN)).charges == ()
 
 
 async def test_a_call_costs_what_the_run_that_answers_has_cost(world: World) -> None:
-    open_office(world)
+    await open_office(world)
     await world.play()
 
-    assert [result.gas for result in results(world)] == [world.store.receipt(CHILD).total_gas]
-    assert world.store.receipt(CHILD).total_gas > 0
+    assert [result.gas for result in await results(world)] == [
+        (await world.journal.receipt(CHILD)).total_gas
+    ]
+    assert (await world.journal.receipt(CHILD)).total_gas > 0
 
 
 async def test_an_answer_that_failed_costs_gas_as_well(world: World) -> None:
     world.board.fail_next(422)
-    open_office(world)
+    await open_office(world)
     await world.play()
 
-    assert [result.gas for result in results(world)] == [world.store.receipt(CHILD).total_gas]
+    assert [result.gas for result in await results(world)] == [
+        (await world.journal.receipt(CHILD)).total_gas
+    ]
 
 
 async def test_each_call_is_a_run(world: World) -> None:
@@ -118,10 +124,10 @@ async def test_each_call_is_a_run(world: World) -> None:
         if prompt.account == "agents/boss" and len(prompt.messages) == 2
         else delegates(prompt)
     )
-    open_office(world)
+    await open_office(world)
     await world.play()
 
-    assert {run.name for run in world.store.newest(9)} == {
+    assert {run.name for run in await world.journal.newest(9)} == {
         RUN,
         CHILD,
         answering(call="step-1-2"),
@@ -130,21 +136,21 @@ async def test_each_call_is_a_run(world: World) -> None:
 
 
 async def test_a_dry_run_is_dry_all_the_way_down(world: World) -> None:
-    open_office(world, dry_run=True)
+    await open_office(world, dry_run=True)
     run = await world.play()
-    [described] = results(world, CHILD)
+    [described] = await results(world, CHILD)
 
     assert run.state == State.SUCCEEDED
     assert world.board.requests == []
     assert '"dry_run":true' in described.result
-    assert [r.result for r in results(world)] == ['{"answer":"It is posted."}']
+    assert [r.result for r in await results(world)] == ['{"answer":"It is posted."}']
 
 
 async def test_a_run_that_others_wait_for_takes_nobodys_place(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "OPEN_RUNS_MAX", 1)
-    open_office(world)
+    monkeypatch.setattr("runtime.journal.port.OPEN_RUNS_MAX", 1)
+    await open_office(world)
 
     assert (await world.play()).state == State.SUCCEEDED
 
@@ -155,7 +161,7 @@ async def test_a_run_that_others_wait_for_takes_nobodys_place(
 async def test_a_crash_at_any_moment_leaves_one_run_one_post_and_one_result(
     tmp_path: Path, world: World
 ) -> None:
-    open_office(world)
+    await open_office(world)
     fuse = Fuse(10**9)
     await crash(world, fuse)
     last = 10**9 - fuse._moments_left
@@ -163,30 +169,32 @@ async def test_a_crash_at_any_moment_leaves_one_run_one_post_and_one_result(
     for moment in range(1, last + 1):
         again = World(tmp_path / str(moment))
         again.model.answers = delegates
-        open_office(again)
+        await open_office(again)
         await crash(again, Fuse(moment))
         run = await again.play()
 
         assert run.state == State.SUCCEEDED, moment
-        assert [one.name for one in again.store.newest(9)] == [CHILD, RUN], moment
+        assert [one.name for one in await again.journal.newest(9)] == [CHILD, RUN], moment
         assert again.board.arrivals == [f"{CHILD}/call/step-1-1"], moment
-        assert len(results(again)) == 1, moment
+        assert len(await results(again)) == 1, moment
 
 
 async def test_a_peer_that_is_down_for_a_while_delays_a_call_only(world: World) -> None:
     world.bundles.fail_next(PeerUnavailable("assembler"))
-    open_office(world)
+    await open_office(world)
 
     assert (await world.play()).state == State.SUCCEEDED
 
 
 async def test_a_bug_stops_who_waits_as_well_until_the_next_start(world: World) -> None:
-    open_office(world)
+    await open_office(world)
     world.model.answers = _bug
     conductor = Conductor(world.stage())
     await conductor.start()
-    await until(lambda: not conductor._tasks)
-    assert world.store.open_names() == [RUN, CHILD]
+    await world.until_kind("EffectSent")
+    await until(lambda: CHILD not in conductor._tasks)
+    await conductor.stop()
+    assert await world.open_names() == [RUN, CHILD]
     world.model.answers = delegates
 
     assert (await world.play()).state == State.SUCCEEDED
@@ -203,20 +211,20 @@ def _bug(prompt: Prompt) -> Generation:
 
 async def test_a_failure_is_told_with_its_reason(world: World) -> None:
     world.board.fail_next(422)
-    open_office(world)
+    await open_office(world)
     run = await world.play()
 
     assert run.state == State.SUCCEEDED
-    assert reason(world) == "POST_REFUSED"
+    assert await reason(world) == "POST_REFUSED"
     assert "told to" in run.answer
 
 
 async def test_what_ends_a_run_in_the_middle_is_told_as_well(world: World) -> None:
-    open_office(world, SEARCH)
+    await open_office(world, SEARCH)
     world.model.answers = _refuses_the_clerk
     await world.play()
 
-    assert reason(world) == "BUDGET_EXCEEDED"
+    assert await reason(world) == "BUDGET_EXCEEDED"
 
 
 def _refuses_the_clerk(prompt: Prompt) -> Generation:
@@ -230,33 +238,37 @@ async def test_cancelling_reaches_the_run_that_is_waited_for(world: World) -> No
     await conductor.cancel(RUN)
     await world.until_ended()
 
-    assert world.store.get(RUN).state == State.CANCELLED
-    assert world.store.get(CHILD).state == State.CANCELLED
-    assert world.kinds()[-3:] == ["CancelRequested", "ActionFinished", "RunFinished"]
+    assert (await world.run(RUN)).state == State.CANCELLED
+    assert (await world.run(CHILD)).state == State.CANCELLED
+    assert (await world.kinds())[-4:] == [
+        "CancelRequested",
+        "EndDecided",
+        "ActionFinished",
+        "RunFinished",
+    ]
 
 
 async def test_cancelling_reaches_it_after_a_crash_too(world: World) -> None:
     conductor = await _until_the_clerk_is_stuck(world)
     await conductor.stop()
-    world.store.request_cancel(RUN, world.clock.now())
+    await world.cancel(RUN)
     await world.play()
 
-    assert world.store.get(CHILD).state == State.CANCELLED
+    assert (await world.run(CHILD)).state == State.CANCELLED
 
 
 async def test_cancelling_lets_an_effect_below_come_to_its_end(world: World) -> None:
     world.board.fail_next(*1_000 * ["unsent"])
-    open_office(world)
+    await open_office(world)
     conductor = Conductor(world.stage())
     await conductor.start()
-    await until(
-        lambda: world.store.open_names() == [RUN, CHILD] and "EffectSent" in world.kinds(CHILD)
-    )
+    await world.until_kind("EffectSent")
+    await world.until_kind("EffectSent", CHILD)
     await conductor.cancel(RUN)
     world.board.stop_failing()
     await world.until_ended()
 
-    assert world.store.get(RUN).state == State.CANCELLED
+    assert (await world.run(RUN)).state == State.CANCELLED
     assert len(world.board.posts) == 1
 
 
@@ -265,15 +277,15 @@ async def test_who_waits_is_told_that_the_other_was_cancelled_and_goes_on(world:
     await conductor.cancel(CHILD)
     await world.until_ended()
 
-    assert world.store.get(RUN).state == State.SUCCEEDED
-    assert reason(world) == "CANCELLED"
+    assert (await world.run(RUN)).state == State.SUCCEEDED
+    assert await reason(world) == "CANCELLED"
 
 
 async def test_the_time_of_a_run_is_that_of_those_that_it_waits_for(world: World) -> None:
     await _until_the_clerk_is_stuck(world, seconds=1)
     world.clock.advance(2)
     await world.until_ended()
-    clerk, boss = world.store.get(CHILD).failure, world.store.get(RUN).failure
+    clerk, boss = (await world.run(CHILD)).failure, (await world.run(RUN)).failure
 
     assert clerk
     assert (clerk.reason, RUN in clerk.message) == ("TIME_EXCEEDED", True)
@@ -283,7 +295,7 @@ async def test_the_time_of_a_run_is_that_of_those_that_it_waits_for(world: World
 
 async def _until_the_clerk_is_stuck(world: World, seconds: int = 60) -> Conductor:
     clerk = world.seal(agent("clerk"))
-    world.create(agent("boss", asking(clerk), seconds=seconds))
+    await world.create(agent("boss", asking(clerk), seconds=seconds))
     world.model.stuck_on = "Post that ether gained."
     conductor = Conductor(world.stage())
     await conductor.start()

@@ -86,7 +86,7 @@ def test_a_payload_over_the_limit_is_refused() -> None:
         (lambda content: content["model"].update(temperature=3), "model.temperature"),
         (with_actions(SEARCH, SEARCH), "two actions have one name"),
         (with_actions({**POST, "approval": "deny"}), "required and denied"),
-        (with_actions({**POST, "approval": "ask"}), "actions.0.approval"),
+        (with_actions({**POST, "approval": "maybe"}), "actions.0.approval"),
     ],
 )
 def test_a_payload_of_another_shape_is_refused(

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from actionvm.action.v1 import action_pb2
 from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from chassis.errors import PeerUnavailable
-from runtime import store as store_module
 from runtime.service import INPUT_BYTES_MAX
 from tests.contracts.contract import bad_request, error_info
 from tests.grpc_fixtures import HostedFactory, StubAs
@@ -70,7 +69,7 @@ def _field(call: Callable[[], object]) -> str:
 def test_a_started_run_can_be_watched_to_its_end(grpc_stub: Stub, world: World) -> None:
     started = grpc_stub.StartRun(_start(world, "watched")).run
     events = _watch(grpc_stub, started.name)
-    assert [event.sequence for event in events if event.sequence] == list(range(1, 9))
+    assert [event.sequence for event in events if event.sequence] == list(range(1, 10))
     assert events[-1].finished.state == Run.STATE_SUCCEEDED
     assert events[-1].finished.receipt.signature.key == "keys/receipts"
 
@@ -102,12 +101,13 @@ def test_every_kind_of_event_reaches_the_watcher(grpc_stub: Stub) -> None:
         "sent",
         "acted",
         "generated",
+        "ending",
         "finished",
     ]
 
 
 def test_a_watcher_goes_on_where_it_stopped(grpc_stub: Stub) -> None:
-    assert [event.sequence for event in _watch(grpc_stub, RUN, after=6)] == [7, 8]
+    assert [event.sequence for event in _watch(grpc_stub, RUN, after=6)] == [7, 8, 9]
 
 
 def test_a_run_is_read_as_it_ended(grpc_stub: Stub) -> None:
@@ -167,8 +167,13 @@ def test_a_call_of_an_agent_can_be_followed_from_run_to_run(
 
 def test_the_assembler_may_list_actions(grpc_stub_as: StubAs) -> None:
     actions = grpc_stub_as("assembler").ListActions(runtime_pb2.ListActionsRequest()).actions
-    assert [entry.action.name for entry in actions] == ["board.post", "knowledge.search"]
-    assert [entry.needs_credential for entry in actions] == [True, False]
+    assert [entry.action.name for entry in actions] == [
+        "board.post",
+        "knowledge.search",
+        "run.sleep",
+        "run.wait",
+    ]
+    assert [entry.needs_credential for entry in actions] == [True, False, False, False]
     assert json.loads(actions[0].settings_schema)["required"] == ["url"]
 
 
@@ -203,16 +208,16 @@ def test_too_many_open_runs_are_refused(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store_module, "OPEN_RUNS_MAX", 1)
+    monkeypatch.setattr("runtime.journal.port.OPEN_RUNS_MAX", 1)
     assert _reason(lambda: grpc_stub.StartRun(_start(world, "many"))) == "RUNS_EXCEEDED"
 
 
 @pytest.mark.parametrize("port", ["bundles", "signer"])
 def test_a_peer_that_is_down_refuses_a_start(grpc_stub: Stub, world: World, port: str) -> None:
     # What other tests have started wants the same peers, and would be refused instead.
-    for name in world.store.open_names():
-        if name != OPEN_RUN:
-            _watch(grpc_stub, name)
+    for run in grpc_stub.ListRuns(runtime_pb2.ListRunsRequest()).runs:
+        if run.name != OPEN_RUN:
+            _watch(grpc_stub, run.name)
     getattr(world, port).fail_next(PeerUnavailable("peer"))
     request = runtime_pb2.StartRunRequest(request_id="down", bundle_name=world.seal().name)
     assert _reason(lambda: grpc_stub.StartRun(request)) == "PEER_UNAVAILABLE"

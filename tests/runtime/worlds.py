@@ -18,12 +18,14 @@ from chassis.canonical import canonical_json
 from runtime.audience import Audience
 from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
-from runtime.database import open_run_database
-from runtime.facts import Event
+from runtime.connectors.waiting import waiting_actions
+from runtime.facts import CancelRequested, Event
+from runtime.journal.opening import open_journal, open_journal_file
+from runtime.journal.port import NewRun, Run
+from runtime.journal.sqlite import SqliteJournal
 from runtime.program import REQUEST_SCHEMA, Program, SealedBundle, read_program
 from runtime.service import RuntimeService
 from runtime.stage import Stage
-from runtime.store import NewRun, Run, RunStore
 from tests.fakes.board import FakeBoard
 from tests.fakes.runtime_ports import (
     FakeApprovals,
@@ -84,6 +86,21 @@ ASK: dict[str, Any] = {
     "approval": "allow",
     "required": False,
 }
+SLEEP, WAIT = (
+    {
+        "name": one.descriptor.name,
+        "program": f"catalogue:{one.descriptor.name}",
+        "description": one.descriptor.description,
+        "parameters_schema": dict(one.descriptor.parameters_schema),
+        "effect": "read",
+        "credential": "",
+        "settings": {},
+        "limits": {"per_run": 0},
+        "approval": "allow",
+        "required": False,
+    }
+    for one in waiting_actions()
+)
 PAYLOAD: dict[str, Any] = {
     "format": "actionvm.bundle/v1",
     "agent": {"name": "market-brief", "version": "1.0.0", "description": ""},
@@ -156,20 +173,18 @@ class World:
 
     def __post_init__(self) -> None:
         # Not in memory: there, all threads would share one connection.
-        self.engine = open_run_database(self.folder / "runtime.db")
-
-    @property
-    def store(self) -> RunStore:
-        return RunStore(self.engine)
+        self.engine = open_journal_file(self.folder / "runtime.db")
+        # As one sees it who plays no runs.
+        self.journal = open_journal(self.engine)
 
     def stage(self, wrap: Callable[[object, str], object] = lambda port, _: port) -> Stage:
-        """Return a stage whose store and ports went through `wrap`."""
+        """Return a stage whose journal and ports went through `wrap`."""
         knowledge = cast("FakeKnowledge", wrap(self.knowledge, "knowledge"))
         signer = cast("FakeSigner", wrap(self.signer, "signer"))
         transport = cast("FakeBoard", wrap(self.board, "board"))
         http = httpx.AsyncClient(transport=transport)
         return Stage(
-            store=cast("RunStore", wrap(self.store, "store")),
+            journal=cast("SqliteJournal", wrap(open_journal(self.engine), "journal")),
             audience=Audience(),
             clock=self.clock,
             bundles=cast("FakeBundles", wrap(self.bundles, "bundles")),
@@ -187,7 +202,7 @@ class World:
         self.bundles.bundles[sealed.name] = sealed
         return sealed
 
-    def create(
+    async def create(
         self, change: Callable[[dict[str, Any]], object] = bool, *, dry_run: bool = False
     ) -> Run:
         """Store a run that nobody has taken up."""
@@ -201,7 +216,7 @@ class World:
             input=json.dumps("What moved?"),
             dry_run=dry_run,
         )
-        return self.store.create(new, self.clock.now())
+        return (await self.journal.create(new, self.clock.now())).run
 
     def servicer(self) -> tuple[RuntimeService, Conductor]:
         """Return a servicer with its conductor, which has not started."""
@@ -210,13 +225,27 @@ class World:
         servicer = RuntimeService(stage=stage, conductor=conductor, dice=random.Random(1))
         return servicer, conductor
 
-    def events(self, run: str = RUN) -> list[Event]:
+    async def events(self, run: str = RUN) -> list[Event]:
         """Return what the journal has."""
-        return [record.event for record in self.store.journal(run)]
+        return [record.event for record in await self.journal.events(run)]
 
-    def kinds(self, run: str = RUN) -> list[str]:
+    async def kinds(self, run: str = RUN) -> list[str]:
         """Return the names of the events in the journal."""
-        return [type(event).__name__ for event in self.events(run)]
+        return [type(event).__name__ for event in await self.events(run)]
+
+    async def run(self, name: str = RUN) -> Run:
+        """Return a run as it is now."""
+        return await self.journal.get(name)
+
+    async def cancel(self, run: str) -> None:
+        """Want a run to stop, without telling its process."""
+        note = CancelRequested()
+        await self.journal.post(run, note, request_id="cancel", now=self.clock.now())
+
+    async def open_names(self) -> list[str]:
+        """Return the runs that have not ended, oldest first."""
+        runs = await self.journal.newest(1_000)
+        return [run.name for run in reversed(runs) if run.end_time is None]
 
     async def play(self, run: str = RUN) -> Run:
         """Let a new process bring the run to its end; return the run."""
@@ -226,15 +255,27 @@ class World:
             await self.until_ended(run)
         finally:
             await conductor.stop()
-        return self.store.get(run)
+        return await self.run(run)
 
     async def until_ended(self, run: str = RUN) -> None:
         """Wait for the end of a run."""
-        await until(lambda: self.store.get(run).end_time is not None)
+        await self.until(run, lambda it: it.end_time is not None)
+
+    async def until(self, run: str, is_so: Callable[[Run], object]) -> None:
+        """Wait until a run is as it should be."""
+        async with asyncio.timeout(30):
+            while not is_so(await self.run(run)):  # noqa: ASYNC110  # it tells nobody
+                await asyncio.sleep(0.002)
+
+    async def until_kind(self, kind: str, run: str = RUN) -> None:
+        """Wait until an event of a kind is in the journal."""
+        async with asyncio.timeout(30):
+            while kind not in await self.kinds(run):  # noqa: ASYNC110  # it tells nobody
+                await asyncio.sleep(0.002)
 
 
 async def until(is_so: Callable[[], object]) -> None:
-    """Wait until something is so; what is waited for is a row, which tells nobody."""
+    """Wait until something is so that tells nobody."""
     async with asyncio.timeout(30):
         while not is_so():  # noqa: ASYNC110  # see above
             await asyncio.sleep(0.002)

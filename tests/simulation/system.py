@@ -16,7 +16,7 @@ import keymanager.rows
 import keymanager.store
 import knowledge.store
 import linker.store
-import runtime.store
+import runtime.journal.tables
 from assembler.assembly import Assembler
 from assembler.clients import connect_peers
 from assembler.service import AssemblerService
@@ -47,6 +47,7 @@ from runtime.audience import Audience
 from runtime.clients.approvals import ApprovalsClient
 from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
+from runtime.journal.sqlite import SqliteJournal
 from runtime.service import RuntimeService
 from runtime.service import hosted as hosted_runtime
 from runtime.stage import Stage
@@ -140,7 +141,11 @@ class System:
         signer = runtime_clients.KeymanagerClient(keys)
         async with httpx.AsyncClient(transport=self.board) as http:
             stage = Stage(
-                store=runtime.store.RunStore(_database(process, runtime.rows.TABLES)),
+                journal=SqliteJournal(
+                    _database(process, runtime.journal.tables.TABLES),
+                    worker="embedded",
+                    life=f"{process.random.getrandbits(64):x}",
+                ),
                 audience=Audience(),
                 clock=self.world,
                 bundles=runtime_clients.AssemblerClient(process.channel("assembler")),

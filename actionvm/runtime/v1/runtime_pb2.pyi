@@ -45,6 +45,8 @@ class Run(_message.Message):
         """Ended without one; see `failure`. Final."""
         STATE_CANCELLED: Run._State.ValueType  # 5
         """Ended because somebody asked. Final."""
+        STATE_PAUSED: Run._State.ValueType  # 6
+        """Begins nothing new until it is resumed."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where a run is in its life."""
@@ -61,6 +63,8 @@ class Run(_message.Message):
     """Ended without one; see `failure`. Final."""
     STATE_CANCELLED: Run.State.ValueType  # 5
     """Ended because somebody asked. Final."""
+    STATE_PAUSED: Run.State.ValueType  # 6
+    """Begins nothing new until it is resumed."""
 
     NAME_FIELD_NUMBER: _builtins.int
     BUNDLE_FIELD_NUMBER: _builtins.int
@@ -77,6 +81,7 @@ class Run(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     CALLERS_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`runs/{uuid}`. Output only."""
     bundle: _builtins.str
@@ -98,9 +103,12 @@ class Run(_message.Message):
     parent: _builtins.str
     """`runs/{uuid}` that waits for its answer; empty if somebody outside started it. Output only."""
     approval: _builtins.str
-    """`approvals/{uuid}` of the key manager that its open call waits for; empty if it waits for no
+    """`approvals/{uuid}` of the key manager that an open call waits for, or
+    `runs/{uuid}/approvals/{call}` where the policy of the agent asks; empty if it waits for no
     person. Output only.
     """
+    origin: _builtins.str
+    """`runs/{uuid}` whose first events it began with; empty if it is no fork. Output only."""
     @_builtins.property
     def failure(self) -> Global___Failure:
         """Why it failed; absent otherwise. Output only."""
@@ -135,10 +143,11 @@ class Run(_message.Message):
         parent: _builtins.str = ...,
         callers: _abc.Iterable[_builtins.str] | None = ...,
         approval: _builtins.str = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "answer", b"answer", "approval", b"approval", "bundle", b"bundle", "callers", b"callers", "create_time", b"create_time", "dry_run", b"dry_run", "end_time", b"end_time", "failure", b"failure", "gas", b"gas", "input", b"input", "name", b"name", "parent", b"parent", "state", b"state", "step_count", b"step_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "answer", b"answer", "approval", b"approval", "bundle", b"bundle", "callers", b"callers", "create_time", b"create_time", "dry_run", b"dry_run", "end_time", b"end_time", "failure", b"failure", "gas", b"gas", "input", b"input", "name", b"name", "origin", b"origin", "parent", b"parent", "state", b"state", "step_count", b"step_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -173,6 +182,644 @@ class Failure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Failure: _TypeAlias = Failure  # noqa: Y015
+
+@_typing.final
+class RunStarted(_message.Message):
+    """The run was accepted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUNDLE_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    bundle: _builtins.str
+    """`bundles/{sha256}`. Output only."""
+    input: _builtins.str
+    """Input as JSON text. Output only."""
+    dry_run: _builtins.bool
+    """Effects are described, not performed. Output only."""
+    parent: _builtins.str
+    """`runs/{uuid}` that waits for its answer; empty if somebody outside started it. Output only."""
+    origin: _builtins.str
+    """`runs/{uuid}` whose first events follow; empty if it is no fork. Output only."""
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`agents/{name}` of the runs above it, outermost first; empty as `parent` is. Output only."""
+
+    def __init__(
+        self,
+        *,
+        bundle: _builtins.str = ...,
+        input: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        parent: _builtins.str = ...,
+        callers: _abc.Iterable[_builtins.str] | None = ...,
+        origin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "callers", b"callers", "dry_run", b"dry_run", "input", b"input", "origin", b"origin", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunStarted: _TypeAlias = RunStarted  # noqa: Y015
+
+@_typing.final
+class KnowledgeRetrieved(_message.Message):
+    """Passages were found before the first step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Documents that passages came from, best first. Output only."""
+
+    def __init__(
+        self,
+        *,
+        documents: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnowledgeRetrieved: _TypeAlias = KnowledgeRetrieved  # noqa: Y015
+
+@_typing.final
+class GenerationFinished(_message.Message):
+    """A model answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    USAGES_FIELD_NUMBER: _builtins.int
+    GAS_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Number of the step, from 1. Output only."""
+    text: _builtins.str
+    """Text. Output only."""
+    gas: _builtins.int
+    """What it cost. Output only."""
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.ActionCall]:
+        """Calls. Output only."""
+
+    @_builtins.property
+    def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
+        """What was used. Output only."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        text: _builtins.str = ...,
+        calls: _abc.Iterable[_action_pb2.ActionCall] | None = ...,
+        usages: _abc.Iterable[_action_pb2.Usage] | None = ...,
+        gas: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "gas", b"gas", "step", b"step", "text", b"text", "usages", b"usages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationFinished: _TypeAlias = GenerationFinished  # noqa: Y015
+
+@_typing.final
+class ActionDecided(_message.Message):
+    """Policy decided about a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Decision:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _DecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ActionDecided._Decision.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        DECISION_UNSPECIFIED: ActionDecided._Decision.ValueType  # 0
+        """Never sent."""
+        DECISION_ALLOW: ActionDecided._Decision.ValueType  # 1
+        """The call happens."""
+        DECISION_DENY: ActionDecided._Decision.ValueType  # 2
+        """The call does not happen; the model is told why."""
+        DECISION_DRY_RUN: ActionDecided._Decision.ValueType  # 3
+        """The call would happen, were this not a dry run."""
+        DECISION_ASK: ActionDecided._Decision.ValueType  # 4
+        """The call happens once a person has allowed it."""
+
+    class Decision(_Decision, metaclass=_DecisionEnumTypeWrapper):
+        """Outcome of a decision."""
+
+    DECISION_UNSPECIFIED: ActionDecided.Decision.ValueType  # 0
+    """Never sent."""
+    DECISION_ALLOW: ActionDecided.Decision.ValueType  # 1
+    """The call happens."""
+    DECISION_DENY: ActionDecided.Decision.ValueType  # 2
+    """The call does not happen; the model is told why."""
+    DECISION_DRY_RUN: ActionDecided.Decision.ValueType  # 3
+    """The call would happen, were this not a dry run."""
+    DECISION_ASK: ActionDecided.Decision.ValueType  # 4
+    """The call happens once a person has allowed it."""
+
+    CALL_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    decision: Global___ActionDecided.Decision.ValueType
+    """Outcome. Output only."""
+    rule: _builtins.str
+    """Rule that decided, such as `per_run limit of 1`. Output only."""
+    @_builtins.property
+    def call(self) -> _action_pb2.ActionCall:
+        """The call. Output only."""
+
+    def __init__(
+        self,
+        *,
+        call: _action_pb2.ActionCall | None = ...,
+        decision: Global___ActionDecided.Decision.ValueType = ...,
+        rule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "decision", b"decision", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActionDecided: _TypeAlias = ActionDecided  # noqa: Y015
+
+@_typing.final
+class EffectSent(_message.Message):
+    """An effect is about to happen. After a crash the runtime looks whether it did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Id of the call. Output only."""
+    idempotency_key: _builtins.str
+    """Key by which the service drops a duplicate. Output only."""
+    run: _builtins.str
+    """`runs/{uuid}` of the agent that is to answer; watch it to follow it. Empty for other actions.
+    Output only.
+    """
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+        run: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "idempotency_key", b"idempotency_key", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EffectSent: _TypeAlias = EffectSent  # noqa: Y015
+
+@_typing.final
+class ApprovalAwaited(_message.Message):
+    """A call waits for a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    approval: _builtins.str
+    """`approvals/{uuid}` of the key manager, if a key is to be used; empty if the policy of the agent
+    asks. Output only.
+    """
+    rule: _builtins.str
+    """Rule that asks. Output only."""
+    @_builtins.property
+    def call(self) -> _action_pb2.ActionCall:
+        """The call. Output only."""
+
+    def __init__(
+        self,
+        *,
+        call: _action_pb2.ActionCall | None = ...,
+        approval: _builtins.str = ...,
+        rule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "call", b"call", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalAwaited: _TypeAlias = ApprovalAwaited  # noqa: Y015
+
+@_typing.final
+class ApprovalDecided(_message.Message):
+    """A person has decided about a call that the policy of the agent asks about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    ALLOWS_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Id of the call. Output only."""
+    allows: _builtins.bool
+    """Whether it may happen. Output only."""
+    who: _builtins.str
+    """Who has decided. Output only."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        allows: _builtins.bool = ...,
+        who: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allows", b"allows", "call_id", b"call_id", "who", b"who"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalDecided: _TypeAlias = ApprovalDecided  # noqa: Y015
+
+@_typing.final
+class SleepStarted(_message.Message):
+    """A call waits for a time, or for a signal before it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Id of the call. Output only."""
+    signal: _builtins.str
+    """Name of the signal; empty if it waits for none. Output only."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When it ends at the latest. Output only."""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        signal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "signal", b"signal", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SleepStarted: _TypeAlias = SleepStarted  # noqa: Y015
+
+@_typing.final
+class ActionFinished(_message.Message):
+    """A call has a result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    GAS_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Id of the call. Output only."""
+    action: _builtins.str
+    """Name of the action. Output only."""
+    result: _builtins.str
+    """Result as JSON text, as the model sees it. Output only."""
+    failed: _builtins.bool
+    """Whether the result is an error. Output only."""
+    gas: _builtins.int
+    """What it cost; of an agent, all that its run cost. Output only."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        action: _builtins.str = ...,
+        result: _builtins.str = ...,
+        failed: _builtins.bool = ...,
+        gas: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "call_id", b"call_id", "failed", b"failed", "gas", b"gas", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActionFinished: _TypeAlias = ActionFinished  # noqa: Y015
+
+@_typing.final
+class CancelRequested(_message.Message):
+    """Somebody asked the run to stop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRequested: _TypeAlias = CancelRequested  # noqa: Y015
+
+@_typing.final
+class PauseRequested(_message.Message):
+    """Somebody asked that nothing new begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRequested: _TypeAlias = PauseRequested  # noqa: Y015
+
+@_typing.final
+class ResumeRequested(_message.Message):
+    """Somebody asked the run to go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeRequested: _TypeAlias = ResumeRequested  # noqa: Y015
+
+@_typing.final
+class SignalSent(_message.Message):
+    """Somebody sent a signal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    signal: _builtins.str
+    """Name of the signal. Output only."""
+    payload: _builtins.str
+    """JSON text. Output only."""
+    def __init__(
+        self,
+        *,
+        signal: _builtins.str = ...,
+        payload: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "signal", b"signal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalSent: _TypeAlias = SignalSent  # noqa: Y015
+
+@_typing.final
+class EndDecided(_message.Message):
+    """How the run will end is decided. What is under way comes to its end first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    state: Global___Run.State.ValueType
+    """Final state. Output only."""
+    answer: _builtins.str
+    """Answer; empty unless it succeeds. Output only."""
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """Why it fails; absent otherwise. Output only."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___Run.State.ValueType = ...,
+        answer: _builtins.str = ...,
+        failure: Global___Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failure", b"failure", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndDecided: _TypeAlias = EndDecided  # noqa: Y015
+
+@_typing.final
+class RunFinished(_message.Message):
+    """The run ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    state: Global___Run.State.ValueType
+    """Final state. Output only."""
+    answer: _builtins.str
+    """Answer; empty unless it succeeded. Output only."""
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """Why it failed; absent otherwise. Output only."""
+
+    @_builtins.property
+    def receipt(self) -> _action_pb2.Receipt:
+        """The signed bill. Output only."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___Run.State.ValueType = ...,
+        answer: _builtins.str = ...,
+        failure: Global___Failure | None = ...,
+        receipt: _action_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failure", b"failure", "receipt", b"receipt", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunFinished: _TypeAlias = RunFinished  # noqa: Y015
+
+@_typing.final
+class TextDelta(_message.Message):
+    """Text that a model is writing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Number of the step, from 1. Output only."""
+    text: _builtins.str
+    """More text. Output only."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["step", b"step", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextDelta: _TypeAlias = TextDelta  # noqa: Y015
+
+@_typing.final
+class WatchRunResponse(_message.Message):
+    """One event of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
+    RETRIEVED_FIELD_NUMBER: _builtins.int
+    GENERATED_FIELD_NUMBER: _builtins.int
+    DECIDED_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    ACTED_FIELD_NUMBER: _builtins.int
+    CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    AWAITED_FIELD_NUMBER: _builtins.int
+    APPROVED_FIELD_NUMBER: _builtins.int
+    SLEPT_FIELD_NUMBER: _builtins.int
+    PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
+    RESUME_REQUESTED_FIELD_NUMBER: _builtins.int
+    SIGNALLED_FIELD_NUMBER: _builtins.int
+    ENDING_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Position in the journal, from 1, without gaps; 0 for deltas. Output only."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was journaled. Output only."""
+
+    @_builtins.property
+    def started(self) -> Global___RunStarted:
+        """The run was accepted. Output only."""
+
+    @_builtins.property
+    def retrieved(self) -> Global___KnowledgeRetrieved:
+        """Passages were found. Output only."""
+
+    @_builtins.property
+    def generated(self) -> Global___GenerationFinished:
+        """A model answered. Output only."""
+
+    @_builtins.property
+    def decided(self) -> Global___ActionDecided:
+        """Policy decided about a call. Output only."""
+
+    @_builtins.property
+    def sent(self) -> Global___EffectSent:
+        """An effect is about to happen. Output only."""
+
+    @_builtins.property
+    def acted(self) -> Global___ActionFinished:
+        """A call has a result. Output only."""
+
+    @_builtins.property
+    def cancel_requested(self) -> Global___CancelRequested:
+        """Somebody asked the run to stop. Output only."""
+
+    @_builtins.property
+    def finished(self) -> Global___RunFinished:
+        """The run ended. Output only."""
+
+    @_builtins.property
+    def delta(self) -> Global___TextDelta:
+        """Text that a model is writing. Output only."""
+
+    @_builtins.property
+    def awaited(self) -> Global___ApprovalAwaited:
+        """A call waits for a person. Output only."""
+
+    @_builtins.property
+    def approved(self) -> Global___ApprovalDecided:
+        """A person has decided about a call. Output only."""
+
+    @_builtins.property
+    def slept(self) -> Global___SleepStarted:
+        """A call waits for a time or a signal. Output only."""
+
+    @_builtins.property
+    def pause_requested(self) -> Global___PauseRequested:
+        """Somebody asked that nothing new begins. Output only."""
+
+    @_builtins.property
+    def resume_requested(self) -> Global___ResumeRequested:
+        """Somebody asked the run to go on. Output only."""
+
+    @_builtins.property
+    def signalled(self) -> Global___SignalSent:
+        """Somebody sent a signal. Output only."""
+
+    @_builtins.property
+    def ending(self) -> Global___EndDecided:
+        """How the run will end is decided. Output only."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        started: Global___RunStarted | None = ...,
+        retrieved: Global___KnowledgeRetrieved | None = ...,
+        generated: Global___GenerationFinished | None = ...,
+        decided: Global___ActionDecided | None = ...,
+        sent: Global___EffectSent | None = ...,
+        acted: Global___ActionFinished | None = ...,
+        cancel_requested: Global___CancelRequested | None = ...,
+        finished: Global___RunFinished | None = ...,
+        delta: Global___TextDelta | None = ...,
+        awaited: Global___ApprovalAwaited | None = ...,
+        approved: Global___ApprovalDecided | None = ...,
+        slept: Global___SleepStarted | None = ...,
+        pause_requested: Global___PauseRequested | None = ...,
+        resume_requested: Global___ResumeRequested | None = ...,
+        signalled: Global___SignalSent | None = ...,
+        ending: Global___EndDecided | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "signalled", b"signalled", "slept", b"slept", "started", b"started"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "sequence", b"sequence", "signalled", b"signalled", "slept", b"slept", "started", b"started"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "generated", "decided", "sent", "acted", "cancel_requested", "finished", "delta", "awaited", "approved", "slept", "pause_requested", "resume_requested", "signalled", "ending"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___WatchRunResponse: _TypeAlias = WatchRunResponse  # noqa: Y015
 
 @_typing.final
 class StartRunRequest(_message.Message):
@@ -367,444 +1014,6 @@ class WatchRunRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchRunRequest: _TypeAlias = WatchRunRequest  # noqa: Y015
-
-@_typing.final
-class RunStarted(_message.Message):
-    """The run was accepted."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    BUNDLE_FIELD_NUMBER: _builtins.int
-    INPUT_FIELD_NUMBER: _builtins.int
-    DRY_RUN_FIELD_NUMBER: _builtins.int
-    PARENT_FIELD_NUMBER: _builtins.int
-    CALLERS_FIELD_NUMBER: _builtins.int
-    bundle: _builtins.str
-    """`bundles/{sha256}`. Output only."""
-    input: _builtins.str
-    """Input as JSON text. Output only."""
-    dry_run: _builtins.bool
-    """Effects are described, not performed. Output only."""
-    parent: _builtins.str
-    """`runs/{uuid}` that waits for its answer; empty if somebody outside started it. Output only."""
-    @_builtins.property
-    def callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """`agents/{name}` of the runs above it, outermost first; empty as `parent` is. Output only."""
-
-    def __init__(
-        self,
-        *,
-        bundle: _builtins.str = ...,
-        input: _builtins.str = ...,
-        dry_run: _builtins.bool = ...,
-        parent: _builtins.str = ...,
-        callers: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "callers", b"callers", "dry_run", b"dry_run", "input", b"input", "parent", b"parent"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RunStarted: _TypeAlias = RunStarted  # noqa: Y015
-
-@_typing.final
-class KnowledgeRetrieved(_message.Message):
-    """Passages were found before the first step."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOCUMENTS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def documents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Documents that passages came from, best first. Output only."""
-
-    def __init__(
-        self,
-        *,
-        documents: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___KnowledgeRetrieved: _TypeAlias = KnowledgeRetrieved  # noqa: Y015
-
-@_typing.final
-class GenerationFinished(_message.Message):
-    """A model answered."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STEP_FIELD_NUMBER: _builtins.int
-    TEXT_FIELD_NUMBER: _builtins.int
-    CALLS_FIELD_NUMBER: _builtins.int
-    USAGES_FIELD_NUMBER: _builtins.int
-    GAS_FIELD_NUMBER: _builtins.int
-    step: _builtins.int
-    """Number of the step, from 1. Output only."""
-    text: _builtins.str
-    """Text. Output only."""
-    gas: _builtins.int
-    """What it cost. Output only."""
-    @_builtins.property
-    def calls(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.ActionCall]:
-        """Calls. Output only."""
-
-    @_builtins.property
-    def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
-        """What was used. Output only."""
-
-    def __init__(
-        self,
-        *,
-        step: _builtins.int = ...,
-        text: _builtins.str = ...,
-        calls: _abc.Iterable[_action_pb2.ActionCall] | None = ...,
-        usages: _abc.Iterable[_action_pb2.Usage] | None = ...,
-        gas: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "gas", b"gas", "step", b"step", "text", b"text", "usages", b"usages"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GenerationFinished: _TypeAlias = GenerationFinished  # noqa: Y015
-
-@_typing.final
-class ActionDecided(_message.Message):
-    """Policy decided about a call."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    class _Decision:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _DecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ActionDecided._Decision.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        DECISION_UNSPECIFIED: ActionDecided._Decision.ValueType  # 0
-        """Never sent."""
-        DECISION_ALLOW: ActionDecided._Decision.ValueType  # 1
-        """The call happens."""
-        DECISION_DENY: ActionDecided._Decision.ValueType  # 2
-        """The call does not happen; the model is told why."""
-        DECISION_DRY_RUN: ActionDecided._Decision.ValueType  # 3
-        """The call would happen, were this not a dry run."""
-
-    class Decision(_Decision, metaclass=_DecisionEnumTypeWrapper):
-        """Outcome of a decision."""
-
-    DECISION_UNSPECIFIED: ActionDecided.Decision.ValueType  # 0
-    """Never sent."""
-    DECISION_ALLOW: ActionDecided.Decision.ValueType  # 1
-    """The call happens."""
-    DECISION_DENY: ActionDecided.Decision.ValueType  # 2
-    """The call does not happen; the model is told why."""
-    DECISION_DRY_RUN: ActionDecided.Decision.ValueType  # 3
-    """The call would happen, were this not a dry run."""
-
-    CALL_FIELD_NUMBER: _builtins.int
-    DECISION_FIELD_NUMBER: _builtins.int
-    RULE_FIELD_NUMBER: _builtins.int
-    decision: Global___ActionDecided.Decision.ValueType
-    """Outcome. Output only."""
-    rule: _builtins.str
-    """Rule that decided, such as `per_run limit of 1`. Output only."""
-    @_builtins.property
-    def call(self) -> _action_pb2.ActionCall:
-        """The call. Output only."""
-
-    def __init__(
-        self,
-        *,
-        call: _action_pb2.ActionCall | None = ...,
-        decision: Global___ActionDecided.Decision.ValueType = ...,
-        rule: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "decision", b"decision", "rule", b"rule"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ActionDecided: _TypeAlias = ActionDecided  # noqa: Y015
-
-@_typing.final
-class EffectSent(_message.Message):
-    """An effect is about to happen. After a crash the runtime looks whether it did."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CALL_ID_FIELD_NUMBER: _builtins.int
-    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
-    RUN_FIELD_NUMBER: _builtins.int
-    call_id: _builtins.str
-    """Id of the call. Output only."""
-    idempotency_key: _builtins.str
-    """Key by which the service drops a duplicate. Output only."""
-    run: _builtins.str
-    """`runs/{uuid}` of the agent that is to answer; watch it to follow it. Empty for other actions.
-    Output only.
-    """
-    def __init__(
-        self,
-        *,
-        call_id: _builtins.str = ...,
-        idempotency_key: _builtins.str = ...,
-        run: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "idempotency_key", b"idempotency_key", "run", b"run"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EffectSent: _TypeAlias = EffectSent  # noqa: Y015
-
-@_typing.final
-class ApprovalAwaited(_message.Message):
-    """A call waits for a person, who decides whether a key may be used for it."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CALL_FIELD_NUMBER: _builtins.int
-    APPROVAL_FIELD_NUMBER: _builtins.int
-    RULE_FIELD_NUMBER: _builtins.int
-    approval: _builtins.str
-    """`approvals/{uuid}` of the key manager. Output only."""
-    rule: _builtins.str
-    """Rule of the policy of keys that asks. Output only."""
-    @_builtins.property
-    def call(self) -> _action_pb2.ActionCall:
-        """The call. Output only."""
-
-    def __init__(
-        self,
-        *,
-        call: _action_pb2.ActionCall | None = ...,
-        approval: _builtins.str = ...,
-        rule: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "call", b"call", "rule", b"rule"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApprovalAwaited: _TypeAlias = ApprovalAwaited  # noqa: Y015
-
-@_typing.final
-class ActionFinished(_message.Message):
-    """A call has a result."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CALL_ID_FIELD_NUMBER: _builtins.int
-    ACTION_FIELD_NUMBER: _builtins.int
-    RESULT_FIELD_NUMBER: _builtins.int
-    FAILED_FIELD_NUMBER: _builtins.int
-    GAS_FIELD_NUMBER: _builtins.int
-    call_id: _builtins.str
-    """Id of the call. Output only."""
-    action: _builtins.str
-    """Name of the action. Output only."""
-    result: _builtins.str
-    """Result as JSON text, as the model sees it. Output only."""
-    failed: _builtins.bool
-    """Whether the result is an error. Output only."""
-    gas: _builtins.int
-    """What it cost; of an agent, all that its run cost. Output only."""
-    def __init__(
-        self,
-        *,
-        call_id: _builtins.str = ...,
-        action: _builtins.str = ...,
-        result: _builtins.str = ...,
-        failed: _builtins.bool = ...,
-        gas: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "call_id", b"call_id", "failed", b"failed", "gas", b"gas", "result", b"result"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ActionFinished: _TypeAlias = ActionFinished  # noqa: Y015
-
-@_typing.final
-class CancelRequested(_message.Message):
-    """Somebody asked the run to stop."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CancelRequested: _TypeAlias = CancelRequested  # noqa: Y015
-
-@_typing.final
-class RunFinished(_message.Message):
-    """The run ended."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STATE_FIELD_NUMBER: _builtins.int
-    ANSWER_FIELD_NUMBER: _builtins.int
-    FAILURE_FIELD_NUMBER: _builtins.int
-    RECEIPT_FIELD_NUMBER: _builtins.int
-    state: Global___Run.State.ValueType
-    """Final state. Output only."""
-    answer: _builtins.str
-    """Answer; empty unless it succeeded. Output only."""
-    @_builtins.property
-    def failure(self) -> Global___Failure:
-        """Why it failed; absent otherwise. Output only."""
-
-    @_builtins.property
-    def receipt(self) -> _action_pb2.Receipt:
-        """The signed bill. Output only."""
-
-    def __init__(
-        self,
-        *,
-        state: Global___Run.State.ValueType = ...,
-        answer: _builtins.str = ...,
-        failure: Global___Failure | None = ...,
-        receipt: _action_pb2.Receipt | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "receipt", b"receipt"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failure", b"failure", "receipt", b"receipt", "state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RunFinished: _TypeAlias = RunFinished  # noqa: Y015
-
-@_typing.final
-class TextDelta(_message.Message):
-    """Text that a model is writing."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STEP_FIELD_NUMBER: _builtins.int
-    TEXT_FIELD_NUMBER: _builtins.int
-    step: _builtins.int
-    """Number of the step, from 1. Output only."""
-    text: _builtins.str
-    """More text. Output only."""
-    def __init__(
-        self,
-        *,
-        step: _builtins.int = ...,
-        text: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["step", b"step", "text", b"text"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TextDelta: _TypeAlias = TextDelta  # noqa: Y015
-
-@_typing.final
-class WatchRunResponse(_message.Message):
-    """One event of a run."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEQUENCE_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    STARTED_FIELD_NUMBER: _builtins.int
-    RETRIEVED_FIELD_NUMBER: _builtins.int
-    GENERATED_FIELD_NUMBER: _builtins.int
-    DECIDED_FIELD_NUMBER: _builtins.int
-    SENT_FIELD_NUMBER: _builtins.int
-    ACTED_FIELD_NUMBER: _builtins.int
-    CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
-    FINISHED_FIELD_NUMBER: _builtins.int
-    DELTA_FIELD_NUMBER: _builtins.int
-    AWAITED_FIELD_NUMBER: _builtins.int
-    sequence: _builtins.int
-    """Position in the journal, from 1, without gaps; 0 for deltas. Output only."""
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was journaled. Output only."""
-
-    @_builtins.property
-    def started(self) -> Global___RunStarted:
-        """The run was accepted. Output only."""
-
-    @_builtins.property
-    def retrieved(self) -> Global___KnowledgeRetrieved:
-        """Passages were found. Output only."""
-
-    @_builtins.property
-    def generated(self) -> Global___GenerationFinished:
-        """A model answered. Output only."""
-
-    @_builtins.property
-    def decided(self) -> Global___ActionDecided:
-        """Policy decided about a call. Output only."""
-
-    @_builtins.property
-    def sent(self) -> Global___EffectSent:
-        """An effect is about to happen. Output only."""
-
-    @_builtins.property
-    def acted(self) -> Global___ActionFinished:
-        """A call has a result. Output only."""
-
-    @_builtins.property
-    def cancel_requested(self) -> Global___CancelRequested:
-        """Somebody asked the run to stop. Output only."""
-
-    @_builtins.property
-    def finished(self) -> Global___RunFinished:
-        """The run ended. Output only."""
-
-    @_builtins.property
-    def delta(self) -> Global___TextDelta:
-        """Text that a model is writing. Output only."""
-
-    @_builtins.property
-    def awaited(self) -> Global___ApprovalAwaited:
-        """A call waits for a person. Output only."""
-
-    def __init__(
-        self,
-        *,
-        sequence: _builtins.int = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-        started: Global___RunStarted | None = ...,
-        retrieved: Global___KnowledgeRetrieved | None = ...,
-        generated: Global___GenerationFinished | None = ...,
-        decided: Global___ActionDecided | None = ...,
-        sent: Global___EffectSent | None = ...,
-        acted: Global___ActionFinished | None = ...,
-        cancel_requested: Global___CancelRequested | None = ...,
-        finished: Global___RunFinished | None = ...,
-        delta: Global___TextDelta | None = ...,
-        awaited: Global___ApprovalAwaited | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "event", b"event", "finished", b"finished", "generated", b"generated", "retrieved", b"retrieved", "sent", b"sent", "started", b"started"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "event", b"event", "finished", b"finished", "generated", b"generated", "retrieved", b"retrieved", "sent", b"sent", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "generated", "decided", "sent", "acted", "cancel_requested", "finished", "delta", "awaited"]  # noqa: Y015
-    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
-
-Global___WatchRunResponse: _TypeAlias = WatchRunResponse  # noqa: Y015
 
 @_typing.final
 class CancelRunRequest(_message.Message):
@@ -1091,7 +1300,7 @@ Global___ListApprovalsRequest: _TypeAlias = ListApprovalsRequest  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):
-    """An effect that waits for a person."""
+    """A call that waits for a person."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1107,9 +1316,11 @@ class Approval(_message.Message):
     account: _builtins.str
     """`agents/{name}` that calls. Output only."""
     approval: _builtins.str
-    """`approvals/{uuid}` of the key manager, which knows what exactly is signed. Output only."""
+    """`approvals/{uuid}` of the key manager, which knows what exactly is signed; empty if the policy
+    of the agent asks. Output only.
+    """
     rule: _builtins.str
-    """Rule of the policy of keys that asks. Output only."""
+    """Rule that asks. Output only."""
     @_builtins.property
     def call(self) -> _action_pb2.ActionCall:
         """The call with its exact arguments. Output only."""
@@ -1229,13 +1440,13 @@ class SignalRunRequest(_message.Message):
     SIGNAL_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Idempotency key. Required."""
+    """Idempotency key. Required. 1 to 128 characters."""
     name: _builtins.str
     """`runs/{uuid}`. Required."""
     signal: _builtins.str
-    """Name of the signal. Required."""
+    """Name of the signal: 1 to 64 of `a-z`, `0-9`, `_`, `.`, `-`. Required."""
     payload: _builtins.str
-    """JSON text. At most 64 KiB."""
+    """JSON text. At most 16 KiB; empty means `null`."""
     def __init__(
         self,
         *,
@@ -1279,11 +1490,11 @@ class ForkRunRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Idempotency key. Required."""
+    """Idempotency key. Required. 1 to 128 characters."""
     name: _builtins.str
     """`runs/{uuid}`. Required."""
     sequence: _builtins.int
-    """Last event to keep. Required."""
+    """Sequence of the last event to begin with; 0 for the last one before its end was decided."""
     def __init__(
         self,
         *,

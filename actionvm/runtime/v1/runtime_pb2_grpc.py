@@ -34,7 +34,8 @@ class RuntimeServiceStub:
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `PEER_UNAVAILABLE`: a service that is needed is
-    down; retry) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    down; retry), `UNAVAILABLE` (reason `JOURNAL_UNAVAILABLE`: the database is down; retry) and
+    `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     def __init__(self, channel):
@@ -144,7 +145,8 @@ class RuntimeServiceServicer:
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `PEER_UNAVAILABLE`: a service that is needed is
-    down; retry) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    down; retry), `UNAVAILABLE` (reason `JOURNAL_UNAVAILABLE`: the database is down; retry) and
+    `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     def StartRun(self, request, context):
@@ -215,29 +217,38 @@ class RuntimeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PauseRun(self, request, context):
-        """Stops a run between steps until it is resumed. Answers `UNIMPLEMENTED` so far.
+        """Asks that nothing new begins in a run until it is resumed. What is under way comes to its end,
+        and the time of the run goes on. Pausing a run that has ended changes nothing.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+        - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeRun(self, request, context):
-        """Resumes a paused run. Answers `UNIMPLEMENTED` so far.
+        """Lets a paused run go on.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+        - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListApprovals(self, request, context):
-        """Lists effects that wait for a person, because the policy of keys asks one about what they sign.
+        """Lists calls that wait for a person: the policy of the agent asks one, or the policy of keys
+        does about what they sign.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DecideApproval(self, request, context):
-        """Allows or denies one effect with exactly these arguments. The key manager decides it in the
-        name of the caller, as `PolicyService.DecideApproval` does; the run goes on at once.
+        """Allows or denies one call with exactly these arguments; the run goes on at once. About keys the
+        key manager decides in the name of the caller, as `PolicyService.DecideApproval` does. The same
+        decision may be repeated.
 
         - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): the run does not wait for it, or no longer.
         - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise.
@@ -248,14 +259,29 @@ class RuntimeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SignalRun(self, request, context):
-        """Wakes a run that waits for a signal. Answers `UNIMPLEMENTED` so far.
+        """Sends a signal to a run: it wakes the call of `run.wait` that waits for it, or waits for one
+        itself. Of 100 signals that none has waited for, the oldest are forgotten. A run that has ended
+        takes none.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+        - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id sent another signal.
+        - `FAILED_PRECONDITION` (reason `RUN_ENDED`): it takes no signals any more.
+        - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForkRun(self, request, context):
-        """Starts a new run from a step of an old one. Answers `UNIMPLEMENTED` so far.
+        """Starts a new run with the first events of an old one: it goes on from there on its own, with a
+        bill and a time of its own. So a run that failed is tried again from a step, and one that
+        succeeded may take another way. What was done before is not done again.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+        - `FAILED_PRECONDITION` (reason `FORK_REFUSED`): at this event, a call was sent and nobody knew
+        what came of it; the message names the next event before it.
+        - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id started another run.
+        - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -407,7 +433,8 @@ class RuntimeService:
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `PEER_UNAVAILABLE`: a service that is needed is
-    down; retry) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    down; retry), `UNAVAILABLE` (reason `JOURNAL_UNAVAILABLE`: the database is down; retry) and
+    `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     @staticmethod

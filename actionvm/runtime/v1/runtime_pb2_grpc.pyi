@@ -35,7 +35,8 @@ class RuntimeServiceStub:
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `PEER_UNAVAILABLE`: a service that is needed is
-    down; retry) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    down; retry), `UNAVAILABLE` (reason `JOURNAL_UNAVAILABLE`: the database is down; retry) and
+    `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     @_typing.overload
@@ -80,23 +81,52 @@ class RuntimeServiceStub:
     ListActions: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ListActionsRequest, _runtime_pb2.ListActionsResponse]
     """Lists the actions that come with the runtime: built-in ones and those of connectors."""
     PauseRun: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.PauseRunRequest, _runtime_pb2.PauseRunResponse]
-    """Stops a run between steps until it is resumed. Answers `UNIMPLEMENTED` so far."""
+    """Asks that nothing new begins in a run until it is resumed. What is under way comes to its end,
+    and the time of the run goes on. Pausing a run that has ended changes nothing.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
+    """
     ResumeRun: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ResumeRunRequest, _runtime_pb2.ResumeRunResponse]
-    """Resumes a paused run. Answers `UNIMPLEMENTED` so far."""
+    """Lets a paused run go on.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
+    """
     ListApprovals: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ListApprovalsRequest, _runtime_pb2.ListApprovalsResponse]
-    """Lists effects that wait for a person, because the policy of keys asks one about what they sign."""
+    """Lists calls that wait for a person: the policy of the agent asks one, or the policy of keys
+    does about what they sign.
+    """
     DecideApproval: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.DecideApprovalRequest, _runtime_pb2.DecideApprovalResponse]
-    """Allows or denies one effect with exactly these arguments. The key manager decides it in the
-    name of the caller, as `PolicyService.DecideApproval` does; the run goes on at once.
+    """Allows or denies one call with exactly these arguments; the run goes on at once. About keys the
+    key manager decides in the name of the caller, as `PolicyService.DecideApproval` does. The same
+    decision may be repeated.
 
     - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): the run does not wait for it, or no longer.
     - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise.
     - `FAILED_PRECONDITION` (reason `ARGUMENTS_DIFFER`): the digest is that of other arguments.
     """
     SignalRun: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.SignalRunRequest, _runtime_pb2.SignalRunResponse]
-    """Wakes a run that waits for a signal. Answers `UNIMPLEMENTED` so far."""
+    """Sends a signal to a run: it wakes the call of `run.wait` that waits for it, or waits for one
+    itself. Of 100 signals that none has waited for, the oldest are forgotten. A run that has ended
+    takes none.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id sent another signal.
+    - `FAILED_PRECONDITION` (reason `RUN_ENDED`): it takes no signals any more.
+    - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
+    """
     ForkRun: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ForkRunRequest, _runtime_pb2.ForkRunResponse]
-    """Starts a new run from a step of an old one. Answers `UNIMPLEMENTED` so far."""
+    """Starts a new run with the first events of an old one: it goes on from there on its own, with a
+    bill and a time of its own. So a run that failed is tried again from a step, and one that
+    succeeded may take another way. What was done before is not done again.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    - `FAILED_PRECONDITION` (reason `FORK_REFUSED`): at this event, a call was sent and nobody knew
+      what came of it; the message names the next event before it.
+    - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id started another run.
+    - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
+    """
     ReplayRun: _grpc.UnaryStreamMultiCallable[_runtime_pb2.ReplayRunRequest, _runtime_pb2.ReplayRunResponse]
     """Executes a run again from its journal, without network and model. Answers `UNIMPLEMENTED` so
     far.
@@ -120,7 +150,8 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `PEER_UNAVAILABLE`: a service that is needed is
-    down; retry) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    down; retry), `UNAVAILABLE` (reason `JOURNAL_UNAVAILABLE`: the database is down; retry) and
+    `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -162,23 +193,52 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     ListActions: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ListActionsRequest, _runtime_pb2.ListActionsResponse]  # type: ignore[assignment]
     """Lists the actions that come with the runtime: built-in ones and those of connectors."""
     PauseRun: _aio.UnaryUnaryMultiCallable[_runtime_pb2.PauseRunRequest, _runtime_pb2.PauseRunResponse]  # type: ignore[assignment]
-    """Stops a run between steps until it is resumed. Answers `UNIMPLEMENTED` so far."""
+    """Asks that nothing new begins in a run until it is resumed. What is under way comes to its end,
+    and the time of the run goes on. Pausing a run that has ended changes nothing.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
+    """
     ResumeRun: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ResumeRunRequest, _runtime_pb2.ResumeRunResponse]  # type: ignore[assignment]
-    """Resumes a paused run. Answers `UNIMPLEMENTED` so far."""
+    """Lets a paused run go on.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
+    """
     ListApprovals: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ListApprovalsRequest, _runtime_pb2.ListApprovalsResponse]  # type: ignore[assignment]
-    """Lists effects that wait for a person, because the policy of keys asks one about what they sign."""
+    """Lists calls that wait for a person: the policy of the agent asks one, or the policy of keys
+    does about what they sign.
+    """
     DecideApproval: _aio.UnaryUnaryMultiCallable[_runtime_pb2.DecideApprovalRequest, _runtime_pb2.DecideApprovalResponse]  # type: ignore[assignment]
-    """Allows or denies one effect with exactly these arguments. The key manager decides it in the
-    name of the caller, as `PolicyService.DecideApproval` does; the run goes on at once.
+    """Allows or denies one call with exactly these arguments; the run goes on at once. About keys the
+    key manager decides in the name of the caller, as `PolicyService.DecideApproval` does. The same
+    decision may be repeated.
 
     - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): the run does not wait for it, or no longer.
     - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise.
     - `FAILED_PRECONDITION` (reason `ARGUMENTS_DIFFER`): the digest is that of other arguments.
     """
     SignalRun: _aio.UnaryUnaryMultiCallable[_runtime_pb2.SignalRunRequest, _runtime_pb2.SignalRunResponse]  # type: ignore[assignment]
-    """Wakes a run that waits for a signal. Answers `UNIMPLEMENTED` so far."""
+    """Sends a signal to a run: it wakes the call of `run.wait` that waits for it, or waits for one
+    itself. Of 100 signals that none has waited for, the oldest are forgotten. A run that has ended
+    takes none.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id sent another signal.
+    - `FAILED_PRECONDITION` (reason `RUN_ENDED`): it takes no signals any more.
+    - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
+    """
     ForkRun: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ForkRunRequest, _runtime_pb2.ForkRunResponse]  # type: ignore[assignment]
-    """Starts a new run from a step of an old one. Answers `UNIMPLEMENTED` so far."""
+    """Starts a new run with the first events of an old one: it goes on from there on its own, with a
+    bill and a time of its own. So a run that failed is tried again from a step, and one that
+    succeeded may take another way. What was done before is not done again.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    - `FAILED_PRECONDITION` (reason `FORK_REFUSED`): at this event, a call was sent and nobody knew
+      what came of it; the message names the next event before it.
+    - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id started another run.
+    - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
+    """
     ReplayRun: _aio.UnaryStreamMultiCallable[_runtime_pb2.ReplayRunRequest, _runtime_pb2.ReplayRunResponse]  # type: ignore[assignment]
     """Executes a run again from its journal, without network and model. Answers `UNIMPLEMENTED` so
     far.
@@ -201,7 +261,8 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
     Every method may also answer `UNAUTHENTICATED` (reason `TOKEN_INVALID`), `PERMISSION_DENIED`
     (reason `METHOD_DENIED`), `INVALID_ARGUMENT` (reason `INVALID_FIELD`, with the field path in
     `google.rpc.BadRequest`), `UNAVAILABLE` (reason `PEER_UNAVAILABLE`: a service that is needed is
-    down; retry) and `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
+    down; retry), `UNAVAILABLE` (reason `JOURNAL_UNAVAILABLE`: the database is down; retry) and
+    `UNIMPLEMENTED` (reason `NOT_IMPLEMENTED`).
     """
 
     @_abc_1.abstractmethod
@@ -289,7 +350,12 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_pb2.PauseRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.PauseRunResponse, _abc.Awaitable[_runtime_pb2.PauseRunResponse]]:
-        """Stops a run between steps until it is resumed. Answers `UNIMPLEMENTED` so far."""
+        """Asks that nothing new begins in a run until it is resumed. What is under way comes to its end,
+        and the time of the run goes on. Pausing a run that has ended changes nothing.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+        - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
+        """
 
     @_abc_1.abstractmethod
     def ResumeRun(
@@ -297,7 +363,11 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_pb2.ResumeRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.ResumeRunResponse, _abc.Awaitable[_runtime_pb2.ResumeRunResponse]]:
-        """Resumes a paused run. Answers `UNIMPLEMENTED` so far."""
+        """Lets a paused run go on.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+        - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
+        """
 
     @_abc_1.abstractmethod
     def ListApprovals(
@@ -305,7 +375,9 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_pb2.ListApprovalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.ListApprovalsResponse, _abc.Awaitable[_runtime_pb2.ListApprovalsResponse]]:
-        """Lists effects that wait for a person, because the policy of keys asks one about what they sign."""
+        """Lists calls that wait for a person: the policy of the agent asks one, or the policy of keys
+        does about what they sign.
+        """
 
     @_abc_1.abstractmethod
     def DecideApproval(
@@ -313,8 +385,9 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_pb2.DecideApprovalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.DecideApprovalResponse, _abc.Awaitable[_runtime_pb2.DecideApprovalResponse]]:
-        """Allows or denies one effect with exactly these arguments. The key manager decides it in the
-        name of the caller, as `PolicyService.DecideApproval` does; the run goes on at once.
+        """Allows or denies one call with exactly these arguments; the run goes on at once. About keys the
+        key manager decides in the name of the caller, as `PolicyService.DecideApproval` does. The same
+        decision may be repeated.
 
         - `NOT_FOUND` (reason `APPROVAL_NOT_FOUND`): the run does not wait for it, or no longer.
         - `FAILED_PRECONDITION` (reason `APPROVAL_DECIDED`): it was decided otherwise.
@@ -327,7 +400,15 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_pb2.SignalRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.SignalRunResponse, _abc.Awaitable[_runtime_pb2.SignalRunResponse]]:
-        """Wakes a run that waits for a signal. Answers `UNIMPLEMENTED` so far."""
+        """Sends a signal to a run: it wakes the call of `run.wait` that waits for it, or waits for one
+        itself. Of 100 signals that none has waited for, the oldest are forgotten. A run that has ended
+        takes none.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+        - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id sent another signal.
+        - `FAILED_PRECONDITION` (reason `RUN_ENDED`): it takes no signals any more.
+        - `RESOURCE_EXHAUSTED` (reason `NOTES_EXCEEDED`): too many requests wait before the run.
+        """
 
     @_abc_1.abstractmethod
     def ForkRun(
@@ -335,7 +416,16 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_pb2.ForkRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.ForkRunResponse, _abc.Awaitable[_runtime_pb2.ForkRunResponse]]:
-        """Starts a new run from a step of an old one. Answers `UNIMPLEMENTED` so far."""
+        """Starts a new run with the first events of an old one: it goes on from there on its own, with a
+        bill and a time of its own. So a run that failed is tried again from a step, and one that
+        succeeded may take another way. What was done before is not done again.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+        - `FAILED_PRECONDITION` (reason `FORK_REFUSED`): at this event, a call was sent and nobody knew
+          what came of it; the message names the next event before it.
+        - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id started another run.
+        - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
+        """
 
     @_abc_1.abstractmethod
     def ReplayRun(

@@ -1,0 +1,66 @@
+"""The actions `run.sleep` and `run.wait`: the run itself waits, for a time or for a signal."""
+
+from __future__ import annotations
+
+from pydantic import JsonValue
+
+from . import Descriptor, Order, Result
+
+SLEEP, WAIT = "run.sleep", "run.wait"
+SECONDS_MAX = 7 * 24 * 3_600
+_SECONDS: dict[str, JsonValue] = {"type": "number", "minimum": 0, "maximum": SECONDS_MAX}
+
+_SLEEP = Descriptor(
+    name=SLEEP,
+    description="Waits so many seconds before going on.",
+    parameters_schema={
+        "type": "object",
+        "properties": {"seconds": _SECONDS},
+        "required": ["seconds"],
+        "additionalProperties": False,
+    },
+    effect="read",
+    needs_credential=False,
+    settings_schema={"type": "object", "additionalProperties": False},
+)
+_WAIT = Descriptor(
+    name=WAIT,
+    description="Waits until somebody sends a signal of this name, at most so many seconds.",
+    parameters_schema={
+        "type": "object",
+        "properties": {
+            "signal": {"type": "string", "pattern": "^[a-z0-9_.-]{1,64}$"},
+            "seconds": _SECONDS,
+        },
+        "required": ["signal", "seconds"],
+        "additionalProperties": False,
+    },
+    effect="read",
+    needs_credential=False,
+    settings_schema={"type": "object", "additionalProperties": False},
+)
+
+
+class Waiting:
+    """An action that the machine of a run does by itself: it needs nobody."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Return what the catalogue says."""
+        return self._descriptor
+
+    async def perform(self, order: Order) -> Result:
+        """Never happens: a run that waits is not performed."""
+        raise AssertionError(order.key)
+
+    async def find(self, order: Order) -> Result | None:
+        """Never happens, as `perform`."""
+        raise AssertionError(order.key)
+
+
+def waiting_actions() -> tuple[Waiting, Waiting]:
+    """Return both."""
+    return Waiting(_SLEEP), Waiting(_WAIT)

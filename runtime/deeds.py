@@ -1,0 +1,249 @@
+"""What a run has done for it: a search, a generation, a call, its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from chassis.errors import PeerUnavailable, RequestIdReused
+
+from .delegation import Delegation, Runs
+from .facts import (
+    UNKNOWN,
+    ActionCall,
+    ActionFinished,
+    ApprovalAwaited,
+    Event,
+    Failure,
+    GenerationFinished,
+    KnowledgeRetrieved,
+    Outcome,
+    Passage,
+    RunFinished,
+)
+from .journal.port import NewRun, Run
+from .jsontext import write_json
+from .machines.effects import Act, Close, Effect, Generate, Retrieve
+from .outbox import Errand, Outbox
+from .ports import Generation, PersonAwaited, Prompt
+from .program import Program
+from .stage import Stage
+
+# Calls of one generation; what a model asks for beyond is dropped.
+CALLS_MAX = 16
+
+Answer = TypeVar("Answer")
+
+
+class Way(Protocol):
+    """The run whose effects these are."""
+
+    @property
+    def ending(self) -> Outcome | None:
+        """Return how the run will end, if that is decided."""
+
+    @property
+    def seconds_left(self) -> float:
+        """Return how long the run may take still."""
+
+    def is_sent(self, act: Act) -> bool:
+        """Tell whether a call may have happened."""
+
+    def awaits(self, act: Act) -> str:
+        """Return the approval of the key manager that a call was last said to wait for."""
+
+    async def record(self, *events: Event, begun: NewRun | None = None) -> None:
+        """Make events durable; raise `TooLate`."""
+
+    async def insist(self, effect: Effect, work: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return what the work gives, however often a peer has to be asked."""
+
+    def miss(self, effect: Effect, peer: str) -> None:
+        """Remember who does not answer."""
+
+    async def rest(self, effect: Effect, peer: str, attempt: int) -> bool:
+        """Wait before a peer is asked again; tell whether somebody has said something."""
+
+
+class Deeds:
+    """Does one effect after another, or many at once; each gives the event that it ends with."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        runs: Runs,
+        way: Way,
+        run: Run,
+        program: Program,
+        *,
+        deadline: datetime,
+    ) -> None:
+        self._stage = stage
+        self._runs = runs
+        self._way = way
+        self._run = run
+        self._program = program
+        self._deadline = deadline
+        self._outbox = Outbox(stage.connectors, stage.meter)
+        self._declaring = asyncio.Lock()
+        self._has_declared = False
+        self._cancelled: set[str] = set()
+
+    async def do(self, effect: Effect) -> Event | None:
+        """Do what is wanted; raise `RunFails` where the run cannot go on."""
+        match effect:
+            case Retrieve():
+                found = await self._way.insist(effect, lambda: self._search(effect.query))
+                return KnowledgeRetrieved(found)
+            case Generate():
+                return await self._way.insist(effect, lambda: self._generate(effect))
+            case Act() if effect.action.agent_bundle:
+                return await self._delegate(effect, self._delegation(effect))
+            case Act():
+                return await self._act(effect)
+            case Close():
+                return await self._way.insist(effect, lambda: self._close(effect.outcome))
+            case _:
+                raise AssertionError(effect)
+
+    async def cancel_delegated(self, effects: Iterable[Effect]) -> None:
+        """Ask the runs that these effects wait for to stop, once."""
+        for effect in effects:
+            if isinstance(effect, Act) and effect.is_sent and effect.action.agent_bundle:
+                run = self._delegation(effect).run
+                if run not in self._cancelled:
+                    await self._runs.cancel(run, request_id=f"{self._run.name}/cancel")
+                    self._cancelled.add(run)
+
+    # --- Asking ----------------------------------------------------------------------------------
+
+    async def _search(self, query: str) -> tuple[Passage, ...]:
+        limit = self._program.limits.passages
+        return await self._stage.knowledge.search(self._program.collections, query, limit)
+
+    async def _generate(self, effect: Generate) -> GenerationFinished:
+        await self._declare()
+        prompt = Prompt(
+            request_id=f"{self._run.name}/step/{effect.step}",
+            run=self._run.name,
+            account=self._program.account,
+            callers=self._run.callers,
+            model=effect.model,
+            agent_acts=bool(self._program.actions),
+            messages=effect.messages,
+            actions=effect.actions,
+            choice=effect.choice,
+        )
+        try:
+            return await self._read(effect.step, prompt)
+        except BaseException:
+            self._stage.audience.end(self._run.name, effect.step)
+            raise
+
+    async def _read(self, step: int, prompt: Prompt) -> GenerationFinished:
+        audience, run = self._stage.audience, self._run.name
+        audience.begin(run, step)
+        async with aclosing(self._stage.model.generate(prompt)) as answer:
+            async for part in answer:
+                if isinstance(part, Generation):
+                    return _generation_finished(step, part)
+                audience.write(run, step, part)
+        raise PeerUnavailable("linker")
+
+    async def _declare(self) -> None:
+        """Say what may be spent before anything is, once in the life of a process."""
+        async with self._declaring:
+            if self._has_declared:
+                return
+            account, meter = self._program.account, self._stage.meter
+            await meter.declare_budget(account, self._program.budget)
+            if gas_max := self._program.limits.gas:
+                await meter.limit_run(run=self._run.name, account=account, gas=gas_max)
+            self._has_declared = True
+
+    async def _close(self, outcome: Outcome) -> RunFinished:
+        """Close the bill and have it signed. All of it may be repeated, however late."""
+        run, account = self._run.name, self._program.account
+        receipt = await self._stage.meter.close(run=run, account=account)
+        signature = await self._stage.signer.sign_receipt(receipt.sha256)
+        return RunFinished(outcome, replace(receipt, signature=signature))
+
+    # --- Acting ----------------------------------------------------------------------------------
+
+    async def _act(self, act: Act) -> ActionFinished:
+        """Perform a call until somebody knows what came of it, or no time is left to ask."""
+        attempt = 0
+        while True:
+            errand = self._errand(act)
+            try:
+                if errand.act.is_sent and self._way.seconds_left <= 0:
+                    return await self._outbox.look(errand) or _unknown(act)
+                await self._declare()
+                return await self._outbox.perform(errand, self._way.record)
+            except PersonAwaited as error:
+                # What waits for a signature was not performed.
+                if not await self._is_decided(act, error):
+                    return _refused(act, "CANCELLED", "no person has decided about it")
+                attempt = 0
+            except PeerUnavailable as error:
+                await self._way.rest(act, error.peer, attempt)
+                attempt += 1
+
+    async def _is_decided(self, act: Act, awaited: PersonAwaited) -> bool:
+        """Say what is waited for, and wait until it is decided; False if the run ends before."""
+        self._way.miss(act, awaited.peer)
+        if self._way.ending is None and self._way.awaits(act) != awaited.approval:
+            await self._way.record(ApprovalAwaited(act.call, awaited.approval, awaited.rule))
+        attempt = 0
+        while self._way.ending is None and self._way.seconds_left > 0:
+            with suppress(PeerUnavailable):
+                if await self._stage.approvals.is_decided(awaited.approval):
+                    return True
+            if await self._way.rest(act, awaited.peer, attempt):
+                return True
+            attempt += 1
+        return False
+
+    async def _delegate(self, act: Act, delegation: Delegation) -> ActionFinished:
+        """Start the run of another agent, unless that is refused, and wait for its end.
+
+        It has no more time than this one: so a run never ends before one that it waits for.
+        """
+        if not self._way.is_sent(act):
+            new = await self._way.insist(act, lambda: delegation.prepare(self._stage))
+            if isinstance(new, Failure):
+                return delegation.refused(new)
+            try:
+                await self._way.record(delegation.sent, begun=new)
+            except RequestIdReused as error:
+                return delegation.refused(Failure(error.reason, str(error)))
+        return delegation.answered(await self._runs.ended(delegation.run))
+
+    def _errand(self, act: Act) -> Errand:
+        current = replace(act, is_sent=self._way.is_sent(act))
+        return Errand(self._run.name, self._run.callers, self._program, current)
+
+    def _delegation(self, act: Act) -> Delegation:
+        return Delegation(self._run, act, self._deadline)
+
+
+def _refused(act: Act, reason: str, message: str) -> ActionFinished:
+    told = write_json({"error": reason, "message": message})
+    return ActionFinished(act.call.id, act.call.action, told, gas=0, reason=reason)
+
+
+def _unknown(act: Act) -> ActionFinished:
+    return _refused(act, UNKNOWN, "no time is left to ask whether it happened")
+
+
+def _generation_finished(step: int, generation: Generation) -> GenerationFinished:
+    """Name the calls anew: what a model calls them is not unique within a run."""
+    calls = tuple(
+        ActionCall(f"step-{step}-{number}", call.action, call.arguments)
+        for number, call in enumerate(generation.calls[:CALLS_MAX], start=1)
+    )
+    return GenerationFinished(step, generation.text, calls, generation.usages, generation.gas)

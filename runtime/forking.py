@@ -1,0 +1,57 @@
+"""A run that begins with the first events of another one."""
+
+from __future__ import annotations
+
+from .errors import ForkRefused
+from .facts import Event, PauseRequested, ResumeRequested, RunStarted
+from .journal.port import Journal, Record, Run
+from .machines import Machine, State
+
+EVENTS_MAX = 10_000
+
+
+async def history_of(
+    journal: Journal, run: Run, machine: Machine[State], *, sequence: int
+) -> tuple[Event, ...]:
+    """Return the events of a run after its first, up to a sequence, or to its end if that is 0.
+
+    Raise `ForkRefused` where somebody else would have to know what came of a call.
+    """
+    records = await _read(journal, run)
+    clean = _clean_sequences(machine, records)
+    if sequence == 0:
+        sequence = clean[-1]
+    elif sequence not in clean:
+        before = max(one for one in clean if one <= sequence)
+        raise ForkRefused(run.name, sequence, before)
+    return tuple(
+        record.event
+        for record in records[:sequence]
+        # Nobody has paused the new one.
+        if not isinstance(record.event, RunStarted | PauseRequested | ResumeRequested)
+    )
+
+
+def _clean_sequences(machine: Machine[State], records: list[Record]) -> list[int]:
+    """Return the events after which the run could have taken another way.
+
+    Nothing was under way outside, and what came next did not follow by itself.
+    """
+    found = []
+    state = machine.begin()
+    for record in records:
+        state = machine.apply(state, record.event)
+        life = state.life
+        if life.ending or life.finished or life.is_cancel_requested:
+            break
+        is_sent = any(one.is_sent for one in state.calls.open)
+        if not is_sent and machine.follow(state, record.create_time) is None:
+            found.append(record.sequence)
+    return found
+
+
+async def _read(journal: Journal, run: Run) -> list[Record]:
+    records: list[Record] = []
+    while len(records) < min(run.sequence, EVENTS_MAX):
+        records += await journal.events(run.name, after=len(records))
+    return records[:EVENTS_MAX]

@@ -1,0 +1,206 @@
+"""The calls of a run: policy decides about each, people where it asks them, then they happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from pydantic import JsonValue
+
+from ..connectors.waiting import SLEEP, WAIT
+from ..facts import (
+    UNKNOWN,
+    ActionCall,
+    ActionDecided,
+    ActionFinished,
+    ApprovalAwaited,
+    ApprovalDecided,
+    Decision,
+    EffectSent,
+    Event,
+    Outcome,
+    SignalSent,
+    SleepStarted,
+)
+from ..jsontext import read_json, write_json
+from ..policy import decide, read_arguments
+from ..program import Program, ProgramAction
+from .effects import Act, Close, Sleep
+
+# That no call has waited for yet; of more, the oldest are forgotten.
+SIGNALS_MAX = 100
+
+
+@dataclass(frozen=True)
+class Call:
+    """How far a call has come."""
+
+    call: ActionCall
+    decided: ActionDecided | None = None
+    # The last question to a person, and the answer to that of the agent's own policy.
+    awaited: ApprovalAwaited | None = None
+    approved: ApprovalDecided | None = None
+    is_sent: bool = False
+    sleep: SleepStarted | None = None
+    finished: ActionFinished | None = None
+
+
+@dataclass(frozen=True)
+class Calls:
+    """All calls of a run, in the order in which they were made."""
+
+    # Without a result.
+    open: tuple[Call, ...] = ()
+    done: tuple[Call, ...] = ()
+    # How many calls of each action were not denied.
+    allowed: Mapping[str, int] = field(default_factory=dict)
+    # Actions that have succeeded.
+    succeeded: tuple[str, ...] = ()
+    signals: tuple[SignalSent, ...] = ()
+
+    def made(self, calls: tuple[ActionCall, ...]) -> Calls:
+        """Return the calls with some more."""
+        return replace(self, open=(*self.open, *map(Call, calls)))
+
+    def apply(self, event: Event) -> Calls:
+        """Return the calls after one more event."""
+        match event:
+            case ActionDecided(call=call):
+                if event.decision != Decision.DENY:
+                    count = self.allowed.get(call.action, 0) + 1
+                    self = replace(self, allowed={**self.allowed, call.action: count})  # noqa: PLW0642  # it is a fold
+                return self._with(call.id, lambda it: replace(it, decided=event))
+            case EffectSent():
+                return self._with(event.call_id, lambda it: replace(it, is_sent=True))
+            case ApprovalAwaited(call=call):
+                return self._with(call.id, lambda it: replace(it, awaited=event))
+            case ApprovalDecided():
+                return replace(self, open=tuple(_answered(one, event) for one in self.open))
+            case SleepStarted():
+                return self._with(event.call_id, lambda it: replace(it, sleep=event))
+            case SignalSent():
+                return replace(self, signals=(*self.signals, event)[-SIGNALS_MAX:])
+            case ActionFinished():
+                return self._finish(event)
+            case _:
+                return self
+
+    def _with(self, call_id: str, change: Callable[[Call], Call]) -> Calls:
+        assert any(one.call.id == call_id for one in self.open), "an open call is meant"
+        return replace(
+            self, open=tuple(change(one) if one.call.id == call_id else one for one in self.open)
+        )
+
+    def _finish(self, event: ActionFinished) -> Calls:
+        (ended,) = (one for one in self.open if one.call.id == event.call_id)
+        signals = self.signals
+        if ended.sleep and ended.sleep.signal and not event.reason:
+            heard = _signal(signals, ended.sleep.signal)
+            signals = tuple(one for one in signals if one is not heard)
+        succeeded = self.succeeded
+        if not event.reason and event.action not in succeeded:
+            succeeded = (*succeeded, event.action)
+        return replace(
+            self,
+            open=tuple(one for one in self.open if one is not ended),
+            done=(*self.done, replace(ended, finished=event)),
+            succeeded=succeeded,
+            signals=signals,
+        )
+
+    def close(self, outcome: Outcome) -> Close:
+        """Return the end of the run, which names the calls that nobody can tell of."""
+        unknown = [one.call for one in self.done if one.finished and one.finished.reason == UNKNOWN]
+        if not unknown or outcome.failure is None:
+            return Close(outcome)
+        named = ", ".join(f"{call.id} ({call.action})" for call in unknown)
+        message = f"{outcome.failure.message}; whether {named} happened is not known"
+        return Close(replace(outcome, failure=replace(outcome.failure, message=message)))
+
+    def follow(self, program: Program, now: datetime, *, dry_run: bool) -> Event | None:
+        """Return the next fact that follows about a call."""
+        facts = (self._fact(program, one, now, dry_run=dry_run) for one in self.open)
+        return next((fact for fact in facts if fact), None)
+
+    def wanted(self, program: Program, *, is_ending: bool) -> Iterator[Act | Sleep]:
+        """Yield what may be under way; once a run ends, only what was sent."""
+        for one in self.open:
+            if is_ending and not one.is_sent:
+                continue
+            if one.sleep:
+                yield Sleep(one.call.id, one.sleep.until)
+            elif not _waits_for_person(one):
+                yield Act(one.call, _action(program, one), one.is_sent)
+
+    def _fact(self, program: Program, one: Call, now: datetime, *, dry_run: bool) -> Event | None:
+        if one.decided is None:
+            action = program.action(one.call.action)
+            count = self.allowed.get(one.call.action, 0)
+            verdict = decide(one.call, action, allowed_count=count, dry_run=dry_run)
+            return ActionDecided(one.call, verdict.decision, verdict.rule)
+        if one.decided.decision == Decision.DENY:
+            return _refused(one, "DENIED", one.decided.rule)
+        if one.decided.decision == Decision.DRY_RUN:
+            action = _action(program, one)
+            arguments = dict(read_arguments(one.call, action))
+            told: JsonValue = {"dry_run": True, "action": action.name, "arguments": arguments}
+            return ActionFinished(one.call.id, action.name, write_json(told), gas=0)
+        if one.decided.decision == Decision.ASK and one.awaited is None:
+            return ApprovalAwaited(one.call, "", one.decided.rule)
+        if one.approved and not one.approved.allows:
+            return _refused(one, "DENIED", "a person has denied it")
+        if _waits_for_person(one):
+            return None
+        return self._sleep(one, _action(program, one), now)
+
+    def _sleep(self, one: Call, action: ProgramAction, now: datetime) -> Event | None:
+        if one.sleep is None:
+            if action.catalogue_name not in {SLEEP, WAIT}:
+                return None
+            arguments = read_arguments(one.call, action)
+            seconds, signal = arguments["seconds"], arguments.get("signal", "")
+            assert isinstance(seconds, int | float), "arguments are valid under the schema"
+            until = now + timedelta(seconds=seconds)
+            return SleepStarted(one.call.id, until, str(signal))
+        signal = one.sleep.signal
+        if signal and (heard := _signal(self.signals, signal)):
+            told = {"signal": signal, "payload": read_json(heard.payload)}
+            return ActionFinished(one.call.id, action.name, write_json(told), gas=0)
+        if now < one.sleep.until:
+            return None
+        if signal:
+            return _refused(one, "SIGNAL_MISSING", f"{signal} did not come in time")
+        return ActionFinished(one.call.id, action.name, write_json({"slept": True}), gas=0)
+
+
+def _answered(one: Call, event: ApprovalDecided) -> Call:
+    """Return a call with the answer to its question, which binds its exact arguments."""
+    asked = one.awaited
+    is_meant = (
+        one.call.id == event.call_id
+        and one.approved is None
+        and asked is not None
+        and not asked.approval
+        and asked.arguments_sha256 == event.arguments_sha256
+    )
+    return replace(one, approved=event) if is_meant else one
+
+
+def _waits_for_person(one: Call) -> bool:
+    return bool(one.decided and one.decided.decision == Decision.ASK and one.approved is None)
+
+
+def _action(program: Program, one: Call) -> ProgramAction:
+    action = program.action(one.call.action)
+    assert action is not None, "what is not an action is denied"
+    return action
+
+
+def _refused(one: Call, reason: str, message: str) -> ActionFinished:
+    told = write_json({"error": reason, "message": message})
+    return ActionFinished(one.call.id, one.call.action, told, gas=0, reason=reason)
+
+
+def _signal(signals: tuple[SignalSent, ...], name: str) -> SignalSent | None:
+    return next((one for one in signals if one.signal == name), None)

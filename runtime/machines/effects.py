@@ -1,0 +1,82 @@
+"""What a run wants to have done; each effect has a key that is unique within the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from ..conversation import ActionChoice, Message
+from ..facts import ActionCall, Outcome
+from ..program import ModelChoice, ProgramAction
+
+
+@dataclass(frozen=True)
+class Retrieve:
+    """Find passages for the input."""
+
+    query: str
+
+    @property
+    def key(self) -> str:
+        """Return its name within the run."""
+        return "retrieve"
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Ask a model."""
+
+    step: int
+    model: ModelChoice
+    messages: tuple[Message, ...]
+    actions: tuple[ProgramAction, ...]
+    choice: ActionChoice
+
+    @property
+    def key(self) -> str:
+        """Return its name within the run."""
+        return f"step-{self.step}"
+
+
+@dataclass(frozen=True)
+class Act:
+    """Perform a call that policy has allowed; `is_sent` tells that it may have happened already."""
+
+    call: ActionCall
+    action: ProgramAction
+    # One that is being performed becomes one that was sent, and is the same.
+    is_sent: bool = field(compare=False)
+
+    @property
+    def key(self) -> str:
+        """Return its name within the run."""
+        return self.call.id
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Look again at a time: a fact follows then."""
+
+    call_id: str
+    until: datetime
+
+    @property
+    def key(self) -> str:
+        """Return its name within the run."""
+        return self.call_id
+
+
+@dataclass(frozen=True)
+class Close:
+    """End the run: close the bill, have it signed."""
+
+    outcome: Outcome
+
+    @property
+    def key(self) -> str:
+        """Return its name within the run."""
+        return "close"
+
+
+Effect: TypeAlias = Retrieve | Generate | Act | Sleep | Close
