@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
@@ -29,7 +30,8 @@ class _Group(Generic[Asked]):
 class GroupCommit(Generic[Asked]):
     """Hands operations to `commit` in batches, one batch at a time, and answers after it.
 
-    `commit` runs in a thread. It returns for each operation its result, or the error with which it
+    `commit` runs in a thread of its own: in one that it shared, whoever reads for long would keep
+    everybody from writing. It returns for each operation its result, or the error with which it
     was refused; if it raises, all callers of the batch get that. `written` runs after each batch.
     """
 
@@ -45,6 +47,7 @@ class GroupCommit(Generic[Asked]):
         self._written = written
         self._queue: deque[_Group[Asked]] = deque()
         self._writing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="group-commit")
 
     async def apply_all(self, operations: Sequence[Asked]) -> list[object]:
         """Decide operations in their order, in one batch; return each result or refusal."""
@@ -67,9 +70,9 @@ class GroupCommit(Generic[Asked]):
             await self._gather()
             groups = self._next_batch()
             try:
-                outcomes = await asyncio.to_thread(
-                    self._commit, [one for group in groups for one in group.operations]
-                )
+                operations = [one for group in groups for one in group.operations]
+                loop = asyncio.get_running_loop()
+                outcomes = await loop.run_in_executor(self._thread, self._commit, operations)
             except Exception as error:  # noqa: BLE001  # each caller of the batch gets it
                 for group in groups:
                     if not group.answer.done():

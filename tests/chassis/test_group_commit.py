@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 from chassis.group_commit import GroupCommit
@@ -40,3 +42,16 @@ async def test_a_stream_of_callers_without_an_end_does_not_delay_the_first() -> 
     written = await _batches(callers=300, turns_between=1)
     assert len(written[0]) <= 100
     assert sorted(chain.from_iterable(written)) == [*range(300)]
+
+
+async def test_who_reads_in_every_thread_there_is_keeps_nobody_from_writing() -> None:
+    loop, is_over = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
+    reading = loop.run_in_executor(None, is_over.wait)
+    commits: GroupCommit[int] = GroupCommit(lambda operations: operations)
+    try:
+        async with asyncio.timeout(10):
+            assert await commits.apply(7) == 7
+    finally:
+        is_over.set()
+        await reading
