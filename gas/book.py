@@ -85,6 +85,7 @@ class Book:
         self.accounts = Accounts()
         self.runs: dict[str, Run] = {}
         self.open: dict[str, Hold] = {}
+        self._is_in_order = True
         self.holds: dict[str, Hold] = {}
         self.names: dict[str, str] = {}
         self.refunds: dict[str, Refund] = {}
@@ -109,6 +110,9 @@ class Book:
 
     def expired(self, now: datetime) -> list[Hold]:
         """Return the open holds that nobody settled in time."""
+        if not self._is_in_order:
+            in_order = sorted(self.open.items(), key=lambda named: named[1].expire_time)
+            self.open, self._is_in_order = dict(in_order), True
         found = []
         for hold in self.open.values():
             if hold.expire_time > now:
@@ -138,7 +142,7 @@ class Book:
         self.accounts.require_fit(spends, now)
         for run in runs:
             self._keep(run)
-        self.open[hold.name] = hold
+        self._add_open(hold)
         self.names[reservation.request_id] = hold.name
         self.changes.new_holds[hold.name] = None
         self.accounts.spend(spends)
@@ -288,11 +292,20 @@ class Book:
         # One that expired can be open again, and is then no longer what was read of it.
         for place in (self.open, self.holds):
             place.pop(before.name, None)
-        # At the end of the open holds, where the last to expire belongs.
-        (self.open if after.state is HoldState.OPEN else self.holds)[after.name] = after
+        if after.state is HoldState.OPEN:
+            self._add_open(after)
+        else:
+            self.holds[after.name] = after
         self.changes.holds[after.name] = None
         gas = after.gas_spent - before.gas_spent
         self.accounts.spend(self.accounts.spends(after, gas))
+
+    def _add_open(self, hold: Hold) -> None:
+        """Add an open hold at the end, where the last to expire belongs."""
+        last = next(reversed(self.open.values()), hold)
+        # Only if the clock was set back: what it held before would keep all others from expiring.
+        self._is_in_order = self._is_in_order and last.expire_time <= hold.expire_time
+        self.open[hold.name] = hold
 
     def _enter(
         self,

@@ -119,6 +119,22 @@ def test_a_clock_that_is_set_back_does_not_open_the_budget_again(engine: Engine)
         store.reserve(reservation("s", 1))
 
 
+def test_what_was_held_before_the_clock_was_set_back_keeps_nothing_from_expiring(
+    engine: Engine,
+) -> None:
+    clock = HandSetClock()
+    store = open_ledger(engine=engine, clock=clock)
+    store.set_budget(budget(100, period=Period.TOTAL))
+    clock.advance(timedelta(days=365))
+    store.reserve(reservation("from the future", 10))
+    clock.advance(timedelta(days=-365))
+    store.reserve(reservation("r", 10))
+    clock.advance(timedelta(hours=1))
+
+    assert store.reserve(reservation("r", 10)).state is HoldState.EXPIRED
+    assert store.reserve(reservation("from the future", 10)).state is HoldState.OPEN
+
+
 def test_a_refused_hold_leaves_nothing_behind(engine: Engine) -> None:
     store = open_ledger(engine=engine)
     store.set_budget(budget(10))
