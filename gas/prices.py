@@ -281,6 +281,11 @@ def table_from_content(content: str) -> PriceTable:
     return table_of(prices, rate=Rate(*parts["rate"]), weights=weights)
 
 
+def rate_from_content(content: str) -> Rate:
+    """Return the rate of the table whose `content` this is."""
+    return Rate(*json.loads(content)["rate"])
+
+
 def _matching(item: str) -> Iterator[str]:
     """Yield what matches an item, the longest first."""
     yield item

@@ -90,18 +90,26 @@ class Bill:
 
 
 def price_run(
-    gas: int, *, rate: Rate, schedule: FeeSchedule, dao: Dao | None, payment_token: str
+    gas_by_rate: Mapping[Rate, int],
+    *,
+    schedule: FeeSchedule,
+    dao: Dao | None,
+    payment_token: str,
 ) -> RunPrice:
-    """Return what an amount of gas costs; `dao` is that of the schedule, if it names one.
+    """Return what gas costs; `dao` is that of the schedule, if it names one.
 
-    Raise `InvalidField` for `gas` if money cannot be counted so far.
+    The rates are one or more of one currency; the price names the last. Raise `InvalidField` for
+    `gas` if money cannot be counted so far.
     """
-    actionvm = rate.micros(gas) + schedule.service_cost_micros
+    rate = list(gas_by_rate)[-1]
+    assert {one.currency for one in gas_by_rate} == {rate.currency}, "money of one kind adds up"
+    gas_micros = sum(one.micros(gas) for one, gas in gas_by_rate.items())
+    actionvm = gas_micros + schedule.service_cost_micros
     creator = schedule.creator_fee_micros + _part(actionvm, schedule.creator_basis_points)
     assert not creator or dao is not None, "a fee of a creator has somebody who gets it"
     commission = _part(actionvm + creator, schedule.commission_basis_points)
     price = RunPrice(
-        gas=gas,
+        gas=sum(gas_by_rate.values()),
         actionvm_micros=actionvm,
         creator_micros=creator,
         commission_micros=commission,

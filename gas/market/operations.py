@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from chassis.errors import InvalidField, RequestIdReused
 from ..book import Book
 from ..errors import RunCalled, RunOpen, WebhooksExhausted
 from ..operations import TableOperation
+from ..prices import PriceTable, Rate
 from .events import BILL, Happening
 from .fees import Bill, Dao, FeeSchedule, price_run
 from .rows import FeeRows
@@ -76,8 +77,7 @@ class MakeBill(TableOperation[Bill]):
         schedule = rows.schedule_for(tab.account)
         try:
             price = price_run(
-                tab.gas,
-                rate=book.prices.table.rate,
+                _by_rate(tab.gas_by_version, rows, book.prices.table),
                 schedule=schedule,
                 dao=rows.dao_of(schedule),
                 payment_token=self.payment_token,
@@ -90,6 +90,25 @@ class MakeBill(TableOperation[Bill]):
             rows.pay_out(schedule.dao, price.payouts)
         book.notify(BILL, bill.account, {"run": bill.run}, now)
         return bill
+
+
+def _by_rate(
+    gas_by_version: Mapping[str, int], rows: FeeRows, current: PriceTable
+) -> dict[Rate, int]:
+    """Return gas by the rates at which it was charged; by that of now if currencies differ.
+
+    What was held before price tables were kept has the rate of now.
+    """
+    found: dict[Rate, int] = {}
+    for version, gas in gas_by_version.items():
+        # The present one may not be on disk yet.
+        rate = None if version == current.version else rows.rate(version)
+        rate = rate or current.rate
+        # The last one is the last in the dictionary.
+        found[rate] = found.pop(rate, 0) + gas
+    if len({rate.currency for rate in found}) != 1:
+        return {current.rate: sum(found.values())}
+    return found
 
 
 @dataclass(frozen=True)

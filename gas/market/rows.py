@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
@@ -10,7 +10,8 @@ from sqlalchemy import Connection, func, select
 from ..bulk import bulk_of
 from ..chain import Caller
 from ..errors import DaoNotFound, RunNotFound
-from ..tables import CALL, HOLD, RUN, callers_from_json
+from ..prices import Rate, rate_from_content
+from ..tables import CALL, HOLD, PRICE_TABLE, RUN, callers_from_json
 from .fees import MICROS_MAX, Bill, Dao, FeeSchedule, Payout
 from .tables import (
     BILL,
@@ -33,7 +34,8 @@ class Tab:
     account: str
     callers: tuple[Caller, ...]
     closed: bool
-    gas: int
+    # By version of the price table at which it was charged, the last one last.
+    gas_by_version: Mapping[str, int]
 
 
 class FeeRows:
@@ -106,9 +108,20 @@ class FeeRows:
             raise RunNotFound(run)
         called = select(CALL.c.run).where(CALL.c.caller_run == run).cte("called", recursive=True)
         called = called.union(select(CALL.c.run).join(called, CALL.c.caller_run == called.c.run))
-        spent = select(func.sum(HOLD.c.charged_gas - HOLD.c.refunded_gas)).where(
-            (HOLD.c.run == run) | HOLD.c.run.in_(select(called.c.run))
+        version = HOLD.c.price_version
+        spent = (
+            select(version, func.sum(HOLD.c.charged_gas - HOLD.c.refunded_gas))
+            .where((HOLD.c.run == run) | HOLD.c.run.in_(select(called.c.run)))
+            .group_by(version)
+            # Names of holds have their time in front.
+            .order_by(func.max(HOLD.c.name))
         )
         # PostgreSQL sums into decimals.
-        gas = int(self._connection.execute(spent).scalar() or 0)
+        gas = {version: int(gas) for version, gas in self._connection.execute(spent) if gas}
         return Tab(found.account, callers_from_json(found.callers), found.closed, gas)
+
+    def rate(self, version: str) -> Rate | None:
+        """Return what gas was in money in a price table, if that was kept."""
+        query = select(PRICE_TABLE.c.content).where(PRICE_TABLE.c.version == version)
+        content = self._connection.execute(query).scalar()
+        return None if content is None else rate_from_content(content)

@@ -48,8 +48,7 @@ class MarketStore:
             rows = FeeRows(connection)
             schedule = rows.schedule_for(account)
             return price_run(
-                gas,
-                rate=table.rate,
+                {table.rate: gas},
                 schedule=schedule,
                 dao=rows.dao_of(schedule),
                 payment_token=payment_token,

@@ -432,7 +432,7 @@ class RunPrice(_message.Message):
 
     @_builtins.property
     def rate(self) -> _prices_pb2.Rate:
-        """What the gas was converted at. Output only."""
+        """What the gas was converted at; of several rates, the last one. Output only."""
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ class MarketplaceServiceStub:
 
     Money is an integer of millionths (micros) of the currency of the price table. What a run costs:
 
-    actionvm   = ceil(gas × rate) + service_cost
+    actionvm   = sum of ceil(gas × rate) over the rates of its charges + service_cost
     creator    = creator_fee + floor(actionvm × creator_basis_points / 10^4)
     commission = floor((actionvm + creator) × commission_basis_points / 10^4)
     discount   = floor(commission × discount_basis_points of the payment token / 10^4)
@@ -110,7 +110,7 @@ class MarketplaceServiceServicer:
 
     Money is an integer of millionths (micros) of the currency of the price table. What a run costs:
 
-    actionvm   = ceil(gas × rate) + service_cost
+    actionvm   = sum of ceil(gas × rate) over the rates of its charges + service_cost
     creator    = creator_fee + floor(actionvm × creator_basis_points / 10^4)
     commission = floor((actionvm + creator) × commission_basis_points / 10^4)
     discount   = floor(commission × discount_basis_points of the payment token / 10^4)
@@ -164,7 +164,8 @@ class MarketplaceServiceServicer:
     def BillRun(self, request, context):
         """Bills a closed run at the fees of now, once: its first bill stands, also if the token differs.
         Only a run that a user started is billed; it has what it spent through others, less what was
-        refunded before.
+        refunded before. Gas has the rate of the price table at which it was held; if those are in
+        several currencies, all of it has the rate of now.
 
         - `NOT_FOUND` (reason `RUN_NOT_FOUND`): the run has spent nothing, or was never closed.
         - `FAILED_PRECONDITION` (reason `RUN_OPEN`): close it first.
@@ -296,7 +297,7 @@ class MarketplaceService:
 
     Money is an integer of millionths (micros) of the currency of the price table. What a run costs:
 
-    actionvm   = ceil(gas × rate) + service_cost
+    actionvm   = sum of ceil(gas × rate) over the rates of its charges + service_cost
     creator    = creator_fee + floor(actionvm × creator_basis_points / 10^4)
     commission = floor((actionvm + creator) × commission_basis_points / 10^4)
     discount   = floor(commission × discount_basis_points of the payment token / 10^4)

@@ -31,7 +31,7 @@ class MarketplaceServiceStub:
 
     Money is an integer of millionths (micros) of the currency of the price table. What a run costs:
 
-        actionvm   = ceil(gas × rate) + service_cost
+        actionvm   = sum of ceil(gas × rate) over the rates of its charges + service_cost
         creator    = creator_fee + floor(actionvm × creator_basis_points / 10^4)
         commission = floor((actionvm + creator) × commission_basis_points / 10^4)
         discount   = floor(commission × discount_basis_points of the payment token / 10^4)
@@ -66,7 +66,8 @@ class MarketplaceServiceStub:
     BillRun: _grpc.UnaryUnaryMultiCallable[_market_pb2.BillRunRequest, _market_pb2.BillRunResponse]
     """Bills a closed run at the fees of now, once: its first bill stands, also if the token differs.
     Only a run that a user started is billed; it has what it spent through others, less what was
-    refunded before.
+    refunded before. Gas has the rate of the price table at which it was held; if those are in
+    several currencies, all of it has the rate of now.
 
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): the run has spent nothing, or was never closed.
     - `FAILED_PRECONDITION` (reason `RUN_OPEN`): close it first.
@@ -108,7 +109,7 @@ class MarketplaceServiceAsyncStub(MarketplaceServiceStub):
 
     Money is an integer of millionths (micros) of the currency of the price table. What a run costs:
 
-        actionvm   = ceil(gas × rate) + service_cost
+        actionvm   = sum of ceil(gas × rate) over the rates of its charges + service_cost
         creator    = creator_fee + floor(actionvm × creator_basis_points / 10^4)
         commission = floor((actionvm + creator) × commission_basis_points / 10^4)
         discount   = floor(commission × discount_basis_points of the payment token / 10^4)
@@ -140,7 +141,8 @@ class MarketplaceServiceAsyncStub(MarketplaceServiceStub):
     BillRun: _aio.UnaryUnaryMultiCallable[_market_pb2.BillRunRequest, _market_pb2.BillRunResponse]  # type: ignore[assignment]
     """Bills a closed run at the fees of now, once: its first bill stands, also if the token differs.
     Only a run that a user started is billed; it has what it spent through others, less what was
-    refunded before.
+    refunded before. Gas has the rate of the price table at which it was held; if those are in
+    several currencies, all of it has the rate of now.
 
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): the run has spent nothing, or was never closed.
     - `FAILED_PRECONDITION` (reason `RUN_OPEN`): close it first.
@@ -181,7 +183,7 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Money is an integer of millionths (micros) of the currency of the price table. What a run costs:
 
-        actionvm   = ceil(gas × rate) + service_cost
+        actionvm   = sum of ceil(gas × rate) over the rates of its charges + service_cost
         creator    = creator_fee + floor(actionvm × creator_basis_points / 10^4)
         commission = floor((actionvm + creator) × commission_basis_points / 10^4)
         discount   = floor(commission × discount_basis_points of the payment token / 10^4)
@@ -247,7 +249,8 @@ class MarketplaceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_market_pb2.BillRunResponse, _abc.Awaitable[_market_pb2.BillRunResponse]]:
         """Bills a closed run at the fees of now, once: its first bill stands, also if the token differs.
         Only a run that a user started is billed; it has what it spent through others, less what was
-        refunded before.
+        refunded before. Gas has the rate of the price table at which it was held; if those are in
+        several currencies, all of it has the rate of now.
 
         - `NOT_FOUND` (reason `RUN_NOT_FOUND`): the run has spent nothing, or was never closed.
         - `FAILED_PRECONDITION` (reason `RUN_OPEN`): close it first.

@@ -23,8 +23,7 @@ RUN = "runs/00000000-0000-4000-8000-000000000002"
 ACCOUNT = "agents/market-brief"
 SCHEDULE = FeeSchedule(ACCOUNT, 1, 2, {"MAGNET": 3}, 4, 5, "daos/d", 6)
 PRICE = price_run(
-    10**6,
-    rate=Rate(100, "USD"),
+    {Rate(100, "USD"): 10**6},
     schedule=SCHEDULE,
     dao=Dao("daos/d", (Holding("0xa", 1), Holding("0xb", 2)), 7),
     payment_token="MAGNET",

@@ -109,7 +109,7 @@ def test_the_price_of_a_run_is_what_its_parts_are(
     gas: int, schedule: FeeSchedule, holdings: tuple[Holding, ...], token: str
 ) -> None:
     dao = Dao("daos/d", holdings, 1)
-    price = price_run(gas, rate=RATE, schedule=schedule, dao=dao, payment_token=token)
+    price = price_run({RATE: gas}, schedule=schedule, dao=dao, payment_token=token)
 
     paid = sum(payout.micros for payout in price.payouts)
     assert paid == price.creator_micros
@@ -127,7 +127,7 @@ def test_a_price_is_what_the_contract_says() -> None:
     )
     dao = Dao("daos/d", _equal(["a", "b"], 1), 1)
 
-    price = price_run(12_345, rate=RATE, schedule=schedule, dao=dao, payment_token="MAGNET")
+    price = price_run({RATE: 12_345}, schedule=schedule, dao=dao, payment_token="MAGNET")
 
     # In the order of the formulas: 1,234.5 up, and 50; 7 and 128.5 down; 35.5 down; 17.5 down.
     assert price.actionvm_micros == 1_285
@@ -137,11 +137,20 @@ def test_a_price_is_what_the_contract_says() -> None:
     assert price.total_micros == 1_438
 
 
+def test_gas_of_each_rate_is_rounded_up_by_itself() -> None:
+    gas_by_rate = {RATE: 11, Rate(3 * RATE.micros_per_thousand_gas, "USD"): 11}
+
+    price = price_run(gas_by_rate, schedule=FeeSchedule(), dao=None, payment_token="")
+
+    # 1.1 up, and 3.3 up.
+    assert (price.gas, price.actionvm_micros, price.rate) == (22, 6, list(gas_by_rate)[1])
+
+
 def test_a_token_without_a_discount_takes_nothing_off() -> None:
     schedule = FeeSchedule(commission_basis_points=1_000, discounts={"MAGNET": 10_000})
 
     prices = [
-        price_run(10**6, rate=RATE, schedule=schedule, dao=None, payment_token=token)
+        price_run({RATE: 10**6}, schedule=schedule, dao=None, payment_token=token)
         for token in ("", "ETH", "MAGNET")
     ]
 
@@ -152,9 +161,9 @@ def test_money_that_no_database_holds_is_refused() -> None:
     rate = Rate(10**9, "USD")
     most = MICROS_MAX // 10**6
 
-    price_run(most, rate=rate, schedule=FeeSchedule(), dao=None, payment_token="")
+    price_run({rate: most}, schedule=FeeSchedule(), dao=None, payment_token="")
     with pytest.raises(InvalidField, match="costs more than"):
-        price_run(most + 1, rate=rate, schedule=FeeSchedule(), dao=None, payment_token="")
+        price_run({rate: most + 1}, schedule=FeeSchedule(), dao=None, payment_token="")
 
 
 def _equal(holders: list[str], units: int) -> tuple[Holding, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine
@@ -25,12 +26,14 @@ from gas.market.operations import (
 )
 from gas.market.store import MarketStore
 from gas.market.webhooks import Delivery, DeliveryState
-from gas.operations import Close, Operation
+from gas.operations import Close, Operation, Publish
+from gas.price_schedule import Update
 from gas.prices import PriceTable, Rate
 from tests.gas.ledgers import (
     ACCOUNT,
     MODEL,
     PRICES,
+    HandSetClock,
     Ledger,
     budget,
     open_ledger,
@@ -95,6 +98,35 @@ def test_a_bill_has_what_runs_spent_that_were_called_through_others(ledger: Ledg
 
     assert ledger.apply(MakeBill(run_name(1), "")).price.gas == 122
     assert ledger.receipt(run_name(1)).total_gas == 123
+
+
+def test_gas_has_the_rate_of_the_prices_at_which_it_was_charged(engine: Engine) -> None:
+    clock = HandSetClock()
+    ledger = open_ledger(engine=engine, clock=clock)
+    ledger.set_budget(budget(10**9))
+    _charge(ledger, "r1", ACCOUNT, 1, 11)
+    clock.advance(timedelta(seconds=1))
+    _publish(ledger, Rate(300, "USD"))
+    _charge(ledger, "r2", ACCOUNT, 1, 11)
+    ledger.close_run(run_name(1), ACCOUNT)
+    _publish(ledger, Rate(10**6, "USD"))
+
+    price = ledger.apply(MakeBill(run_name(1), "")).price
+
+    # 1.1 up, and 3.3 up; what the rate is by now is nobody's price.
+    assert (price.gas, price.actionvm_micros, price.rate) == (22, 2 + 4, Rate(300, "USD"))
+
+
+def test_gas_that_was_charged_in_several_currencies_has_the_rate_of_now(ledger: Ledger) -> None:
+    _charge(ledger, "r1", ACCOUNT, 1, 11)
+    _publish(ledger, Rate(300, "EUR"))
+    _charge(ledger, "r2", ACCOUNT, 1, 11)
+    ledger.close_run(run_name(1), ACCOUNT)
+
+    price = ledger.apply(MakeBill(run_name(1), "")).price
+
+    # 6.6 up.
+    assert (price.actionvm_micros, price.rate) == (7, Rate(300, "EUR"))
 
 
 def test_money_that_cannot_be_counted_is_no_bill(engine: Engine) -> None:
@@ -224,6 +256,12 @@ def test_a_webhook_starts_after_what_its_own_batch_wrote(ledger: Ledger) -> None
 def _set_fees(ledger: Ledger, **fees: int) -> None:
     ledger.apply(SetDao(Dao(DAO, (Holding("a", 2), Holding("b", 3)))))
     ledger.apply(SetFees(FeeSchedule(ACCOUNT, dao=DAO, discounts={"MAGNET": 5}, **fees)))
+
+
+def _publish(ledger: Ledger, rate: Rate) -> None:
+    table = PriceTable(PRICES.gas_per_thousand, rate=rate)
+    update = Update(f"{rate}", table, has_rate=True, effective_time=None)
+    ledger.apply(Publish(update))
 
 
 def _closed_run(ledger: Ledger, number: int, gas: int) -> str:
