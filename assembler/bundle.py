@@ -9,6 +9,7 @@ from chassis.canonical import Json, canonical_json, sha256_hex
 
 from .manifest import Action, Budget, KnownCollection, Manifest, Model, seconds_of
 from .ports import KnownAction, Link, Signature
+from .rules import policy_of
 
 FORMAT = "actionvm.bundle/v1"
 PAYLOAD_BYTES_MAX = 1024 * 1024
@@ -97,6 +98,7 @@ def _budget(budget: Budget) -> Json:
 
 
 def _action(action: Action, found: KnownAction) -> Json:
+    policy = policy_of(action.policy, per_day=action.limits.per_day)
     return {
         "name": found.name,
         "program": found.program,
@@ -108,6 +110,7 @@ def _action(action: Action, found: KnownAction) -> Json:
         "limits": {"per_run": action.limits.per_run},
         "approval": action.approval,
         "required": action.required,
+        **({"policy": policy} if policy else {}),
     }
 
 

@@ -11,7 +11,6 @@ from typing import Annotated, Literal, NoReturn
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -21,7 +20,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from chassis.clock import is_time_zone
+from .part import Part
+from .rules import RULES_MAX, Rule, TimeZone
 
 TIMEOUT_SECONDS_MAX = 24 * 3_600
 # As the linker has them.
@@ -73,12 +73,6 @@ def _check_use(name: JsonValue) -> JsonValue:
     return name
 
 
-def _check_approval(approval: str) -> str:
-    if approval == "ask":
-        raise PydanticCustomError("NOT_SUPPORTED_YET", "asking a person is not supported yet")
-    return approval
-
-
 def _check_timeout(timeout: str) -> str:
     if seconds_of(timeout) > TIMEOUT_SECONDS_MAX:
         raise PydanticCustomError("OUT_OF_RANGE", "is more than 24h")
@@ -89,12 +83,6 @@ def _check_cache(cache: str) -> str:
     if cache and seconds_of(cache) > CACHE_SECONDS_MAX:
         raise PydanticCustomError("OUT_OF_RANGE", "is more than 168h")
     return cache
-
-
-def _check_timezone(name: str) -> str:
-    if not is_time_zone(name):
-        raise PydanticCustomError("INVALID_VALUE", "is no time zone of the IANA database")
-    return name
 
 
 def _check_path(path: str) -> str:
@@ -110,11 +98,7 @@ _NotYet = Annotated[JsonValue, BeforeValidator(_refuse), WithJsonSchema({"not": 
 _Id = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Parameter(_Part):
+class Parameter(Part):
     """A value that whoever uses the template may set: one text, number or truth value."""
 
     type: Literal["string", "integer", "number", "boolean"] = Field(
@@ -129,7 +113,7 @@ class Parameter(_Part):
     max_length: int = Field(default=0, ge=0, alias="maxLength", description="its greatest length")
 
 
-class Metadata(_Part):
+class Metadata(Part):
     """What people call the agent."""
 
     name: str = Field(
@@ -146,7 +130,7 @@ class Metadata(_Part):
     description: str = Field(default="", max_length=1_024, description="what it does")
 
 
-class Fallback(_Part):
+class Fallback(Part):
     """A model to ask when another one does not answer."""
 
     use: str = Field(
@@ -189,16 +173,18 @@ class Model(Fallback):
     )
 
 
-class ActionLimits(_Part):
+class ActionLimits(Part):
     """How often an action may happen."""
 
     per_run: int = Field(
         default=0, ge=1, le=1_000_000, description="most calls in one run", examples=[1]
     )
-    per_day: _NotYet = Field(default=None, description="most calls in a day; not supported yet")
+    per_day: int = Field(
+        default=0, ge=1, le=1_000_000, description="most calls in a day, in UTC", examples=[10]
+    )
 
 
-class Action(_Part):
+class Action(Part):
     """Something that the agent may do."""
 
     use: Annotated[str, BeforeValidator(_check_use)] = Field(
@@ -212,8 +198,16 @@ class Action(_Part):
     )
     settings: dict[str, JsonValue] = Field(default={}, description="what the action asks for")
     limits: ActionLimits = Field(default=ActionLimits(), examples=[{"per_run": 1}])
-    approval: Annotated[Literal["allow", "deny", "ask"], AfterValidator(_check_approval)] = Field(
-        default="allow", description="who decides", examples=["allow"]
+    approval: Literal["allow", "ask", "deny"] = Field(
+        default="allow",
+        description="what happens to a call: `ask` leaves it to a person",
+        examples=["ask"],
+    )
+    policy: list[Rule] = Field(
+        default=[],
+        max_length=RULES_MAX - 1,
+        description="what a call must keep to, and what happens to one that does not",
+        examples=[[{"name": "daily", "most": 10, "per": "day"}]],
     )
     required: bool = Field(
         default=False, description="whether a run must do it to succeed", examples=[True]
@@ -227,7 +221,7 @@ class Action(_Part):
         return value
 
 
-class KnownCollection(_Part):
+class KnownCollection(Part):
     """A collection that the agent may read, and the documents that come with the agent."""
 
     collection: _Id = Field(description="the name of a collection", examples=["market"])
@@ -240,7 +234,7 @@ class KnownCollection(_Part):
     collect: _NotYet = Field(default=None, description="sources to collect; not supported yet")
 
 
-class Knowledge(_Part):
+class Knowledge(Part):
     """What the agent knows."""
 
     private: list[KnownCollection] = Field(
@@ -257,7 +251,7 @@ class Knowledge(_Part):
     )
 
 
-class Budget(_Part):
+class Budget(Part):
     """What the agent may spend."""
 
     gas: int = Field(
@@ -269,15 +263,14 @@ class Budget(_Part):
     per: Literal["hour", "day", "month", "total"] = Field(
         description="the period after which the budget renews", examples=["day"]
     )
-    timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
+    timezone: TimeZone = Field(
         default="UTC",
-        max_length=64,
         description="the IANA time zone in which hours, days and months begin",
         examples=["Europe/Berlin"],
     )
 
 
-class Limits(_Part):
+class Limits(Part):
     """Where a run ends at the latest."""
 
     steps: int = Field(
@@ -301,7 +294,7 @@ class Limits(_Part):
     )
 
 
-class Spec(_Part):
+class Spec(Part):
     """What the agent is."""
 
     model: Model = Field(
@@ -333,7 +326,7 @@ class Spec(_Part):
     triggers: _NotYet = Field(default=None, description="when it runs; not supported yet")
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """An agent, or a template of agents."""
 
     model_config = ConfigDict(title="ActionVM manifest")

@@ -36,6 +36,11 @@ class Code(StrEnum):
     CREDENTIAL_REFUSED = "CREDENTIAL_REFUSED"
     PROVIDER_UNAVAILABLE = "PROVIDER_UNAVAILABLE"
     PRICE_NOT_FOUND = "PRICE_NOT_FOUND"
+    # The policy of an action.
+    POLICY_FIELD_UNKNOWN = "POLICY_FIELD_UNKNOWN"
+    POLICY_FIELD_UNFIT = "POLICY_FIELD_UNFIT"  # of a type that the rule is not about
+    POLICY_FIELD_OPTIONAL = "POLICY_FIELD_OPTIONAL"  # a warning: what lacks it has broken the rule
+    POLICY_UNREACHABLE = "POLICY_UNREACHABLE"  # a rule, or a part of one, that never decides
     # The whole.
     BUNDLE_TOO_LARGE = "BUNDLE_TOO_LARGE"
     BUDGET_TIGHT = "BUDGET_TIGHT"  # a warning: less than one step may cost

@@ -15,6 +15,7 @@ from chassis.problems import Flaw, clip, suggest
 
 from .agents import CHAIN_LENGTH_MAX, Agent, account_of
 from .manifest import COLLECTIONS_MAX
+from .policies import check_policy
 from .ports import KnownAction, Segment
 from .problems import Code
 
@@ -82,6 +83,7 @@ def _check_actions(draft: Draft, known: Known) -> None:
         seen.setdefault(action.name, index)
         _check_credential(draft, path, action, known)
         _check_settings(draft, path, action)
+        check_policy(draft, path, action)
         if draft.get((*path, "required")) is True and draft.text((*path, "approval")) == "deny":
             message = "is required and denied, so that no run could succeed"
             fix = "Remove `required` or `approval: deny`."

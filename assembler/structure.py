@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from types import NoneType
 from typing import TypeGuard, get_args
 
 import yaml
@@ -36,6 +37,7 @@ _RANGES = {
 _LENGTHS = {
     "string_too_long": "is too long; at most {max_length} characters are allowed",
     "string_too_short": "is empty",
+    "too_short": "has {actual_length} items; at least {min_length} is needed",
     "too_long": "has {actual_length} items; at most {max_length} are allowed",
 }
 
@@ -86,7 +88,6 @@ def _report(draft: Draft, details: ErrorDetails) -> None:
 
 def _report_choice(draft: Draft, path: FieldPath, value: Json, info: FieldInfo | None) -> None:
     choices = [str(choice) for choice in get_args(info.annotation)] if info else []
-    choices = [choice for choice in choices if choice != "ask"]
     allowed = " or ".join(", ".join(f"`{name}`" for name in choices).rsplit(", ", 1))
     message = f"is {describe(value)}; it must be {allowed}"
     code = Flaw.INVALID_VALUE if isinstance(value, str) else Flaw.WRONG_TYPE
@@ -129,11 +130,17 @@ def _annotation(path: FieldPath) -> object:
     for part in path:
         if _is_model(kind):
             info = _by_name(kind).get(str(part))
-            kind = info.annotation if info else None
+            kind = _without_none(info.annotation) if info else None
         else:
             # The items of a list or of a mapping.
             kind = (get_args(kind) or (None,))[-1]
     return kind
+
+
+def _without_none(kind: object) -> object:
+    """Return the type of a field that may be left out."""
+    kinds = get_args(kind)
+    return kinds[0] if NoneType in kinds else kind
 
 
 def _is_model(kind: object) -> TypeGuard[type[BaseModel]]:

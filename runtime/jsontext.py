@@ -7,14 +7,21 @@ from typing import NoReturn
 
 from pydantic import JsonValue
 
+from .amounts import Fractional
 
-def read_json(text: str) -> JsonValue:
+
+def read_json(text: str, *, is_unique: bool = False) -> JsonValue:
     """Return the value, or raise `ValueError` with what is wrong.
 
     Python's own reader takes `NaN`, halves of surrogate pairs, and any depth until the stack ends.
+    Of names that come twice in an object it takes the last, which `is_unique` refuses: somebody
+    else might read the first.
     """
+    unique = _refuse_repeated if is_unique else None
     try:
-        value: JsonValue = json.loads(text, parse_constant=_refuse_constant)
+        value: JsonValue = json.loads(
+            text, parse_constant=_refuse_constant, object_pairs_hook=unique
+        )
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
@@ -23,9 +30,22 @@ def read_json(text: str) -> JsonValue:
     return value
 
 
+def read_exact(text: str) -> object:
+    """Return a value that `read_json` has taken, with its fractions as they are written."""
+    value: object = json.loads(text, parse_float=Fractional)
+    return value
+
+
 def write_json(value: JsonValue) -> str:
     """Return compact JSON text with its keys in order."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _refuse_repeated(pairs: list[tuple[str, JsonValue]]) -> JsonValue:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("contains a name twice in one object")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

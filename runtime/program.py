@@ -19,6 +19,7 @@ from chassis.fields import BUNDLE_NAME
 from .connectors import Connector
 from .errors import BundleInvalid
 from .facts import Signature
+from .rules import RULES_MAX, Rule
 
 BUNDLE_KEY = "keys/bundles"
 PAYLOAD_BYTES_MAX = 1024 * 1024
@@ -104,6 +105,7 @@ class ProgramAction:
     limits: ActionLimits
     approval: Literal["allow", "ask", "deny"]
     required: bool
+    policy: Annotated[tuple[Rule, ...], Field(max_length=RULES_MAX)] = ()
 
     @cached_property
     def parameters(self) -> Draft202012Validator:
@@ -251,6 +253,7 @@ def read_program(payload: bytes) -> Program:
     for action in program.actions:
         if action.required and action.approval == "deny":
             raise BundleInvalid(f"action {action.name} is required and denied")
+        _require_rules(action)
     return program
 
 
@@ -286,6 +289,16 @@ def _require_request(action: ProgramAction) -> None:
         raise BundleInvalid(f"action {action.name}: parameters_schema is not that of an agent")
     if action.credential or action.settings:
         raise BundleInvalid(f"action {action.name}: an agent takes no credential and no settings")
+
+
+def _require_rules(action: ProgramAction) -> None:
+    """Refuse rules that say nothing, or that could not be told apart when they count."""
+    rules = action.policy
+    if len(rules) != len({rule.name for rule in rules}):
+        raise BundleInvalid(f"action {action.name}: two rules have one name")
+    for rule in rules:
+        if problem := rule.problem():
+            raise BundleInvalid(f"action {action.name}: rule {rule.name}: {problem}")
 
 
 def _require_schema(action: ProgramAction) -> None:

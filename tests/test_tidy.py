@@ -37,9 +37,12 @@ CHASSIS_INSIDE = (
     "errors",
     "evidence",
     "fields",
+    "glob",
     "group_commit",
+    "hours",
     "identity",
     "log",
+    "periods",
     "problems",
     "source",
 )

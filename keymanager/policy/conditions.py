@@ -9,6 +9,8 @@ from enum import Enum, auto
 from functools import cached_property
 from typing import Protocol, TypeAlias
 
+from chassis.glob import Glob
+
 Fact: TypeAlias = str | int | bool
 
 _HEX = re.compile(r"0[xX][0-9a-fA-F*]*")
@@ -36,33 +38,6 @@ class Condition(Protocol):
     def judge(self, fact: Fact | None) -> Match:
         """Return whether a fact is so; None if the use does not have it."""
         ...
-
-
-@dataclass(frozen=True)
-class Glob:
-    """A text in which `*` stands for any characters, also for none."""
-
-    pattern: str
-
-    def matches(self, text: str) -> bool:
-        """Return whether all of a text is so, in time that grows with its length alone."""
-        first, *rest = self._parts
-        if not rest:
-            return text == first
-        *middle, last = rest
-        start, end = len(first), len(text) - len(last)
-        if start > end or not (text.startswith(first) and text.endswith(last)):
-            return False
-        for part in middle:
-            start = text.find(part, start, end)
-            if start < 0:
-                return False
-            start += len(part)
-        return True
-
-    @cached_property
-    def _parts(self) -> list[str]:
-        return self.pattern.split("*")
 
 
 @dataclass(frozen=True)

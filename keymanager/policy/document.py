@@ -9,11 +9,11 @@ from typing import TypeAlias
 
 from chassis.canonical import Json
 from chassis.draft import Draft, FieldPath
+from chassis.glob import Glob
 from chassis.problems import Flaw, describe, suggest
 from chassis.source import read_draft
 
 from ..errors import PolicyInvalid
-from .conditions import Glob
 from .fact_fields import read_conditions
 from .fields import read_choice, read_items, read_mapping, read_one_or_more, read_text
 from .limit_fields import read_hours, read_limits, read_moment

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 
 from chassis.clock import is_time_zone
 from chassis.draft import Draft, FieldPath
+from chassis.hours import DAYS, MINUTES_PER_DAY, Hours
 from chassis.problems import Flaw, describe
 
 from .fact_fields import FACT_NAME
 from .fields import read_choice, read_integer, read_items, read_mapping, read_one_or_more, read_text
-from .rule import MINUTES_PER_DAY, PERIODS, WINDOW_SECONDS_MAX, Hours, Limit
+from .rule import PERIODS, WINDOW_SECONDS_MAX, Limit
 
 LIMITS_MAX = 8
 USES_MAX = 1_000_000_000
-_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00")
 _ZONE = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
 _MOMENT = re.compile(
@@ -43,8 +43,8 @@ def read_hours(draft: Draft, path: FieldPath) -> Hours | None:
     days: set[int] = set(range(7))
     if "days" in value:
         inner = read_one_or_more(draft, (*path, "days"))
-        words = [read_choice(draft, one, _DAYS) for one in inner]
-        days = {_DAYS.index(word) for word in words if word}
+        words = [read_choice(draft, one, DAYS) for one in inner]
+        days = {DAYS.index(word) for word in words if word}
     start, end = (
         _read_minute(draft, (*path, name)) if name in value else least
         for name, least in (("from", 0), ("until", MINUTES_PER_DAY))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,14 +9,16 @@ from enum import Enum
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol, TypeAlias
 
-from .conditions import Condition, Fact, Glob, Match
+from chassis.glob import Glob
+from chassis.hours import Hours
+
+from .conditions import Condition, Fact, Match
 
 # What was counted longer ago counts nowhere.
 WINDOW_SECONDS_MAX = 31 * 86_400
 # The decision of a policy of which no rule says anything.
 DEFAULT = "default"
 PERIODS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
-MINUTES_PER_DAY = 24 * 60
 SERVICE_KEYS_START = "keys/"
 _SUBJECTS_MAX = 4_096
 # Of a fact whose values have a count each, which is kept as long as its window.
@@ -123,30 +124,6 @@ class Limit:
         owner = self.each or self.each_fact
         each = f" for each {owner}" if owner else ""
         return f"{self.most}{what} per {per or f'{self.seconds} seconds'}{each}"
-
-
-@dataclass(frozen=True)
-class Hours:
-    """A time of the week on the clocks of a place.
-
-    `start` and `end` are minutes after midnight; a span over midnight belongs to the day on which
-    it begins. Days are numbered from Monday, 0.
-    """
-
-    zone: str
-    days: frozenset[int]
-    start: int
-    end: int
-
-    def include(self, time: datetime) -> bool:
-        """Return whether the clocks show a time of it, whatever was done to them before."""
-        local = time.astimezone(zoneinfo.ZoneInfo(self.zone))
-        minute, day = local.hour * 60 + local.minute, local.weekday()
-        if self.start < self.end:
-            return day in self.days and self.start <= minute < self.end
-        if minute >= self.start:
-            return day in self.days
-        return minute < self.end and (day - 1) % 7 in self.days
 
 
 class Subject(NamedTuple):

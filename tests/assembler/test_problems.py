@@ -11,6 +11,7 @@ from chassis.source import read_draft
 
 from .broken import BOMB, TEXTS, Broken
 from .broken_fields import FIELDS
+from .broken_policies import POLICIES
 from .broken_references import MODELS, REFERENCES
 from .workbench import FILES, MANIFEST, Workbench, changed
 
@@ -33,7 +34,7 @@ async def test_a_valid_manifest_has_no_problems() -> None:
     assert await Workbench().validate(MANIFEST) == []
 
 
-@pytest.mark.parametrize("broken", [*TEXTS, *FIELDS, *REFERENCES], ids=_named)
+@pytest.mark.parametrize("broken", [*TEXTS, *FIELDS, *REFERENCES, *POLICIES], ids=_named)
 async def test_a_broken_manifest_has_exactly_its_problem(broken: Broken) -> None:
     problems = await Workbench().validate(broken.content, files=OTHER_FILES)
 
@@ -53,7 +54,7 @@ async def test_a_model_that_does_not_link_is_a_problem(broken: Broken) -> None:
 
 
 def test_every_code_is_provoked_by_a_broken_manifest() -> None:
-    provoked = {broken.code for broken in [*TEXTS, *FIELDS, *REFERENCES, *MODELS]}
+    provoked = {broken.code for broken in [*TEXTS, *FIELDS, *REFERENCES, *POLICIES, *MODELS]}
 
     assert {*Code, *Flaw} == provoked | ELSEWHERE
 

@@ -60,6 +60,32 @@ POST = KnownAction(
         "additionalProperties": False,
     },
 )
+PAY = KnownAction(
+    name="wallet.pay",
+    program="catalogue:wallet.pay",
+    description="Pays somebody.",
+    parameters_schema={
+        "type": "object",
+        "properties": {
+            "to": {"type": "string", "maxLength": 64},
+            "amount": {"type": "integer", "minimum": 1, "maximum": 1_000},
+            "wei": {"type": "string"},
+            "currency": {"type": "string", "enum": ["EUR", "USD"]},
+            "memo": {"type": "string"},
+            "tags": {"type": "array", "maxItems": 4, "items": {"type": "string"}},
+            "order": {
+                "type": "object",
+                "properties": {"note": {"type": "string", "minLength": 5}},
+                "required": ["note"],
+            },
+        },
+        "required": ["to", "amount", "wei", "currency", "tags", "order"],
+        "additionalProperties": False,
+    },
+    effect="write",
+    needs_credential=False,
+    settings_schema={"type": "object", "additionalProperties": False},
+)
 SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(b"\1" * 32)
 
 
@@ -79,12 +105,12 @@ class Failing:
 
 
 class FakeCatalogue(Failing):
-    """`Catalogue` with two actions."""
+    """`Catalogue` with three actions."""
 
     async def actions(self) -> Sequence[KnownAction]:
         """Return them."""
         self._maybe_fail()
-        return [SEARCH, POST]
+        return [SEARCH, POST, PAY]
 
 
 class FakeModels(Failing):

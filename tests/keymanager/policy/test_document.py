@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chassis.hours import Hours
 from chassis.identity import PEOPLE
 from chassis.problems import Flaw, Problem
 from chassis.source import read_draft
 from keymanager.errors import PolicyInvalid
 from keymanager.identity.service import SERVICES
 from keymanager.policy.document import BYTES_MAX, PACKAGED, RULES_MAX, default_policy, parse
-from keymanager.policy.rule import Hours, Limit, Policy, Verdict
+from keymanager.policy.rule import Limit, Policy, Verdict
 from keymanager.policy.words import WORDS
 from keymanager.secret import Kind
 from keymanager.using import kind_text

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from keymanager.policy.rule import Hours, Verdict
+from chassis.hours import Hours
+from keymanager.policy.rule import Verdict
 
 from .questions import ALLOW, decided
 from .questions import QUESTION as NOW_QUESTION
