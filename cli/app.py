@@ -27,6 +27,7 @@ from .commands import (
     policy,
     receipts,
     recovery,
+    replays,
     runs,
     secrets,
     steering,
@@ -75,6 +76,8 @@ commands: dict[str, Callable[..., None]] = {
     "resume": steering.resume,
     "signal": steering.signal,
     "fork": steering.fork,
+    "replay": replays.replay,
+    "diff": replays.diff,
     "verify": receipts.verify,
     "demo": demo.demo,
 }

@@ -12,6 +12,7 @@ from actionvm.assembler.v1 import assembler_pb2
 from actionvm.keymanager.v1 import keymanager_pb2
 from actionvm.runtime.v1 import runtime_pb2
 
+from .bundle import BUNDLE_KEY
 from .client import Client, Retrying, command_error
 from .errors import CommandError, ExitCode
 from .manifest import Source
@@ -111,7 +112,16 @@ async def check_receipt(client: Client, receipt: action_pb2.Receipt) -> str:
 
 async def receipt_key(client: Client) -> bytes:
     """Return the public key of receipts."""
-    request = keymanager_pb2.GetPublicKeyRequest(key=RECEIPT_KEY)
+    return await _public_key(client, RECEIPT_KEY)
+
+
+async def bundle_key(client: Client) -> bytes:
+    """Return the public key of bundles."""
+    return await _public_key(client, BUNDLE_KEY)
+
+
+async def _public_key(client: Client, name: str) -> bytes:
+    request = keymanager_pb2.GetPublicKeyRequest(key=name)
     return (await client.keymanager(lambda stub: stub.GetPublicKey(request))).public_key
 
 

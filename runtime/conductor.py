@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from chassis.log import log
 
+from .comparing import Parting, compare
 from .errors import JournalUnavailable, LeaseLost
 from .facts import CancelRequested, Note
-from .forking import history_of
+from .forking import history_of, read_records
 from .journal.port import Lease, NewRun, Run
 from .machines.agent import AgentLoop
 from .performance import Performance
 from .program import Program, read_program, require_connectors
+from .replaying import Replayed, replay
 from .stage import Stage
 
 # A worker that does not say that it is there for so long has lost its runs to the others.
@@ -99,6 +102,19 @@ class Conductor:
             origin=name,
         )
         return await self.open(new)
+
+    async def replay(self, name: str) -> Iterator[Replayed]:
+        """Return a run as it goes when it is executed again from its journal; see `replay`."""
+        journal = self._stage.journal
+        run = await journal.get(name)
+        program = await self._program(run)
+        return replay(AgentLoop(program), await read_records(journal, run))
+
+    async def compare(self, left: str, right: str) -> Parting | None:
+        """Return where two runs part."""
+        journal = self._stage.journal
+        both = [await read_records(journal, await journal.get(name)) for name in (left, right)]
+        return compare(*both)
 
     def nudge(self, name: str) -> None:
         """Let a run look at once whether what it waits for has come."""

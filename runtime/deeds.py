@@ -27,7 +27,7 @@ from .facts import (
 )
 from .journal.port import NewRun, Run
 from .jsontext import write_json
-from .machines.effects import Act, Close, Effect, Generate, Retrieve
+from .machines.effects import Act, Close, Effect, Generate, Retrieve, prompt_sha256
 from .outbox import Errand, Outbox
 from .ports import Generation, PersonAwaited, Prompt
 from .program import Program
@@ -101,6 +101,10 @@ class Deeds:
                 return KnowledgeRetrieved(found)
             case Generate():
                 return await self._way.insist(effect, lambda: self._generate(effect))
+            case Act() if effect.is_dry:
+                return await self._way.insist(
+                    effect, lambda: self._outbox.describe(self._errand(effect))
+                )
             case Act() if effect.action.agent_bundle:
                 return await self._delegate(effect, self._delegation(effect))
             case Act():
@@ -139,7 +143,8 @@ class Deeds:
             choice=effect.choice,
         )
         try:
-            return await self._read(effect.step, prompt)
+            finished = await self._read(effect.step, prompt)
+            return replace(finished, prompt_sha256=prompt_sha256(effect))
         except BaseException:
             self._stage.audience.end(self._run.name, effect.step)
             raise

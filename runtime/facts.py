@@ -156,6 +156,8 @@ class GenerationFinished:
     calls: tuple[ActionCall, ...]
     usages: tuple[Usage, ...]
     gas: int
+    # Of what the model was asked; empty in journals of earlier releases.
+    prompt_sha256: str = ""
 
 
 @dataclass(frozen=True)

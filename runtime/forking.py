@@ -17,7 +17,7 @@ async def history_of(
 
     Raise `ForkRefused` where somebody else would have to know what came of a call.
     """
-    records = await _read(journal, run)
+    records = await read_records(journal, run)
     clean = _clean_sequences(machine, records)
     if sequence == 0:
         sequence = clean[-1]
@@ -50,7 +50,8 @@ def _clean_sequences(machine: Machine[State], records: list[Record]) -> list[int
     return found
 
 
-async def _read(journal: Journal, run: Run) -> list[Record]:
+async def read_records(journal: Journal, run: Run) -> list[Record]:
+    """Return the journal of a run, at most its first 10,000 events."""
     records: list[Record] = []
     while len(records) < min(run.sequence, EVENTS_MAX):
         records += await journal.events(run.name, after=len(records))

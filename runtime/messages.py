@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,9 +13,11 @@ from actionvm.runtime.v1 import runtime_pb2
 
 from . import facts
 from .audience import Sight, TextDelta
+from .comparing import Parting
 from .connectors import Descriptor
 from .journal.port import Run, Waiting
 from .jsontext import write_json
+from .replaying import Replayed
 
 _STATES = {
     facts.State.PENDING: runtime_pb2.Run.STATE_PENDING,
@@ -107,6 +110,30 @@ def sight_to_proto(sight: Sight) -> runtime_pb2.WatchRunResponse:
     response.sequence = sight.sequence
     response.create_time.CopyFrom(_timestamp(sight.create_time))
     return response
+
+
+def replayed_to_proto(replayed: Replayed) -> runtime_pb2.ReplayRunResponse:
+    """Return an event of a replay, as it travels."""
+    record, made = replayed.record, replayed.event
+    return runtime_pb2.ReplayRunResponse(
+        event=sight_to_proto(replace(record, event=made)) if made else None,
+        same=not replayed.difference,
+        sequence=record.sequence,
+        difference=replayed.difference,
+        journaled=sight_to_proto(record) if replayed.difference else None,
+    )
+
+
+def parting_to_proto(parting: Parting | None) -> runtime_pb2.DiffRunsResponse:
+    """Return where two runs part, as it travels."""
+    if parting is None:
+        return runtime_pb2.DiffRunsResponse()
+    return runtime_pb2.DiffRunsResponse(
+        sequence=parting.sequence,
+        difference=parting.difference,
+        left=sight_to_proto(parting.left) if parting.left else None,
+        right=sight_to_proto(parting.right) if parting.right else None,
+    )
 
 
 def _event(event: facts.Event) -> runtime_pb2.WatchRunResponse:

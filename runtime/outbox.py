@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from pydantic import JsonValue
+
 from chassis.errors import PeerUnavailable
 
 from .connectors import Connector, Order, Result
@@ -31,6 +33,11 @@ class Errand:
     def key(self) -> str:
         """Return the request id of the hold, and the idempotency key outside."""
         return f"{self.run}/call/{self.act.call.id}"
+
+    @property
+    def item(self) -> str:
+        """Return what it is on the bill."""
+        return f"action {self.act.action.name}"
 
     @property
     def order(self) -> Order:
@@ -69,6 +76,19 @@ class Outbox:
             result = await connector.perform(errand.order)
         return await self._finish(errand, hold, result)
 
+    async def describe(self, errand: Errand) -> ActionFinished:
+        """Return what a call would do and cost, without doing it."""
+        call = errand.act.call
+        gas = await self._meter.quote(item=errand.item)
+        arguments = dict(errand.order.arguments)
+        told: JsonValue = {
+            "dry_run": True,
+            "action": call.action,
+            "arguments": arguments,
+            "gas": gas,
+        }
+        return ActionFinished(call.id, call.action, write_json(told), gas=0)
+
     async def look(self, errand: Errand) -> ActionFinished | None:
         """Find out what came of a call that was sent, without performing it again.
 
@@ -88,7 +108,7 @@ class Outbox:
             account=errand.program.account,
             run=errand.run,
             callers=errand.callers,
-            item=f"action {errand.act.action.name}",
+            item=errand.item,
         )
 
     async def _finish(self, errand: Errand, hold: Hold, result: Result) -> ActionFinished:

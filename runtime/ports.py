@@ -98,6 +98,9 @@ class GasMeter(Protocol):
     async def limit_run(self, *, run: str, account: str, gas: int) -> None:
         """Limit what a run spends with all that it calls, until it is closed."""
 
+    async def quote(self, *, item: str) -> int:
+        """Return the gas of one call of a connector."""
+
     async def reserve(
         self, *, request_id: str, account: str, run: str, callers: Callers, item: str
     ) -> Hold:

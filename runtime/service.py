@@ -27,7 +27,9 @@ from .jsontext import read_json
 from .messages import (
     approval_to_proto,
     catalogue_action_to_proto,
+    parting_to_proto,
     receipt_to_proto,
+    replayed_to_proto,
     run_to_proto,
     sight_to_proto,
 )
@@ -46,6 +48,8 @@ CALLERS = {
     # What an agent read and wrote is for who must check it, not for who looks.
     "WatchRun": AUDITORS,
     "ListApprovals": AUDITORS,
+    "ReplayRun": AUDITORS,
+    "DiffRuns": AUDITORS,
     "GetReceipt": PEOPLE,
     "ListActions": PEOPLE | {"assembler"},
 }
@@ -170,6 +174,18 @@ class RuntimeService:
         )
         run = await asyncio.shield(asyncio.ensure_future(forking))
         return runtime_pb2.ForkRunResponse(run=run_to_proto(run))
+
+    async def ReplayRun(
+        self, request: runtime_pb2.ReplayRunRequest, _context: Context
+    ) -> AsyncGenerator[runtime_pb2.ReplayRunResponse, None]:
+        for replayed in await self._conductor.replay(_run_name("name", request.name)):
+            yield replayed_to_proto(replayed)
+
+    async def DiffRuns(
+        self, request: runtime_pb2.DiffRunsRequest, _context: Context
+    ) -> runtime_pb2.DiffRunsResponse:
+        left, right = _run_name("left", request.left), _run_name("right", request.right)
+        return parting_to_proto(await self._conductor.compare(left, right))
 
     async def GetReceipt(
         self, request: runtime_pb2.GetReceiptRequest, _context: Context

@@ -8,39 +8,48 @@ from typing import Annotated, Any
 
 import typer
 from google.protobuf import json_format
+from rich.text import Text
 
 from actionvm.action.v1 import action_pb2
 from chassis.canonical import Json
 
+from ..bundle import BUNDLE_KEY, find_bundle_flaw
 from ..command import AsJson, ask
 from ..errors import CommandError, ExitCode
-from ..following import receipt_key
+from ..following import bundle_key, receipt_key
 from ..manifest import read_limited
-from ..output import console, print_json
+from ..output import clean, console, print_json
 from ..public_key import parse_public_key
 from ..receipt import Checked, called_runs, find_flaw
 from ..render import render_receipt
+from .agents import is_bundle, read_bundle
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 KEY_FIX = "it has 64 hexadecimal digits: actionvm verify FILE --json says it"
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="What 'show RUN --json' printed.")]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="What 'show RUN --json' printed, or a bundle.")
+]
 Key = Annotated[
     str,
-    typer.Option("--key", metavar="HEX", help="Public key of receipts; else that of this system."),
+    typer.Option("--key", metavar="HEX", help="Public key that signed; else that of this system."),
 ]
 
 
 def verify(context: typer.Context, file: File, *, key: Key = "", as_json: AsJson = False) -> None:
-    """Check a receipt, and those of the runs that were called: sums, digests, signatures.
+    """Check a receipt with those of the runs that were called, or a bundle: digests, signatures.
 
     Write the file with: actionvm show RUN --json > receipt.json
+    or with: actionvm assemble FILE -o BUNDLE
 
     With --key nothing is asked of anybody, so it works anywhere. Take the key from somebody whom
     you trust, not from who sent the receipt; --json says which one was used.
 
     Example: actionvm verify receipt.json
     """
+    if is_signed_bundle(file):
+        _verify_bundle(context, file, key=key, as_json=as_json)
+        return
     receipts = read_receipt_file(file)
     public_key = parse_public_key(key, KEY_FIX) if key else ask(context, receipt_key)
     totals = {receipt.run: receipt.total_gas for receipt in receipts}
@@ -60,6 +69,26 @@ def verify(context: typer.Context, file: File, *, key: Key = "", as_json: AsJson
         for run in missing:
             console().print(f"the receipt of {run}, which was called, is not in this file")
     if not is_genuine:
+        raise typer.Exit(ExitCode.RUN_FAILED)
+
+
+def is_signed_bundle(file: Path) -> bool:
+    """Tell a bundle from a receipt, which has no payload."""
+    return is_bundle(file) and b'"payload"' in file.read_bytes()
+
+
+def _verify_bundle(context: typer.Context, file: Path, *, key: str, as_json: bool) -> None:
+    bundle = read_bundle(file)
+    public_key = parse_public_key(key, KEY_FIX) if key else ask(context, bundle_key)
+    flaw = find_bundle_flaw(bundle, public_key)
+    if as_json:
+        found: dict[str, Json] = {"verified": not flaw, "bundle": bundle.name, "flaw": flaw}
+        print_json({**found, "key": public_key.hex()})
+    elif flaw:
+        console().print(Text(clean(f"✗ {file}: {flaw}"), "bold red"))
+    else:
+        console().print(Text(f"✓ {bundle.name} is signed with {BUNDLE_KEY}", "green"))
+    if flaw:
         raise typer.Exit(ExitCode.RUN_FAILED)
 
 

@@ -277,6 +277,14 @@ class GasClient:
         with _within_run("gas", "GAS_FAILED"):
             await self._stub.SetBudget(gas_pb2.SetBudgetRequest(budget=limit))
 
+    async def quote(self, *, item: str) -> int:
+        """Return the gas of one call of a connector; see `GasMeter`."""
+        with _within_run("gas", "GAS_FAILED"):
+            quoted = await self._stub.QuoteGas(
+                gas_pb2.QuoteGasRequest(item=item, usages=[_ONE_CALL])
+            )
+        return quoted.gas
+
     async def reserve(
         self, *, request_id: str, account: str, run: str, callers: Callers, item: str
     ) -> Hold:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from pydantic import JsonValue
-
 from ..connectors.waiting import SLEEP, WAIT
 from ..facts import (
     UNKNOWN,
@@ -131,7 +129,8 @@ class Calls:
             if one.sleep:
                 yield Sleep(one.call.id, one.sleep.until)
             elif not _waits_for_person(one):
-                yield Act(one.call, _action(program, one), one.is_sent)
+                is_dry = bool(one.decided and one.decided.decision == Decision.DRY_RUN)
+                yield Act(one.call, _action(program, one), one.is_sent, is_dry)
 
     def _fact(self, program: Program, one: Call, now: datetime, *, dry_run: bool) -> Event | None:
         if one.decided is None:
@@ -141,11 +140,6 @@ class Calls:
             return ActionDecided(one.call, verdict.decision, verdict.rule)
         if one.decided.decision == Decision.DENY:
             return _refused(one, "DENIED", one.decided.rule)
-        if one.decided.decision == Decision.DRY_RUN:
-            action = _action(program, one)
-            arguments = dict(read_arguments(one.call, action))
-            told: JsonValue = {"dry_run": True, "action": action.name, "arguments": arguments}
-            return ActionFinished(one.call.id, action.name, write_json(told), gas=0)
         if one.decided.decision == Decision.ASK and one.awaited is None:
             return ApprovalAwaited(one.call, "", one.decided.rule)
         if one.approved and not one.approved.allows:

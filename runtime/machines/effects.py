@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
+from pydantic import TypeAdapter
+
+from chassis.canonical import sha256_hex
+
 from ..conversation import ActionChoice, Message
 from ..facts import ActionCall, Outcome
 from ..program import ModelChoice, ProgramAction
@@ -39,14 +43,30 @@ class Generate:
         return f"step-{self.step}"
 
 
+def prompt_sha256(effect: Generate) -> str:
+    """Return the digest of all that decides what a model is asked."""
+    actions = tuple(action.name for action in effect.actions)
+    asked = (effect.model, effect.messages, actions, effect.choice)
+    return sha256_hex(_ASKED.dump_json(asked))
+
+
+_ASKED: TypeAdapter[tuple[ModelChoice, tuple[Message, ...], tuple[str, ...], ActionChoice]] = (
+    TypeAdapter(tuple[ModelChoice, tuple[Message, ...], tuple[str, ...], ActionChoice])
+)
+
+
 @dataclass(frozen=True)
 class Act:
-    """Perform a call that policy has allowed; `is_sent` tells that it may have happened already."""
+    """Perform a call that policy has allowed; `is_sent` tells that it may have happened already.
+
+    In a dry run it is only described.
+    """
 
     call: ActionCall
     action: ProgramAction
     # One that is being performed becomes one that was sent, and is the same.
     is_sent: bool = field(compare=False)
+    is_dry: bool = False
 
     @property
     def key(self) -> str:

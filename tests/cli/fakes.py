@@ -208,6 +208,12 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
         self.watches: list[int] = []
         self.cancels: list[str] = []
         self.steered: list[Message] = []
+        self.replays = [
+            runtime_pb2.ReplayRunResponse(event=event, same=True, sequence=event.sequence)
+            for event in self.events
+            if event.sequence
+        ]
+        self.parting = runtime_pb2.DiffRunsResponse()
         self.starts: list[runtime_pb2.StartRunRequest] = []
         self.start_failures: list[ServiceError] = []
         self.run = runtime_pb2.Run(name=RUN, bundle=BUNDLE, state=runtime_pb2.Run.STATE_SUCCEEDED)
@@ -281,6 +287,19 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
         self.steered.append(request)
         fork = runtime_pb2.Run(name=FORK, origin=request.name, state=runtime_pb2.Run.STATE_PENDING)
         return runtime_pb2.ForkRunResponse(run=fork)
+
+    async def ReplayRun(
+        self, request: runtime_pb2.ReplayRunRequest, context: Context
+    ) -> AsyncIterator[runtime_pb2.ReplayRunResponse]:
+        _require_run(request.name)
+        for response in self.replays:
+            yield response
+
+    async def DiffRuns(
+        self, request: runtime_pb2.DiffRunsRequest, context: Context
+    ) -> runtime_pb2.DiffRunsResponse:
+        _require_run(request.left)
+        return self.parting
 
     async def GetReceipt(
         self, request: runtime_pb2.GetReceiptRequest, context: Context

@@ -147,6 +147,11 @@ class FakeGasMeter(Fake):
         self.fail_if_told()
         self.run_limits[run] = (account, gas)
 
+    async def quote(self, *, item: str) -> int:
+        self.fail_if_told()
+        assert item
+        return CALL_GAS
+
     async def reserve(
         self, *, request_id: str, account: str, run: str, callers: Callers, item: str
     ) -> Hold:

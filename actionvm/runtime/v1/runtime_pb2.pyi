@@ -1564,21 +1564,35 @@ class ReplayRunResponse(_message.Message):
 
     EVENT_FIELD_NUMBER: _builtins.int
     SAME_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    JOURNALED_FIELD_NUMBER: _builtins.int
     same: _builtins.bool
     """Whether it equals the journal. Output only."""
+    sequence: _builtins.int
+    """Position in the journal. Output only."""
+    difference: _builtins.str
+    """Why it does not equal the journal, in words; empty if it does. Output only."""
     @_builtins.property
     def event(self) -> Global___WatchRunResponse:
-        """The event as the replay made it. Output only."""
+        """The event as the replay made it; absent where it made none. Output only."""
+
+    @_builtins.property
+    def journaled(self) -> Global___WatchRunResponse:
+        """The event of the journal; absent if the replay made the same. Output only."""
 
     def __init__(
         self,
         *,
         event: Global___WatchRunResponse | None = ...,
         same: _builtins.bool = ...,
+        sequence: _builtins.int = ...,
+        difference: _builtins.str = ...,
+        journaled: Global___WatchRunResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "journaled", b"journaled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "same", b"same"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "event", b"event", "journaled", b"journaled", "same", b"same", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1618,19 +1632,31 @@ class DiffRunsResponse(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DIFFERENCE_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    RIGHT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """First sequence that differs; 0 if none. Output only."""
     difference: _builtins.str
-    """Readable difference. Output only."""
+    """Readable difference: lines of a unified diff, at most 200. Output only."""
+    @_builtins.property
+    def left(self) -> Global___WatchRunResponse:
+        """The event of the first run there; absent if it has none. Output only."""
+
+    @_builtins.property
+    def right(self) -> Global___WatchRunResponse:
+        """The event of the second run there; absent if it has none. Output only."""
+
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         difference: _builtins.str = ...,
+        left: Global___WatchRunResponse | None = ...,
+        right: Global___WatchRunResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["left", b"left", "right", b"right"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "left", b"left", "right", b"right", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

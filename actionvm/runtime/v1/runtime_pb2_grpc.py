@@ -288,15 +288,22 @@ class RuntimeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReplayRun(self, request, context):
-        """Executes a run again from its journal, without network and model. Answers `UNIMPLEMENTED` so
-        far.
+        """Executes a run again from its journal, without network and model: their answers, and what
+        people said, are those of the journal; decisions, prompts, the order of things and the end are
+        made anew. Streams every event up to the first that differs, of a run that goes on up to now.
+        Nothing is changed, and nothing is charged.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DiffRuns(self, request, context):
-        """Compares two runs. Answers `UNIMPLEMENTED` so far.
+        """Compares two runs, such as one and its fork, up to the first event that differs. Names, times
+        and bills are no difference.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -128,11 +128,19 @@ class RuntimeServiceStub:
     - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
     """
     ReplayRun: _grpc.UnaryStreamMultiCallable[_runtime_pb2.ReplayRunRequest, _runtime_pb2.ReplayRunResponse]
-    """Executes a run again from its journal, without network and model. Answers `UNIMPLEMENTED` so
-    far.
+    """Executes a run again from its journal, without network and model: their answers, and what
+    people said, are those of the journal; decisions, prompts, the order of things and the end are
+    made anew. Streams every event up to the first that differs, of a run that goes on up to now.
+    Nothing is changed, and nothing is charged.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
     """
     DiffRuns: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.DiffRunsRequest, _runtime_pb2.DiffRunsResponse]
-    """Compares two runs. Answers `UNIMPLEMENTED` so far."""
+    """Compares two runs, such as one and its fork, up to the first event that differs. Names, times
+    and bills are no difference.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    """
     CreateSchedule: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.CreateScheduleRequest, _runtime_pb2.CreateScheduleResponse]
     """Starts runs of a bundle at times. Answers `UNIMPLEMENTED` so far."""
     ListSchedules: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ListSchedulesRequest, _runtime_pb2.ListSchedulesResponse]
@@ -240,11 +248,19 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
     """
     ReplayRun: _aio.UnaryStreamMultiCallable[_runtime_pb2.ReplayRunRequest, _runtime_pb2.ReplayRunResponse]  # type: ignore[assignment]
-    """Executes a run again from its journal, without network and model. Answers `UNIMPLEMENTED` so
-    far.
+    """Executes a run again from its journal, without network and model: their answers, and what
+    people said, are those of the journal; decisions, prompts, the order of things and the end are
+    made anew. Streams every event up to the first that differs, of a run that goes on up to now.
+    Nothing is changed, and nothing is charged.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
     """
     DiffRuns: _aio.UnaryUnaryMultiCallable[_runtime_pb2.DiffRunsRequest, _runtime_pb2.DiffRunsResponse]  # type: ignore[assignment]
-    """Compares two runs. Answers `UNIMPLEMENTED` so far."""
+    """Compares two runs, such as one and its fork, up to the first event that differs. Names, times
+    and bills are no difference.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    """
     CreateSchedule: _aio.UnaryUnaryMultiCallable[_runtime_pb2.CreateScheduleRequest, _runtime_pb2.CreateScheduleResponse]  # type: ignore[assignment]
     """Starts runs of a bundle at times. Answers `UNIMPLEMENTED` so far."""
     ListSchedules: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ListSchedulesRequest, _runtime_pb2.ListSchedulesResponse]  # type: ignore[assignment]
@@ -433,8 +449,12 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_pb2.ReplayRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_runtime_pb2.ReplayRunResponse], _abc.AsyncIterator[_runtime_pb2.ReplayRunResponse]]:
-        """Executes a run again from its journal, without network and model. Answers `UNIMPLEMENTED` so
-        far.
+        """Executes a run again from its journal, without network and model: their answers, and what
+        people said, are those of the journal; decisions, prompts, the order of things and the end are
+        made anew. Streams every event up to the first that differs, of a run that goes on up to now.
+        Nothing is changed, and nothing is charged.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
         """
 
     @_abc_1.abstractmethod
@@ -443,7 +463,11 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_pb2.DiffRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.DiffRunsResponse, _abc.Awaitable[_runtime_pb2.DiffRunsResponse]]:
-        """Compares two runs. Answers `UNIMPLEMENTED` so far."""
+        """Compares two runs, such as one and its fork, up to the first event that differs. Names, times
+        and bills are no difference.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+        """
 
     @_abc_1.abstractmethod
     def CreateSchedule(

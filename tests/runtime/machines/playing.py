@@ -20,8 +20,17 @@ from runtime.facts import (
     RunFinished,
     RunStarted,
 )
+from runtime.journal.port import Record
 from runtime.machines import Machine, State
-from runtime.machines.effects import Act, Close, Effect, Generate, Retrieve, Sleep
+from runtime.machines.effects import (
+    Act,
+    Close,
+    Effect,
+    Generate,
+    Retrieve,
+    Sleep,
+    prompt_sha256,
+)
 
 BILL = Receipt("runs/1", "agents/a", (), 0, "", 0)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,17 +52,21 @@ class Player:
     dry_run: bool = False
 
     def play(self, machine: Machine[State]) -> list[Event]:
+        """Return the events of a run."""
+        return [record.event for record in self.records(machine)]
+
+    def records(self, machine: Machine[State]) -> list[Record]:
         """Return the journal of a run."""
-        journal: list[Event] = []
+        journal: list[Record] = []
         state = machine.begin()
         now = START
 
         def record(event: Event) -> None:
             nonlocal state
-            journal.append(event)
+            journal.append(Record(len(journal) + 1, now, event))
             state = machine.apply(state, event)
             while fact := machine.follow(state, now):
-                journal.append(fact)
+                journal.append(Record(len(journal) + 1, now, fact))
                 state = machine.apply(state, fact)
 
         record(RunStarted("bundles/1", '"hello"', self.dry_run))
@@ -107,8 +120,8 @@ class Player:
                     ActionCall(f"step-{effect.step}-{number}", *call)
                     for number, call in enumerate(wanted, start=1)
                 )
-                return [GenerationFinished(effect.step, text, calls, (), 0)]
-            case Act() if effect.action.effect == "write" and not effect.is_sent:
+                return [GenerationFinished(effect.step, text, calls, (), 0, prompt_sha256(effect))]
+            case Act() if effect.action.effect == "write" and not (effect.is_sent or effect.is_dry):
                 return [EffectSent(effect.call.id, "key")]
             case Act():
                 reason = "REFUSED" if self.refusals and self.refusals.pop(0) else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -82,13 +81,8 @@ sayings = st.sampled_from(
 )
 
 
-def play(agent: Program, **how: Any) -> list[Event]:  # noqa: ANN401  # see `Player`
-    """Return the journal of a run."""
-    return Player(**how).play(AgentLoop(agent))
-
-
-runs = st.builds(
-    lambda agent, **how: (agent, play(agent, **how)),
+recorded_runs = st.builds(
+    lambda agent, **how: (agent, Player(**how).records(AgentLoop(agent))),
     programs,
     model=models,
     choices=st.lists(st.integers(0, 9), max_size=20),
@@ -97,6 +91,7 @@ runs = st.builds(
     allows=st.booleans(),
     dry_run=st.booleans(),
 )
+runs = recorded_runs.map(lambda run: (run[0], [record.event for record in run[1]]))
 
 
 @given(runs)
