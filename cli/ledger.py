@@ -68,6 +68,8 @@ def _hash(before: bytes, entry: gas_pb2.Entry) -> bytes:
     fields = to_json(entry)
     content: dict[str, Json] = {name: fields[name] for name in CHAINED_FIELDS}
     content["create_time"] = _time(entry)
+    if entry.HasField("fee"):
+        content["fee"] = fields["fee"]
     try:
         return hashlib.sha256(before + canonical_json(content)).digest()
     except rfc8785.CanonicalizationError:

@@ -19,7 +19,7 @@ from chassis.errors import InvalidField, RequestIdReused
 from . import entries, ledger, notices
 from .accounts import Accounts
 from .chain import DEFAULT_TENANT, Call, Caller
-from .entries import Entry, Kind, Tip
+from .entries import Entry, Fee, Kind, Tip
 from .errors import HoldNotFound, RunClosed
 from .ledger import Hold, HoldState, Reservation
 from .notices import Notice
@@ -201,6 +201,12 @@ class Book:
         self._replace(before, after)
         self._enter(after, -asked.gas, kind=Kind.REFUND, cause=asked.cause, now=now)
         return after
+
+    def enter_fee(self, account: str, payee: str, item: str, fee: Fee, now: datetime) -> None:
+        """Add what the user of an agent pays in money."""
+        entry = entries.fee_entry(self.tip, account, payee=payee, item=item, fee=fee, now=now)
+        self.tip = entry.tip
+        self.changes.entries.append(entry)
 
     def assign(self, account: str, tenant: str) -> None:
         """Put an agent into a tenant; what it holds stays with the one before."""

@@ -51,17 +51,22 @@ def open_postgres(url: str) -> Engine:
 
 def migrate(connection: Connection, found: int) -> None:
     """Bring the tables of an earlier version to this one; new tables are made afterwards."""
-    assert found in {1, 2}, f"there is no version {found} to migrate from"
-    if found == 1:
+    assert _FIRST <= found < VERSION, f"there is no version {found} to migrate from"
+    if found == _FIRST:
         _add_columns(connection, _COLUMNS_OF_2)
     else:
+        _add_columns(connection, _COLUMNS_OF_4)
+    if found == _SECOND:
         _add_columns(connection, ("fence ADD COLUMN ledger_id TEXT NOT NULL DEFAULT ''",))
-    _add_columns(connection, _COLUMNS_OF_3)
-    if found == 1:
+    if found <= _SECOND:
+        _add_columns(connection, _COLUMNS_OF_3)
+    if found == _FIRST:
         _enter_charges(connection)
-    migrate_budgets(connection)
+    if found <= _SECOND:
+        migrate_budgets(connection)
 
 
+_FIRST, _SECOND = 1, 2
 _COLUMNS_OF_2 = (
     "run ADD COLUMN line_count BIGINT NOT NULL DEFAULT 0",
     "hold ADD COLUMN expire_time TEXT NOT NULL DEFAULT ''",
@@ -72,6 +77,9 @@ _COLUMNS_OF_3 = (
     "hold ADD COLUMN callers TEXT NOT NULL DEFAULT '[]'",
     "hold ADD COLUMN tenants TEXT NOT NULL DEFAULT '[]'",
 )
+
+# The first version had no entries: their table is made anew.
+_COLUMNS_OF_4 = ("entry ADD COLUMN fee TEXT NOT NULL DEFAULT ''",)
 
 
 def _add_columns(connection: Connection, columns: Sequence[str]) -> None:

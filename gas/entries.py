@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
@@ -26,11 +26,25 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Kind(Enum):
-    """Why gas moved; the values are the names of the contract."""
+    """Why gas or money moved; the values are the names of the contract."""
 
     CHARGE = "KIND_CHARGE"
     CORRECTION = "KIND_CORRECTION"
     REFUND = "KIND_REFUND"
+    FEE = "KIND_FEE"
+
+
+# What an agent pays; what is of another kind comes back to it.
+_PAID = frozenset({Kind.CHARGE, Kind.FEE})
+
+
+@dataclass(frozen=True)
+class Fee:
+    """Money of a bill, in millionths of the currency; at least one of them."""
+
+    run: str
+    micros: int
+    currency: str
 
 
 @dataclass(frozen=True)
@@ -58,16 +72,18 @@ class Entry:
     cause: str
     create_time: datetime
     chain_hash: bytes
+    # Of a fee, and of nothing else.
+    fee: Fee | None = None
 
     @property
     def debit_account(self) -> str:
         """Return who pays."""
-        return self.account if self.kind is Kind.CHARGE else self.payee
+        return self.account if self.kind in _PAID else self.payee
 
     @property
     def credit_account(self) -> str:
         """Return who receives."""
-        return self.payee if self.kind is Kind.CHARGE else self.account
+        return self.payee if self.kind in _PAID else self.account
 
     @property
     def gas_charged(self) -> int:
@@ -83,6 +99,7 @@ class Entry:
                 "create_time": time_text(self.create_time),
                 "credit_account": self.credit_account,
                 "debit_account": self.debit_account,
+                **({"fee": _fee_content(self.fee)} if self.fee else {}),
                 "gas": self.gas,
                 "hold": self.hold,
                 "item": self.item,
@@ -172,6 +189,31 @@ def new_entry(
     # Filled in before anybody sees it: a copy of thirteen fields would cost more than the hash.
     object.__setattr__(unchained, "chain_hash", chain(tip.chain_hash, unchained))
     return unchained
+
+
+def fee_entry(tip: Tip, account: str, *, payee: str, item: str, fee: Fee, now: datetime) -> Entry:
+    """Return the entry with which the user of an agent pays a part of a bill."""
+    unchained = Entry(
+        sequence=tip.sequence + 1,
+        kind=Kind.FEE,
+        account=account,
+        payee=payee,
+        gas=0,
+        hold="",
+        line=0,
+        item=item,
+        usages=(),
+        price_version="",
+        cause="",
+        create_time=now,
+        chain_hash=b"",
+        fee=fee,
+    )
+    return replace(unchained, chain_hash=chain(tip.chain_hash, unchained))
+
+
+def _fee_content(fee: Fee) -> dict[str, object]:
+    return {"currency": fee.currency, "micros": fee.micros, "run": fee.run}
 
 
 def payee(item: str) -> str:

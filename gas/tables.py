@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from datetime import datetime
 from functools import lru_cache
 from typing import TypeAlias
@@ -23,14 +24,14 @@ from sqlalchemy import (
 )
 
 from .chain import DEFAULT_TENANT, Call, Caller
-from .entries import Entry, Kind
+from .entries import Entry, Fee, Kind
 from .ledger import Hold, HoldState, Reservation
 from .notices import Notice
 from .prices import Meter, Tariff, Usage
 
 # 2 brought the ledger of entries, expiry and refunds; 3 brought callers, tenants, notices,
-# price tables, and budgets of many kinds.
-VERSION = 3
+# price tables, and budgets of many kinds; 4 brought fees into the ledger.
+VERSION = 4
 
 Value: TypeAlias = str | int | bytes | None
 Values: TypeAlias = tuple[Value, ...]
@@ -122,6 +123,8 @@ ENTRY = Table(
     text_column("cause"),
     text_column("create_time"),
     Column("chain_hash", LargeBinary, nullable=False),
+    # Of a fee: run, micros and currency; empty for what moves gas.
+    text_column("fee", default=""),
     Index("ix_entry_account", "account", "sequence"),
 )
 REFUND = Table(
@@ -246,6 +249,7 @@ def entry_values(entry: Entry) -> Values:
         entry.cause,
         _time_text(entry.create_time),
         entry.chain_hash,
+        json.dumps(astuple(entry.fee)) if entry.fee else "",
     )
 
 
@@ -265,6 +269,7 @@ def entry_of(row: Row[tuple[Value, ...]]) -> Entry:
         cause=row.cause,
         create_time=datetime.fromisoformat(row.create_time),
         chain_hash=row.chain_hash,
+        fee=Fee(*json.loads(row.fee)) if row.fee else None,
     )
 
 

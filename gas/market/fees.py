@@ -78,6 +78,16 @@ class RunPrice:
         paid = self.actionvm_micros + self.creator_micros + self.commission_micros
         return paid - self.discount_micros
 
+    @property
+    def parts(self) -> tuple[tuple[str, str, int], ...]:
+        """Return who gets how much for what; the sum is what the user pays."""
+        parts = (
+            ("fees/actionvm", "fee actionvm", self.actionvm_micros),
+            (self.schedule.dao, "fee creator", self.creator_micros),
+            ("fees/marketplace", "fee service", self.commission_micros - self.discount_micros),
+        )
+        return tuple(part for part in parts if part[2])
+
 
 @dataclass(frozen=True)
 class Bill:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from chassis.errors import InvalidField, RequestIdReused
 
 from ..book import Book
+from ..entries import Fee
 from ..errors import RunCalled, RunOpen, WebhooksExhausted
 from ..operations import TableOperation
 from ..prices import PriceTable, Rate
@@ -58,7 +59,7 @@ class SetDao(TableOperation[Dao]):
 
 @dataclass(frozen=True)
 class MakeBill(TableOperation[Bill]):
-    """Bill a run once, together with the event that says so."""
+    """Bill a run once, with its entries in the ledger and the event that says so."""
 
     run_name: str
     payment_token: str
@@ -88,6 +89,9 @@ class MakeBill(TableOperation[Bill]):
         rows.add_bill(bill)
         if schedule.dao:
             rows.pay_out(schedule.dao, price.payouts)
+        for payee, item, micros in price.parts:
+            fee = Fee(bill.run, micros, price.rate.currency)
+            book.enter_fee(bill.account, payee, item, fee, now)
         book.notify(BILL, bill.account, {"run": bill.run}, now)
         return bill
 

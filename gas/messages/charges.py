@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actionvm.action.v1 import action_pb2
-from actionvm.gas.v1 import gas_pb2
+from actionvm.gas.v1 import budgets_pb2, gas_pb2
 from chassis import fields
 from chassis.canonical import sha256_hex
 
 from .. import ledger, texts
 from ..chain import CALLERS_MAX, Caller
-from ..entries import Entry, Kind
+from ..entries import Entry, Fee, Kind
 from .usages import timestamp_to_proto, usages_to_proto
 
 _HOLD_STATES = {
@@ -58,6 +58,7 @@ _KINDS = {
     Kind.CHARGE: gas_pb2.Entry.KIND_CHARGE,
     Kind.CORRECTION: gas_pb2.Entry.KIND_CORRECTION,
     Kind.REFUND: gas_pb2.Entry.KIND_REFUND,
+    Kind.FEE: gas_pb2.Entry.KIND_FEE,
 }
 
 
@@ -77,7 +78,12 @@ def entry_to_proto(entry: Entry) -> gas_pb2.Entry:
         price_version=entry.price_version,
         line=entry.line,
         cause=entry.cause,
+        fee=_fee_to_proto(entry.fee) if entry.fee else None,
     )
+
+
+def _fee_to_proto(fee: Fee) -> budgets_pb2.Fee:
+    return budgets_pb2.Fee(run=fee.run, micros=fee.micros, currency=fee.currency)
 
 
 def charge_to_proto(entry: Entry) -> action_pb2.Charge:

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from actionvm.action.v1 import action_pb2
+from actionvm.gas.v1 import budgets_pb2
 from actionvm.gas.v1 import gas_pb2 as pb
 from cli.ledger import Anchor, verify
 
 from .conftest import FakeSystem, Invoke
 from .gas_fakes import HOLD, at
+
+RUN = "runs/00000000-0000-4000-8000-000000000001"
 
 
 def chain(count: int) -> list[pb.Entry]:
@@ -54,6 +57,27 @@ def chained(sequences: Iterable[int]) -> list[pb.Entry]:
     return made
 
 
+def fee_after(before: bytes, sequence: int) -> pb.Entry:
+    """Return an entry of a fee, whose hash was made here as the contract says."""
+    content = (
+        '{"cause":"","create_time":"2026-03-31T22:30:00.000000Z",'
+        '"credit_account":"fees/actionvm","debit_account":"agents/a",'
+        f'"fee":{{"currency":"USD","micros":140,"run":"{RUN}"}},"gas":0,'
+        '"hold":"","item":"fee actionvm","kind":"KIND_FEE","line":0,'
+        f'"price_version":"","sequence":{sequence},"usages":[]}}'
+    )
+    return pb.Entry(
+        sequence=sequence,
+        debit_account="agents/a",
+        credit_account="fees/actionvm",
+        chain_hash=hashlib.sha256(before + content.encode()).digest(),
+        create_time=at("2026-03-31T22:30:00"),
+        kind=pb.Entry.KIND_FEE,
+        item="fee actionvm",
+        fee=budgets_pb2.Fee(run=RUN, micros=140, currency="USD"),
+    )
+
+
 FORGERIES: dict[str, Callable[[list[pb.Entry]], object]] = {
     "another amount": lambda entries: setattr(entries[1], "gas", 11),
     "another agent": lambda entries: setattr(entries[1], "debit_account", "agents/b"),
@@ -74,6 +98,15 @@ def test_a_ledger_as_the_contract_defines_it_has_no_flaw() -> None:
 
     assert (found.count, found.flaw) == (3, "")
     assert found.head == chain(3)[-1].chain_hash
+
+
+def test_a_fee_is_covered_by_the_chain() -> None:
+    entries = chain(2)
+    entries.append(fee_after(entries[-1].chain_hash, 3))
+    assert not verify(entries).flaw
+
+    entries[-1].fee.micros += 1
+    assert "entry 3 was changed" in verify(entries).flaw
 
 
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
@@ -177,6 +210,14 @@ def test_a_refund_counts_against_what_was_charged(system: FakeSystem, invoke: In
 
     assert words[3:5] == ["refund", "a"]
     assert "-12" in words
+
+
+def test_a_fee_is_shown_in_money(system: FakeSystem, invoke: Invoke) -> None:
+    system.gas.entries = [fee_after(bytes(32), 1)]
+
+    words = invoke("gas", "entries").stdout.splitlines()[1].split()
+
+    assert words[3:9] == ["fee", "a", "fee", "actionvm", "0.00014", "USD"]
 
 
 def test_an_empty_ledger_says_where_to_look(system: FakeSystem, invoke: Invoke) -> None:

@@ -226,11 +226,17 @@ def events() -> list[market_pb2.Event]:
     entry = gas_pb2.Entry(kind=gas_pb2.Entry.KIND_CHARGE, gas=12, item="model local/babbler")
     bill = market_pb2.Bill(run=RUN, price=market_pb2.RunPrice(total_micros=140, currency="USD"))
     warning = budgets_pb2.BudgetWarning(budget="b", percent=80, gas_spent=8, gas_limit=10)
+    fee = gas_pb2.Entry(
+        kind=gas_pb2.Entry.KIND_FEE,
+        credit_account="daos/founders",
+        fee=budgets_pb2.Fee(run=RUN, micros=140, currency="USD"),
+    )
     made = [
         market_pb2.Event(entry=entry),
         market_pb2.Event(run_closed=market_pb2.RunClosed(run=RUN, total_gas=12)),
         market_pb2.Event(bill=bill),
         market_pb2.Event(budget_warning=warning),
+        market_pb2.Event(entry=fee),
     ]
     for offset, event in enumerate(made, start=1):
         event.offset, event.account = offset, "agents/fake"
@@ -248,6 +254,7 @@ def test_every_kind_of_event_is_told_in_a_line(system: FakeSystem, invoke: Invok
         ["closed", f"fake: {RUN} cost 12 gas"],
         ["bill", f"fake: {RUN}: 0.00014 USD to pay"],
         ["warning", "fake: 80 % of b are used: 8 of 10 gas"],
+        ["fee", "fake: 0.00014 USD to daos/founders"],
     ]
 
 
@@ -258,7 +265,7 @@ def test_a_stream_that_breaks_off_is_resumed_after_the_last_event(
 
     lines = invoke("gas", "watch", "fake", "--json").stdout.splitlines()
 
-    assert [json.loads(line)["event"]["offset"] for line in lines] == [1, 2, 3, 4]
+    assert [json.loads(line)["event"]["offset"] for line in lines] == [1, 2, 3, 4, 5]
     assert system.market.requests == [
         market_pb2.SubscribeUsageRequest(account="agents/fake"),
         market_pb2.SubscribeUsageRequest(account="agents/fake", after_offset=2),

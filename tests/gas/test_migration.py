@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, text
 
 from chassis.database import SchemaTooNew
 from gas.chain import DEFAULT_TENANT
 from gas.database import open_ledger_database
-from gas.entries import first_break
+from gas.entries import Fee, first_break
 from gas.ledger import HoldState
+from gas.market.operations import MakeBill
 from gas.tables import VERSION
 from tests.gas.ledgers import (
     ACCOUNT,
@@ -166,3 +168,34 @@ def test_a_file_of_the_second_release_goes_on(path: Path) -> None:
     assert store.budgets(ACCOUNT) == [replace(budget(100), gas_spent=10)]
     store.release("holds/open")
     assert store.budgets(ACCOUNT)[0].gas_spent == 0
+
+
+def test_a_ledger_of_the_third_release_takes_fees(engine: Engine) -> None:
+    store = open_ledger(engine=engine)
+    store.set_budget(budget(100))
+    store.settle(store.reserve(reservation("r", 10)).name, reservation("r", 10).usages)
+    store.close_run(run_name(1), ACCOUNT)
+    _take_back_to_third_release(engine)
+
+    again = _open_again(engine)
+    store = open_ledger(engine=again)
+    store.apply(MakeBill(run_name(1), ""))
+    charged, paid = store.store.entries(0, limit=9)
+    again.dispose()
+
+    assert (charged.fee, paid.fee) == (None, Fee(run_name(1), 1, "USD"))
+    assert first_break([charged, paid]) is None
+
+
+def _take_back_to_third_release(engine: Engine) -> None:
+    is_file = engine.dialect.name == "sqlite"
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE entry DROP COLUMN fee"))
+        version = "PRAGMA user_version=3" if is_file else "UPDATE schema_version SET version = 3"
+        connection.execute(text(version))
+
+
+def _open_again(engine: Engine) -> Engine:
+    url, path = engine.url, Path(engine.url.database or "")
+    is_file = engine.dialect.name == "sqlite"
+    return open_ledger_database(path, "" if is_file else url.render_as_string(hide_password=False))

@@ -26,7 +26,7 @@ from actionvm.action.v1 import action_pb2 as actionvm_dot_action_dot_v1_dot_acti
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61\x63tionvm/gas/v1/budgets.proto\x12\x0f\x61\x63tionvm.gas.v1\x1a\x1f\x61\x63tionvm/action/v1/action.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\rBudgetWarning\x12\x0e\n\x06\x62udget\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x05\x12\x11\n\tgas_spent\x18\x03 \x01(\x03\x12\x11\n\tgas_limit\x18\x04 \x01(\x03\x12\x0c\n\x04soft\x18\x05 \x01(\x08\"#\n\x13\x44\x65leteBudgetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteBudgetResponse\"3\n\x10SetTenantRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\"\x13\n\x11SetTenantResponse\"\xc4\x02\n\nUsageQuery\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12\x39\n\ndimensions\x18\x04 \x03(\x0e\x32%.actionvm.gas.v1.UsageQuery.Dimension\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"z\n\tDimension\x12\x19\n\x15\x44IMENSION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IMENSION_ACCOUNT\x10\x01\x12\x12\n\x0e\x44IMENSION_ITEM\x10\x02\x12\x11\n\rDIMENSION_DAY\x10\x03\x12\x14\n\x10\x44IMENSION_TENANT\x10\x04\"\xec\x01\n\nTokenCount\x12.\n\x05meter\x18\x01 \x01(\x0e\x32\x1f.actionvm.action.v1.Usage.Meter\x12\x34\n\x07\x63ounter\x18\x02 \x01(\x0e\x32#.actionvm.gas.v1.TokenCount.Counter\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\"h\n\x07\x43ounter\x12\x17\n\x13\x43OUNTER_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OUNTER_PROVIDER\x10\x01\x12\x15\n\x11\x43OUNTER_TOKENIZER\x10\x02\x12\x17\n\x13\x43OUNTER_UPPER_BOUND\x10\x03\"L\n\x15ListTokenDriftRequest\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\xf8\x01\n\nTokenDrift\x12\x0c\n\x04item\x18\x01 \x01(\t\x12.\n\x05meter\x18\x02 \x01(\x0e\x32\x1f.actionvm.action.v1.Usage.Meter\x12\x34\n\x07\x63ounter\x18\x03 \x01(\x0e\x32#.actionvm.gas.v1.TokenCount.Counter\x12\x14\n\x0c\x63harge_count\x18\x04 \x01(\x03\x12\x17\n\x0fprovider_amount\x18\x05 \x01(\x03\x12\x16\n\x0e\x63ounted_amount\x18\x06 \x01(\x03\x12\x13\n\x0b\x62\x65low_count\x18\x07 \x01(\x03\x12\x1a\n\x12\x64rift_permille_max\x18\x08 \x01(\x03\"^\n\x16ListTokenDriftResponse\x12+\n\x06\x64rifts\x18\x01 \x03(\x0b\x32\x1b.actionvm.gas.v1.TokenDrift\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61\x63tionvm/gas/v1/budgets.proto\x12\x0f\x61\x63tionvm.gas.v1\x1a\x1f\x61\x63tionvm/action/v1/action.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\rBudgetWarning\x12\x0e\n\x06\x62udget\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x05\x12\x11\n\tgas_spent\x18\x03 \x01(\x03\x12\x11\n\tgas_limit\x18\x04 \x01(\x03\x12\x0c\n\x04soft\x18\x05 \x01(\x08\"4\n\x03\x46\x65\x65\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0e\n\x06micros\x18\x02 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\"#\n\x13\x44\x65leteBudgetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteBudgetResponse\"3\n\x10SetTenantRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\"\x13\n\x11SetTenantResponse\"\xc4\x02\n\nUsageQuery\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12\x39\n\ndimensions\x18\x04 \x03(\x0e\x32%.actionvm.gas.v1.UsageQuery.Dimension\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"z\n\tDimension\x12\x19\n\x15\x44IMENSION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IMENSION_ACCOUNT\x10\x01\x12\x12\n\x0e\x44IMENSION_ITEM\x10\x02\x12\x11\n\rDIMENSION_DAY\x10\x03\x12\x14\n\x10\x44IMENSION_TENANT\x10\x04\"\xec\x01\n\nTokenCount\x12.\n\x05meter\x18\x01 \x01(\x0e\x32\x1f.actionvm.action.v1.Usage.Meter\x12\x34\n\x07\x63ounter\x18\x02 \x01(\x0e\x32#.actionvm.gas.v1.TokenCount.Counter\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\"h\n\x07\x43ounter\x12\x17\n\x13\x43OUNTER_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OUNTER_PROVIDER\x10\x01\x12\x15\n\x11\x43OUNTER_TOKENIZER\x10\x02\x12\x17\n\x13\x43OUNTER_UPPER_BOUND\x10\x03\"L\n\x15ListTokenDriftRequest\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\xf8\x01\n\nTokenDrift\x12\x0c\n\x04item\x18\x01 \x01(\t\x12.\n\x05meter\x18\x02 \x01(\x0e\x32\x1f.actionvm.action.v1.Usage.Meter\x12\x34\n\x07\x63ounter\x18\x03 \x01(\x0e\x32#.actionvm.gas.v1.TokenCount.Counter\x12\x14\n\x0c\x63harge_count\x18\x04 \x01(\x03\x12\x17\n\x0fprovider_amount\x18\x05 \x01(\x03\x12\x16\n\x0e\x63ounted_amount\x18\x06 \x01(\x03\x12\x13\n\x0b\x62\x65low_count\x18\x07 \x01(\x03\x12\x1a\n\x12\x64rift_permille_max\x18\x08 \x01(\x03\"^\n\x16ListTokenDriftResponse\x12+\n\x06\x64rifts\x18\x01 \x03(\x0b\x32\x1b.actionvm.gas.v1.TokenDrift\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,26 +35,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BUDGETWARNING']._serialized_start=116
   _globals['_BUDGETWARNING']._serialized_end=216
-  _globals['_DELETEBUDGETREQUEST']._serialized_start=218
-  _globals['_DELETEBUDGETREQUEST']._serialized_end=253
-  _globals['_DELETEBUDGETRESPONSE']._serialized_start=255
-  _globals['_DELETEBUDGETRESPONSE']._serialized_end=277
-  _globals['_SETTENANTREQUEST']._serialized_start=279
-  _globals['_SETTENANTREQUEST']._serialized_end=330
-  _globals['_SETTENANTRESPONSE']._serialized_start=332
-  _globals['_SETTENANTRESPONSE']._serialized_end=351
-  _globals['_USAGEQUERY']._serialized_start=354
-  _globals['_USAGEQUERY']._serialized_end=678
-  _globals['_USAGEQUERY_DIMENSION']._serialized_start=556
-  _globals['_USAGEQUERY_DIMENSION']._serialized_end=678
-  _globals['_TOKENCOUNT']._serialized_start=681
-  _globals['_TOKENCOUNT']._serialized_end=917
-  _globals['_TOKENCOUNT_COUNTER']._serialized_start=813
-  _globals['_TOKENCOUNT_COUNTER']._serialized_end=917
-  _globals['_LISTTOKENDRIFTREQUEST']._serialized_start=919
-  _globals['_LISTTOKENDRIFTREQUEST']._serialized_end=995
-  _globals['_TOKENDRIFT']._serialized_start=998
-  _globals['_TOKENDRIFT']._serialized_end=1246
-  _globals['_LISTTOKENDRIFTRESPONSE']._serialized_start=1248
-  _globals['_LISTTOKENDRIFTRESPONSE']._serialized_end=1342
+  _globals['_FEE']._serialized_start=218
+  _globals['_FEE']._serialized_end=270
+  _globals['_DELETEBUDGETREQUEST']._serialized_start=272
+  _globals['_DELETEBUDGETREQUEST']._serialized_end=307
+  _globals['_DELETEBUDGETRESPONSE']._serialized_start=309
+  _globals['_DELETEBUDGETRESPONSE']._serialized_end=331
+  _globals['_SETTENANTREQUEST']._serialized_start=333
+  _globals['_SETTENANTREQUEST']._serialized_end=384
+  _globals['_SETTENANTRESPONSE']._serialized_start=386
+  _globals['_SETTENANTRESPONSE']._serialized_end=405
+  _globals['_USAGEQUERY']._serialized_start=408
+  _globals['_USAGEQUERY']._serialized_end=732
+  _globals['_USAGEQUERY_DIMENSION']._serialized_start=610
+  _globals['_USAGEQUERY_DIMENSION']._serialized_end=732
+  _globals['_TOKENCOUNT']._serialized_start=735
+  _globals['_TOKENCOUNT']._serialized_end=971
+  _globals['_TOKENCOUNT_COUNTER']._serialized_start=867
+  _globals['_TOKENCOUNT_COUNTER']._serialized_end=971
+  _globals['_LISTTOKENDRIFTREQUEST']._serialized_start=973
+  _globals['_LISTTOKENDRIFTREQUEST']._serialized_end=1049
+  _globals['_TOKENDRIFT']._serialized_start=1052
+  _globals['_TOKENDRIFT']._serialized_end=1300
+  _globals['_LISTTOKENDRIFTRESPONSE']._serialized_start=1302
+  _globals['_LISTTOKENDRIFTRESPONSE']._serialized_end=1396
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,36 @@ class BudgetWarning(_message.Message):
 Global___BudgetWarning: _TypeAlias = BudgetWarning  # noqa: Y015
 
 @_typing.final
+class Fee(_message.Message):
+    """Money of a bill that an entry moves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    MICROS_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    """`runs/{uuid}` that was billed. Output only."""
+    micros: _builtins.int
+    """Millionths of the currency, at least 1. Output only."""
+    currency: _builtins.str
+    """ISO 4217 code of three letters, such as `USD`. Output only."""
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        micros: _builtins.int = ...,
+        currency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "micros", b"micros", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fee: _TypeAlias = Fee  # noqa: Y015
+
+@_typing.final
 class DeleteBudgetRequest(_message.Message):
     """Which limit to lift."""
 

@@ -1166,8 +1166,9 @@ class Entry(_message.Message):
          "price_version": "…", "sequence": 1,
          "usages": [{"amount": 12, "meter": "METER_INPUT_TOKENS"}]}
 
-    `create_time` is in UTC with six digits after the point. Whoever keeps one `chain_hash` can tell
-    whether anything before it was changed, dropped or moved.
+    and of a fee also `"fee": {"currency": "USD", "micros": 1, "run": "runs/…"}`. `create_time` is in
+    UTC with six digits after the point. Whoever keeps one `chain_hash` can tell whether anything
+    before it was changed, dropped or moved.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1186,6 +1187,8 @@ class Entry(_message.Message):
         """A charge was too high, such as that of an expired hold: the agent gets the difference."""
         KIND_REFUND: Entry._Kind.ValueType  # 3
         """`RefundGas`: the agent gets gas back."""
+        KIND_FEE: Entry._Kind.ValueType  # 4
+        """The user of an agent pays money of a bill. No gas moves, and there is no hold."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """Why gas moved."""
@@ -1198,6 +1201,8 @@ class Entry(_message.Message):
     """A charge was too high, such as that of an expired hold: the agent gets the difference."""
     KIND_REFUND: Entry.Kind.ValueType  # 3
     """`RefundGas`: the agent gets gas back."""
+    KIND_FEE: Entry.Kind.ValueType  # 4
+    """The user of an agent pays money of a bill. No gas moves, and there is no hold."""
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DEBIT_ACCOUNT_FIELD_NUMBER: _builtins.int
@@ -1212,6 +1217,7 @@ class Entry(_message.Message):
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the ledger, from 1, without gaps. Output only."""
     debit_account: _builtins.str
@@ -1219,7 +1225,8 @@ class Entry(_message.Message):
     credit_account: _builtins.str
     """Account that receives: `providers/{provider}` for `model {provider}/…`, `services/{kind}` for
     other kinds of items but `action {connector}.…`, for which it is `connectors/{connector}`, and
-    `agent {name}`, for which it is `agents/{name}`; or the agent. Output only.
+    `agent {name}`, for which it is `agents/{name}`; of a fee `fees/actionvm`, `fees/marketplace`
+    or `daos/{name}`; or the agent. Output only.
     """
     gas: _builtins.int
     """Gas, never negative. Output only."""
@@ -1245,6 +1252,10 @@ class Entry(_message.Message):
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Usage]:
         """What was reported as used with this entry. Output only."""
 
+    @_builtins.property
+    def fee(self) -> _budgets_pb2.Fee:
+        """What is paid instead of gas; present for `KIND_FEE` only. Output only."""
+
     def __init__(
         self,
         *,
@@ -1261,10 +1272,11 @@ class Entry(_message.Message):
         price_version: _builtins.str = ...,
         line: _builtins.int = ...,
         cause: _builtins.str = ...,
+        fee: _budgets_pb2.Fee | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "fee", b"fee"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "chain_hash", b"chain_hash", "create_time", b"create_time", "credit_account", b"credit_account", "debit_account", b"debit_account", "gas", b"gas", "hold", b"hold", "item", b"item", "kind", b"kind", "line", b"line", "price_version", b"price_version", "sequence", b"sequence", "usages", b"usages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "chain_hash", b"chain_hash", "create_time", b"create_time", "credit_account", b"credit_account", "debit_account", b"debit_account", "fee", b"fee", "gas", b"gas", "hold", b"hold", "item", b"item", "kind", b"kind", "line", b"line", "price_version", b"price_version", "sequence", b"sequence", "usages", b"usages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

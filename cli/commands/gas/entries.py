@@ -25,7 +25,7 @@ from ...ledger import Anchor, Chain, verify
 from ...manifest import read_limited
 from ...meters import meter_words
 from ...output import console, print_json, spelled, table, to_json
-from ...quantities import parse_whole
+from ...quantities import money_text, parse_whole
 from ...render import time_text
 from .options import AnyAgent, account_name, agent_of, resource_name
 
@@ -245,13 +245,14 @@ def _print_entries(found: list[pb.Entry], limit: int) -> None:
 
 
 def _row(entry: pb.Entry) -> tuple[str, ...]:
-    is_charge = entry.kind == pb.Entry.KIND_CHARGE
+    is_paid = entry.kind in {pb.Entry.KIND_CHARGE, pb.Entry.KIND_FEE}
+    gas = str(entry.gas if is_paid else -entry.gas)
     return (
         str(entry.sequence),
         time_text(entry.create_time).removesuffix(" UTC"),
         pb.Entry.Kind.Name(entry.kind).removeprefix("KIND_").lower(),
-        agent_of(entry.debit_account if is_charge else entry.credit_account),
+        agent_of(entry.debit_account if is_paid else entry.credit_account),
         entry.item,
-        str(entry.gas if is_charge else -entry.gas),
+        money_text(entry.fee.micros, entry.fee.currency) if entry.HasField("fee") else gas,
         entry.hold.removeprefix("holds/"),
     )

@@ -90,6 +90,9 @@ def _describe(event: pb.Event) -> tuple[str, str, str]:
     match event.WhichOneof("payload"):
         case "entry":
             entry = event.entry
+            if entry.HasField("fee"):
+                money = money_text(entry.fee.micros, entry.fee.currency)
+                return "fee", f"{money} to {entry.credit_account}", ""
             kind = gas_pb2.Entry.Kind.Name(entry.kind).removeprefix("KIND_").lower()
             sign = "" if entry.kind == gas_pb2.Entry.KIND_CHARGE else "-"
             return kind, f"{sign}{entry.gas} gas for {entry.item}", ""

@@ -11,7 +11,7 @@ from google.protobuf.json_format import ParseDict
 
 from actionvm.gas.v1 import market_pb2
 from gas.budgets import BudgetWarning
-from gas.entries import Entry, Kind
+from gas.entries import Entry, Fee, Kind, Tip, fee_entry
 from gas.market.events import TYPES, ClosedRun, Detail, Fact, Happening, event_id, type_of
 from gas.market.fees import Bill, Dao, FeeSchedule, Holding, price_run
 from gas.messages.events import cloud_event, event_to_proto
@@ -43,6 +43,14 @@ DETAILS: dict[str, Detail] = {
         cause='Ünïcode "and" quotes',
         create_time=TIME,
         chain_hash=bytes(range(32)),
+    ),
+    "fee": fee_entry(
+        Tip(6),
+        ACCOUNT,
+        payee="fees/actionvm",
+        item="fee actionvm",
+        fee=Fee(RUN, 12, "USD"),
+        now=TIME,
     ),
     "run-closed": ClosedRun(RUN, 60, "ab" * 32),
     "bill": Bill(RUN, ACCOUNT, PRICE, TIME),
@@ -76,8 +84,9 @@ SCHEMA = {
 
 
 def fact(kind: str) -> Fact:
-    source = "entries/7" if kind == "entry" else "notices/3"
-    happening = Happening(42, source, type_of(kind), ACCOUNT, TIME)
+    is_entry = kind in {"entry", "fee"}
+    source = "entries/7" if is_entry else "notices/3"
+    happening = Happening(42, source, type_of("entry" if is_entry else kind), ACCOUNT, TIME)
     return Fact(event_id(LEDGER, source), happening, DETAILS[kind])
 
 

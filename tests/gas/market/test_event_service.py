@@ -27,17 +27,20 @@ def test_a_stream_has_every_kind_of_event_in_order(grpc_stub: Both, agent: Agent
     receipt = grpc_stub.GetReceipt(gas.GetReceiptRequest(run=run)).receipt
     made = bill(grpc_stub, run)
 
-    events = list(_events(grpc_stub, agent, 4))
+    events = list(_events(grpc_stub, agent, 5))
 
     kinds = [event.WhichOneof("payload") for event in events]
-    assert kinds == ["budget_warning", "entry", "run_closed", "bill"]
+    assert kinds == ["budget_warning", "entry", "run_closed", "entry", "bill"]
     assert [event.offset for event in events] == sorted(event.offset for event in events)
     assert {event.account for event in events} == {agent.name}
-    warning, entry, closed, billed = events
+    warning, entry, closed, fee, billed = events
     assert (warning.budget_warning.percent, warning.budget_warning.soft) == (50, True)
     assert (entry.entry.gas, entry.entry.debit_account) == (60, agent.name)
     assert (closed.run_closed.total_gas, closed.run_closed.run) == (60, run)
     assert closed.run_closed.receipt_sha256 == receipt.digest.sha256
+    paid = fee.entry
+    assert (paid.kind, paid.credit_account) == (gas.Entry.KIND_FEE, "fees/actionvm")
+    assert (paid.fee.run, paid.fee.micros) == (run, made.price.total_micros)
     assert billed.bill == made
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from chassis.errors import InvalidField
 from gas.chain import Caller
+from gas.entries import Fee, first_break
 from gas.errors import LedgerFenced
 from gas.ledger import Reservation
 from gas.market.events import Happening, happening_of
@@ -29,6 +30,7 @@ from gas.market.webhooks import Delivery, DeliveryState
 from gas.operations import Close, Operation, Publish
 from gas.price_schedule import Update
 from gas.prices import PriceTable, Rate
+from gas.usage_report import UsageQuery
 from tests.gas.ledgers import (
     ACCOUNT,
     MODEL,
@@ -44,6 +46,7 @@ from tests.gas.ledgers import (
 
 DAO = "daos/d"
 HOOK = "webhooks/00000000-0000-5000-8000-000000000001"
+USAGE = (UsageQuery(), None, 9)
 OTHER_HOOK = "webhooks/00000000-0000-5000-8000-000000000002"
 
 
@@ -72,7 +75,44 @@ def test_a_bill_and_its_event_are_written_together_and_once(ledger: Ledger) -> N
     outcomes = ledger.store.apply([MakeBill(run, ""), MakeBill(run, "ETH"), MakeBill(run, "")])
 
     assert outcomes[0] == outcomes[1] == outcomes[2]
-    assert ledger.store.last_offset() == before + 1
+    # What its gas costs, and that it was billed.
+    assert ledger.store.last_offset() == before + 2
+
+
+def test_what_a_user_pays_for_a_run_is_in_the_ledger(ledger: Ledger) -> None:
+    _set_fees(ledger, creator_fee_micros=10, service_cost_micros=50, commission_basis_points=1_000)
+    run = _closed_run(ledger, 1, 1_000)
+    price = ledger.apply(MakeBill(run, "MAGNET")).price
+
+    entries = ledger.store.entries(0, limit=9)
+
+    # A tenth of 1,000, and 50; 10; a tenth of 160, of which 5 basis points are less than one.
+    assert [(entry.credit_account, entry.fee) for entry in entries[1:]] == [
+        ("fees/actionvm", Fee(run, 150, "USD")),
+        (DAO, Fee(run, 10, "USD")),
+        ("fees/marketplace", Fee(run, 16, "USD")),
+    ]
+    assert {entry.debit_account for entry in entries} == {ACCOUNT}
+    assert sum(entry.fee.micros for entry in entries if entry.fee) == price.total_micros
+    assert first_break(entries) is None
+    forged = replace(entries[3], fee=Fee(run, 15, "USD"))
+    assert first_break([*entries[:3], forged]) == 4
+
+
+def test_money_moves_no_gas(ledger: Ledger) -> None:
+    _set_fees(ledger, creator_fee_micros=10)
+    run = _closed_run(ledger, 1, 1_000)
+    before = (ledger.budgets(ACCOUNT), ledger.receipt(run), ledger.store.usage(*USAGE))
+    ledger.apply(MakeBill(run, ""))
+
+    assert (ledger.budgets(ACCOUNT), ledger.receipt(run), ledger.store.usage(*USAGE)) == before
+
+
+def test_a_run_that_costs_nothing_has_no_fees_in_the_ledger(ledger: Ledger) -> None:
+    ledger.close_run(run_name(1), ACCOUNT)
+    ledger.apply(MakeBill(run_name(1), ""))
+
+    assert ledger.store.entries(0, limit=9) == []
 
 
 def test_a_run_that_is_being_closed_is_billed_after_that(ledger: Ledger) -> None:
