@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from chassis.log import log
 
 from .comparing import Parting, compare
 from .errors import JournalUnavailable, LeaseLost
-from .facts import CancelRequested, Note
+from .facts import CancelRequested, Event, Note
 from .forking import history_of, read_records
+from .journal.folding import first_events
 from .journal.port import Lease, NewRun, Run
 from .machines.agent import AgentLoop
 from .performance import Performance
@@ -27,6 +29,14 @@ ROUND_SECONDS = 1.0
 CLAIMS_MAX = 1_000
 # Bundles whose program is kept in memory.
 PROGRAMS_MAX = 256
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A run that has just been kept, with the events that it begins with."""
+
+    run: Run
+    events: tuple[Event, ...]
 
 
 class Conductor:
@@ -61,14 +71,14 @@ class Conductor:
         """Keep a run and take it up; a request that was seen before returns its run."""
         opened = await self._stage.journal.create(new, self._stage.clock.now())
         if opened.lease:
-            self.begin(opened.lease)
+            self.begin(opened.lease, Opening(opened.run, first_events(new)))
         return opened.run
 
-    def begin(self, lease: Lease) -> None:
-        """Take up a run, unless that was done."""
+    def begin(self, lease: Lease, opening: Opening | None = None) -> None:
+        """Take up a run, unless that was done; a new one needs not be read."""
         if lease.run in self._tasks:
             return
-        task = asyncio.create_task(self._conduct(lease), name=lease.run)
+        task = asyncio.create_task(self._conduct(lease, opening), name=lease.run)
         self._tasks[lease.run] = task
         self._stage.audience.here.add(lease.run)
         task.add_done_callback(lambda done: self._forget(lease.run, done))
@@ -131,13 +141,14 @@ class Conductor:
                 return run
             await asyncio.sleep(ROUND_SECONDS)
 
-    async def _conduct(self, lease: Lease) -> None:
-        journal = self._stage.journal
-        run = await journal.get(lease.run)
+    async def _conduct(self, lease: Lease, opening: Opening | None) -> None:
+        run = opening.run if opening else await self._stage.journal.get(lease.run)
         program = await self._program(run)
         performance = Performance(
             self._stage, self, run, program, lease=lease, machine=AgentLoop(program)
         )
+        if opening:
+            performance.begin(opening.events)
         self._performances[run.name] = performance
         await performance.play()
 

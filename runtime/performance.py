@@ -25,7 +25,7 @@ from .facts import (
 )
 from .journal.port import Entry, Lease, NewRun, Run
 from .jsontext import write_json
-from .machines import Machine
+from .machines import Machine, fold
 from .machines import State as Progress
 from .machines.effects import Act, Effect, Sleep
 from .ports import RunFails
@@ -148,10 +148,17 @@ class Performance(Generic[Progress]):
         self._told = asyncio.Event()
         self._wake.set()
 
+    def begin(self, events: tuple[Event, ...]) -> None:
+        """Begin with these events, which are all that the journal has: the run is new."""
+        self._state = fold(self._machine, events)
+        self._sequence = len(events)
+        self._has_notes = False
+
     async def play(self) -> None:
         """Bring the run to its end; raise `LeaseLost`."""
         try:
-            await self._until_kept(self._load)
+            if self._sequence == 0:
+                await self._until_kept(self._load)
             while self._state.life.finished is None:
                 self._wake.clear()
                 await self._listen()
@@ -181,9 +188,11 @@ class Performance(Generic[Progress]):
         if self._has_notes:
             self._has_notes = False
             notes = await self._until_kept(lambda: self._stage.journal.notes(self._run.name))
-        await self._keep(
-            tuple(note.note for note in notes), heard=tuple(note.number for note in notes)
-        )
+        # Between events, only time makes facts follow; and at first, what a crash left.
+        if notes or not self._tasks or any(one.sleep for one in self._state.calls.open):
+            await self._keep(
+                tuple(note.note for note in notes), heard=tuple(note.number for note in notes)
+            )
 
     async def _look_at_the_time(self) -> None:
         if self._state.life.ending is None and self.seconds_left <= 0:
