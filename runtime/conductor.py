@@ -118,7 +118,7 @@ class Conductor:
         journal = self._stage.journal
         run = await journal.get(name)
         program = await self._program(run)
-        return replay(AgentLoop(program), await read_records(journal, run))
+        return replay(AgentLoop(program), program, await read_records(journal, run))
 
     async def compare(self, left: str, right: str) -> Parting | None:
         """Return where two runs part."""

@@ -131,6 +131,14 @@ class LeaseLost(Exception):
 
 
 @dataclass(eq=False)
+class LimitReached(Exception):
+    """A window of a policy has no room; `used` is what was used of it before."""
+
+    key: str
+    used: int
+
+
+@dataclass(eq=False)
 class JournalUnavailable(Unavailable):
     """The database of runs does not answer."""
 

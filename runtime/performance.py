@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Generic, TypeVar
 
 from chassis.errors import PeerUnavailable
 from chassis.log import log
 
+from .counting import Counting
 from .deeds import Deeds
 from .delegation import Runs
-from .errors import JournalUnavailable
+from .errors import JournalUnavailable, LimitReached
 from .facts import (
     ActionFinished,
     EndDecided,
@@ -295,34 +298,48 @@ class Performance(Generic[Progress]):
             if not late and self.ending is not None:
                 raise TooLate
             now = self._stage.clock.now()
-            state, made = self._state, [*events]
-            for event in events:
-                state = self._machine.apply(state, event)
-            while fact := self._machine.follow(state, now):
-                state = self._machine.apply(state, fact)
-                made.append(fact)
-            if not made:
-                return
-            sequence = self._sequence + len(made)
-            is_due = sequence - self._snapshot_sequence >= SNAPSHOT_EVENTS
-            entry = Entry(
-                lease=self._lease,
-                sequence=self._sequence + 1,
-                events=tuple(made),
-                time=now,
-                heard=heard,
-                begun=begun,
-                snapshot=self._machine.encode(state) if is_due else b"",
-            )
-            await self._until_kept(lambda: self._stage.journal.append(entry))
-            self._state, self._sequence = state, sequence
-            if is_due:
-                self._snapshot_sequence = sequence
+            known: dict[str, int] = {}
+            while True:
+                entry, state = self._write(events, now, known)
+                if not entry.events:
+                    return
+                entry = replace(entry, heard=heard, begun=begun)
+                try:
+                    await self._until_kept(partial(self._stage.journal.append, entry))
+                    break
+                except LimitReached as reached:
+                    known[reached.key] = reached.used
+            self._state, self._sequence = state, self._sequence + len(entry.events)
+            if entry.snapshot:
+                self._snapshot_sequence = self._sequence
             if begun:
                 self._runs.begin(Lease(begun.name, epoch=1))
-            self._tell(made)
+            self._tell(entry.events)
 
-    def _tell(self, events: list[Event]) -> None:
+    def _write(
+        self, events: tuple[Event, ...], now: datetime, known: Mapping[str, int]
+    ) -> tuple[Entry, Progress]:
+        """Return events with all that follows from them, and the state after that."""
+        counting = Counting(self._program, now, known)
+        state, made = self._state, [*events]
+        for event in events:
+            state = self._machine.apply(state, event)
+        while fact := self._machine.follow(state, now):
+            fact = counting.decided(fact, state.calls, dry_run=state.life.dry_run)
+            state = self._machine.apply(state, fact)
+            made.append(fact)
+        is_due = self._sequence + len(made) - self._snapshot_sequence >= SNAPSHOT_EVENTS
+        entry = Entry(
+            lease=self._lease,
+            sequence=self._sequence + 1,
+            events=tuple(made),
+            time=now,
+            snapshot=self._machine.encode(state) if is_due else b"",
+            uses=tuple(counting.uses),
+        )
+        return entry, state
+
+    def _tell(self, events: Sequence[Event]) -> None:
         """Tell who watches."""
         for event in events:
             if isinstance(event, GenerationFinished):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from .counting import is_full
 from .facts import (
     ActionFinished,
     ApprovalAwaited,
@@ -27,6 +28,7 @@ from .journal.port import Record
 from .machines import Machine
 from .machines import State as Progress
 from .machines.effects import Act, Close, Effect, Generate, Retrieve, prompt_sha256
+from .program import Program
 
 _NOTES = CancelRequested | PauseRequested | ResumeRequested | SignalSent | ApprovalDecided
 
@@ -43,16 +45,19 @@ class Replayed:
     difference: str = ""
 
 
-def replay(machine: Machine[Progress], records: Sequence[Record]) -> Iterator[Replayed]:
+def replay(
+    machine: Machine[Progress], program: Program, records: Sequence[Record]
+) -> Iterator[Replayed]:
     """Yield every event of a journal as the machine makes it, up to the first that differs.
 
-    The answers of models, services and people are those of the journal; everything else is made
-    anew: decisions of policy, prompts, what is called when, and how the run ends.
+    The answers of models, services and people are those of the journal, and so is what windows of
+    policies had no room for; everything else is made anew: decisions
+    of policy, prompts, what is called when, and how the run ends.
     """
     state = machine.begin()
     since = records[0].create_time
     for record in records:
-        made, difference = _make(machine, state, since, record)
+        made, difference = _make(machine, program, state, since, record)
         yield Replayed(record, made, difference)
         if difference:
             return
@@ -60,7 +65,7 @@ def replay(machine: Machine[Progress], records: Sequence[Record]) -> Iterator[Re
 
 
 def _make(
-    machine: Machine[Progress], state: Progress, since: datetime, record: Record
+    machine: Machine[Progress], program: Program, state: Progress, since: datetime, record: Record
 ) -> tuple[Event | None, str]:
     """Return the event that the machine makes after `since`, and how it differs from the record."""
     event = record.event
@@ -68,6 +73,8 @@ def _make(
         return event, ""
     # What followed became durable with what it followed from, before anything else could happen.
     if fact := machine.follow(state, since):
+        if is_full(program, fact, event):
+            return event, ""
         return fact, "" if fact == event else f"{_name(fact)} follows here, not {_name(event)}"
     if isinstance(event, _NOTES) or _is_end_from_outside(event):
         return event, ""

@@ -13,7 +13,7 @@ from ..facts import ApprovalAwaited, EndDecided, decode, decode_outcome, encode
 from .sqlite import SqliteJournal
 from .tables import TABLES
 
-VERSION = 4
+VERSION = 5
 # There is one process for one file; a second one takes the runs of the first over.
 WORKER = "embedded"
 
@@ -35,6 +35,8 @@ def migrate(connection: Connection, found: int) -> None:
         for table, column in _ADDED[version]:
             connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column}"))
     TABLES.create_all(connection)
+    if found > _LAST_WITHOUT_OWNERS:
+        return
     _end_what_is_decided(connection)
     _ask_what_is_asked(connection)
     for column in ("outcome", "is_cancel_requested", "approval_sequence"):
@@ -43,6 +45,7 @@ def migrate(connection: Connection, found: int) -> None:
     connection.execute(text("CREATE INDEX run_open ON run (number) WHERE end_time IS NULL"))
 
 
+_LAST_WITHOUT_OWNERS = 3
 # What the version after this one has more.
 _ADDED = {
     # Runs call others.
@@ -59,6 +62,8 @@ _ADDED = {
         ("run", "epoch BIGINT NOT NULL DEFAULT 0"),
         ("record", "blob TEXT REFERENCES blob (sha256)"),
     ),
+    # What policies count; it is a table of its own.
+    4: (),
 }
 
 

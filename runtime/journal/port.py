@@ -14,6 +14,7 @@ from typing import Protocol
 from chassis.canonical import Json, canonical_json, sha256_hex
 
 from ..facts import ApprovalAwaited, Callers, Event, Failure, Note, Receipt, State
+from ..rules import Use
 
 # Those that nobody waits for: what outsiders have started.
 OPEN_RUNS_MAX = 1_000
@@ -127,6 +128,8 @@ class Entry:
     begun: NewRun | None = None
     # The state of the run after these events, if it is worth keeping; replaces the one before.
     snapshot: bytes = b""
+    # What the decisions among these events take of the windows of the account's policies.
+    uses: tuple[Use, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,8 +173,9 @@ class Journal(Protocol):
     async def append(self, entry: Entry) -> None:
         """Keep events; an entry that is there already, from the same epoch, changes nothing.
 
-        Raise `LeaseLost` if another worker has the run, and `RequestIdReused` if the run that is to
-        be begun was asked for by somebody else.
+        Raise `LeaseLost` if another worker has the run, `RequestIdReused` if the run that is to be
+        begun was asked for by somebody else, and `LimitReached` if a window has no room for a use,
+        whoever else writes at the same time.
         """
 
     async def post(self, run: str, note: Note, *, request_id: str, now: datetime) -> Run:

@@ -18,6 +18,7 @@ from ..errors import (
     ApprovalNotFound,
     JournalUnavailable,
     LeaseLost,
+    LimitReached,
     NotesExceeded,
     RunNotFound,
     RunsExceeded,
@@ -28,7 +29,7 @@ from ..facts import (
     encode,
     encode_callers,
 )
-from . import port
+from . import port, tally
 from .folding import (
     RUN_COLUMNS,
     Encoded,
@@ -153,6 +154,10 @@ class SqliteJournal(JournalReader):
             if _is_kept(cursor, entry, encoded):
                 return
             raise RequestIdReused(entry.begun.request_id)
+        # What is there already was counted, and would find no room beside itself.
+        if entry.uses and _is_kept(cursor, entry, encoded):
+            return
+        tally.require_room(partial(_rows, cursor), _account(cursor, entry), entry.uses)
         summary = _summary(entry.events, time)
         cursor.execute(
             "UPDATE run SET sequence = ?, state = coalesce(?, iif(state = 'pending', 'running', "
@@ -181,6 +186,7 @@ class SqliteJournal(JournalReader):
             raise LeaseLost(run)
         _keep_records(cursor, run, time, encoded)
         _keep_approvals(cursor, run, time, entry.events, sequence=entry.sequence)
+        tally.count(partial(_rows, cursor), _account(cursor, entry), entry.uses, entry.time)
         if entry.heard:
             cursor.executemany(
                 "UPDATE note SET is_heard = 1 WHERE number = ?", [(one,) for one in entry.heard]
@@ -222,6 +228,7 @@ def _outcome(operation: Operation, cursor: Cursor) -> object:
     except (
         ApprovalNotFound,
         LeaseLost,
+        LimitReached,
         NotesExceeded,
         RequestIdReused,
         RunNotFound,
@@ -232,6 +239,17 @@ def _outcome(operation: Operation, cursor: Cursor) -> object:
 
 def _one(cursor: Cursor, sql: str, *values: object) -> Any:  # noqa: ANN401  # a row
     return cursor.execute(sql, values).fetchone()
+
+
+def _rows(cursor: Cursor, sql: str, values: Sequence[Any]) -> list[Any]:
+    return cursor.execute(sql, values).fetchall()
+
+
+def _account(cursor: Cursor, entry: Entry) -> str:
+    """Return whose windows an entry uses; empty if it uses none."""
+    sql = "SELECT account FROM run WHERE name = ?"
+    row = _one(cursor, sql, entry.lease.run) if entry.uses else None
+    return str(row[0]) if row else ""
 
 
 def _run(cursor: Cursor, name: str) -> Run:

@@ -123,3 +123,16 @@ WORKER = Table(
     # Seconds since 1970: until then its runs are its own.
     Column("until", Double, nullable=False),
 )
+# What was used of windows of policies; see `tally.py`.
+TALLY = Table(
+    "tally",
+    TABLES,
+    Column("account", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    # Microseconds since 1970.
+    Column("time", BigInteger, primary_key=True),
+    # Whole numbers of up to 96 digits: at this time, and in all up to it.
+    Column("amount", Text, nullable=False),
+    Column("total", Text, nullable=False),
+)
+Index("tally_time", TALLY.c.time)

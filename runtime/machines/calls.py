@@ -22,7 +22,7 @@ from ..facts import (
     SleepStarted,
 )
 from ..jsontext import read_json, write_json
-from ..policy import decide, read_arguments
+from ..policy import Facts, decide, read_arguments
 from ..program import Program, ProgramAction
 from .effects import Act, Close, Sleep
 
@@ -136,7 +136,9 @@ class Calls:
         if one.decided is None:
             action = program.action(one.call.action)
             count = self.allowed.get(one.call.action, 0)
-            verdict = decide(one.call, action, allowed_count=count, dry_run=dry_run)
+            verdict = decide(
+                one.call, action, allowed_count=count, dry_run=dry_run, facts=Facts(now)
+            )
             return ActionDecided(one.call, verdict.decision, verdict.rule)
         if one.decided.decision == Decision.DENY:
             return _refused(one, "DENIED", one.decided.rule)

@@ -19,6 +19,7 @@ class FakeBoard(httpx.AsyncBaseTransport):
         self.posts: dict[str, dict[str, str]] = {}
         self.arrivals: list[str] = []
         self.requests: list[httpx.Request] = []
+        self.error = "told to"
         self._failures: deque[int | str] = deque()
 
     def fail_next(self, *failures: int | str) -> None:
@@ -35,7 +36,7 @@ class FakeBoard(httpx.AsyncBaseTransport):
         if failure == "unsent":
             raise httpx.ConnectError("refused", request=request)
         if isinstance(failure, int):
-            return httpx.Response(failure, json={"error": "told to"})
+            return httpx.Response(failure, json={"error": self.error})
         response = self._answer(request, (await request.aread()).decode())
         if failure == "lost":
             raise httpx.ReadTimeout("lost", request=request)

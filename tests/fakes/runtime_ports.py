@@ -111,6 +111,7 @@ class FakeKnowledge(Fake):
 
     def __init__(self) -> None:
         super().__init__()
+        self.text = "Ether gained."
         self.queries: list[tuple[tuple[str, ...], str, int]] = []
 
     async def search(
@@ -118,7 +119,7 @@ class FakeKnowledge(Fake):
     ) -> tuple[Passage, ...]:
         self.fail_if_told()
         self.queries.append((tuple(collections), query, passages_max))
-        return tuple(Passage(f"{name}/documents/a.md", "Ether gained.") for name in collections)
+        return tuple(Passage(f"{name}/documents/a.md", self.text) for name in collections)
 
 
 @dataclass
@@ -192,6 +193,8 @@ class FakeSigner(Fake):
     def __init__(self) -> None:
         super().__init__()
         self.approval = ""
+        # Messages of requests that it signed.
+        self.requests: list[bytes] = []
         self.key = Ed25519PrivateKey.from_private_bytes(bytes(32))
         self.public_key = self.key.public_key().public_bytes_raw()
 
@@ -208,6 +211,7 @@ class FakeSigner(Fake):
         if self.approval:
             told = f"a person who decides {self.approval}"
             raise PersonAwaited(told, self.approval, "posts")
+        self.requests.append(message)
         return self.sign(credential, "request", message)
 
     def seal(self, payload: bytes) -> SealedBundle:

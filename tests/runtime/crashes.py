@@ -87,3 +87,4 @@ async def crash(world: World, fuse: Fuse) -> None:
     while tasks := [*conductor._tasks.values()]:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)
+    await conductor.stop()

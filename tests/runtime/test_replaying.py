@@ -47,7 +47,7 @@ def world(tmp_path: Path) -> World:
 
 
 def replayed(agent: Program, records: list[Record]) -> list[Replayed]:
-    return [*replay(AgentLoop(agent), records)]
+    return [*replay(AgentLoop(agent), agent, records)]
 
 
 async def differences(world: World, change: Any = bool) -> list[str]:  # noqa: ANN401  # as `program`

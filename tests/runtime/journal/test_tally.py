@@ -1,0 +1,186 @@
+"""What windows have taken is counted with the decision that took it, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, create_engine, text
+
+from runtime.errors import LeaseLost, LimitReached
+from runtime.facts import ActionCall, ActionDecided, Decision
+from runtime.journal import tally
+from runtime.journal.opening import open_journal_file
+from runtime.journal.port import Entry, Lease
+from runtime.journal.sqlite import SqliteJournal
+from runtime.rules import Use
+from tests.runtime.worlds import RUN, START
+
+from .runs import NEW, SECOND, THIRD
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ALLOWED = ActionDecided(ActionCall("step-1-1", "board.post", "{}"), Decision.ALLOW, "")
+
+
+def use(amount: int = 1, *, most: int | None = 3, key: str = "k", at: datetime = START) -> Use:
+    """Return a use of a window of a day."""
+    return Use(key, amount, at - DAY, most)
+
+
+def entry(*uses: Use, sequence: int = 2, run: str = RUN, at: datetime = START) -> Entry:
+    """Return an entry with one decision."""
+    return Entry(Lease(run, 1), sequence, (ALLOWED,), at, uses=uses)
+
+
+async def test_a_window_that_is_full_refuses_and_says_what_was_used(journal: SqliteJournal) -> None:
+    await journal.create(NEW, START)
+    await journal.append(entry(use(2)))
+    with pytest.raises(LimitReached) as raised:
+        await journal.append(entry(use(2), sequence=3))
+    assert (raised.value.key, raised.value.used) == ("k", 2)
+    assert len(await journal.events(RUN)) == 2
+    await journal.append(entry(use(1), sequence=3))
+
+
+async def test_uses_of_one_entry_count_together(journal: SqliteJournal) -> None:
+    await journal.create(NEW, START)
+    await journal.append(entry(use(1)))
+    with pytest.raises(LimitReached) as raised:
+        await journal.append(entry(use(1), use(2), sequence=3))
+    assert raised.value.used == 1
+
+
+async def test_a_use_without_a_limit_counts(journal: SqliteJournal) -> None:
+    await journal.create(NEW, START)
+    await journal.append(entry(use(10**90, most=None)))
+    with pytest.raises(LimitReached) as raised:
+        await journal.append(entry(use(), sequence=3))
+    assert raised.value.used == 10**90
+
+
+async def test_an_entry_that_is_handed_in_again_counts_once(journal: SqliteJournal) -> None:
+    await journal.create(NEW, START)
+    for _ in range(3):
+        await journal.append(entry(use(2)))
+    await journal.append(entry(use(1), sequence=3))
+
+
+async def test_who_has_lost_the_run_counts_nothing(journal: SqliteJournal, engine: Engine) -> None:
+    await journal.create(NEW, START)
+    await SqliteJournal(engine, worker="one", life="2").claim(START, seconds=5, limit=9)
+    with pytest.raises(LeaseLost):
+        await journal.append(entry(use(3)))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM tally")).scalar_one() == 0
+
+
+async def test_agents_and_keys_have_windows_of_their_own(journal: SqliteJournal) -> None:
+    await journal.create(NEW, START)
+    await journal.create(replace(NEW, name=SECOND, request_id="b", account="agents/b"), START)
+    await journal.create(replace(NEW, name=THIRD, request_id="c"), START)
+    await journal.append(entry(use(3), use(3, key="other")))
+    await journal.append(entry(use(3), run=SECOND))
+    with pytest.raises(LimitReached):
+        await journal.append(entry(use(), run=THIRD))
+
+
+async def test_a_window_slides_and_its_boundary_is_free(journal: SqliteJournal) -> None:
+    await journal.create(NEW, START)
+    await journal.append(entry(use(3)))
+    early, late = START + DAY - timedelta(microseconds=1), START + DAY
+    with pytest.raises(LimitReached):
+        await journal.append(entry(use(at=early), sequence=3, at=early))
+    await journal.append(entry(use(3, at=late), sequence=3, at=late))
+
+
+async def test_a_clock_that_is_put_back_frees_nothing(journal: SqliteJournal) -> None:
+    await journal.create(NEW, START)
+    await journal.append(entry(use(2)))
+    before = START - 2 * DAY
+    await journal.append(entry(use(1, at=before), sequence=3, at=before))
+    with pytest.raises(LimitReached):
+        await journal.append(entry(use(1), sequence=4))
+
+
+async def test_many_runs_at_once_never_exceed_a_limit(journal: SqliteJournal) -> None:
+    names = [f"{RUN[:-2]}{number:02}" for number in range(10, 40)]
+    for name in names:
+        await journal.create(replace(NEW, name=name, request_id=name), START)
+    entries = [journal.append(entry(use(most=7), run=name)) for name in names]
+    refused = await asyncio.gather(*entries, return_exceptions=True)
+    assert sum(isinstance(one, LimitReached) for one in refused) == len(names) - 7
+
+
+async def test_what_was_counted_is_there_in_the_next_life(tmp_path: Path) -> None:
+    engine = open_journal_file(tmp_path / "a.db")
+    journal = SqliteJournal(engine, worker="one", life="1")
+    await journal.create(NEW, START)
+    await journal.append(entry(use(3)))
+    engine.dispose()
+    journal = SqliteJournal(open_journal_file(tmp_path / "a.db"), worker="one", life="2")
+    [lease] = await journal.claim(START, seconds=5, limit=9)
+    with pytest.raises(LimitReached):
+        await journal.append(replace(entry(use(), sequence=3), lease=lease))
+
+
+async def test_what_no_window_reaches_is_forgotten(journal: SqliteJournal, engine: Engine) -> None:
+    await journal.create(NEW, START)
+    await journal.append(entry(use(3)))
+    later = START + tally.KEPT + HOUR
+    await journal.append(entry(use(2, at=later), sequence=3, at=later))
+    with pytest.raises(LimitReached) as raised:
+        await journal.append(entry(use(2, at=later), sequence=4, at=later))
+    assert raised.value.used == 2
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM tally")).scalar_one() == 1
+
+
+async def test_a_file_without_counts_gets_them(tmp_path: Path) -> None:
+    path = tmp_path / "runtime.db"
+    open_journal_file(path).dispose()
+    old = create_engine(f"sqlite:///{path}")
+    with old.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE tally")
+        connection.exec_driver_sql("PRAGMA user_version=4")
+    old.dispose()
+    journal = SqliteJournal(open_journal_file(path), worker="one", life="1")
+    await journal.create(NEW, START)
+    await journal.append(entry(use(3)))
+
+
+_STEPS = st.lists(st.tuples(st.integers(-3_600, 40_000), st.integers(0, 4)), max_size=30)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(_STEPS)
+def test_a_sum_is_that_of_all_that_was_counted(
+    engine: Engine, steps: list[tuple[int, int]]
+) -> None:
+    """Against a list; time goes forward, and sometimes a little back."""
+    kept: list[tuple[datetime, int]] = []
+    now = START
+    with engine.connect() as connection, connection.begin() as transaction:
+
+        def execute(sql: str, values: object) -> list[object]:
+            result = connection.exec_driver_sql(sql, tuple(values))  # type: ignore[arg-type]  # values of any row
+            return list(result.all()) if result.returns_rows else []
+
+        for seconds, amount in steps:
+            now += timedelta(seconds=seconds)
+            last = max([now, *(time for time, _ in kept)])
+            used = sum(size for time, size in kept if time > now - DAY)
+            asked = use(amount, most=9, at=now)
+            try:
+                tally.require_room(execute, "agents/a", [asked])
+            except LimitReached as reached:
+                assert (reached.used, used + amount > 9) == (used, True)
+            else:
+                assert used + amount <= 9
+                tally.count(execute, "agents/a", [asked], now)
+                kept.append((last, amount))
+        transaction.rollback()
