@@ -148,8 +148,9 @@ def _describe_waiting(event: runtime_pb2.WatchRunResponse) -> Text | None:
     match event.WhichOneof("event"):
         case "awaited":
             awaited = event.awaited
-            name = awaited.approval.removeprefix("approvals/") or awaited.call.id
-            told = f"for a person ({awaited.rule}): actionvm approvals approve {name}"
+            name = awaited.approval.removeprefix("approvals/")
+            way = f"approve {name}" if name else "list"
+            told = f"for a person ({awaited.rule}): actionvm approvals {way}"
             return _line("waits", told, "yellow")
         case "approved":
             verb = "allowed" if event.approved.allows else "denied"

@@ -216,6 +216,8 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
         self.parting = runtime_pb2.DiffRunsResponse()
         self.starts: list[runtime_pb2.StartRunRequest] = []
         self.start_failures: list[ServiceError] = []
+        self.waiting: list[runtime_pb2.Approval] = []
+        self.decided: list[runtime_pb2.DecideApprovalRequest] = []
         self.run = runtime_pb2.Run(name=RUN, bundle=BUNDLE, state=runtime_pb2.Run.STATE_SUCCEEDED)
 
     async def StartRun(
@@ -249,6 +251,17 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
         self, request: runtime_pb2.ListRunsRequest, context: Context
     ) -> runtime_pb2.ListRunsResponse:
         return runtime_pb2.ListRunsResponse(runs=[self.run])
+
+    async def ListApprovals(
+        self, request: runtime_pb2.ListApprovalsRequest, context: Context
+    ) -> runtime_pb2.ListApprovalsResponse:
+        return runtime_pb2.ListApprovalsResponse(approvals=self.waiting)
+
+    async def DecideApproval(
+        self, request: runtime_pb2.DecideApprovalRequest, context: Context
+    ) -> runtime_pb2.DecideApprovalResponse:
+        self.decided.append(request)
+        return runtime_pb2.DecideApprovalResponse()
 
     async def CancelRun(
         self, request: runtime_pb2.CancelRunRequest, context: Context
