@@ -39,7 +39,7 @@ def count_at_most(conversation: Conversation) -> Count:
     """
     frames = 1 + sum(1 + len(message.calls) for message in conversation.messages)
     frames += len(conversation.actions)
-    size = sum(len(text.encode("utf-8", "replace")) for text in _texts(conversation))
+    size = sum(len(text.encode("utf-8", "replace")) for text in texts_in(conversation))
     shown = IMAGE_TOKENS * images_in(conversation)
     return Count(size + shown + FRAME_TOKENS * frames, Counter.UPPER_BOUND)
 
@@ -54,7 +54,8 @@ def images_in(conversation: Conversation) -> int:
     return sum(len(message.images) for message in conversation.messages)
 
 
-def _texts(conversation: Conversation) -> Iterator[str]:
+def texts_in(conversation: Conversation) -> Iterator[str]:
+    """Yield every text that a model reads of a conversation."""
     for message in conversation.messages:
         yield from (message.text, message.call_id)
         for call in message.calls:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import ModelUnusable
 from ..settings import ModelSettings, ProviderSettings
+from .bytepairs import CL100K, O200K
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class Known:
     """A family of models.
 
     `samples` if temperature and its kind may be set, `constrains` if output can be held to a
-    schema. `embedding_dimensions` is 0 for models that talk.
+    schema. `embedding_dimensions` is 0 for models that talk. `encoding` is how tiktoken cuts what
+    they read, if it does.
     """
 
     context_tokens: int
@@ -22,6 +24,7 @@ class Known:
     samples: bool = True
     constrains: bool = True
     embedding_dimensions: int = 0
+    encoding: str = ""
 
 
 _THINKS = Known(200_000, samples=False)
@@ -33,7 +36,7 @@ NEWER = Known(0, samples=False)
 # By the longest beginning of the name. From the pages of the models, November 2026:
 # https://platform.openai.com/docs/models, https://platform.openai.com/docs/guides/embeddings.
 # A model that is not here is told of in the settings: a wrong length is worse than none.
-OPENAI: Mapping[str, Known] = {
+_OPENAI: Mapping[str, Known] = {
     "gpt-3.5-turbo": Known(16_385, takes_images=False, constrains=False),
     "gpt-4": _OLD,
     "gpt-4-32k": Known(32_768, takes_images=False, constrains=False),
@@ -57,6 +60,15 @@ OPENAI: Mapping[str, Known] = {
     "text-embedding-3-small": Known(8_191, takes_images=False, embedding_dimensions=1_536),
     "text-embedding-3-large": Known(8_191, takes_images=False, embedding_dimensions=3_072),
     "text-embedding-ada-002": Known(8_191, takes_images=False, embedding_dimensions=1_536),
+}
+# Models that talk are cut by the later encoding, but for these, from
+# https://github.com/openai/tiktoken/blob/main/tiktoken/model.py.
+_EARLIER = {"gpt-3.5-turbo", "gpt-4", "gpt-4-32k", "gpt-4-turbo"}
+OPENAI: Mapping[str, Known] = {
+    name: known
+    if known.embedding_dimensions
+    else replace(known, encoding=CL100K if name in _EARLIER else O200K)
+    for name, known in _OPENAI.items()
 }
 
 # Claude models that take a temperature and its kind; later ones choose for themselves.
@@ -104,4 +116,5 @@ def overlaid(known: Known | None, settings: ModelSettings) -> Known:
         samples=base.samples,
         constrains=base.constrains,
         embedding_dimensions=settings.embedding_dimensions or base.embedding_dimensions,
+        encoding=base.encoding,
     )

@@ -8,13 +8,14 @@ from functools import cached_property, partial
 
 import httpx2
 
-from ..conversation import Delta, Tokens
+from ..conversation import Conversation, Delta, Tokens
 from ..embedding import Embedded
 from ..errors import ModelUnusable
 from ..links import ListedModel, ModelFacts
 from ..ports import Key, OpenModel
 from ..settings import ProviderSettings
 from . import openai_chat, openai_responses
+from .bytepairs import Tokenizers
 from .connections import pool
 from .events import Arriving, posted
 from .known import Known
@@ -30,7 +31,8 @@ class OpenAiProvider(RemoteProvider):
 
     Options: `api` is `chat` or `responses`; `api_version` makes Azure take the paths of its old
     interface; `constrains_output` is `true` for a server, or deployments, that keep to schemas;
-    `families` says which public models deployments are: `ours=gpt-5 theirs=gpt-4o`.
+    `families` says which public models deployments are: `ours=gpt-5 theirs=gpt-4o`; `tiktoken` is a
+    folder with its files.
     """
 
     def __init__(self, settings: ProviderSettings, http: httpx2.AsyncClient | None = None) -> None:
@@ -41,6 +43,7 @@ class OpenAiProvider(RemoteProvider):
         self.speak = openai_responses.speak if responds else openai_chat.speak
         self.http = http or pool(settings)
         self.client = connect(settings, self.http)
+        self.tokenizers = Tokenizers(settings.options.get("tiktoken", ""))
 
     async def models(self) -> Sequence[ListedModel]:
         """Return the models of a server that tells them without a key; others tell none."""
@@ -83,6 +86,11 @@ class OpenAiModel(RemoteModel[OpenAiProvider]):
             gives_logprobs=talks and self._known.samples,
             embedding_dimensions=self._known.embedding_dimensions,
         )
+
+    async def count_tokens(self, conversation: Conversation) -> int | None:
+        """Return what tiktoken cuts a conversation into, if its file is there; see `OpenModel`."""
+        tokenizers = self._provider.tokenizers
+        return await tokenizers.count(self._known.encoding, conversation, self.name)
 
     def _speak(self, answer: Answer, secret: str) -> AsyncGenerator[Delta, None]:
         return self._provider.speak(
