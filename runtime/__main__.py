@@ -33,7 +33,7 @@ from .clients.approvals import ApprovalsClient
 from .conductor import Conductor
 from .config import RuntimeConfig
 from .connectors.catalogue import catalogue
-from .journal.opening import open_journal, open_journal_file
+from .journal.opening import open_journal, open_journal_database
 from .service import RuntimeService, hosted
 from .stage import Stage
 
@@ -42,7 +42,7 @@ from .stage import Stage
 async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIterator[Hosted]:
     """Open the journal, resume what is open, and build the service."""
     folder = server.ensure_private_folder(config.data_dir)
-    engine = open_journal_file(folder / "runtime.db")
+    engine = open_journal_database(folder / "runtime.db")
     async with AsyncExitStack() as stack:
         stack.callback(engine.dispose)
         member = await stack.enter_async_context(join(config))

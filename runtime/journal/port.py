@@ -99,7 +99,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Opened:
-    """A run that was asked for; without a lease if it was there before."""
+    """A run that was asked for; without a lease if it was there before.
+
+    Handed in again because nobody knew what became of it, it comes with its lease.
+    """
 
     run: Run
     lease: Lease | None
@@ -124,7 +127,8 @@ class Entry:
     time: datetime
     # Numbers of the notes that these events take notice of.
     heard: tuple[int, ...] = ()
-    # A run that exists from now on, because these events wait for it; this worker has its lease.
+    # A run that exists from now on, because these events wait for it; this worker has its lease,
+    # as of all that begin, with epoch 1.
     begun: NewRun | None = None
     # The state of the run after these events, if it is worth keeping; replaces the one before.
     snapshot: bytes = b""

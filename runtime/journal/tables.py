@@ -1,4 +1,7 @@
-"""The tables of the journal, the same in SQLite and PostgreSQL."""
+"""The tables of the journal; the same in SQLite and PostgreSQL.
+
+A run is known to the other tables by its number, which makes their keys short.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Double,
-    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -15,124 +17,137 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
+    and_,
 )
+
+# 2 brought runs that call others; 3 runs that wait for people; 4 owners, notes and snapshots;
+# 5 what policies count; 6 short keys.
+VERSION = 6
+# A fact that is longer is kept apart, once for all who have the same.
+FACT_BYTES_MAX = 16 * 1024
 
 TABLES = MetaData()
 
-# In SQLite only an INTEGER counts by itself.
+# INTEGER, because that is the key of the rows themselves in SQLite.
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
+# Ordered by bytes, as in SQLite and Python: no locale decides what a page holds.
+_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 
-BUNDLE = Table(
-    "bundle",
-    TABLES,
-    Column("name", Text, primary_key=True),
-    Column("payload", LargeBinary, nullable=False),
-)
+
+def _text(name: str, *, key: bool = False) -> Column[str]:
+    return Column(name, _TEXT, primary_key=key, nullable=False)
+
+
+def _number(name: str, *, key: bool = False) -> Column[int]:
+    kind = _NUMBER if key else BigInteger()
+    return Column(name, kind, primary_key=key, nullable=False, autoincrement=False)
+
+
+def _bytes(name: str) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=False)
+
+
+BUNDLE = Table("bundle", TABLES, _text("name", key=True), _bytes("payload"))
 RUN = Table(
     "run",
     TABLES,
-    Column("number", _NUMBER, primary_key=True, autoincrement=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("request_id", Text, nullable=False, unique=True),
-    Column("content_sha256", Text, nullable=False),
-    Column("bundle", Text, ForeignKey("bundle.name"), nullable=False),
-    Column("account", Text, nullable=False),
-    Column("input", Text, nullable=False),
-    Column("dry_run", Boolean, nullable=False),
-    Column("create_time", Text, nullable=False),
-    Column("callers", LargeBinary, nullable=False),
-    Column("deadline", Text),
-    Column("origin", Text, nullable=False, server_default=""),
-    # Who has it, and how often it has changed hands.
-    Column("worker", Text, nullable=False, server_default=""),
-    Column("epoch", BigInteger, nullable=False, server_default="0"),
-    # What follows is folded from the journal, in the transaction that appends to it.
-    Column("sequence", BigInteger, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("answer", Text, nullable=False),
-    Column("failure_reason", Text, nullable=False),
-    Column("failure_message", Text, nullable=False),
-    Column("step_count", BigInteger, nullable=False),
-    Column("gas", BigInteger, nullable=False),
-    Column("end_time", Text),
-    Column("approval", Text, nullable=False, server_default=""),
+    _number("number", key=True),
+    _text("name"),
+    _text("request_id"),
+    _text("content_sha256"),
+    _text("bundle"),
+    _text("account"),
+    # Whether another run waits for it.
+    Column("is_called", Boolean, nullable=False),
+    _text("create_time"),
+    Column("deadline", _TEXT),
+    # What follows is folded from its events, in the transaction that appends them.
+    _number("sequence"),
+    _text("state"),
+    _number("step_count"),
+    _number("gas"),
+    Column("end_time", _TEXT),
+    Column("outcome", LargeBinary),
+    # Who writes its events, and how often that has changed.
+    _text("worker"),
+    _number("epoch"),
+    UniqueConstraint("name"),
+    UniqueConstraint("request_id"),
 )
-# Most runs have ended.
-Index(
-    "run_open",
-    RUN.c.number,
-    sqlite_where=text("end_time IS NULL"),
-    postgresql_where=text("end_time IS NULL"),
-)
-RECORD = Table(
-    "record",
+EVENT = Table(
+    "event",
     TABLES,
-    Column("run", Text, ForeignKey("run.name"), primary_key=True),
-    Column("sequence", BigInteger, primary_key=True),
-    Column("create_time", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    # Empty where the fact is a blob.
-    Column("fact", LargeBinary, nullable=False),
-    Column("blob", Text, ForeignKey("blob.sha256")),
+    _number("run", key=True),
+    _number("sequence", key=True),
+    _text("create_time"),
+    _text("kind"),
+    # Empty where it is kept apart.
+    _bytes("fact"),
+    Column("blob", _TEXT),
+    sqlite_with_rowid=False,
 )
-BLOB = Table(
-    "blob",
-    TABLES,
-    Column("sha256", Text, primary_key=True),
-    Column("content", LargeBinary, nullable=False),
-)
-SNAPSHOT = Table(
-    "snapshot",
-    TABLES,
-    Column("run", Text, ForeignKey("run.name"), primary_key=True),
-    Column("sequence", BigInteger, nullable=False),
-    Column("state", LargeBinary, nullable=False),
-)
-APPROVAL = Table(
-    "approval",
-    TABLES,
-    Column("run", Text, ForeignKey("run.name"), primary_key=True),
-    Column("call", Text, primary_key=True),
-    # Of the event that says so.
-    Column("sequence", BigInteger, nullable=False),
-    Column("approval", Text, nullable=False),
-    Column("create_time", Text, nullable=False),
-)
+BLOB = Table("blob", TABLES, _text("sha256", key=True), _bytes("content"))
+SNAPSHOT = Table("snapshot", TABLES, _number("run", key=True), _number("sequence"), _bytes("state"))
 NOTE = Table(
     "note",
     TABLES,
-    Column("number", _NUMBER, primary_key=True, autoincrement=True),
-    Column("run", Text, ForeignKey("run.name"), nullable=False),
-    Column("request_id", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("fact", LargeBinary, nullable=False),
+    # Given by the database, in the order of arrival.
+    Column("number", _NUMBER, primary_key=True),
+    _number("run"),
+    _text("request_id"),
+    _text("sha256"),
+    _text("kind"),
+    # Empty once it was heard: then it is an event.
+    _bytes("fact"),
     Column("is_heard", Boolean, nullable=False),
     UniqueConstraint("run", "request_id"),
-)
-Index(
-    "note_unheard",
-    NOTE.c.run,
-    sqlite_where=text("NOT is_heard"),
-    postgresql_where=text("NOT is_heard"),
 )
 WORKER = Table(
     "worker",
     TABLES,
-    Column("name", Text, primary_key=True),
-    # Seconds since 1970: until then its runs are its own.
+    _text("name", key=True),
+    # Until then nobody else takes its runs; in seconds since 1970.
     Column("until", Double, nullable=False),
 )
 # What was used of windows of policies; see `tally.py`.
 TALLY = Table(
     "tally",
     TABLES,
-    Column("account", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    _text("account", key=True),
+    _text("key", key=True),
     # Microseconds since 1970.
-    Column("time", BigInteger, primary_key=True),
+    _number("time", key=True),
     # Whole numbers of up to 96 digits: at this time, and in all up to it.
-    Column("amount", Text, nullable=False),
-    Column("total", Text, nullable=False),
+    _text("amount"),
+    _text("total"),
+    Index("tally_time", "time"),
 )
-Index("tally_time", TALLY.c.time)
+# Calls that wait for a person, and the event that says so.
+APPROVAL = Table(
+    "approval",
+    TABLES,
+    _number("run", key=True),
+    _text("call", key=True),
+    _number("sequence"),
+    _text("create_time"),
+    # As people see it in the run.
+    _text("name"),
+    Index("approval_by_place", "create_time", "run", "sequence"),
+)
+
+# Those of `folding.Head`, in its order.
+HEAD_COLUMNS = (
+    "number, name, account, request_id, content_sha256, worker, epoch, sequence, state, step_count,"
+    " gas, end_time"
+)
+
+
+def _partial(name: str, column: Column[int], where: object) -> None:
+    Index(name, column, sqlite_where=where, postgresql_where=where)
+
+
+_IS_OPEN = RUN.c.end_time.is_(None)
+_partial("run_open", RUN.c.number, _IS_OPEN)
+# Those that count against the limit.
+_partial("run_outermost", RUN.c.number, and_(_IS_OPEN, RUN.c.is_called.is_(False)))
+_partial("note_unheard", NOTE.c.run, NOTE.c.is_heard.is_(False))

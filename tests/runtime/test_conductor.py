@@ -363,7 +363,7 @@ async def test_a_caller_that_leaves_while_a_run_is_stored_leaves_no_run_behind(
             call.cancel()
             return opened
 
-    stage = replace(world.stage(), journal=LeavingJournal(world.engine, worker="leaving", life="1"))
+    stage = replace(world.stage(), journal=LeavingJournal(world.engine, worker="leaving"))
     conductor = Conductor(stage)
     servicer = RuntimeService(stage=stage, conductor=conductor, dice=random.Random(1))
     request = runtime_pb2.StartRunRequest(request_id="r", bundle=bundle_to_proto(world.seal()))

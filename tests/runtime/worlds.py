@@ -20,7 +20,7 @@ from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
 from runtime.connectors.waiting import waiting_actions
 from runtime.facts import CancelRequested, Event
-from runtime.journal.opening import open_journal, open_journal_file
+from runtime.journal.opening import open_journal, open_journal_database
 from runtime.journal.port import NewRun, Run
 from runtime.journal.sqlite import SqliteJournal
 from runtime.program import REQUEST_SCHEMA, Program, SealedBundle, read_program
@@ -173,7 +173,7 @@ class World:
 
     def __post_init__(self) -> None:
         # Not in memory: there, all threads would share one connection.
-        self.engine = open_journal_file(self.folder / "runtime.db")
+        self.engine = open_journal_database(self.folder / "runtime.db")
         # As one sees it who plays no runs.
         self.journal = open_journal(self.engine)
 

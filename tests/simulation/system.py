@@ -144,7 +144,6 @@ class System:
                 journal=SqliteJournal(
                     _database(process, runtime.journal.tables.TABLES),
                     worker="embedded",
-                    life=f"{process.random.getrandbits(64):x}",
                 ),
                 audience=Audience(),
                 clock=self.world,

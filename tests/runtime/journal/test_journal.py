@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -22,9 +21,9 @@ from runtime.facts import (
     SignalSent,
     State,
 )
-from runtime.journal.opening import open_journal_file
+from runtime.journal.opening import open_journal
 from runtime.journal.port import Lease, NewRun, Snapshot
-from runtime.journal.sqlite import SqliteJournal
+from runtime.journal.stored import StoredJournal
 from tests.runtime.worlds import RUN, START
 
 from .runs import (
@@ -45,7 +44,7 @@ from .runs import (
 )
 
 
-async def test_a_run_is_kept_with_its_first_event(journal: SqliteJournal) -> None:
+async def test_a_run_is_kept_with_its_first_event(journal: StoredJournal) -> None:
     opened = await journal.create(NEW, START)
     [record] = await journal.events(RUN)
     assert opened.lease == Lease(RUN, 1)
@@ -53,7 +52,7 @@ async def test_a_run_is_kept_with_its_first_event(journal: SqliteJournal) -> Non
     assert record.event == RunStarted("bundles/1", '""', dry_run=False)
 
 
-async def test_a_repeated_request_gives_the_same_run_and_no_lease(journal: SqliteJournal) -> None:
+async def test_a_repeated_request_gives_the_same_run_and_no_lease(journal: StoredJournal) -> None:
     first = await journal.create(NEW, START)
     again = await journal.create(replace(NEW, name=SECOND), START)
     assert (again.run, again.lease) == (first.run, None)
@@ -69,7 +68,7 @@ async def test_a_repeated_request_gives_the_same_run_and_no_lease(journal: Sqlit
     ],
 )
 async def test_a_request_id_with_other_content_is_refused(
-    journal: SqliteJournal, other: NewRun
+    journal: StoredJournal, other: NewRun
 ) -> None:
     await journal.create(NEW, START)
     with pytest.raises(RequestIdReused):
@@ -77,7 +76,7 @@ async def test_a_request_id_with_other_content_is_refused(
 
 
 async def test_open_runs_are_limited(
-    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+    journal: StoredJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runtime.journal.port.OPEN_RUNS_MAX", 1)
     await journal.create(NEW, START)
@@ -88,7 +87,7 @@ async def test_open_runs_are_limited(
 
 
 async def test_runs_that_others_wait_for_do_not_count(
-    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+    journal: StoredJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runtime.journal.port.OPEN_RUNS_MAX", 2)
     await journal.create(NEW, START)
@@ -96,14 +95,14 @@ async def test_runs_that_others_wait_for_do_not_count(
     assert await journal.create(replace(NEW, name=THIRD, request_id="third"), START)
 
 
-async def test_a_call_and_the_run_that_answers_it_are_one(journal: SqliteJournal) -> None:
+async def test_a_call_and_the_run_that_answers_it_are_one(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(replace(entry(SENT), begun=ANSWERING))
     assert (await journal.events(RUN))[-1].event == SENT
     assert (await journal.get(SECOND)).deadline == LATER
 
 
-async def test_a_call_whose_request_id_is_taken_leaves_no_trace(journal: SqliteJournal) -> None:
+async def test_a_call_whose_request_id_is_taken_leaves_no_trace(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     with pytest.raises(RequestIdReused):
         await journal.append(replace(entry(SENT), begun=replace(ANSWERING, request_id="first")))
@@ -113,7 +112,7 @@ async def test_a_call_whose_request_id_is_taken_leaves_no_trace(journal: SqliteJ
 
 @pytest.mark.parametrize("begun", [None, ANSWERING])
 async def test_an_entry_that_is_handed_in_again_changes_nothing(
-    journal: SqliteJournal, begun: NewRun | None
+    journal: StoredJournal, begun: NewRun | None
 ) -> None:
     await journal.create(NEW, START)
     for _ in range(2):
@@ -121,7 +120,7 @@ async def test_an_entry_that_is_handed_in_again_changes_nothing(
     assert [record.sequence for record in await journal.events(RUN)] == [1, 2, 3]
 
 
-async def test_another_entry_at_the_same_place_is_refused(journal: SqliteJournal) -> None:
+async def test_another_entry_at_the_same_place_is_refused(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(SENT))
     with pytest.raises(LeaseLost):
@@ -129,7 +128,7 @@ async def test_another_entry_at_the_same_place_is_refused(journal: SqliteJournal
 
 
 async def test_a_large_fact_comes_back_and_is_kept_once(
-    journal: SqliteJournal, engine: Engine
+    journal: StoredJournal, engine: Engine
 ) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(LARGE, LARGE))
@@ -138,7 +137,7 @@ async def test_a_large_fact_comes_back_and_is_kept_once(
         assert connection.exec_driver_sql("SELECT count(*) FROM blob").scalar() == 1
 
 
-async def test_a_run_shows_what_its_journal_says(journal: SqliteJournal) -> None:
+async def test_a_run_shows_what_its_journal_says(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(GenerationFinished(1, "", (), (), 5), ACTED))
     running = await journal.get(RUN)
@@ -150,7 +149,7 @@ async def test_a_run_shows_what_its_journal_says(journal: SqliteJournal) -> None
     )
 
 
-async def test_an_ended_run_shows_its_end(journal: SqliteJournal) -> None:
+async def test_an_ended_run_shows_its_end(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     failure = Failure("MODEL_FAILED", "try another")
     await journal.append(entry(RunFinished(Outcome(State.FAILED, failure=failure), BILL)))
@@ -159,7 +158,7 @@ async def test_an_ended_run_shows_its_end(journal: SqliteJournal) -> None:
     assert await journal.receipt(RUN) == BILL
 
 
-async def test_a_paused_run_shows_it(journal: SqliteJournal) -> None:
+async def test_a_paused_run_shows_it(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(PauseRequested()))
     await journal.append(entry(SignalSent("go", "1"), sequence=3))
@@ -168,14 +167,14 @@ async def test_a_paused_run_shows_it(journal: SqliteJournal) -> None:
     assert (await journal.get(RUN)).state == State.RUNNING
 
 
-async def test_nothing_is_journaled_after_the_end(journal: SqliteJournal) -> None:
+async def test_nothing_is_journaled_after_the_end(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(FINISHED))
     with pytest.raises(LeaseLost):
         await journal.append(entry(SENT, sequence=3))
 
 
-async def test_a_fork_begins_with_the_events_of_another_run(journal: SqliteJournal) -> None:
+async def test_a_fork_begins_with_the_events_of_another_run(journal: StoredJournal) -> None:
     history = (GenerationFinished(1, "", (CALL,), (), 5), ASKED)
     await journal.create(NEW, START)
     fork = replace(NEW, name=SECOND, request_id="fork", origin=RUN, history=history)
@@ -185,13 +184,13 @@ async def test_a_fork_begins_with_the_events_of_another_run(journal: SqliteJourn
     assert [one.run.name for one in await journal.waiting(9)] == [SECOND]
 
 
-async def test_an_open_run_has_no_receipt(journal: SqliteJournal) -> None:
+async def test_an_open_run_has_no_receipt(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     with pytest.raises(RunUnfinished):
         await journal.receipt(RUN)
 
 
-async def test_an_unknown_run_is_not_found(journal: SqliteJournal) -> None:
+async def test_an_unknown_run_is_not_found(journal: StoredJournal) -> None:
     for ask in (journal.get, journal.receipt, journal.events, journal.payload):
         with pytest.raises(RunNotFound):
             await ask(RUN)
@@ -199,7 +198,7 @@ async def test_an_unknown_run_is_not_found(journal: SqliteJournal) -> None:
         await journal.post(RUN, CancelRequested(), request_id="1", now=START)
 
 
-async def test_runs_are_listed_newest_first(journal: SqliteJournal) -> None:
+async def test_runs_are_listed_newest_first(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.create(replace(NEW, name=SECOND, request_id="second"), START)
     newest, oldest = await journal.newest(10)
@@ -207,13 +206,13 @@ async def test_runs_are_listed_newest_first(journal: SqliteJournal) -> None:
     assert await journal.newest(10, before=newest.number) == [oldest]
 
 
-async def test_a_journal_is_read_in_pages(journal: SqliteJournal) -> None:
+async def test_a_journal_is_read_in_pages(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(SENT, ACTED, SENT, ACTED))
     assert [record.sequence for record in await journal.events(RUN, after=1, limit=2)] == [2, 3]
 
 
-async def test_the_last_snapshot_is_kept(journal: SqliteJournal) -> None:
+async def test_the_last_snapshot_is_kept(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     assert await journal.snapshot(RUN) is None
     for sequence in (2, 3):
@@ -222,12 +221,13 @@ async def test_the_last_snapshot_is_kept(journal: SqliteJournal) -> None:
 
 
 async def test_what_was_kept_is_there_after_a_restart(
-    journal: SqliteJournal, tmp_path: Path
+    journal: StoredJournal, engine: Engine
 ) -> None:
     await journal.create(NEW, START)
     await journal.append(replace(entry(SENT), begun=ANSWERING))
     before = [await journal.get(name) for name in (RUN, SECOND)]
-    again = SqliteJournal(open_journal_file(tmp_path / "runtime.db"), worker="one", life="2")
+    engine.dispose()
+    again = open_journal(engine, worker="one")
     assert [await again.get(name) for name in (RUN, SECOND)] == before
     assert await again.payload(RUN) == b"{}"
 
@@ -235,7 +235,7 @@ async def test_what_was_kept_is_there_after_a_restart(
 # --- Notes ---------------------------------------------------------------------------------------
 
 
-async def test_notes_wait_in_their_order_until_they_are_heard(journal: SqliteJournal) -> None:
+async def test_notes_wait_in_their_order_until_they_are_heard(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     signals = [SignalSent("go", str(number)) for number in range(3)]
     for number, signal in enumerate(signals):
@@ -248,7 +248,7 @@ async def test_notes_wait_in_their_order_until_they_are_heard(journal: SqliteJou
     assert (await journal.notes(RUN), await journal.noted()) == ([], [])
 
 
-async def test_a_note_is_kept_once_also_after_it_was_heard(journal: SqliteJournal) -> None:
+async def test_a_note_is_kept_once_also_after_it_was_heard(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     note = SignalSent("go", "1")
     await journal.post(RUN, note, request_id="1", now=START)
@@ -259,7 +259,7 @@ async def test_a_note_is_kept_once_also_after_it_was_heard(journal: SqliteJourna
         await journal.post(RUN, SignalSent("go", "2"), request_id="1", now=START)
 
 
-async def test_a_run_that_has_ended_takes_no_notes(journal: SqliteJournal) -> None:
+async def test_a_run_that_has_ended_takes_no_notes(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(FINISHED))
     run = await journal.post(RUN, CancelRequested(), request_id="1", now=START)
@@ -267,7 +267,7 @@ async def test_a_run_that_has_ended_takes_no_notes(journal: SqliteJournal) -> No
 
 
 async def test_notes_that_nobody_hears_are_limited(
-    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+    journal: StoredJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runtime.journal.port.NOTES_MAX", 1)
     await journal.create(NEW, START)
@@ -280,41 +280,41 @@ async def test_notes_that_nobody_hears_are_limited(
 
 
 async def test_a_worker_takes_up_what_it_had_in_a_former_life(
-    journal: SqliteJournal, engine: Engine
+    journal: StoredJournal, engine: Engine
 ) -> None:
     await journal.claim(START, seconds=5, limit=9)
     await journal.create(NEW, START)
-    again = SqliteJournal(engine, worker="one", life="2")
+    again = open_journal(engine, worker="one")
     assert await again.claim(START, seconds=5, limit=9) == [Lease(RUN, 2)]
     assert await again.claim(START, seconds=5, limit=9) == []
 
 
 async def test_another_worker_waits_until_a_lease_has_run_out(
-    journal: SqliteJournal, engine: Engine
+    journal: StoredJournal, engine: Engine
 ) -> None:
     await journal.claim(START, seconds=5, limit=9)
     await journal.create(NEW, START)
-    other = SqliteJournal(engine, worker="two", life="1")
+    other = open_journal(engine, worker="two")
     assert await other.claim(SOON, seconds=5, limit=9) == []
     assert await other.claim(LATER, seconds=5, limit=9) == [Lease(RUN, 2)]
     assert await journal.claim(LATER, seconds=5, limit=9) == []
 
 
 async def test_a_worker_that_lets_go_is_not_waited_for(
-    journal: SqliteJournal, engine: Engine
+    journal: StoredJournal, engine: Engine
 ) -> None:
     await journal.claim(START, seconds=5, limit=9)
     await journal.create(NEW, START)
     await journal.release()
-    other = SqliteJournal(engine, worker="two", life="1")
+    other = open_journal(engine, worker="two")
     assert await other.claim(START, seconds=5, limit=9) == [Lease(RUN, 2)]
 
 
 async def test_who_lost_a_run_writes_nothing_while_others_in_the_batch_do(
-    journal: SqliteJournal, engine: Engine
+    journal: StoredJournal, engine: Engine
 ) -> None:
     await journal.create(NEW, START)
-    other = SqliteJournal(engine, worker="two", life="1")
+    other = open_journal(engine, worker="two")
     assert await other.claim(START, seconds=5, limit=9) == [Lease(RUN, 2)]
     await journal.create(replace(NEW, name=SECOND, request_id="second"), START)
     with pytest.raises(LeaseLost):

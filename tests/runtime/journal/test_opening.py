@@ -2,104 +2,119 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, text
 
-from runtime.facts import (
-    ActionCall,
-    ApprovalAwaited,
-    EndDecided,
-    Event,
-    Failure,
-    Outcome,
-    RunStarted,
-    State,
-    encode,
-    encode_outcome,
-)
-from runtime.journal.opening import open_journal, open_journal_file
-from runtime.journal.port import Entry
+from chassis.database import SchemaTooNew
+from chassis.errors import RequestIdReused
+from runtime.errors import LimitReached
+from runtime.facts import EndDecided, State
+from runtime.journal.opening import open_journal, open_journal_database
+from runtime.journal.port import Lease, Snapshot
+from runtime.journal.stored import StoredJournal
+from runtime.rules import Use
 from tests.runtime.worlds import RUN, START
 
-# As the release before journals had owners made it.
-_VERSION_3 = """
-CREATE TABLE bundle (name VARCHAR NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (name));
-CREATE TABLE run (
-    number INTEGER NOT NULL, name VARCHAR NOT NULL, request_id VARCHAR NOT NULL,
-    content_sha256 VARCHAR NOT NULL, bundle VARCHAR NOT NULL, account VARCHAR NOT NULL,
-    input VARCHAR NOT NULL, dry_run BOOLEAN NOT NULL, create_time VARCHAR NOT NULL,
-    callers BLOB NOT NULL, deadline VARCHAR, sequence INTEGER NOT NULL, state VARCHAR NOT NULL,
-    answer VARCHAR NOT NULL, failure_reason VARCHAR NOT NULL, failure_message VARCHAR NOT NULL,
-    step_count INTEGER NOT NULL, gas INTEGER NOT NULL, end_time VARCHAR,
-    is_cancel_requested BOOLEAN NOT NULL, approval VARCHAR NOT NULL,
-    approval_sequence INTEGER NOT NULL, outcome BLOB,
-    PRIMARY KEY (number), UNIQUE (name), UNIQUE (request_id),
-    FOREIGN KEY(bundle) REFERENCES bundle (name)
-);
-CREATE INDEX ix_run_end_time ON run (end_time);
-CREATE TABLE record (
-    run VARCHAR NOT NULL, sequence INTEGER NOT NULL, create_time VARCHAR NOT NULL,
-    kind VARCHAR NOT NULL, fact BLOB NOT NULL,
-    PRIMARY KEY (run, sequence), FOREIGN KEY(run) REFERENCES run (name)
-);
-"""
-_LATER = {2: ("approval", "approval_sequence"), 1: ("callers", "deadline")}
-AWAITED = ApprovalAwaited(ActionCall("step-1-1", "board.post", "{}"), "approvals/1", "posts")
-FAILED = Outcome(State.FAILED, failure=Failure("MODEL_FAILED", "try another"))
+from .old_files import FAILED, SIGNALS, STARTED, with_long_keys, without_owners
+from .runs import ACTED, AWAITED, CALL, LARGE, NEW, SECOND, THIRD, entry
+
+Make = Callable[[Path], Path]
+MAKES = [
+    *(partial(without_owners, version=version) for version in (1, 2, 3)),
+    *(partial(with_long_keys, version=version) for version in (4, 5)),
+]
+ASKING = MAKES[2:]
 
 
-def old_file(path: Path, *, version: int = 3, outcome: Outcome | None = None) -> Path:
-    """Make a file of an earlier release with one open run, which waits for a person."""
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        for statement in _VERSION_3.split(";"):
-            connection.exec_driver_sql(statement)
-        connection.exec_driver_sql("INSERT INTO bundle VALUES ('bundles/1', x'7b7d')")
-        connection.exec_driver_sql(
-            "INSERT INTO run VALUES (1, ?, 'first', 'sha', 'bundles/1', 'agents/a', '\"\"', 0, ?, "
-            "x'5b5d', NULL, 2, 'running', '', '', '', 1, 7, NULL, 0, 'approvals/1', 2, ?)",
-            (RUN, START.isoformat(), encode_outcome(outcome) if outcome else None),
-        )
-        events: list[Event] = [RunStarted("bundles/1", '""', dry_run=False), AWAITED]
-        for number, event in enumerate(events, 1):
-            connection.exec_driver_sql(
-                "INSERT INTO record VALUES (?, ?, ?, ?, ?)",
-                (RUN, number, START.isoformat(), *encode(event)),
-            )
-        for older in range(version, 3):
-            for column in _LATER[older]:
-                connection.exec_driver_sql(f"ALTER TABLE run DROP COLUMN {column}")
-        connection.exec_driver_sql(f"PRAGMA user_version={version}")
-    engine.dispose()
-    return path
-
-
-def opened(path: Path) -> Engine:
+def opened(path: Path) -> StoredJournal:
     """Open a file twice: the second time, there is nothing to do."""
-    open_journal_file(path).dispose()
-    return open_journal_file(path)
+    open_journal_database(path).dispose()
+    return open_journal(open_journal_database(path))
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
-async def test_a_file_of_an_earlier_release_goes_on(tmp_path: Path, version: int) -> None:
-    journal = open_journal(opened(old_file(tmp_path / "runtime.db", version=version)))
+@pytest.mark.parametrize("make", MAKES)
+async def test_a_run_of_an_earlier_release_is_as_it_was(tmp_path: Path, make: Make) -> None:
+    journal = opened(make(tmp_path / "runtime.db"))
     run = await journal.get(RUN)
     assert (run.number, run.state, run.step_count, run.gas) == (1, State.RUNNING, 1, 7)
+    assert (run.input, run.dry_run, run.create_time) == (STARTED.input, True, START)
+    events = [record.event for record in await journal.events(RUN)]
+    assert events == [STARTED, LARGE, AWAITED]
+    assert await journal.payload(RUN) == b"{}"
+
+
+@pytest.mark.parametrize("make", MAKES)
+async def test_a_run_of_an_earlier_release_goes_on(tmp_path: Path, make: Make) -> None:
+    journal = opened(make(tmp_path / "runtime.db"))
     [lease] = await journal.claim(START, seconds=5, limit=9)
-    await journal.append(Entry(lease, 3, (EndDecided(FAILED),), START))
-    assert [record.sequence for record in await journal.events(RUN)] == [1, 2, 3]
+    await journal.append(entry(ACTED, sequence=4, epoch=lease.epoch))
+    assert (await journal.events(RUN))[-1].event == ACTED
+    before = await journal.newest(9)
+    opened_one = await journal.create(replace(NEW, name=THIRD, request_id="third"), START)
+    assert opened_one.run.number == before[0].number + 1
 
 
-async def test_a_call_that_waited_for_a_person_still_does(tmp_path: Path) -> None:
-    journal = open_journal(opened(old_file(tmp_path / "runtime.db")))
+@pytest.mark.parametrize("make", ASKING)
+async def test_a_call_that_waited_for_a_person_still_does(tmp_path: Path, make: Make) -> None:
+    journal = opened(make(tmp_path / "runtime.db"))
     [waiting] = await journal.waiting(9)
     assert (waiting.run.name, waiting.awaited, waiting.create_time) == (RUN, AWAITED, START)
+    assert (await journal.get(RUN)).approval == "approvals/1"
+    assert await journal.awaited(RUN, CALL.id) == AWAITED
 
 
 async def test_an_end_that_was_decided_is_journaled(tmp_path: Path) -> None:
-    journal = open_journal(opened(old_file(tmp_path / "runtime.db", outcome=FAILED)))
-    records = await journal.events(RUN)
-    assert (records[-1].sequence, records[-1].event) == (3, EndDecided(FAILED))
-    assert (await journal.get(RUN)).sequence == 3
+    journal = opened(without_owners(tmp_path / "runtime.db", outcome=FAILED))
+    last = (await journal.events(RUN))[-1]
+    assert (last.sequence, last.create_time, last.event) == (4, START, EndDecided(FAILED))
+    assert (await journal.get(RUN)).sequence == 4
+
+
+async def test_an_end_that_was_reached_is_known(tmp_path: Path) -> None:
+    journal = opened(without_owners(tmp_path / "runtime.db"))
+    run = await journal.get(SECOND)
+    assert (run.state, run.answer, run.failure) == (FAILED.state, FAILED.answer, FAILED.failure)
+    assert run.end_time == START
+
+
+async def test_what_an_owner_kept_beside_its_events_is_there(tmp_path: Path) -> None:
+    journal = opened(with_long_keys(tmp_path / "runtime.db"))
+    assert await journal.snapshot(RUN) == Snapshot(2, b"\1")
+    assert [kept.note for kept in await journal.notes(RUN)] == [SIGNALS[1]]
+    await journal.post(RUN, SIGNALS[0], request_id="1", now=START)
+    with pytest.raises(RequestIdReused):
+        await journal.post(RUN, SIGNALS[1], request_id="1", now=START)
+
+
+async def test_what_was_counted_before_counts(tmp_path: Path) -> None:
+    journal = opened(with_long_keys(tmp_path / "runtime.db", version=5))
+    [lease] = await journal.claim(START, seconds=5, limit=9)
+    use = Use("k", 1, START - timedelta(days=1), most=3)
+    with pytest.raises(LimitReached):
+        await journal.append(replace(entry(ACTED, sequence=4, epoch=lease.epoch), uses=(use,)))
+
+
+async def test_who_had_a_run_before_it_moved_has_it_no_more(tmp_path: Path) -> None:
+    journal = opened(with_long_keys(tmp_path / "runtime.db"))
+    assert await journal.claim(START, seconds=5, limit=9) == [Lease(RUN, 5)]
+
+
+def test_what_a_later_release_wrote_is_refused(engine: Engine, tmp_path: Path) -> None:
+    is_file = engine.dialect.name == "sqlite"
+    later = "PRAGMA user_version=99" if is_file else "UPDATE schema_version SET version = 99"
+    with engine.begin() as connection:
+        connection.execute(text(later))
+    url = "" if is_file else engine.url.render_as_string()
+    with pytest.raises(SchemaTooNew):
+        open_journal_database(tmp_path / "runtime.db", url)
+
+
+def test_what_this_release_made_opens_again(engine: Engine, tmp_path: Path) -> None:
+    url = "" if engine.dialect.name == "sqlite" else engine.url.render_as_string()
+    open_journal_database(tmp_path / "runtime.db", url).dispose()

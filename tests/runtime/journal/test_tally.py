@@ -10,17 +10,18 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from runtime.errors import LeaseLost, LimitReached
 from runtime.facts import ActionCall, ActionDecided, Decision
 from runtime.journal import tally
-from runtime.journal.opening import open_journal_file
+from runtime.journal.opening import open_journal, open_journal_database
 from runtime.journal.port import Entry, Lease
-from runtime.journal.sqlite import SqliteJournal
+from runtime.journal.stored import StoredJournal
 from runtime.rules import Use
 from tests.runtime.worlds import RUN, START
 
+from .old_files import with_long_keys
 from .runs import NEW, SECOND, THIRD
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -37,7 +38,7 @@ def entry(*uses: Use, sequence: int = 2, run: str = RUN, at: datetime = START) -
     return Entry(Lease(run, 1), sequence, (ALLOWED,), at, uses=uses)
 
 
-async def test_a_window_that_is_full_refuses_and_says_what_was_used(journal: SqliteJournal) -> None:
+async def test_a_window_that_is_full_refuses_and_says_what_was_used(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(use(2)))
     with pytest.raises(LimitReached) as raised:
@@ -47,7 +48,7 @@ async def test_a_window_that_is_full_refuses_and_says_what_was_used(journal: Sql
     await journal.append(entry(use(1), sequence=3))
 
 
-async def test_uses_of_one_entry_count_together(journal: SqliteJournal) -> None:
+async def test_uses_of_one_entry_count_together(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(use(1)))
     with pytest.raises(LimitReached) as raised:
@@ -55,7 +56,7 @@ async def test_uses_of_one_entry_count_together(journal: SqliteJournal) -> None:
     assert raised.value.used == 1
 
 
-async def test_a_use_without_a_limit_counts(journal: SqliteJournal) -> None:
+async def test_a_use_without_a_limit_counts(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(use(10**90, most=None)))
     with pytest.raises(LimitReached) as raised:
@@ -63,23 +64,23 @@ async def test_a_use_without_a_limit_counts(journal: SqliteJournal) -> None:
     assert raised.value.used == 10**90
 
 
-async def test_an_entry_that_is_handed_in_again_counts_once(journal: SqliteJournal) -> None:
+async def test_an_entry_that_is_handed_in_again_counts_once(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     for _ in range(3):
         await journal.append(entry(use(2)))
     await journal.append(entry(use(1), sequence=3))
 
 
-async def test_who_has_lost_the_run_counts_nothing(journal: SqliteJournal, engine: Engine) -> None:
+async def test_who_has_lost_the_run_counts_nothing(journal: StoredJournal, engine: Engine) -> None:
     await journal.create(NEW, START)
-    await SqliteJournal(engine, worker="one", life="2").claim(START, seconds=5, limit=9)
+    await open_journal(engine, worker="one").claim(START, seconds=5, limit=9)
     with pytest.raises(LeaseLost):
         await journal.append(entry(use(3)))
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM tally")).scalar_one() == 0
 
 
-async def test_agents_and_keys_have_windows_of_their_own(journal: SqliteJournal) -> None:
+async def test_agents_and_keys_have_windows_of_their_own(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.create(replace(NEW, name=SECOND, request_id="b", account="agents/b"), START)
     await journal.create(replace(NEW, name=THIRD, request_id="c"), START)
@@ -89,7 +90,7 @@ async def test_agents_and_keys_have_windows_of_their_own(journal: SqliteJournal)
         await journal.append(entry(use(), run=THIRD))
 
 
-async def test_a_window_slides_and_its_boundary_is_free(journal: SqliteJournal) -> None:
+async def test_a_window_slides_and_its_boundary_is_free(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(use(3)))
     early, late = START + DAY - timedelta(microseconds=1), START + DAY
@@ -98,7 +99,7 @@ async def test_a_window_slides_and_its_boundary_is_free(journal: SqliteJournal) 
     await journal.append(entry(use(3, at=late), sequence=3, at=late))
 
 
-async def test_a_clock_that_is_put_back_frees_nothing(journal: SqliteJournal) -> None:
+async def test_a_clock_that_is_put_back_frees_nothing(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(use(2)))
     before = START - 2 * DAY
@@ -107,7 +108,7 @@ async def test_a_clock_that_is_put_back_frees_nothing(journal: SqliteJournal) ->
         await journal.append(entry(use(1), sequence=4))
 
 
-async def test_many_runs_at_once_never_exceed_a_limit(journal: SqliteJournal) -> None:
+async def test_many_runs_at_once_never_exceed_a_limit(journal: StoredJournal) -> None:
     names = [f"{RUN[:-2]}{number:02}" for number in range(10, 40)]
     for name in names:
         await journal.create(replace(NEW, name=name, request_id=name), START)
@@ -116,19 +117,19 @@ async def test_many_runs_at_once_never_exceed_a_limit(journal: SqliteJournal) ->
     assert sum(isinstance(one, LimitReached) for one in refused) == len(names) - 7
 
 
-async def test_what_was_counted_is_there_in_the_next_life(tmp_path: Path) -> None:
-    engine = open_journal_file(tmp_path / "a.db")
-    journal = SqliteJournal(engine, worker="one", life="1")
+async def test_what_was_counted_is_there_in_the_next_life(
+    journal: StoredJournal, engine: Engine
+) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(use(3)))
     engine.dispose()
-    journal = SqliteJournal(open_journal_file(tmp_path / "a.db"), worker="one", life="2")
+    journal = open_journal(engine, worker="one")
     [lease] = await journal.claim(START, seconds=5, limit=9)
     with pytest.raises(LimitReached):
         await journal.append(replace(entry(use(), sequence=3), lease=lease))
 
 
-async def test_what_no_window_reaches_is_forgotten(journal: SqliteJournal, engine: Engine) -> None:
+async def test_what_no_window_reaches_is_forgotten(journal: StoredJournal, engine: Engine) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(use(3)))
     later = START + tally.KEPT + HOUR
@@ -141,16 +142,9 @@ async def test_what_no_window_reaches_is_forgotten(journal: SqliteJournal, engin
 
 
 async def test_a_file_without_counts_gets_them(tmp_path: Path) -> None:
-    path = tmp_path / "runtime.db"
-    open_journal_file(path).dispose()
-    old = create_engine(f"sqlite:///{path}")
-    with old.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE tally")
-        connection.exec_driver_sql("PRAGMA user_version=4")
-    old.dispose()
-    journal = SqliteJournal(open_journal_file(path), worker="one", life="1")
-    await journal.create(NEW, START)
-    await journal.append(entry(use(3)))
+    journal = open_journal(open_journal_database(with_long_keys(tmp_path / "runtime.db")))
+    await journal.create(replace(NEW, name=SECOND, request_id="second"), START)
+    await journal.append(entry(use(3), run=SECOND))
 
 
 _STEPS = st.lists(st.tuples(st.integers(-3_600, 40_000), st.integers(0, 4)), max_size=30)
@@ -167,6 +161,8 @@ def test_a_sum_is_that_of_all_that_was_counted(
     with engine.connect() as connection, connection.begin() as transaction:
 
         def execute(sql: str, values: object) -> list[object]:
+            is_file = engine.dialect.name == "sqlite"
+            sql = sql if is_file else sql.replace("?", "%s")
             result = connection.exec_driver_sql(sql, tuple(values))  # type: ignore[arg-type]  # values of any row
             return list(result.all()) if result.returns_rows else []
 

@@ -8,7 +8,7 @@ import pytest
 
 from runtime.errors import ApprovalNotFound
 from runtime.facts import Event
-from runtime.journal.sqlite import SqliteJournal
+from runtime.journal.stored import StoredJournal
 from tests.runtime.worlds import RUN, START
 
 from .runs import (
@@ -26,7 +26,7 @@ from .runs import (
 )
 
 
-async def waiting(journal: SqliteJournal) -> list[str]:
+async def waiting(journal: StoredJournal) -> list[str]:
     """Return the runs that wait for people, read in pages of one."""
     names, place = list[str](), ("", 0, 0)
     while page := await journal.waiting(1, after=place):
@@ -35,7 +35,7 @@ async def waiting(journal: SqliteJournal) -> list[str]:
 
 
 async def test_calls_that_wait_for_people_are_listed_by_how_long_they_wait(
-    journal: SqliteJournal,
+    journal: StoredJournal,
 ) -> None:
     for number, name in enumerate((RUN, SECOND, THIRD)):
         await journal.create(replace(NEW, name=name, request_id=str(number)), START)
@@ -45,7 +45,7 @@ async def test_calls_that_wait_for_people_are_listed_by_how_long_they_wait(
     assert await waiting(journal) == [SECOND, RUN, THIRD]
 
 
-async def test_a_run_may_wait_for_several_answers(journal: SqliteJournal) -> None:
+async def test_a_run_may_wait_for_several_answers(journal: StoredJournal) -> None:
     other = replace(ASKED, call=replace(CALL, id="step-1-2"))
     await journal.create(NEW, START)
     await journal.append(entry(AWAITED, other))
@@ -57,7 +57,7 @@ async def test_a_run_may_wait_for_several_answers(journal: SqliteJournal) -> Non
 
 @pytest.mark.parametrize("event", [ACTED, FINISHED, DECIDED])
 async def test_a_call_with_an_answer_or_a_result_waits_for_nobody(
-    journal: SqliteJournal, event: Event
+    journal: StoredJournal, event: Event
 ) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(ASKED))
