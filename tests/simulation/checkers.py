@@ -33,6 +33,12 @@ def check_journal(journal: Journal) -> None:
     assert all(count == 1 for count in results.values())
 
 
+def check_replay(replayed: Sequence[runtime_pb2.ReplayRunResponse], journal: Journal) -> None:
+    """Require that a run, executed again from its journal, goes the same way to its end."""
+    assert [event.difference for event in replayed if not event.same] == []
+    assert [event.sequence for event in replayed] == [event.sequence for event in journal]
+
+
 def check_receipt(journal: Journal) -> None:
     """Require a receipt that is signed, adds up, and has everything that the journal has."""
     receipt = journal[-1].finished.receipt

@@ -104,6 +104,53 @@ class Operator:
             lambda: self._runtime.CancelRun(runtime_pb2.CancelRunRequest(name=run))
         )
 
+    async def replay(self, run: str) -> list[runtime_pb2.ReplayRunResponse]:
+        """Return how a run goes when it is executed again."""
+        request = runtime_pb2.ReplayRunRequest(name=run)
+
+        async def attempt() -> list[runtime_pb2.ReplayRunResponse]:
+            return [event async for event in self._runtime.ReplayRun(request)]
+
+        return await _until_answered(attempt)
+
+    async def pause(self, run: str) -> None:
+        """Ask a run to begin nothing new."""
+        request = runtime_pb2.PauseRunRequest(name=run)
+        await _until_answered(lambda: self._runtime.PauseRun(request))
+
+    async def resume(self, run: str) -> None:
+        """Ask a run to go on."""
+        request = runtime_pb2.ResumeRunRequest(name=run)
+        await _until_answered(lambda: self._runtime.ResumeRun(request))
+
+    async def signal(self, run: str, request_id: str) -> None:
+        """Send the signal go, unless the run has ended."""
+        request = runtime_pb2.SignalRunRequest(name=run, request_id=request_id, signal="go")
+        try:
+            await _until_answered(lambda: self._runtime.SignalRun(request))
+        except aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.FAILED_PRECONDITION:
+                raise
+
+    async def decide(self, approval: runtime_pb2.Approval, *, allow: bool) -> None:
+        """Decide about a call; another answer of ours may have come before, or the end."""
+        request = runtime_pb2.DecideApprovalRequest(
+            name=approval.name, allow=allow, arguments_digest=approval.arguments_digest
+        )
+        try:
+            await _until_answered(lambda: self._runtime.DecideApproval(request))
+        except aio.AioRpcError as error:
+            if error.code() not in {
+                grpc.StatusCode.NOT_FOUND,
+                grpc.StatusCode.FAILED_PRECONDITION,
+            }:
+                raise
+
+    async def approvals(self) -> list[runtime_pb2.Approval]:
+        """Return what waits for a person."""
+        request = runtime_pb2.ListApprovalsRequest()
+        return [*(await _until_answered(lambda: self._runtime.ListApprovals(request))).approvals]
+
     async def budgets(self, account: str) -> gas_pb2.GetBudgetResponse:
         """Return the budgets of an account; none before its first step."""
         request = gas_pb2.GetBudgetRequest(account=account)

@@ -22,7 +22,7 @@ from .test_system import ROUGH, wilful
 from .world import World, simulate
 
 SEEDS = 100
-SEEDS_SOAK = 3_000
+SEEDS_SOAK = 5_000
 
 OnEvent: TypeAlias = Callable[[Operator, str], Awaitable[None]]
 

@@ -18,8 +18,13 @@ from .system import System
 from .world import Faults, World, simulate
 
 SEEDS = 200
-SEEDS_SOAK = 5_000
-ROUGH = Faults(break_probability=0.06, kill_probability=0.03)
+SEEDS_SOAK = 10_000
+ROUGH = Faults(
+    break_probability=0.06,
+    kill_probability=0.03,
+    duplicate_probability=0.03,
+    partition_probability=0.002,
+)
 
 MANIFEST = """
 apiVersion: actionvm/v1
@@ -81,6 +86,7 @@ async def run_agent(world: World, *, dry_run: bool = False) -> list[runtime_pb2.
     checkers.check_spending(await operator.budgets("agents/market-brief"), [journal])
     checkers.check_posts(system.board, [] if dry_run else [journal])
     checkers.check_counts(await operator.drifts(), journal)
+    checkers.check_replay(await operator.replay(run), journal)
     return journal
 
 
@@ -148,7 +154,7 @@ def test_the_faults_do_happen() -> None:
 
     # What happens to which seed changes with every message; each fault comes within some dozens.
     services = {"assembler", "gas", "keymanager", "knowledge", "linker", "runtime"}
-    faults = {"request lost", "response lost", "board answer lost"}
+    faults = {"request lost", "response lost", "duplicated", "parted", "board answer lost"}
     for seed in range(300):
         world = simulate(seed, scenario, ROUGH)
         trace = "\n".join(world.trace)

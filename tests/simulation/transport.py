@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import grpc
@@ -100,6 +101,14 @@ class Channel:
             response = await handler.unary_unary(decoded, _Context(self._world, self._caller))
             return bytes(handler.response_serializer(response))
 
+        async def serve_again() -> None:
+            await world.delay()
+            with suppress(Exception):
+                await serve()
+
+        if world.draws(world.faults.duplicate_probability):
+            world.note(f"{path} duplicated")
+            process.spawn(serve_again())
         response: bytes = await _outcome(process.spawn(serve()))
         await world.delay()
         if world.draws(world.faults.break_probability):
@@ -146,7 +155,8 @@ class Channel:
         # A process that only reads commits nothing; it dies when it is asked.
         if process.life is not None and world.draws(world.faults.kill_probability / 2):
             process.kill()
-        if world.draws(world.faults.break_probability) or process.handlers is None:
+        is_lost = world.draws(world.faults.break_probability)
+        if is_lost or world.is_parted(self._caller, self._target) or process.handlers is None:
             world.note(f"{self._caller} {path} request lost")
             raise _rpc_error(grpc.StatusCode.UNAVAILABLE)
         world.note(f"{self._caller} {path}")

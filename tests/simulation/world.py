@@ -41,6 +41,11 @@ class Faults:
 
     break_probability: float = 0.0
     kill_probability: float = 0.0
+    # That a request arrives a second time, some time later.
+    duplicate_probability: float = 0.0
+    # That from now on one caller does not reach one other for a while.
+    partition_probability: float = 0.0
+    partition_seconds_mean: float = 2.0
     delay_seconds_mean: float = 0.005
 
 
@@ -155,6 +160,8 @@ class World:
         self.trace: list[str] = []
         self.processes: dict[str, Process] = {}
         self.over = False
+        # Until when whom does not reach whom.
+        self._parted: dict[tuple[str, str], float] = {}
         loop.set_task_factory(_tracking_task)
         loop.set_exception_handler(self._report)
         self.bugs: list[BaseException] = []
@@ -170,6 +177,15 @@ class World:
     def draws(self, probability: float) -> bool:
         """Throw the dice."""
         return probability > 0 and self.random.random() < probability
+
+    def is_parted(self, caller: str, target: str) -> bool:
+        """Tell whether a caller does not reach another at this time."""
+        pair = caller, target
+        if self.draws(self.faults.partition_probability):
+            seconds = self.random.expovariate(1 / self.faults.partition_seconds_mean)
+            self._parted[pair] = self.loop.time() + seconds
+            self.note(f"{caller} and {target} are parted")
+        return self._parted.get(pair, 0.0) > self.loop.time()
 
     async def delay(self) -> None:
         """Wait as long as a message travels."""
