@@ -12,15 +12,15 @@ import httpx
 from chassis import server
 from chassis.clock import SystemClock
 from chassis.config import load
+from chassis.courier import HttpCourier
+from chassis.seal import Seal
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
 from enrolment.join import join
 
 from .config import GasConfig
 from .database import open_ledger_database
-from .market.courier import HttpCourier
 from .market.outbox import IN_FLIGHT_MAX, Outbox
-from .market.seal import Seal
 from .market.store import MarketStore
 from .market.webhooks import WEBHOOKS_MAX
 from .messages.events import cloud_event

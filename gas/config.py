@@ -8,8 +8,8 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServiceConfig
+from chassis.seal import KEY_BYTES_MIN
 
-from .market.seal import KEY_BYTES_MIN
 from .price_file import PACKAGED, read_prices
 
 

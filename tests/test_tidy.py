@@ -32,6 +32,7 @@ CHASSIS_INSIDE = (
     "certificates",
     "clock",
     "config",
+    "courier",
     "database",
     "draft",
     "errors",
@@ -44,6 +45,8 @@ CHASSIS_INSIDE = (
     "log",
     "periods",
     "problems",
+    "receivers",
+    "seal",
     "source",
 )
 OUTSIDE = ("actionvm", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status")

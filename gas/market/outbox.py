@@ -14,16 +14,16 @@ from datetime import timedelta
 from typing import TypeVar
 
 from chassis.clock import Clock
+from chassis.courier import RETRY_MAX, Courier
 from chassis.log import log
+from chassis.seal import Seal
 
 from ..errors import LedgerFenced, WebhookNotFound
 from ..writer import Writer
-from .courier import Courier
 from .events import Fact, happening_of
 from .operations import AddWebhook, DropWebhook, Enqueue, Record, Replay
-from .seal import Seal
 from .store import MarketStore
-from .webhooks import RETRY_MAX, WEBHOOKS_MAX, Delivery, Webhook, after_attempt
+from .webhooks import WEBHOOKS_MAX, Delivery, Webhook, after_attempt
 
 Result = TypeVar("Result")
 

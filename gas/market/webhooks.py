@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import random
-import re
 import uuid
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 
-import httpx
-
-from chassis.errors import InvalidField
+from chassis.courier import ATTEMPTS_MAX, Answer, pause_after
 
 from .events import Happening
 
 # Every event is offered to every webhook, so that there are not many.
 WEBHOOKS_MAX = 100
-ATTEMPTS_MAX = 12
-RETRY_FIRST = timedelta(seconds=1)
-RETRY_MAX = timedelta(hours=1)
-# Receivers that failed together are not called again together: up to a tenth is added.
-JITTER = 0.1
-URL_CHARACTERS_MAX = 2_048
-# Visible ASCII without # and \, of which libraries disagree where the host ends.
-_URL = re.compile(r"https?://[!\"$-\[\]-~]+")
-_PORT_MAX = 65_535
 
 
 @dataclass(frozen=True)
@@ -82,17 +69,6 @@ class Delivery:
     acknowledge_time: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What became of an attempt; an empty error means that the receiver has it.
-
-    `retry_after` is what the receiver asked for.
-    """
-
-    error: str = ""
-    retry_after: timedelta = timedelta()
-
-
 def after_attempt(
     delivery: Delivery, answer: Answer, now: datetime, dice: random.Random
 ) -> Delivery:
@@ -102,58 +78,10 @@ def after_attempt(
         return replace(tried, state=DeliveryState.DELIVERED, acknowledge_time=now)
     if tried.attempt_count >= ATTEMPTS_MAX:
         return replace(tried, state=DeliveryState.DEAD)
-    pause = RETRY_FIRST * 2 ** (tried.attempt_count - 1)
-    pause = max(pause * (1 + JITTER * dice.random()), answer.retry_after)
-    return replace(tried, next_attempt_time=now + min(pause, RETRY_MAX))
+    pause = pause_after(tried.attempt_count, answer, dice)
+    return replace(tried, next_attempt_time=now + pause)
 
 
 def webhook_name(ledger_id: str, request_id: str) -> str:
     """Return the one name that a request makes, however often it is repeated."""
     return f"webhooks/{uuid.uuid5(uuid.UUID(ledger_id), request_id)}"
-
-
-def require_url(field: str, text: str) -> str:
-    """Return a URL to which events may go: over TLS, or to this machine.
-
-    What cannot be read in one way only is refused, and so are the addresses under which a cloud
-    tells secrets to whoever asks from inside.
-    """
-    if len(text) > URL_CHARACTERS_MAX:
-        raise InvalidField(field, f"has {len(text)} characters; at most {URL_CHARACTERS_MAX}")
-    if not _URL.fullmatch(text):
-        raise InvalidField(field, "must be https://host/path, without user, password and fragment")
-    try:
-        url = httpx.URL(text)
-        host = url.host
-        port = 443 if url.port is None else url.port
-    # A host may have letters that no name has: `idna` raises a `UnicodeError` of its own.
-    except (httpx.InvalidURL, UnicodeError) as error:
-        raise InvalidField(field, "is no URL") from error
-    if url.userinfo:
-        raise InvalidField(field, "must not have a user or a password")
-    if not host or not 0 < port <= _PORT_MAX:
-        raise InvalidField(field, "names nobody to call")
-    address = _address(host)
-    if url.scheme == "http" and not _is_this_machine(host, address):
-        problem = "must be https, unless it goes to localhost, 127.0.0.1 or [::1]"
-        raise InvalidField(field, problem)
-    if address is not None and (
-        address.is_link_local or address.is_unspecified or address.is_multicast
-    ):
-        raise InvalidField(field, f"{address} is no address of a receiver")
-    return text
-
-
-def _is_this_machine(
-    host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None
-) -> bool:
-    return host == "localhost" if address is None else address.is_loopback
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    # The same machine, in other clothes.
-    return getattr(address, "ipv4_mapped", None) or address

@@ -10,18 +10,13 @@ from google.protobuf.json_format import MessageToDict
 from actionvm.gas.v1 import delivery_pb2, gas_pb2, market_pb2
 from chassis import fields
 from chassis.errors import InvalidField
+from chassis.receivers import URL_CHARACTERS_MAX, require_url
 
 from .. import texts
 from ..entries import Entry
 from ..market.events import TYPES, ClosedRun, Fact, event_id
 from ..market.fees import Bill
-from ..market.webhooks import (
-    URL_CHARACTERS_MAX,
-    Delivery,
-    DeliveryState,
-    Progress,
-    require_url,
-)
+from ..market.webhooks import Delivery, DeliveryState, Progress
 from .budgets import warning_to_proto
 from .charges import charge_to_proto, entry_to_proto
 from .fees import bill_to_proto

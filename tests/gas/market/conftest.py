@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
+from chassis.courier import Answer
 from chassis.server import Hosted
-from gas.market.webhooks import Answer
 from gas.service import GasService, hosted
 from tests.gas.ledgers import HandSetClock, open_ledger
 from tests.gas.market.agents import Agent, Both

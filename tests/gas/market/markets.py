@@ -14,10 +14,10 @@ from pathlib import Path
 
 import httpx
 
-from gas.market.courier import Courier, HttpCourier
+from chassis.courier import Courier, HttpCourier
+from chassis.seal import Seal
 from gas.market.operations import AddWebhook
 from gas.market.outbox import Outbox
-from gas.market.seal import Seal
 from gas.market.store import MarketStore
 from gas.market.webhooks import Webhook, webhook_name
 from gas.messages.events import cloud_event

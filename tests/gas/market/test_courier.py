@@ -8,8 +8,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from gas.market.courier import ANSWER_BYTES_MAX, HttpCourier
-from gas.market.webhooks import Answer
+from chassis.courier import ANSWER_BYTES_MAX, Answer, HttpCourier
 from tests.fakes.receiver import Fault, Receiver
 from tests.gas.ledgers import HandSetClock
 

@@ -11,8 +11,8 @@ from typing import TypeAlias, cast
 import pytest
 
 from chassis.clock import SystemClock
+from chassis.seal import Seal
 from gas.market.events import TYPES
-from gas.market.seal import Seal
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "marketplace.md"
 BODY = b'{"specversion": "1.0"}'

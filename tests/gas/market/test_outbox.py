@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gas.market.webhooks import ATTEMPTS_MAX, Delivery, DeliveryState
+from chassis.courier import ATTEMPTS_MAX
+from gas.market.webhooks import Delivery, DeliveryState
 from tests.fakes.receiver import Fault, Post, Receiver, is_genuine
 from tests.gas.market.markets import Market, delivering
 

@@ -10,19 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.courier import ATTEMPTS_MAX, RETRY_MAX, Answer, _pause
 from chassis.errors import InvalidField
-from gas.market.courier import _pause
-from gas.market.seal import Seal
-from gas.market.webhooks import (
-    ATTEMPTS_MAX,
-    RETRY_MAX,
-    Answer,
-    Delivery,
-    DeliveryState,
-    after_attempt,
-    require_url,
-    webhook_name,
-)
+from chassis.receivers import require_url
+from chassis.seal import Seal
+from gas.market.webhooks import Delivery, DeliveryState, after_attempt, webhook_name
 
 NOW = datetime(2026, 3, 31, 22, 30, tzinfo=UTC)
 DELIVERY = Delivery("webhooks/w", 1, "entries/1", "agents/a", next_attempt_time=NOW)

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 import httpx
 
-from chassis.clock import Clock
-
-from .webhooks import RETRY_MAX, Answer
+from .clock import Clock
 
 # From the first byte sent to the last one received.
 ANSWER_SECONDS_MAX = 15.0
 # What a receiver says is not read, but a connection can be used again only after it.
 ANSWER_BYTES_MAX = 64 * 1024
+# A receiver that does not take an event is tried again so often.
+ATTEMPTS_MAX = 12
+RETRY_FIRST = timedelta(seconds=1)
+RETRY_MAX = timedelta(hours=1)
+# Receivers that failed together are not called again together: up to a tenth is added.
+JITTER = 0.1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of an attempt; an empty error means that the receiver has it.
+
+    `retry_after` is what the receiver asked for.
+    """
+
+    error: str = ""
+    retry_after: timedelta = timedelta()
 
 
 class Courier(Protocol):
@@ -56,6 +73,13 @@ class HttpCourier:
             return Answer()
         told = response.headers.get("retry-after", "")
         return Answer(f"HTTP {response.status_code}", retry_after=_pause(told, self._clock.now()))
+
+
+def pause_after(attempt_count: int, answer: Answer, dice: random.Random) -> timedelta:
+    """Return how long to wait after so many attempts, of which the last one failed."""
+    pause: timedelta = RETRY_FIRST * 2 ** (attempt_count - 1)
+    pause = max(pause * (1 + JITTER * dice.random()), answer.retry_after)
+    return min(pause, RETRY_MAX)
 
 
 async def _drain(response: httpx.Response) -> None:
