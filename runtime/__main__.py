@@ -33,7 +33,14 @@ from .clients.approvals import ApprovalsClient
 from .conductor import Conductor
 from .config import RuntimeConfig
 from .connectors.catalogue import catalogue
+from .connectors.send import AgentSend
 from .journal.opening import open_journal, open_journal_database
+from .schedules.clients import KnowledgeCollections
+from .schedules.database import open_schedule_database
+from .schedules.office import Desk, WebhookSettings, working
+from .schedules.service import beside
+from .schedules.starting import RuntimeStarter
+from .schedules.store import ScheduleStore
 from .service import RuntimeService, hosted
 from .stage import Stage
 
@@ -54,10 +61,14 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
             channel = member.connect(address, peer, interceptors=heard)
             return await stack.enter_async_context(channel)
 
-        knowledge = KnowledgeClient(await channel_to("knowledge", config.knowledge_address))
+        documents = await channel_to("knowledge", config.knowledge_address)
+        knowledge = KnowledgeClient(documents)
         witness = await stack.enter_async_context(remembering(folder / "keymanager.mark"))
         keys = await channel_to("keymanager", config.keymanager_address, *witness.interceptors)
         signer = KeymanagerClient(keys)
+        schedules = open_schedule_database(folder / "schedules.db")
+        stack.callback(schedules.dispose)
+        desk = Desk(ScheduleStore(schedules), SystemClock())
         # The proxies of the environment are for people; an agent goes where its bundle says.
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         stage = Stage(
@@ -75,13 +86,23 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
             meter=GasClient(await channel_to("gas", config.gas_address)),
             signer=signer,
             approvals=ApprovalsClient(keys, lambda: _channel_of_people(config)),
-            connectors=catalogue(http, knowledge, signer),
+            connectors=catalogue(http, knowledge, signer, AgentSend(desk.inbox)),
         )
         conductor = Conductor(stage)
         await conductor.start()
         stack.push_async_callback(conductor.stop)
         dice = random.SystemRandom()
-        yield hosted(RuntimeService(stage=stage, conductor=conductor, dice=dice)).of(member)
+        starter = RuntimeStarter(stage, conductor, dice)
+        collections = KnowledgeCollections(documents)
+        scheduling = working(desk, starter, collections, webhooks=_webhooks(config), dice=dice)
+        schedule_service = await stack.enter_async_context(scheduling)
+        runtime = RuntimeService(stage=stage, conductor=conductor, dice=dice)
+        yield beside(hosted(runtime), schedule_service).of(member)
+
+
+def _webhooks(config: RuntimeConfig) -> WebhookSettings:
+    key_file = config.webhook_key_file or config.data_dir / "webhooks.key"
+    return WebhookSettings(config.webhook_address, config.webhook_url, key_file)
 
 
 def _channel_of_people(config: RuntimeConfig) -> aio.Channel:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -20,3 +22,16 @@ class RuntimeConfig(ServiceConfig):
     keymanager_address: str = Field(description="host:port of the key manager")
     knowledge_address: str = Field(description="host:port of knowledge storage")
     gas_address: str = Field(description="host:port of the gas system")
+    webhook_address: str = Field(
+        default="",
+        pattern=r"^(.+:[0-9]{1,5})?$",
+        description="host:port to take webhooks on, in the clear; empty takes none",
+    )
+    webhook_url: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="where callers find that address; default http:// and the address itself",
+    )
+    webhook_key_file: Path | None = Field(
+        default=None, description="32 bytes that secrets of webhooks are made of; default our own"
+    )

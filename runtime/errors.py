@@ -144,3 +144,31 @@ class JournalUnavailable(Unavailable):
 
     reason = "JOURNAL_UNAVAILABLE"
     message = "the journal does not answer; retry, and look at the disk or at PostgreSQL"
+
+
+@dataclass(eq=False)
+class ScheduleNotFound(NotFound):
+    """Nobody made it here, or somebody has deleted it."""
+
+    reason = "SCHEDULE_NOT_FOUND"
+    message = "there is no {schedule}; 'actionvm schedules list' shows those that exist"
+
+    schedule: str
+
+
+@dataclass(eq=False)
+class SchedulesExceeded(ResourceExhausted):
+    """Each of them is looked after."""
+
+    reason = "SCHEDULES_EXCEEDED"
+    message = "there are {schedules_max} schedules, and no more are allowed; delete some"
+
+    schedules_max: int
+
+
+@dataclass(eq=False)
+class WebhooksOff(FailedPrecondition):
+    """Nobody listens to what would call the schedule."""
+
+    reason = "WEBHOOKS_OFF"
+    message = "the runtime takes no webhooks; set RUNTIME_WEBHOOK_ADDRESS and start it again"

@@ -12,12 +12,13 @@ from .waiting import waiting_actions
 
 
 def catalogue(
-    http: httpx.AsyncClient, knowledge: Knowledge, signer: Signer
+    http: httpx.AsyncClient, knowledge: Knowledge, signer: Signer, *others: Connector
 ) -> dict[str, Connector]:
-    """Return the connectors of this runtime by the names of their actions."""
+    """Return the connectors of this runtime, and others, by the names of their actions."""
     connectors: list[Connector] = [
         BoardPost(http, signer),
         KnowledgeSearch(knowledge),
         *waiting_actions(),
+        *others,
     ]
     return {connector.descriptor.name: connector for connector in connectors}

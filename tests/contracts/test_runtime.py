@@ -116,9 +116,6 @@ CALLS = [
     Call("DiffRuns", pb.DiffRunsRequest(left=RUN, right=OPEN_RUN)),
     Call("DiffRuns", pb.DiffRunsRequest(left=RUN, right=NOBODY), reason="RUN_NOT_FOUND"),
     Call("DiffRuns", pb.DiffRunsRequest(left=RUN), reason="INVALID_FIELD"),
-    Call("CreateSchedule", pb.CreateScheduleRequest(), reason=LATER),
-    Call("ListSchedules", pb.ListSchedulesRequest(), reason=LATER),
-    Call("DeleteSchedule", pb.DeleteScheduleRequest(), reason=LATER),
 ]
 
 

@@ -119,21 +119,6 @@ class RuntimeServiceStub:
                 request_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DiffRunsRequest.SerializeToString,
                 response_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DiffRunsResponse.FromString,
                 _registered_method=True)
-        self.CreateSchedule = channel.unary_unary(
-                '/actionvm.runtime.v1.RuntimeService/CreateSchedule',
-                request_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.CreateScheduleRequest.SerializeToString,
-                response_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.CreateScheduleResponse.FromString,
-                _registered_method=True)
-        self.ListSchedules = channel.unary_unary(
-                '/actionvm.runtime.v1.RuntimeService/ListSchedules',
-                request_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListSchedulesRequest.SerializeToString,
-                response_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListSchedulesResponse.FromString,
-                _registered_method=True)
-        self.DeleteSchedule = channel.unary_unary(
-                '/actionvm.runtime.v1.RuntimeService/DeleteSchedule',
-                request_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DeleteScheduleRequest.SerializeToString,
-                response_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DeleteScheduleResponse.FromString,
-                _registered_method=True)
 
 
 class RuntimeServiceServicer:
@@ -309,27 +294,6 @@ class RuntimeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CreateSchedule(self, request, context):
-        """Starts runs of a bundle at times. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListSchedules(self, request, context):
-        """Lists schedules. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def DeleteSchedule(self, request, context):
-        """Ends a schedule. Answers `UNIMPLEMENTED` so far.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_RuntimeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -407,21 +371,6 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.DiffRuns,
                     request_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DiffRunsRequest.FromString,
                     response_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DiffRunsResponse.SerializeToString,
-            ),
-            'CreateSchedule': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateSchedule,
-                    request_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.CreateScheduleRequest.FromString,
-                    response_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.CreateScheduleResponse.SerializeToString,
-            ),
-            'ListSchedules': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListSchedules,
-                    request_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListSchedulesRequest.FromString,
-                    response_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListSchedulesResponse.SerializeToString,
-            ),
-            'DeleteSchedule': grpc.unary_unary_rpc_method_handler(
-                    servicer.DeleteSchedule,
-                    request_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DeleteScheduleRequest.FromString,
-                    response_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DeleteScheduleResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -839,87 +788,6 @@ class RuntimeService:
             '/actionvm.runtime.v1.RuntimeService/DiffRuns',
             actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DiffRunsRequest.SerializeToString,
             actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DiffRunsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CreateSchedule(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.runtime.v1.RuntimeService/CreateSchedule',
-            actionvm_dot_runtime_dot_v1_dot_runtime__pb2.CreateScheduleRequest.SerializeToString,
-            actionvm_dot_runtime_dot_v1_dot_runtime__pb2.CreateScheduleResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListSchedules(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.runtime.v1.RuntimeService/ListSchedules',
-            actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListSchedulesRequest.SerializeToString,
-            actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListSchedulesResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def DeleteSchedule(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/actionvm.runtime.v1.RuntimeService/DeleteSchedule',
-            actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DeleteScheduleRequest.SerializeToString,
-            actionvm_dot_runtime_dot_v1_dot_runtime__pb2.DeleteScheduleResponse.FromString,
             options,
             channel_credentials,
             insecure,

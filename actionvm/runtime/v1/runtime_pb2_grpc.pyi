@@ -141,12 +141,6 @@ class RuntimeServiceStub:
 
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
     """
-    CreateSchedule: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.CreateScheduleRequest, _runtime_pb2.CreateScheduleResponse]
-    """Starts runs of a bundle at times. Answers `UNIMPLEMENTED` so far."""
-    ListSchedules: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ListSchedulesRequest, _runtime_pb2.ListSchedulesResponse]
-    """Lists schedules. Answers `UNIMPLEMENTED` so far."""
-    DeleteSchedule: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.DeleteScheduleRequest, _runtime_pb2.DeleteScheduleResponse]
-    """Ends a schedule. Answers `UNIMPLEMENTED` so far."""
 
 @_typing.type_check_only
 class RuntimeServiceAsyncStub(RuntimeServiceStub):
@@ -261,12 +255,6 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
 
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
     """
-    CreateSchedule: _aio.UnaryUnaryMultiCallable[_runtime_pb2.CreateScheduleRequest, _runtime_pb2.CreateScheduleResponse]  # type: ignore[assignment]
-    """Starts runs of a bundle at times. Answers `UNIMPLEMENTED` so far."""
-    ListSchedules: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ListSchedulesRequest, _runtime_pb2.ListSchedulesResponse]  # type: ignore[assignment]
-    """Lists schedules. Answers `UNIMPLEMENTED` so far."""
-    DeleteSchedule: _aio.UnaryUnaryMultiCallable[_runtime_pb2.DeleteScheduleRequest, _runtime_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
-    """Ends a schedule. Answers `UNIMPLEMENTED` so far."""
 
 class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Executes bundles durably: nothing acknowledged is lost, and no effect happens twice.
@@ -468,29 +456,5 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
 
         - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
         """
-
-    @_abc_1.abstractmethod
-    def CreateSchedule(
-        self,
-        request: _runtime_pb2.CreateScheduleRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_runtime_pb2.CreateScheduleResponse, _abc.Awaitable[_runtime_pb2.CreateScheduleResponse]]:
-        """Starts runs of a bundle at times. Answers `UNIMPLEMENTED` so far."""
-
-    @_abc_1.abstractmethod
-    def ListSchedules(
-        self,
-        request: _runtime_pb2.ListSchedulesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_runtime_pb2.ListSchedulesResponse, _abc.Awaitable[_runtime_pb2.ListSchedulesResponse]]:
-        """Lists schedules. Answers `UNIMPLEMENTED` so far."""
-
-    @_abc_1.abstractmethod
-    def DeleteSchedule(
-        self,
-        request: _runtime_pb2.DeleteScheduleRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_runtime_pb2.DeleteScheduleResponse, _abc.Awaitable[_runtime_pb2.DeleteScheduleResponse]]:
-        """Ends a schedule. Answers `UNIMPLEMENTED` so far."""
 
 def add_RuntimeServiceServicer_to_server(servicer: RuntimeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""Starts runs without a person: at times, and for events."""
