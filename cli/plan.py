@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actionvm.action.v1 import action_pb2
@@ -15,6 +15,8 @@ FORMAT = "actionvm.bundle/v1"
 # The runtime takes no more calls from one step; the contract of a quote counts so far.
 STEP_CALLS_MAX = 16
 CALLS_MAX = 10_000
+# Where time has a price, the linker holds so much of it for each generation, and charges no more.
+MILLISECONDS_MAX = 10 * 60 * 1_000
 
 Meter = action_pb2.Usage
 
@@ -46,6 +48,11 @@ class Plan:
     budget_gas: int
     budget_period: str
 
+    @property
+    def model(self) -> prices_pb2.PlannedCall:
+        """Return the generations."""
+        return self.calls[0]
+
 
 def read_plan(payload: bytes) -> Plan:
     """Return the plan of a bundle, whose form is in docs/architecture.md."""
@@ -58,6 +65,14 @@ def read_plan(payload: bytes) -> Plan:
             field="PROGRAM",
             fix="assemble it again: actionvm assemble FILE",
         ) from error
+
+
+def with_time(plan: Plan) -> Plan:
+    """Return the same plan for a model whose time has a price."""
+    model = prices_pb2.PlannedCall()
+    model.CopyFrom(plan.model)
+    model.usages.add(meter=Meter.METER_INFERENCE_MILLISECONDS, most=MILLISECONDS_MAX)
+    return replace(plan, calls=(model, *plan.calls[1:]))
 
 
 def _plan(bundle: Any) -> Plan:  # noqa: ANN401  # JSON that the assembler made

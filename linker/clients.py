@@ -208,6 +208,7 @@ _SOMETIMES = (
     (action_pb2.Usage.METER_REASONING_TOKENS, "reasoning"),
     (action_pb2.Usage.METER_EMBEDDING_TOKENS, "embedding"),
     (action_pb2.Usage.METER_IMAGES, "images"),
+    (action_pb2.Usage.METER_INFERENCE_MILLISECONDS, "milliseconds"),
 )
 _BY_PROVIDER = budgets_pb2.TokenCount.COUNTER_PROVIDER
 _COUNTERS = {counter: budgets_pb2.TokenCount.Counter.Value(counter.value) for counter in Counter}

@@ -112,7 +112,8 @@ class Tokens:
 
     `input` was computed, `cached_input` was known to the provider, `cache_write` was computed and
     kept there for later. `output` can be seen, `reasoning` cannot. `embedding` was embedded.
-    `images` are no tokens, and counted by the linker.
+    `images` are no tokens, and counted by the linker. So are `milliseconds`, in which a model was
+    waited for; they are counted where time has a price.
     """
 
     input: int = 0
@@ -122,6 +123,7 @@ class Tokens:
     reasoning: int = 0
     embedding: int = 0
     images: int = 0
+    milliseconds: int = 0
 
     @property
     def read(self) -> int:
@@ -143,6 +145,7 @@ class Tokens:
             self.reasoning + reasoning,
             self.embedding,
             self.images,
+            self.milliseconds,
         )
 
 

@@ -131,12 +131,16 @@ class Linker:
     async def embed(self, order: EmbedOrder, *, seconds_max: float | None = None) -> Vectors:
         """Return embeddings of the first model of a link: those of others mean other things."""
         bill = self._cashier.bill(order.payer)
-        return await self._read(order, partial(trying.embed, order, bill), seconds_max)
+        return await self._read(
+            order, partial(trying.embed, order, bill, self._cashier), seconds_max
+        )
 
     async def rerank(self, order: RerankOrder, *, seconds_max: float | None = None) -> Ranking:
         """Return how relevant documents are, as the first model of a link sees it."""
         bill = self._cashier.bill(order.payer)
-        return await self._read(order, partial(trying.rerank, order, bill), seconds_max)
+        return await self._read(
+            order, partial(trying.rerank, order, bill, self._cashier), seconds_max
+        )
 
     async def close(self) -> None:
         """Wait until everything that was used is charged, and give the keys back."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
-from dataclasses import replace
+import math
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from chassis.canonical import sha256_hex
 from chassis.errors import ServiceError
@@ -17,20 +20,80 @@ from .orders import Payer
 from .ports import GasMeter, Hold, Reservation
 from .tokens import Count
 
+Event = TypeVar("Event")
+Found = TypeVar("Found")
+
 # Holds of one item that one request takes, one after another.
 HOLDS_MAX = 64
 # Prices of which this many are remembered; a new price table counts after so many other items.
 ITEMS_KNOWN_MAX = 1_000
 # For a comparison of prices; no price is so small that it would show in none.
 SAMPLE_TOKENS = 1_000_000
+# Where time has a price, so much of it is held, and no more is charged. It is always as much,
+# because a repeated request holds what the first one did.
+MILLISECONDS_MAX = 10 * 60 * 1_000
+
+
+@dataclass(frozen=True)
+class _Prices:
+    """What of an item is dearest, and whether its time has a price."""
+
+    keeping_is_dearer: bool
+    thinking_is_dearer: bool
+    time_counts: bool
+
+
+class Stopwatch:
+    """Measures how long a model was waited for; without a clock, nothing."""
+
+    def __init__(self, monotonic: Callable[[], float] | None) -> None:
+        self._monotonic = monotonic
+        self._seconds = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Measure what a block takes."""
+        if self._monotonic is None:
+            yield
+            return
+        start = self._monotonic()
+        try:
+            yield
+        finally:
+            self._seconds += self._monotonic() - start
+
+    def over(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        """Return events, and measure how long they are waited for; who reads them may be slow."""
+        return events if self._monotonic is None else self._measured(events)
+
+    async def _measured(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        async with aclosing(events):
+            while True:
+                with self.running():
+                    event = await anext(events, None)
+                if event is None:
+                    return
+                yield event
+
+    def worst(self, tokens: Tokens) -> Tokens:
+        """Return a worst case with its time."""
+        return tokens if self._monotonic is None else replace(tokens, milliseconds=MILLISECONDS_MAX)
+
+    def stamped(self, used: Tokens) -> Tokens:
+        """Return what was used with its time, rounded up; who used nothing has taken none."""
+        if self._monotonic is None or used == Tokens():
+            return used
+        milliseconds = math.ceil(1_000 * self._seconds)
+        return replace(used, milliseconds=min(milliseconds, MILLISECONDS_MAX))
 
 
 class Cashier:
     """Keeps the promise that whatever a model used is charged."""
 
-    def __init__(self, gas: GasMeter) -> None:
+    def __init__(self, gas: GasMeter, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._gas = gas
-        self._dearest: dict[str, tuple[bool, bool]] = {}
+        self._monotonic = monotonic
+        self._prices: dict[str, _Prices] = {}
         self._paying: set[asyncio.Task[int]] = set()
 
     def bill(self, payer: Payer) -> Bill:
@@ -39,26 +102,36 @@ class Cashier:
 
     async def check_price(self, item: str) -> None:
         """Raise `PriceNotFound` if gas cannot charge for an item; look what of it is dearest."""
-        if len(self._dearest) >= ITEMS_KNOWN_MAX:
-            self._dearest.clear()
+        await self._look(item)
+
+    async def _look(self, item: str) -> _Prices:
+        if len(self._prices) >= ITEMS_KNOWN_MAX:
+            self._prices.clear()
         amounts = (
             Tokens(input=SAMPLE_TOKENS),
             Tokens(cache_write=SAMPLE_TOKENS),
             Tokens(output=SAMPLE_TOKENS),
             Tokens(reasoning=SAMPLE_TOKENS),
+            Tokens(milliseconds=SAMPLE_TOKENS),
         )
-        read, kept, seen, thought = await asyncio.gather(
+        read, kept, seen, thought, waited = await asyncio.gather(
             *(self._gas.quote(item, tokens) for tokens in amounts)
         )
-        self._dearest[item] = (kept > read, thought > seen)
+        found = _Prices(kept > read, thought > seen, waited > 0)
+        self._prices[item] = found
+        return found
 
     async def worst(self, item: str, *, read: int, written: int) -> Tokens:
         """Return the dearest use of so many tokens: providers choose which meters they are on."""
-        if item not in self._dearest:
-            await self.check_price(item)
-        is_kept, is_thought = self._dearest[item]
-        tokens = Tokens(cache_write=read) if is_kept else Tokens(input=read)
-        return replace(tokens, **{"reasoning" if is_thought else "output": written})
+        prices = self._prices.get(item) or await self._look(item)
+        tokens = Tokens(cache_write=read) if prices.keeping_is_dearer else Tokens(input=read)
+        meter = "reasoning" if prices.thinking_is_dearer else "output"
+        return replace(tokens, **{meter: written})
+
+    async def stopwatch(self, item: str) -> Stopwatch:
+        """Return what measures the time of an item, if it has a price."""
+        prices = self._prices.get(item) or await self._look(item)
+        return Stopwatch(self._monotonic if prices.time_counts else None)
 
     async def close(self) -> None:
         """Wait until everything that was used is charged."""
@@ -155,9 +228,9 @@ class Bill:
         return 0
 
 
-async def quoted(cashier: Cashier, payer: Payer, item: str, *, read: int, written: int) -> Tokens:
-    """Return the worst case of an item that had a price when it was linked."""
+async def quoted(payer: Payer, asked: Awaitable[Found]) -> Found:
+    """Return what the prices of an item say, which had one when it was linked."""
     try:
-        return await cashier.worst(item, read=read, written=written)
+        return await asked
     except PriceNotFound as error:
         raise GasRefused(payer.account, f"{error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from .conversation import Call, Conversation, Delta, Finished, FinishReason, Pro
 from .errors import ContextExceeded
 from .opening import Opened
 from .orders import Answer, EmbedOrder, Order, Ranking, RerankOrder, Vectors
-from .paying import Bill, Cashier, quoted
+from .paying import Bill, Cashier, Stopwatch, quoted
 from .schemas import check_answer, checked_arguments
 from .tokens import Count, Counter, count_at_most, images_in, texts_at_most
 
@@ -50,12 +50,13 @@ async def generate(
     read = min(counted.amount, opened.facts.context_tokens - tokens_max)
     item = f"model {name}"
     images = images_in(prompt.conversation)
-    worst = await quoted(cashier, order.payer, item, read=read, written=tokens_max)
-    await bill.hold(item, _showing(worst, images))
+    worst = await quoted(order.payer, cashier.worst(item, read=read, written=tokens_max))
+    watch = await quoted(order.payer, cashier.stopwatch(item))
+    await bill.hold(item, watch.worst(_showing(worst, images)))
     used, finished = Tokens(), None
     try:
         asked = replace(prompt, tenant=order.payer.account)
-        async with aclosing(opened.model.generate(asked)) as events:
+        async with aclosing(watch.over(opened.model.generate(asked))) as events:
             async for event in events:
                 used = _showing(event.tokens, images)
                 if isinstance(event, Finished):
@@ -66,9 +67,9 @@ async def generate(
         calls = _checked_calls(order, finished)
     except BaseException:
         # What ended the generation is the news.
-        await bill.charge_anyway(used)
+        await bill.charge_anyway(watch.stamped(used))
         raise
-    gas = await bill.charge(used, counted)
+    gas = await bill.charge(watch.stamped(used), counted)
     yield Answer(
         reason=finished.reason,
         text=finished.text,
@@ -81,22 +82,29 @@ async def generate(
     )
 
 
-async def embed(order: EmbedOrder, bill: Bill, opened: Opened) -> Vectors:
+async def embed(order: EmbedOrder, bill: Bill, cashier: Cashier, opened: Opened) -> Vectors:
     """Return embeddings, paid."""
-    await _hold_texts(opened, order.texts, bill)
-    made = await opened.model.embed(order.texts)
-    return Vectors(made.vectors, made.tokens, await bill.charge(made.tokens))
+    watch = await _hold_texts(order, bill, cashier, opened)
+    with watch.running():
+        made = await opened.model.embed(order.texts)
+    return Vectors(made.vectors, made.tokens, await bill.charge(watch.stamped(made.tokens)))
 
 
-async def rerank(order: RerankOrder, bill: Bill, opened: Opened) -> Ranking:
+async def rerank(order: RerankOrder, bill: Bill, cashier: Cashier, opened: Opened) -> Ranking:
     """Return how relevant documents are, paid."""
-    await _hold_texts(opened, order.texts, bill)
-    made = await opened.model.rerank(order.query, order.documents)
-    return Ranking(made.scores, made.tokens, await bill.charge(made.tokens))
+    watch = await _hold_texts(order, bill, cashier, opened)
+    with watch.running():
+        made = await opened.model.rerank(order.query, order.documents)
+    return Ranking(made.scores, made.tokens, await bill.charge(watch.stamped(made.tokens)))
 
 
-async def _hold_texts(opened: Opened, texts: Sequence[str], bill: Bill) -> None:
-    await bill.hold(f"model {opened.target.model}", Tokens(embedding=texts_at_most(texts)))
+async def _hold_texts(
+    order: EmbedOrder | RerankOrder, bill: Bill, cashier: Cashier, opened: Opened
+) -> Stopwatch:
+    item = f"model {opened.target.model}"
+    watch = await quoted(order.payer, cashier.stopwatch(item))
+    await bill.hold(item, watch.worst(Tokens(embedding=texts_at_most(order.texts))))
+    return watch
 
 
 def _showing(tokens: Tokens, images: int) -> Tokens:

@@ -72,10 +72,14 @@ def price(item: str, gas: int, **fields: object) -> gas_pb2.Price:
 
 
 class FakeGas(gas_pb2_grpc.GasServiceServicer):
-    """Says what a test tells it to; `requests` has every request but for reading budgets."""
+    """Says what a test tells it to; `requests` has every request but for reading budgets.
+
+    Time costs nothing, unless a test says so.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Message] = []
+        self.gas_of_time = 0
         self.budgets = {"agents/fake": [gas_pb2.Budget(account="agents/fake", gas_limit=100)]}
         self.tenant = "tenants/default"
         self.rows = [row(2**52, account="agents/fake", item="model local/babbler")]
@@ -114,6 +118,8 @@ class FakeGas(gas_pb2_grpc.GasServiceServicer):
     async def QuoteGas(
         self, request: gas_pb2.QuoteGasRequest, context: Context
     ) -> gas_pb2.QuoteGasResponse:
+        if [usage.meter for usage in request.usages] == [METER.METER_INFERENCE_MILLISECONDS]:
+            return gas_pb2.QuoteGasResponse(gas=self.gas_of_time)
         self.requests.append(request)
         return gas_pb2.QuoteGasResponse(gas=sum(usage.amount for usage in request.usages))
 

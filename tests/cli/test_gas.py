@@ -54,6 +54,16 @@ def test_a_run_costs_at_least_one_step_and_the_calls_that_it_needs(
     assert quoted(invoke, "fake")["gas"]["gas_least"] == 2 + 1
 
 
+def test_a_run_of_a_model_whose_time_has_a_price_costs_its_time_too(
+    system: FakeSystem, invoke: Invoke
+) -> None:
+    system.gas.gas_of_time = 1
+
+    # Ten minutes for each step.
+    assert quoted(invoke, "fake")["gas"]["gas_most"] == 2 * (1000 + 600_000) + 1
+    assert quoted(invoke, "fake")["gas"]["gas_least"] == 2 + 1
+
+
 def test_an_action_without_a_limit_is_called_at_most_16_times_a_step(
     system: FakeSystem, invoke: Invoke
 ) -> None:

@@ -27,8 +27,8 @@ class FakeGasMeter:
         # A settlement waits for this, so that a test can cancel its caller meanwhile.
         self.may_settle = asyncio.Event()
         self.may_settle.set()
-        # Gas per token of a meter, such as `cache_write`; 1 of those that are not here.
-        self._prices = prices or {}
+        # Gas per unit of a meter, such as `cache_write`; 1 of those that are not here.
+        self._prices = {"milliseconds": 0, **(prices or {})}
         self._failures: deque[ServiceError] = deque()
 
     def fail_next(self, *errors: ServiceError) -> None:

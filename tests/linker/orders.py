@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -111,21 +112,22 @@ def make_linker(
     backoff: Backoff = ONCE,
     budgets: Mapping[str, RateBudget] | None = None,
     clock: Clock | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
     **others: Provider,
 ) -> Linker:
     clock = clock or StoppedClock()
 
-    def monotonic() -> float:
+    def loop_time() -> float:
         return asyncio.get_running_loop().time()
 
     database = open_memory_database(TABLES)
     return Linker(
         Opener({name: provider, **others}, Keyring(keys or FakeKeys(clock), clock)),
         LinkStore(database),
-        Cashier(gas),
+        Cashier(gas, monotonic),
         clock,
-        router=Router(monotonic, random.Random(1), backoff),
-        turns=Turns(budgets or {"local": LOCAL}, monotonic=monotonic),
+        router=Router(loop_time, random.Random(1), backoff),
+        turns=Turns(budgets or {"local": LOCAL}, monotonic=loop_time),
         answers=Answers(KeptAnswers(database), clock),
     )
 

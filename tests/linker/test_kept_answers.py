@@ -207,7 +207,7 @@ def test_an_answer_survives_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_full_store_forgets_what_was_not_used_for_longest() -> None:
-    store = KeptAnswers(open_memory_database(TABLES), bytes_max=1_500)
+    store = KeptAnswers(open_memory_database(TABLES), bytes_max=1_600)
     until = NOW + timedelta(days=1)
     for number in range(4):
         now = NOW + timedelta(seconds=number)

@@ -25,7 +25,7 @@ from ...following import assemble
 from ...manifest import Source, parse_settings
 from ...meters import meter_words
 from ...output import clean, console, print_json, spelled, table, to_json
-from ...plan import Asked, Plan, read_plan
+from ...plan import Asked, Plan, read_plan, with_time
 from ...quantities import cost_text, money_text
 from ...views import choose_view
 from ..runs import read_program
@@ -172,6 +172,8 @@ async def _newest_bundle(client: Client, account: str) -> str:
 async def _quote_run(client: Client, payload: bytes, depth: int = 1) -> Quote:
     """Price a run; each agent that it may ask is a run, too."""
     plan = read_plan(payload)
+    if await _has_priced_time(client, plan.model.item):
+        plan = with_time(plan)
     request = prices_pb2.QuoteRunRequest(account=plan.account, calls=plan.calls)
     own = await client.gas(lambda stub: stub.QuoteRun(request))
     asked: list[tuple[Asked, Quote]] = []
@@ -179,6 +181,12 @@ async def _quote_run(client: Client, payload: bytes, depth: int = 1) -> Quote:
         inner = await _quote_run(client, await _stored(client, one.bundle), depth + 1)
         asked.append((one, inner))
     return Quote(plan, own, tuple(asked))
+
+
+async def _has_priced_time(client: Client, item: str) -> bool:
+    usage = action_pb2.Usage(meter=action_pb2.Usage.METER_INFERENCE_MILLISECONDS, amount=10**6)
+    request = pb.QuoteGasRequest(item=item, usages=[usage])
+    return (await client.gas(lambda stub: stub.QuoteGas(request))).gas > 0
 
 
 def _to_json(quote: Quote) -> Json:
