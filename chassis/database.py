@@ -1,7 +1,8 @@
-"""SQLite as the store of one service: acknowledged means durable."""
+"""SQLite or PostgreSQL as the store of one service: acknowledged means durable."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,49 @@ def open_database(
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, hide_parameters=True)
     return _prepare(engine, tables, version, migrate)
+
+
+def open_postgres(
+    url: str,
+    tables: MetaData,
+    *,
+    version: int = 1,
+    migrate: Migration | None = None,
+    version_table: str = "schema_version",
+) -> Engine:
+    """Open a PostgreSQL database, make its tables, and refuse one that a later release wrote.
+
+    Processes that start at once make them one after another. Services that share a database have
+    version tables of their own.
+    """
+    # Whatever the server's default is: what we acknowledge is on its disk.
+    durable = {"options": "-c synchronous_commit=on"}
+    engine = create_engine(url, connect_args=durable, hide_parameters=True, pool_pre_ping=True)
+    try:
+        with engine.begin() as connection:
+            lock = zlib.crc32(version_table.encode())
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
+            kept = text(f"CREATE TABLE IF NOT EXISTS {version_table} (version INT)")
+            connection.execute(kept)
+            found = connection.execute(text(f"SELECT version FROM {version_table}")).scalar()  # noqa: S608  # a constant of a service
+            _require_known(engine, found or 0, version)
+            if found is None:
+                connection.execute(text(f"INSERT INTO {version_table} VALUES (0)"))  # noqa: S608  # as above
+            elif migrate is not None and found < version:
+                migrate(connection, found)
+            tables.create_all(connection)
+            raised = text(f"UPDATE {version_table} SET version = :version")  # noqa: S608  # as above
+            connection.execute(raised, {"version": version})
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _require_known(engine: Engine, found: int, version: int) -> None:
+    if found > version:
+        problem = f"{engine.url.database} has schema {found}, this release knows {version}"
+        raise SchemaTooNew(problem)
 
 
 def open_memory_database(tables: MetaData, *, version: int = 1) -> Engine:
@@ -79,9 +123,7 @@ def _prepare(engine: Engine, tables: MetaData, version: int, migrate: Migration 
 
     with engine.begin() as connection:
         found = connection.execute(text("PRAGMA user_version")).scalar_one()
-        if found > version:
-            problem = f"{engine.url.database} has schema {found}, this release knows {version}"
-            raise SchemaTooNew(problem)
+        _require_known(engine, found, version)
         if migrate is not None and 0 < found < version:
             migrate(connection, found)
         tables.create_all(connection)

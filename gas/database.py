@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, select, text, update
+from sqlalchemy import Connection, Engine, select, text, update
 
-from chassis.database import SchemaTooNew, open_database
+import chassis.database
 
 from .budget_rows import migrate_budgets
 from .bulk import bulk_of
@@ -17,36 +17,17 @@ from .ledger import HOLD_LIFE, HoldState
 from .market.tables import ALL_TABLES
 from .tables import ENTRY, HOLD, RUN, VERSION, entry_values, hold_of
 
-# Two processes that start at once must not both make the tables. Any number, but always the same.
-_SCHEMA_LOCK = 7_405
-
 
 def open_ledger_database(path: Path, url: str) -> Engine:
     """Open the PostgreSQL database of a URL, or a file if there is none."""
     if url:
         return open_postgres(url)
-    return open_database(path, ALL_TABLES, version=VERSION, migrate=migrate)
+    return chassis.database.open_database(path, ALL_TABLES, version=VERSION, migrate=migrate)
 
 
 def open_postgres(url: str) -> Engine:
-    """Open a PostgreSQL database, make its tables, and refuse one that a later release wrote."""
-    # Whatever the server's default is: what we acknowledge is on its disk.
-    durable = {"options": "-c synchronous_commit=on"}
-    engine = create_engine(url, connect_args=durable, hide_parameters=True, pool_pre_ping=True)
-    with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
-        connection.execute(text("CREATE TABLE IF NOT EXISTS schema_version (version INT)"))
-        found = connection.execute(text("SELECT version FROM schema_version")).scalar()
-        if found is not None and found > VERSION:
-            problem = f"{engine.url.database} has schema {found}, this release knows {VERSION}"
-            raise SchemaTooNew(problem)
-        if found is None:
-            connection.execute(text("INSERT INTO schema_version VALUES (0)"))
-        elif found < VERSION:
-            migrate(connection, found)
-        ALL_TABLES.create_all(connection)
-        connection.execute(text("UPDATE schema_version SET version = :new"), {"new": VERSION})
-    return engine
+    """Open a PostgreSQL database, and bring it to the present version."""
+    return chassis.database.open_postgres(url, ALL_TABLES, version=VERSION, migrate=migrate)
 
 
 def migrate(connection: Connection, found: int) -> None:

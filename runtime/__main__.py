@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -34,7 +35,7 @@ from .conductor import Conductor
 from .config import RuntimeConfig
 from .connectors.catalogue import catalogue
 from .connectors.send import AgentSend
-from .journal.opening import open_journal, open_journal_database
+from .journal.opening import WORKER, open_journal, open_journal_database
 from .schedules.clients import KnowledgeCollections
 from .schedules.database import open_schedule_database
 from .schedules.office import Desk, WebhookSettings, working
@@ -49,7 +50,7 @@ from .stage import Stage
 async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIterator[Hosted]:
     """Open the journal, resume what is open, and build the service."""
     folder = server.ensure_private_folder(config.data_dir)
-    engine = open_journal_database(folder / "runtime.db")
+    engine = open_journal_database(folder / "runtime.db", config.database_url)
     async with AsyncExitStack() as stack:
         stack.callback(engine.dispose)
         member = await stack.enter_async_context(join(config))
@@ -66,13 +67,13 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         witness = await stack.enter_async_context(remembering(folder / "keymanager.mark"))
         keys = await channel_to("keymanager", config.keymanager_address, *witness.interceptors)
         signer = KeymanagerClient(keys)
-        schedules = open_schedule_database(folder / "schedules.db")
+        schedules = open_schedule_database(folder / "schedules.db", config.database_url)
         stack.callback(schedules.dispose)
         desk = Desk(ScheduleStore(schedules), SystemClock())
         # The proxies of the environment are for people; an agent goes where its bundle says.
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         stage = Stage(
-            journal=open_journal(engine),
+            journal=open_journal(engine, worker=_worker(config)),
             audience=Audience(),
             clock=SystemClock(),
             bundles=AssemblerClient(await channel_to("assembler", config.assembler_address)),
@@ -103,6 +104,13 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
 def _webhooks(config: RuntimeConfig) -> WebhookSettings:
     key_file = config.webhook_key_file or config.data_dir / "webhooks.key"
     return WebhookSettings(config.webhook_address, config.webhook_url, key_file)
+
+
+def _worker(config: RuntimeConfig) -> str:
+    """Return the name of this runtime among those that share the database."""
+    if config.worker:
+        return config.worker
+    return uuid.uuid4().hex if config.database_url else WORKER
 
 
 def _channel_of_people(config: RuntimeConfig) -> aio.Channel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from chassis.log import log
@@ -59,13 +60,15 @@ class Conductor:
         self._rounds = asyncio.create_task(self._make_rounds())
 
     async def stop(self) -> None:
-        """Drop every run where it is."""
+        """Drop every run where it is; others may have them at once."""
         tasks = [*self._tasks.values()]
         if self._rounds:
             tasks.append(self._rounds)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(JournalUnavailable):
+            await self._stage.journal.release()
 
     async def open(self, new: NewRun) -> Run:
         """Keep a run and take it up; a request that was seen before returns its run."""

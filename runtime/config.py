@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServiceConfig
@@ -35,3 +35,19 @@ class RuntimeConfig(ServiceConfig):
     webhook_key_file: Path | None = Field(
         default=None, description="32 bytes that secrets of webhooks are made of; default our own"
     )
+    database_url: str = Field(
+        default="",
+        description="postgresql+psycopg://…, which runtimes may share; empty is a file in data_dir",
+    )
+    worker: str = Field(
+        default="",
+        max_length=100,
+        description="name that no other runtime has; under it, its own runs are taken up at once",
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, url: str) -> str:
+        if url and not url.startswith("postgresql+psycopg://"):
+            raise ValueError("must start with 'postgresql+psycopg://', or be left out")
+        return url

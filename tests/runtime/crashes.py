@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from typing import Any
 
 from runtime.conductor import Conductor
@@ -87,4 +88,6 @@ async def crash(world: World, fuse: Fuse) -> None:
     while tasks := [*conductor._tasks.values()]:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)
-    await conductor.stop()
+    # Who is gone lets go of nothing.
+    with suppress(Crash):
+        await conductor.stop()

@@ -20,9 +20,8 @@ from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
 from runtime.connectors.waiting import waiting_actions
 from runtime.facts import CancelRequested, Event
-from runtime.journal.opening import open_journal, open_journal_database
-from runtime.journal.port import NewRun, Run
-from runtime.journal.sqlite import SqliteJournal
+from runtime.journal.opening import WORKER, open_journal, open_journal_database
+from runtime.journal.port import Journal, NewRun, Run
 from runtime.program import REQUEST_SCHEMA, Program, SealedBundle, read_program
 from runtime.service import RuntimeService
 from runtime.stage import Stage
@@ -170,21 +169,28 @@ class World:
     signer: FakeSigner = field(default_factory=FakeSigner)
     approvals: FakeApprovals = field(default_factory=FakeApprovals)
     clock: FakeClock = field(default_factory=FakeClock)
+    # Of PostgreSQL, which several workers share.
+    url: str = ""
 
     def __post_init__(self) -> None:
         # Not in memory: there, all threads would share one connection.
-        self.engine = open_journal_database(self.folder / "runtime.db")
+        self.engine = open_journal_database(self.folder / "runtime.db", self.url)
         # As one sees it who plays no runs.
         self.journal = open_journal(self.engine)
 
-    def stage(self, wrap: Callable[[object, str], object] = lambda port, _: port) -> Stage:
+    def stage(
+        self,
+        wrap: Callable[[object, str], object] = lambda port, _: port,
+        *,
+        worker: str = WORKER,
+    ) -> Stage:
         """Return a stage whose journal and ports went through `wrap`."""
         knowledge = cast("FakeKnowledge", wrap(self.knowledge, "knowledge"))
         signer = cast("FakeSigner", wrap(self.signer, "signer"))
         transport = cast("FakeBoard", wrap(self.board, "board"))
         http = httpx.AsyncClient(transport=transport)
         return Stage(
-            journal=cast("SqliteJournal", wrap(open_journal(self.engine), "journal")),
+            journal=cast("Journal", wrap(open_journal(self.engine, worker=worker), "journal")),
             audience=Audience(),
             clock=self.clock,
             bundles=cast("FakeBundles", wrap(self.bundles, "bundles")),

@@ -10,25 +10,12 @@ from sqlalchemy import Engine
 
 from runtime.journal.opening import open_journal, open_journal_database
 from runtime.journal.stored import StoredJournal
-from tests.gas.postgres import Postgres, PostgresMissing, running_postgres
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """Yield a server, which is slow to start."""
-    try:
-        with running_postgres(fsync=False) as server:
-            yield server
-    except PostgresMissing as missing:
-        pytest.skip(str(missing))
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+@pytest.fixture
+def engine(database_url: str, tmp_path: Path) -> Iterator[Engine]:
     """Yield an empty database of each kind."""
-    is_file = request.param == "sqlite"
-    url = "" if is_file else request.getfixturevalue("postgres").fresh_database()
-    engine = open_journal_database(tmp_path / "runtime.db", url)
+    engine = open_journal_database(tmp_path / "runtime.db", database_url)
     yield engine
     engine.dispose()
 

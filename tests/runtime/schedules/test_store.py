@@ -15,7 +15,7 @@ from chassis.database import SchemaTooNew
 from chassis.errors import RequestIdReused
 from runtime.errors import ScheduleNotFound, SchedulesExceeded
 from runtime.schedules import store as store_module
-from runtime.schedules.database import open_postgres, open_schedule_database
+from runtime.schedules.database import open_schedule_database
 from runtime.schedules.overlap import Verdict
 from runtime.schedules.schedule import (
     EVENTS_KEPT,
@@ -309,9 +309,9 @@ def test_a_database_of_a_later_release_is_left_alone(postgres: Postgres | None) 
     if postgres is None:
         pytest.skip("PostgreSQL is not installed")
     url = postgres.fresh_database()
-    engine = open_postgres(url)
+    engine = open_schedule_database(Path(), url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE schedules_version SET version = 99"))
     engine.dispose()
     with pytest.raises(SchemaTooNew):
-        open_postgres(url)
+        open_schedule_database(Path(), url)
