@@ -7,12 +7,18 @@ import re
 
 import httpx
 
+from .canonical import sha256_hex
 from .errors import InvalidField
 
 URL_CHARACTERS_MAX = 2_048
 # Visible ASCII without # and \, of which libraries disagree where the host ends.
 _URL = re.compile(r"https?://[!\"$-\[\]-~]+")
 _PORT_MAX = 65_535
+
+
+def receiver_name(url: str) -> str:
+    """Return the name of a receiver that is known by its URL alone; its secret derives from it."""
+    return f"receivers/{sha256_hex(url.encode())[:32]}"
 
 
 def require_url(field: str, text: str) -> str:

@@ -5,9 +5,21 @@ from __future__ import annotations
 import base64
 import hmac
 from datetime import datetime
+from pathlib import Path
 
 KEY_BYTES_MIN = 32
 _PURPOSE = "actionvm/webhook/v1\n"
+
+
+def require_key_file(path: Path | None) -> Path | None:
+    """Return the file of a key, if there is one; raise `ValueError` if it is none."""
+    try:
+        size = KEY_BYTES_MIN if path is None else len(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+    if size < KEY_BYTES_MIN:
+        raise ValueError(f"must have {KEY_BYTES_MIN} bytes or more")
+    return path
 
 
 class Seal:

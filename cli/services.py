@@ -83,4 +83,6 @@ def environment(home: Home, service: Service, port_base: int) -> dict[str, str]:
         settings["MODELS_DIR"] = str(MODELS_DIR)
     if service.name == "gas":
         settings["WEBHOOK_KEY_FILE"] = str(home.webhook_key_file)
+    if service.name == "runtime":
+        settings["APPROVAL_KEY_FILE"] = str(home.webhook_key_file)
     return {f"{service.name.upper()}_{key}": value for key, value in settings.items()}

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServiceConfig
-from chassis.seal import KEY_BYTES_MIN
+from chassis.seal import require_key_file
 
 from .price_file import PACKAGED, read_prices
 
@@ -39,13 +39,7 @@ class GasConfig(ServiceConfig):
     @field_validator("webhook_key_file")
     @classmethod
     def _is_key(cls, path: Path | None) -> Path | None:
-        try:
-            size = KEY_BYTES_MIN if path is None else len(path.read_bytes())
-        except OSError as error:
-            raise ValueError(f"cannot be read: {error.strerror}") from error
-        if size < KEY_BYTES_MIN:
-            raise ValueError(f"must have {KEY_BYTES_MIN} bytes or more")
-        return path
+        return require_key_file(path)
 
     @field_validator("prices_file")
     @classmethod

@@ -14,6 +14,8 @@ from chassis import server
 from chassis.channel import open_channel
 from chassis.clock import SystemClock
 from chassis.config import load
+from chassis.courier import HttpCourier
+from chassis.seal import Seal
 from chassis.server import Hosted
 from chassis.telemetry import Telemetry
 from chassis.tls import connect_with_token
@@ -36,6 +38,7 @@ from .config import RuntimeConfig
 from .connectors.catalogue import catalogue
 from .connectors.send import AgentSend
 from .journal.opening import WORKER, open_journal, open_journal_database
+from .questions import Questions
 from .schedules.clients import KnowledgeCollections
 from .schedules.database import open_schedule_database
 from .schedules.office import Desk, WebhookSettings, working
@@ -44,6 +47,7 @@ from .schedules.starting import RuntimeStarter
 from .schedules.store import ScheduleStore
 from .service import RuntimeService, hosted
 from .stage import Stage
+from .told import Told, open_told
 
 
 @asynccontextmanager
@@ -97,8 +101,35 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         collections = KnowledgeCollections(documents)
         scheduling = working(desk, starter, collections, webhooks=_webhooks(config), dice=dice)
         schedule_service = await stack.enter_async_context(scheduling)
+        await stack.enter_async_context(_telling(config, stage, http, dice))
         runtime = RuntimeService(stage=stage, conductor=conductor, dice=dice)
         yield beside(hosted(runtime), schedule_service).of(member)
+
+
+@asynccontextmanager
+async def _telling(
+    config: RuntimeConfig, stage: Stage, http: httpx.AsyncClient, dice: random.Random
+) -> AsyncIterator[None]:
+    """Tell webhooks of questions to people while the block runs, if there are any."""
+    urls = config.approval_webhooks.split()
+    if not urls:
+        yield
+        return
+    assert config.approval_key_file is not None, "the settings were checked"
+    told = open_told(config.data_dir / "told.db")
+    questions = Questions(
+        stage.journal,
+        Told(told),
+        courier=HttpCourier(http, stage.clock),
+        seal=Seal(config.approval_key_file.read_bytes()),
+        clock=stage.clock,
+        dice=dice,
+    )
+    try:
+        async with questions.telling(urls):
+            yield
+    finally:
+        told.dispose()
 
 
 def _webhooks(config: RuntimeConfig) -> WebhookSettings:

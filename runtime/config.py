@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServiceConfig
+from chassis.errors import InvalidField
+from chassis.receivers import require_url
+from chassis.seal import require_key_file
+
+RECEIVERS_MAX = 8
 
 
 class RuntimeConfig(ServiceConfig):
@@ -44,6 +50,13 @@ class RuntimeConfig(ServiceConfig):
         max_length=100,
         description="name that no other runtime has; under it, its own runs are taken up at once",
     )
+    approval_webhooks: str = Field(
+        default="", description="URLs that hear of questions to people; with spaces between"
+    )
+    approval_key_file: Path | None = Field(
+        default=None,
+        description="32 bytes or more that nobody can guess; what those hear is signed with it",
+    )
 
     @field_validator("database_url")
     @classmethod
@@ -51,3 +64,27 @@ class RuntimeConfig(ServiceConfig):
         if url and not url.startswith("postgresql+psycopg://"):
             raise ValueError("must start with 'postgresql+psycopg://', or be left out")
         return url
+
+    @field_validator("approval_webhooks")
+    @classmethod
+    def _are_receivers(cls, text: str) -> str:
+        urls = text.split()
+        if len(urls) > RECEIVERS_MAX:
+            raise ValueError(f"has {len(urls)} URLs; at most {RECEIVERS_MAX} are allowed")
+        for url in urls:
+            try:
+                require_url("it", url)
+            except InvalidField as error:
+                raise ValueError(str(error)) from error
+        return text
+
+    @field_validator("approval_key_file")
+    @classmethod
+    def _is_key(cls, path: Path | None) -> Path | None:
+        return require_key_file(path)
+
+    @model_validator(mode="after")
+    def _can_sign(self) -> Self:
+        if self.approval_webhooks and self.approval_key_file is None:
+            raise ValueError("RUNTIME_APPROVAL_KEY_FILE is missing: nothing is sent unsigned")
+        return self

@@ -1,4 +1,4 @@
-"""The commands that decide what is left to a person: approvals list, show, approve, deny."""
+"""The commands about what is left to a person: approvals list, show, approve, deny, secret."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from actionvm.action.v1 import action_pb2
 from actionvm.keymanager.v1 import policy_pb2
 from actionvm.runtime.v1 import runtime_pb2
 from chassis.canonical import sha256_hex
+from chassis.receivers import receiver_name
+from chassis.seal import Seal
 
 from ..client import Client, all_pages
-from ..command import AsJson, Command, ask, group
+from ..command import AsJson, Command, ask, group, home_of
 from ..errors import CommandError
 from ..output import clean, console, print_json, table, to_json
 from ..render import age_text
@@ -113,6 +115,33 @@ def deny(
     Example: actionvm approvals deny 0198c0de-0000-7000-8000-000000000000
     """
     _decide(context, name, is_approved=False, digest=digest, as_json=as_json)
+
+
+@app.command("secret", cls=Command)
+def secret(
+    context: typer.Context,
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="One of those in RUNTIME_APPROVAL_WEBHOOKS.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show the secret with which a webhook verifies what it hears of questions.
+
+    Example: actionvm approvals secret https://chat.example.com/hooks/approvals
+    """
+    file = home_of(context).webhook_key_file
+    if not file.exists():
+        raise CommandError(
+            f"there is no key of webhooks in {file}",
+            reason="WEBHOOK_KEY_MISSING",
+            fix="start the system here once: actionvm up --detach",
+        )
+    shown = Seal(file.read_bytes()).secret(receiver_name(url))
+    if as_json:
+        print_json({"url": url, "secret": shown})
+    else:
+        console().print(shown)
 
 
 async def _read(client: Client) -> Waiting:

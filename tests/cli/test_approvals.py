@@ -9,6 +9,8 @@ import pytest
 from actionvm.action.v1 import action_pb2
 from actionvm.runtime.v1 import runtime_pb2 as pb
 from chassis.canonical import sha256_hex
+from chassis.receivers import receiver_name
+from chassis.seal import Seal
 
 from .conftest import FakeSystem, Invoke
 from .fake_keymanager import APPROVAL
@@ -95,3 +97,18 @@ def test_a_call_that_waits_no_longer_is_not_decided(system: FakeSystem, invoke: 
 
     assert "no call waits for" in result.stderr
     assert system.runtime.decided == []
+
+
+def test_the_secret_of_a_webhook_is_that_which_signs(system: FakeSystem, invoke: Invoke) -> None:
+    key, url = 32 * b"k", "https://chat.example.com/hooks"
+    system.home.webhook_key_file.write_bytes(key)
+
+    shown = invoke("approvals", "secret", url).stdout.strip()
+
+    assert shown == Seal(key).secret(receiver_name(url))
+
+
+def test_without_a_key_there_is_no_secret(system: FakeSystem, invoke: Invoke) -> None:
+    system.home.webhook_key_file.unlink(missing_ok=True)
+
+    assert "no key of webhooks" in invoke("approvals", "secret", "https://a").stderr

@@ -61,6 +61,7 @@ COMMANDS = [
     *("audit list", "audit export", "audit verify", "audit accept-rollback"),
     *("policy show", "policy put", "policy check", "policy evaluate"),
     *("approvals list", "approvals show", "approvals approve", "approvals deny"),
+    "approvals secret",
     *("recovery backup", "recovery restore", "recovery rotate-root", "recovery holders"),
     *("recovery make-key", "recovery open-share", "recovery add-holder", "recovery remove-holder"),
     *("secrets import", "secrets show", "secrets enable", "secrets disable"),
