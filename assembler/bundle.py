@@ -80,6 +80,7 @@ def serialise(
             "passages": spec.limits.passages,
             # Not there if it was not said: so the bundles of before stay what they are.
             **({"gas": spec.limits.gas} if spec.limits.gas else {}),
+            **({"output_tokens": spec.limits.output_tokens} if spec.limits.output_tokens else {}),
         },
     }
     return canonical_json(payload)

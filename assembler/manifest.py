@@ -292,6 +292,13 @@ class Limits(Part):
         description="most gas of one run, with all that it calls; without it, the budget",
         examples=[5_000],
     )
+    output_tokens: int = Field(
+        default=0,
+        ge=1,
+        le=10**9,
+        description="most tokens that its model writes in one run; without it, steps limit them",
+        examples=[4_000],
+    )
 
 
 class Spec(Part):

@@ -164,6 +164,7 @@ class Limits:
     """Where a run ends at the latest; `passages` are retrieved before the first step.
 
     `gas` is the most that it may spend with all that it calls, or 0: then only the budget counts.
+    `output_tokens` is the most that its model writes, or 0 for no limit.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -172,6 +173,7 @@ class Limits:
     seconds: Annotated[int, Field(ge=1, le=7 * 24 * 3_600)]
     passages: Annotated[int, Field(ge=0, le=50)]
     gas: Annotated[int, Field(ge=0, le=10**15)] = 0
+    output_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ..facts import (
     State,
 )
 from ..policy import has_calls_left
-from ..program import Program, ProgramAction
+from ..program import ModelChoice, Program, ProgramAction
 from .calls import Calls
 from .effects import Effect, Generate, Retrieve
 from .life import Life
@@ -28,6 +28,7 @@ from .life import Life
 # That many steps before the last one, a model is only offered what it still has to do.
 _HURRY_STEPS = 2
 _QUERY_CHARACTERS_MAX = 4_096
+_OUTPUTS = ("output_tokens", "reasoning_tokens")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class AgentProgress:
     calls: Calls = field(default_factory=Calls)
     passages: tuple[Passage, ...] | None = None
     generations: tuple[GenerationFinished, ...] = ()
+    # That the model has written.
+    output_tokens: int = 0
 
 
 class AgentLoop:
@@ -61,6 +64,7 @@ class AgentLoop:
                 return replace(
                     state,
                     generations=(*state.generations, event),
+                    output_tokens=state.output_tokens + _output_tokens(event),
                     calls=state.calls.made(event.calls),
                 )
             case _:
@@ -118,14 +122,22 @@ class AgentLoop:
         step = len(state.generations) + 1
         return Generate(
             step=step,
-            # With the same dice at each step, a small model would repeat itself.
-            model=replace(program.model, seed=program.model.seed + step),
+            model=self._model(state, step),
             messages=converse(
                 program.instructions, state.passages or (), state.life.input, exchanges
             ),
             actions=actions,
             choice=choice,
         )
+
+    def _model(self, state: AgentProgress, step: int) -> ModelChoice:
+        """Return the model of a step, which writes no more than the run may."""
+        model = self._program.model
+        tokens_max = model.tokens_max
+        if output_max := self._program.limits.output_tokens:
+            tokens_max = min(tokens_max, output_max - state.output_tokens)
+        # With the same dice at each step, a small model would repeat itself.
+        return replace(model, seed=model.seed + step, tokens_max=tokens_max)
 
     def _has_to_retrieve(self, state: AgentProgress) -> bool:
         program = self._program
@@ -149,6 +161,10 @@ class AgentLoop:
         if len(state.generations) >= steps_max:
             told = f"no answer after {steps_max} steps; raise limits.steps"
             return Outcome(State.FAILED, failure=Failure("STEPS_EXCEEDED", told))
+        output_max = self._program.limits.output_tokens
+        if 0 < output_max <= state.output_tokens:
+            told = f"no answer within {output_max} tokens; raise limits.output_tokens"
+            return Outcome(State.FAILED, failure=Failure("OUTPUT_EXCEEDED", told))
         return None
 
     def _offer(self, state: AgentProgress) -> tuple[tuple[ProgramAction, ...], ActionChoice]:
@@ -176,6 +192,10 @@ class AgentLoop:
             for action in self._program.actions
             if action.required and action.name not in state.calls.succeeded
         )
+
+
+def _output_tokens(event: GenerationFinished) -> int:
+    return sum(usage.amount for usage in event.usages if usage.meter in _OUTPUTS)
 
 
 def _failure_of(action: ProgramAction, state: AgentProgress) -> Failure:

@@ -162,10 +162,10 @@ class Failure(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Stable code in capitals: `STEPS_EXCEEDED`, `TIME_EXCEEDED`, `BUDGET_EXCEEDED`, `MODEL_FAILED`,
-    `KNOWLEDGE_FAILED`, `GAS_FAILED`, `ANSWER_MISSING`, or that of an action: a connector's own, or
-    of another agent `CALLS_TOO_DEEP`, `AGENT_REPEATED`, `BUNDLE_NOT_FOUND`, `BUNDLE_INVALID`,
-    `CANCELLED` or how its run failed. Output only.
+    """Stable code in capitals: `STEPS_EXCEEDED`, `OUTPUT_EXCEEDED`, `TIME_EXCEEDED`,
+    `BUDGET_EXCEEDED`, `MODEL_FAILED`, `KNOWLEDGE_FAILED`, `GAS_FAILED`, `ANSWER_MISSING`, or that
+    of an action: a connector's own, or of another agent `CALLS_TOO_DEEP`, `AGENT_REPEATED`,
+    `BUNDLE_NOT_FOUND`, `BUNDLE_INVALID`, `CANCELLED` or how its run failed. Output only.
     """
     message: _builtins.str
     """The same in a sentence, with the way out. Output only."""

@@ -28,6 +28,7 @@ from runtime.facts import (
     RunStarted,
     SignalSent,
     State,
+    Usage,
     decode,
     encode,
 )
@@ -250,6 +251,19 @@ def test_where_nothing_is_required_the_model_chooses() -> None:
 def test_in_its_last_step_a_model_must_answer() -> None:
     agent = program(lambda content: (with_actions(SEARCH)(content), with_limits(steps=1)(content)))
     assert _generate(agent).choice == ActionChoice.NONE
+
+
+def test_a_model_writes_no_more_than_the_run_may() -> None:
+    agent = program(with_limits(output_tokens=100))
+    talk = GenerationFinished(1, "I will.", (), (Usage("output_tokens", 60),), 0)
+    assert _generate(agent).model.tokens_max == 64
+    assert _generate(agent, talk).model.tokens_max == 40
+    started = RunStarted("bundles/1", '"hello"', dry_run=False)
+    rest = replace(talk, step=2, usages=(Usage("output_tokens", 40),))
+    effect = _wanted(agent, started, KnowledgeRetrieved(()), talk, rest)
+    assert isinstance(effect, Close)
+    assert effect.outcome.failure
+    assert effect.outcome.failure.reason == "OUTPUT_EXCEEDED"
 
 
 def test_a_model_that_only_talks_is_reminded() -> None:
