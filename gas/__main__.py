@@ -20,6 +20,7 @@ from enrolment.join import join
 
 from .config import GasConfig
 from .database import open_ledger_database
+from .expiry import expire_in_time
 from .market.outbox import IN_FLIGHT_MAX, Outbox
 from .market.store import MarketStore
 from .market.webhooks import WEBHOOKS_MAX
@@ -43,11 +44,24 @@ async def open_service(config: GasConfig, _telemetry: Telemetry) -> AsyncIterato
         gas = GasService(store)
         async with (
             join(config) as member,
+            _expiring(gas.writer, store),
             _delivering(gas.writer, MarketStore(store), config) as outbox,
         ):
             yield hosted(gas, outbox).of(member)
     finally:
         engine.dispose()
+
+
+@asynccontextmanager
+async def _expiring(writer: Writer, store: LedgerStore) -> AsyncIterator[None]:
+    """Let holds expire in time while the block runs."""
+    expiring = expire_in_time(writer, store, clock=SystemClock(), sleep=asyncio.sleep)
+    task = asyncio.create_task(expiring)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -110,15 +110,20 @@ class Book:
 
     def expired(self, now: datetime) -> list[Hold]:
         """Return the open holds that nobody settled in time."""
-        if not self._is_in_order:
-            in_order = sorted(self.open.items(), key=lambda named: named[1].expire_time)
-            self.open, self._is_in_order = dict(in_order), True
+        self._order()
         found = []
         for hold in self.open.values():
             if hold.expire_time > now:
                 break
             found.append(hold)
         return found
+
+    @property
+    def next_expire_time(self) -> datetime | None:
+        """Return when the first of the open holds expires."""
+        self._order()
+        first = next(iter(self.open.values()), None)
+        return first.expire_time if first else None
 
     def reserve(self, reservation: Reservation, now: datetime) -> Hold:
         """Hold the price of a worst case; a request id that was used gives the hold it made."""
@@ -305,6 +310,11 @@ class Book:
         self.changes.holds[after.name] = None
         gas = after.gas_spent - before.gas_spent
         self.accounts.spend(self.accounts.spends(after, gas))
+
+    def _order(self) -> None:
+        if not self._is_in_order:
+            in_order = sorted(self.open.items(), key=lambda named: named[1].expire_time)
+            self.open, self._is_in_order = dict(in_order), True
 
     def _add_open(self, hold: Hold) -> None:
         """Add an open hold at the end, where the last to expire belongs."""

@@ -160,6 +160,14 @@ class Close(Operation[None]):
 
 
 @dataclass(frozen=True)
+class Expire(Operation[None]):
+    """Charge what nobody settled in time, which every batch does before it decides anything."""
+
+    def decide(self, book: Book, _now: datetime) -> None:
+        """Nothing is left to decide."""
+
+
+@dataclass(frozen=True)
 class Return(Operation[Hold]):
     """Return gas of a charge."""
 

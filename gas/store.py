@@ -65,6 +65,8 @@ class LedgerStore:
         self._clock = clock
         self._dice = dice
         self._book: Book | None = None
+        # Of the open holds, the first one; unknown before the first batch.
+        self.next_expire_time: datetime | None = None
         with engine.begin() as connection:
             self._epoch, self.ledger_id = _claim(connection, dice)
             keep_file(connection, prices, clock.now())
@@ -97,7 +99,7 @@ class LedgerStore:
                 del book.accounts[name]
                 book.tenants.pop(name, None)
         # Only now: a book that may not be what is on disk is read again.
-        self._book = book
+        self._book, self.next_expire_time = book, book.next_expire_time
         return outcomes
 
     def reading(self) -> AbstractContextManager[Connection]:
