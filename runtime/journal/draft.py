@@ -91,37 +91,47 @@ class Draft:
 
     def _extend(self, asked: Extend) -> None:
         entry = asked.entry
-        head = self._heads.get(entry.lease.run)
-        if head is None or head.worker != self._worker or head.epoch != entry.lease.epoch:
-            raise LeaseLost(entry.lease.run)
+        head = self._require_lease(entry)
         if entry.sequence <= head.sequence:
-            stands = self._stored(head.number, entry.sequence, len(asked.facts))
-            if stands != [fact[:3] for fact in asked.facts]:
-                raise LeaseLost(entry.lease.run)
+            self._require_same(head, asked)
             return
-        # Who does not know the journal as it is must read it again.
-        if entry.sequence > head.sequence + 1 or head.end_time is not None:
-            raise LeaseLost(entry.lease.run)
         if asked.begun and asked.begun.new.request_id in self._requests:
             raise RequestIdReused(asked.begun.new.request_id)
-        tally.require_room(self._found.execute, head.account, entry.uses)
+        if entry.uses:
+            tally.require_room(self._found.execute, head.account, entry.uses)
         if asked.begun:
             self._begin(asked.begun)
-        tally.count(self._found.execute, head.account, entry.uses, entry.time)
+        if entry.uses:
+            tally.count(self._found.execute, head.account, entry.uses, entry.time)
         time = entry.time.isoformat()
         for event, fact in zip(entry.events, asked.facts, strict=True):
             head.take_in(event, entry.time)
             self._write(head, event, fact, time)
         self.changed[head.number] = head
-        self._hear(head, entry)
+        if entry.heard:
+            self._hear(head, entry)
         if entry.snapshot:
             self.snapshots[head.number] = (head.number, head.sequence, entry.snapshot)
 
+    def _require_lease(self, entry: Entry) -> Head:
+        """Return the run of an entry; who does not know it as it is must read it again."""
+        head = self._heads.get(entry.lease.run)
+        if head is None or head.worker != self._worker or head.epoch != entry.lease.epoch:
+            raise LeaseLost(entry.lease.run)
+        is_next = entry.sequence == head.sequence + 1 and head.end_time is None
+        if not is_next and entry.sequence > head.sequence:
+            raise LeaseLost(entry.lease.run)
+        return head
+
+    def _require_same(self, head: Head, asked: Extend) -> None:
+        stands = self._stored(head.number, asked.entry.sequence, len(asked.facts))
+        if stands != [fact[:3] for fact in asked.facts]:
+            raise LeaseLost(asked.run)
+
     def _hear(self, head: Head, entry: Entry) -> None:
-        if entry.heard:
-            self.heard += [(number, head.number) for number in entry.heard]
-            if head.number in self._found.unheard:
-                self._found.unheard[head.number] -= len(entry.heard)
+        self.heard += [(number, head.number) for number in entry.heard]
+        if head.number in self._found.unheard:
+            self._found.unheard[head.number] -= len(entry.heard)
 
     def _create(self, asked: Begin) -> Named:
         new = asked.new

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from ..facts import Event, Note, RunFinished, encode
 from .folding import first_events
@@ -31,12 +31,20 @@ class Begin:
     content_sha256: str
     events: tuple[Event, ...]
     facts: list[Fact]
+    # It needs none to be there before.
+    run: ClassVar[str] = ""
+
+    @property
+    def begun(self) -> Begin:
+        """Return what begins with it."""
+        return self
 
 
 @dataclass(frozen=True)
 class Extend:
     """Keep events of a run, and the run that they begin."""
 
+    run: str
     entry: Entry
     facts: list[Fact]
     begun: Begin | None
@@ -51,27 +59,10 @@ class Tell:
     kind: str
     fact: bytes
     sha256: str
+    begun: ClassVar[None] = None
 
 
 Operation: TypeAlias = Begin | Extend | Tell
-
-
-def run_of(asked: Operation) -> str:
-    """Return the run that must be there before; empty if there is none."""
-    match asked:
-        case Extend():
-            return asked.entry.lease.run
-        case Tell():
-            return asked.run
-        case Begin():
-            return ""
-
-
-def begun_by(asked: Operation) -> Begin | None:
-    """Return what begins with an operation."""
-    if isinstance(asked, Extend):
-        return asked.begun
-    return asked if isinstance(asked, Begin) else None
 
 
 def begin(new: NewRun, now: datetime) -> Begin:
@@ -82,10 +73,11 @@ def begin(new: NewRun, now: datetime) -> Begin:
 
 def extend(entry: Entry) -> Extend:
     """Encode an entry."""
-    is_end = [isinstance(event, RunFinished) for event in entry.events]
-    assert not any(is_end[:-1]), "nothing happens after the end of a run"
+    assert not any(isinstance(event, RunFinished) for event in entry.events[:-1]), (
+        "nothing happens after the end of a run"
+    )
     begun = begin(entry.begun, entry.time) if entry.begun else None
-    return Extend(entry, list(map(fact_of, entry.events)), begun)
+    return Extend(entry.lease.run, entry, list(map(fact_of, entry.events)), begun)
 
 
 def tell(run: str, note: Note, *, request_id: str) -> Tell:

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Connection, Engine, LargeBinary, Tab
 from . import tally
 from .draft import Draft, Found, Stored, Values
 from .folding import Head
-from .operations import Extend, Operation, Tell, begun_by, run_of
+from .operations import Extend, Operation, Tell
 from .stored import StoredJournal
 from .tables import APPROVAL, BLOB, BUNDLE, EVENT, HEAD_COLUMNS, RUN, SNAPSHOT
 
@@ -46,8 +46,8 @@ class PostgresRows:
         """Lock the runs of a batch, in the order of their numbers as everybody does."""
         raw = _raw(connection)
         cursor = raw.cursor(binary=True)
-        begins = [begun.new for asked in batch if (begun := begun_by(asked))]
-        names = [name for asked in batch if (name := run_of(asked))]
+        begins = [asked.begun.new for asked in batch if asked.begun]
+        names = [asked.run for asked in batch if asked.run]
         found = Found(_stored(cursor), _execute(cursor))
         if begins:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_BEGINNING_LOCK,))

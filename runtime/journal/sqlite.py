@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Table
 from . import tally
 from .draft import Draft, Found, Stored
 from .folding import Head
-from .operations import Operation, Tell, begun_by, run_of
+from .operations import Operation, Tell
 from .stored import StoredJournal
 from .tables import APPROVAL, BLOB, BUNDLE, EVENT, HEAD_COLUMNS, RUN, SNAPSHOT
 
@@ -74,17 +74,16 @@ class SqliteRows:
 
         found = Found(_stored(cursor), _execute(cursor))
         for asked in batch:
-            name = run_of(asked)
-            run = look(_BY_NAME, name) if name else None
+            run = look(_BY_NAME, asked.run) if asked.run else None
             if run and isinstance(asked, Tell):
                 _find_notes(cursor, run.number, asked.request_id, found)
-            begun = begun_by(asked)
+            begun = asked.begun
             if begun:
                 look(_BY_REQUEST, begun.new.request_id)
                 look(_BY_NAME, begun.new.name)
                 if cursor.execute(_HAS_BUNDLE, (begun.new.bundle,)).fetchone():
                     found.bundles.add(begun.new.bundle)
-        if any(map(begun_by, batch)):
+        if any(asked.begun for asked in batch):
             (found.last_number,) = cursor.execute(_LAST_NUMBER).fetchone()
             (found.open_count,) = cursor.execute(_OPEN_COUNT).fetchone()
         found.heads = list(heads.values())

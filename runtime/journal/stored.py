@@ -36,6 +36,8 @@ from .port import (
 
 Result = TypeVar("Result")
 
+_OPERATIONS = (Begin, Extend, Tell)
+
 
 class Rows(Protocol):
     """What is done for a whole batch at once, in the way that is fastest on a database."""
@@ -69,14 +71,19 @@ class StoredJournal:
         with self._about_to_hold(new):
             opened = await self._commits.apply(begin(new, now))
         assert isinstance(opened, Opened), "it was asked for"
-        if opened.run.name != new.name:
+        if is_held:
+            return Opened(opened.run, None)
+        if opened.lease is None:
             self._held.discard(new.name)
-        return Opened(opened.run, None) if is_held else opened
+        return opened
 
     async def append(self, entry: Entry) -> None:
-        with self._about_to_hold(entry.begun):
+        if entry.begun:
+            with self._about_to_hold(entry.begun):
+                await self._commits.apply(extend(entry))
+        else:
             await self._commits.apply(extend(entry))
-        if any(isinstance(event, RunFinished) for event in entry.events):
+        if entry.events and isinstance(entry.events[-1], RunFinished):
             self._held.discard(entry.lease.run)
 
     async def post(self, run: str, note: Note, *, request_id: str, now: datetime) -> Run:  # noqa: ARG002  # the port has it
@@ -133,9 +140,9 @@ class StoredJournal:
         return await self._read(lambda connection: reads.receipt(connection, run))
 
     @contextmanager
-    def _about_to_hold(self, new: NewRun | None) -> Iterator[None]:
+    def _about_to_hold(self, new: NewRun) -> Iterator[None]:
         """Let no claim take a run before who asks for it hears of it; or if they never do."""
-        if new is None or new.name in self._held:
+        if new.name in self._held:
             yield
             return
         self._held.add(new.name)
@@ -154,13 +161,13 @@ class StoredJournal:
 
     def _commit(self, asked: Sequence[Operation | LeaseOperation]) -> list[object]:
         """Write a batch; return for each operation its result, or what it was refused with."""
-        batch = [one for one in asked if isinstance(one, Begin | Extend | Tell)]
-        outcomes = iter(self._write(batch))
+        batch = [one for one in asked if isinstance(one, _OPERATIONS)]
+        outcomes = self._write(batch)
+        if len(batch) == len(asked):
+            return [*outcomes]
         # Leases in transactions of their own: they lock rows that a batch does not know.
-        return [
-            next(outcomes) if isinstance(one, Begin | Extend | Tell) else self._hold(one)
-            for one in asked
-        ]
+        written = iter(outcomes)
+        return [next(written) if isinstance(one, _OPERATIONS) else self._hold(one) for one in asked]
 
     def _hold(self, asked: LeaseOperation) -> object:
         try:

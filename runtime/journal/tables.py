@@ -84,7 +84,6 @@ EVENT = Table(
     # Empty where it is kept apart.
     _bytes("fact"),
     Column("blob", _TEXT),
-    sqlite_with_rowid=False,
 )
 BLOB = Table("blob", TABLES, _text("sha256", key=True), _bytes("content"))
 SNAPSHOT = Table("snapshot", TABLES, _number("run", key=True), _number("sequence"), _bytes("state"))

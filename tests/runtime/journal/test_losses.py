@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from runtime.errors import JournalUnavailable, LeaseLost
+from runtime.journal.opening import open_journal
 from runtime.journal.port import Lease
 from runtime.journal.stored import StoredJournal
 from tests.gas.postgres import Postgres
@@ -112,7 +113,7 @@ async def test_what_a_database_cannot_store_fails_its_own_caller_only(
     assert [run.name for run in await journal.newest(9)] == [SECOND]
 
 
-@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_full_disk_refuses_and_goes_on_when_there_is_room(
     journal: StoredJournal, engine: Engine
 ) -> None:
@@ -131,7 +132,7 @@ async def test_a_full_disk_refuses_and_goes_on_when_there_is_room(
     assert [record.event for record in await journal.events(RUN, after=1)] == [LARGE]
 
 
-@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_a_server_that_is_away_refuses_and_goes_on_when_it_is_back(
     journal: StoredJournal, engine: Engine, postgres: Postgres
 ) -> None:
@@ -155,7 +156,7 @@ async def test_a_server_that_is_away_refuses_and_goes_on_when_it_is_back(
     assert [record.event for record in await journal.events(RUN, after=1)] == [SENT]
 
 
-@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_who_claims_leaves_a_run_that_is_being_written(
     journal: StoredJournal, other: StoredJournal, engine: Engine
 ) -> None:
@@ -164,3 +165,14 @@ async def test_who_claims_leaves_a_run_that_is_being_written(
         connection.execute(text("SELECT FROM run FOR UPDATE"))
         assert await other.claim(LATER, seconds=5, limit=9) == []
     assert await other.claim(LATER, seconds=5, limit=9) == [Lease(RUN, 2)]
+
+
+async def test_a_former_life_of_a_worker_writes_nothing_more(
+    journal: StoredJournal, engine: Engine
+) -> None:
+    await journal.create(NEW, START)
+    again = open_journal(engine, worker="one")
+    assert await again.claim(START, seconds=5, limit=9) == [Lease(RUN, 2)]
+    with pytest.raises(LeaseLost):
+        await journal.append(entry(SENT))
+    assert len(await again.events(RUN)) == 1
