@@ -308,7 +308,7 @@ class Performance(Generic[Progress]):
                     await self._until_kept(partial(self._stage.journal.append, entry))
                     break
                 except LimitReached as reached:
-                    known[reached.key] = reached.used
+                    _learn(known, reached)
             self._state, self._sequence = state, self._sequence + len(entry.events)
             if entry.snapshot:
                 self._snapshot_sequence = self._sequence
@@ -356,6 +356,12 @@ class Performance(Generic[Progress]):
                 log.warning("run.journal_unavailable", run=self._run.name)
                 await asyncio.sleep(_retry_seconds(attempt))
                 attempt += 1
+
+
+def _learn(known: dict[str, int], reached: LimitReached) -> None:
+    # More each time, so that deciding again comes to an end.
+    assert reached.used > known.get(reached.key, 0), "a full window decides otherwise"
+    known[reached.key] = reached.used
 
 
 def _retry_seconds(attempt: int) -> float:

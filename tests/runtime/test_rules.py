@@ -11,10 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.amounts import amount_text, read_amount
 from runtime.errors import BundleInvalid
 from runtime.facts import ActionCall, Decision
-from runtime.jsontext import read_exact
 from runtime.policy import Facts, Verdict, decide
 from runtime.program import ProgramAction
 from runtime.rules import RULES_MAX
@@ -332,23 +330,34 @@ def test_a_rule_more_never_opens_anything(
     assert order.index(strict) >= order.index(judge(action_with(*fewer), arguments).decision)
 
 
-# --- Numbers and bundles -------------------------------------------------------------------------
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["wei", "x"]), inner),
+    max_leaves=5,
+)
 
 
-@given(st.decimals(-(10**12), 10**12, places=9))
-def test_an_amount_is_exact(number: Any) -> None:  # noqa: ANN401  # a decimal, which hypothesis does not say
-    text = format(number, "f")
-    amount = read_amount(text)
-    assert amount is not None
-    assert amount == int(number.scaleb(9)) * 10**9
-    assert read_amount(amount_text(amount)) == amount
+@given(
+    st.fixed_dictionaries({}, optional=dict.fromkeys(["to", "amount", "text", "order"], _JSON)),
+    st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001  # hypothesis adds the zone
+)
+def test_every_call_gets_a_verdict(arguments: dict[str, object], now: datetime) -> None:
+    rules = [
+        bound("order.wei", ask_above="1"),
+        bound("text", measure="length", ask_above="1"),
+        listing("to", only=["a*", 1, True], otherwise="ask"),
+        listing("to", never=["b*"], otherwise="ask"),
+        window(each="to", otherwise="ask"),
+        window(sum_of="amount", each="text", per="month", time_zone="Asia/Tehran"),
+        window(per="hour", time_zone="Australia/Lord_Howe", otherwise="ask"),
+        hours(otherwise="ask"),
+    ]
+    named = [{**rule, "name": f"r{number}"} for number, rule in enumerate(rules)]
+    verdict = judge(action_with(*named), json.dumps(arguments), now=now)
+    assert all(use.since <= now and use.amount >= 0 for use in verdict.uses)
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_float_is_read_as_it_is_written_or_not_at_all(number: float) -> None:
-    text = json.dumps(number)
-    amount = read_amount(read_exact(text))
-    assert amount is None or float(amount_text(amount)) == number
+# --- Bundles -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
