@@ -6,7 +6,7 @@ import random
 import uuid
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from sqlalchemy import Connection, Engine, Select, func, select, tuple_, update
@@ -47,6 +47,9 @@ from .tables import (
 from .usage_report import Place, UsageQuery, UsageSum, sum_usage
 
 Outcome: TypeAlias = object | ServiceError
+# A clock that is set back by more has shown a time that was none: what was read for it is read
+# again, or all usage would be counted there until that time comes.
+SET_BACK_MIN = timedelta(minutes=15)
 
 
 class LedgerStore:
@@ -65,6 +68,8 @@ class LedgerStore:
         self._clock = clock
         self._dice = dice
         self._book: Book | None = None
+        # When the last batch was.
+        self._time = clock.now()
         # Of the open holds, the first one; unknown before the first batch.
         self.next_expire_time: datetime | None = None
         with engine.begin() as connection:
@@ -82,9 +87,10 @@ class LedgerStore:
         try:
             with self._engine.begin() as connection:
                 self._require_epoch(connection)
-                if book is None:
-                    book = read_book(connection, self.prices, self._dice)
                 now = self._clock.now()
+                if book is None or now < self._time - SET_BACK_MIN:
+                    book = read_book(connection, self.prices, self._dice)
+                self._time = now
                 strangers = read_ahead(connection, book, operations, now)
                 current = in_force(book.prices.schedule, now).version
                 book.prices.table = self.prices.table(connection, current)

@@ -143,6 +143,18 @@ def test_what_a_clock_that_was_set_back_sees_is_not_lost(
     assert [found.gas for found in report(store, UsageQuery())] == [3]
 
 
+def test_usage_counts_at_its_time_after_the_clock_was_ahead_for_a_while(
+    store: Ledger, clock: HandSetClock
+) -> None:
+    spend(store, 1)
+    clock.advance(timedelta(days=365))
+    spend(store, 2)
+    clock.advance(timedelta(days=-365))
+    spend(store, 4)
+
+    assert by_day(store, "") == {"2026-03-31": 5, "2027-03-31": 2}
+
+
 def test_a_refund_lowers_what_was_used(store: Ledger) -> None:
     store.refund("f", spend(store, 5), 2)
 

@@ -1348,7 +1348,8 @@ class WatchChargesResponse(_message.Message):
     @_builtins.property
     def charge(self) -> _action_pb2.Charge:
         """The charge; its gas is negative where the entry returns gas. One of an item `agent {name}` was
-        passed on to that agent, whose charge follows. Output only.
+        passed on to that agent, whose charge follows; one of an item `fee …` is money, without gas.
+        Output only.
         """
 
     def __init__(
