@@ -159,7 +159,7 @@ _NOTES = (
     "SELECT run, request_id, sha256 FROM note WHERE (run, request_id) IN"
     " (SELECT * FROM unnest(%b::bigint[], %b::text[]))"
 )
-_UNHEARD = "SELECT run, count(*) FROM note WHERE run = ANY(%b) AND NOT is_heard GROUP BY run"
+_UNHEARD = "SELECT run, count(*) FROM note WHERE run = ANY(%b) AND is_heard IS FALSE GROUP BY run"
 _BUNDLES = "SELECT name FROM bundle WHERE name = ANY(%b)"
 _COUNTS = (
     "SELECT (SELECT coalesce(max(number), 0) FROM run),"

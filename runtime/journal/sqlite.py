@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 
@@ -22,17 +23,20 @@ def _insert(table: Table, conflict: str = "") -> str:
 
 
 _HEADS = f"SELECT {HEAD_COLUMNS} FROM run"  # noqa: S608  # our names
-_BY_NAME = f"{_HEADS} WHERE name = ?"
-_BY_REQUEST = f"{_HEADS} WHERE request_id = ?"
+_GIVEN = "IN (SELECT value FROM json_each(?))"
+_BY_NAME = f"{_HEADS} WHERE name {_GIVEN}"
+_BY_REQUEST = f"{_HEADS} WHERE request_id {_GIVEN}"
 _STORED = (
     "SELECT kind, fact, blob FROM event WHERE run = ? AND sequence >= ? AND sequence < ?"
     " ORDER BY sequence"
 )
 _NOTE_DIGEST = "SELECT sha256 FROM note WHERE run = ? AND request_id = ?"
-_UNHEARD = "SELECT count(*) FROM note WHERE run = ? AND NOT is_heard"
-_HAS_BUNDLE = "SELECT 1 FROM bundle WHERE name = ?"
-_LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM run"
-_OPEN_COUNT = "SELECT count(*) FROM run WHERE end_time IS NULL AND is_called IS 0"
+_UNHEARD = "SELECT count(*) FROM note WHERE run = ? AND is_heard IS 0"
+_BUNDLES = f"SELECT name FROM bundle WHERE name {_GIVEN}"  # noqa: S608  # our names
+_COUNTS = (
+    "SELECT (SELECT coalesce(max(number), 0) FROM run),"
+    " (SELECT count(*) FROM run WHERE end_time IS NULL AND is_called IS 0)"
+)
 
 _NEW_RUN, _NEW_BUNDLE, _NEW_EVENT = _insert(RUN), _insert(BUNDLE), _insert(EVENT)
 _NEW_BLOB = _insert(BLOB, "OR IGNORE ")
@@ -64,29 +68,23 @@ class SqliteRows:
     failures: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
 
     def find(self, connection: Connection, batch: Sequence[Operation]) -> Found:
-        """Look every run up by its key."""
+        """Look runs up by their keys, which are handed over as JSON."""
         cursor = _cursor(connection)
-        heads = dict[int, Head]()
-
-        def look(statement: str, key: str) -> Head | None:
-            row = cursor.execute(statement, (key,)).fetchone()
-            return heads.setdefault(row[0], Head(*row)) if row else None
-
+        begins = [asked.begun.new for asked in batch if asked.begun]
+        names = [*(asked.run for asked in batch), *(new.name for new in begins)]
+        heads = {row[0]: Head(*row) for row in cursor.execute(_BY_NAME, (json.dumps(names),))}
         found = Found(_stored(cursor), _execute(cursor))
-        for asked in batch:
-            run = look(_BY_NAME, asked.run) if asked.run else None
-            if run and isinstance(asked, Tell):
-                _find_notes(cursor, run.number, asked.request_id, found)
-            begun = asked.begun
-            if begun:
-                look(_BY_REQUEST, begun.new.request_id)
-                look(_BY_NAME, begun.new.name)
-                if cursor.execute(_HAS_BUNDLE, (begun.new.bundle,)).fetchone():
-                    found.bundles.add(begun.new.bundle)
-        if any(asked.begun for asked in batch):
-            (found.last_number,) = cursor.execute(_LAST_NUMBER).fetchone()
-            (found.open_count,) = cursor.execute(_OPEN_COUNT).fetchone()
-        found.heads = list(heads.values())
+        if begins:
+            requests = json.dumps([new.request_id for new in begins])
+            for row in cursor.execute(_BY_REQUEST, (requests,)):
+                heads.setdefault(row[0], Head(*row))
+            bundles = json.dumps([new.bundle for new in begins])
+            found.bundles = {name for (name,) in cursor.execute(_BUNDLES, (bundles,))}
+            found.last_number, found.open_count = cursor.execute(_COUNTS).fetchone()
+        found.heads = [*heads.values()]
+        tells = [asked for asked in batch if isinstance(asked, Tell)]
+        if tells:
+            _find_notes(cursor, tells, found)
         return found
 
     def write(self, connection: Connection, draft: Draft) -> None:
@@ -127,11 +125,15 @@ def _execute(cursor: sqlite3.Cursor) -> tally.Execute:
     return lambda sql, values: cursor.execute(sql, values).fetchall()
 
 
-def _find_notes(cursor: sqlite3.Cursor, run: int, request_id: str, found: Found) -> None:
-    known = cursor.execute(_NOTE_DIGEST, (run, request_id)).fetchone()
-    if known:
-        (found.notes[run, request_id],) = known
-    (found.unheard[run],) = cursor.execute(_UNHEARD, (run,)).fetchone()
+def _find_notes(cursor: sqlite3.Cursor, tells: Sequence[Tell], found: Found) -> None:
+    numbers = {head.name: head.number for head in found.heads}
+    for tell in tells:
+        run = numbers.get(tell.run)
+        if run is not None:
+            known = cursor.execute(_NOTE_DIGEST, (run, tell.request_id)).fetchone()
+            if known:
+                (found.notes[run, tell.request_id],) = known
+            (found.unheard[run],) = cursor.execute(_UNHEARD, (run,)).fetchone()
 
 
 def _stored(cursor: sqlite3.Cursor) -> Stored:
