@@ -29,6 +29,7 @@ from .commands import (
     recovery,
     replays,
     runs,
+    schedules,
     secrets,
     steering,
     system,
@@ -84,6 +85,7 @@ commands: dict[str, Callable[..., None]] = {
 for name, command in commands.items():
     app.command(name, cls=Command)(command)
 for name, group in {
+    "schedules": schedules.app,
     "secrets": secrets.app,
     "policy": policy.app,
     "approvals": approvals.app,

@@ -25,7 +25,7 @@ from actionvm.keymanager.v1 import (
 )
 from actionvm.knowledge.v1 import knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2_grpc
-from actionvm.runtime.v1 import runtime_pb2_grpc
+from actionvm.runtime.v1 import runtime_pb2_grpc, schedules_pb2_grpc
 from chassis.channel import find_detail, remote_error
 from chassis.tls import connect_with_token
 from chassis.witness import remembering
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from actionvm.knowledge.v1.knowledge_pb2_grpc import KnowledgeServiceAsyncStub
     from actionvm.linker.v1.linker_pb2_grpc import LinkerServiceAsyncStub
     from actionvm.runtime.v1.runtime_pb2_grpc import RuntimeServiceAsyncStub
+    from actionvm.runtime.v1.schedules_pb2_grpc import ScheduleServiceAsyncStub
 
 # A service that was killed is back within a second or two; a stream is worth a longer wait.
 PATIENCE_SECONDS = 20.0
@@ -121,6 +122,7 @@ class Client:
     gas: Peer[GasServiceAsyncStub]
     market: Peer[MarketplaceServiceAsyncStub]
     runtime: Peer[RuntimeServiceAsyncStub]
+    schedules: Peer[ScheduleServiceAsyncStub]
 
 
 @asynccontextmanager
@@ -166,6 +168,7 @@ async def connect_system(home: Home) -> AsyncIterator[Client]:
             gas=await peer("gas", gas_pb2_grpc.GasServiceStub),
             market=await peer("gas", market_pb2_grpc.MarketplaceServiceStub),
             runtime=await peer("runtime", runtime_pb2_grpc.RuntimeServiceStub),
+            schedules=await peer("runtime", schedules_pb2_grpc.ScheduleServiceStub),
         )
 
 

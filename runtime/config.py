@@ -39,7 +39,8 @@ class RuntimeConfig(ServiceConfig):
         description="where callers find that address; default http:// and the address itself",
     )
     webhook_key_file: Path | None = Field(
-        default=None, description="32 bytes that secrets of webhooks are made of; default our own"
+        default=None,
+        description="32 bytes or more that secrets of webhooks are made of; default one of our own",
     )
     database_url: str = Field(
         default="",
@@ -78,7 +79,7 @@ class RuntimeConfig(ServiceConfig):
                 raise ValueError(str(error)) from error
         return text
 
-    @field_validator("approval_key_file")
+    @field_validator("approval_key_file", "webhook_key_file")
     @classmethod
     def _is_key(cls, path: Path | None) -> Path | None:
         return require_key_file(path)

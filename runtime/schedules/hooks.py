@@ -17,11 +17,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from chassis.clock import Clock
 from chassis.fields import UUID
 from chassis.log import log
+from chassis.seal import Seal
 
 from ..errors import ScheduleNotFound
 from .inbox import EventRefused, Inbox
 from .schedule import EVENT_BYTES_MAX
-from .signature import Unsigned, WebhookKey
+from .signature import Unsigned, verify
 from .store import QueueFull, SchedulePaused
 
 CONNECTIONS_MAX = 100
@@ -29,6 +30,9 @@ CONNECTIONS_MAX = 100
 REQUEST_SECONDS_MAX = 10.0
 HEADER_BYTES_MAX = 16 * 1024
 READ_BYTES = 16 * 1024
+LINGER_SECONDS_MAX = 1.0
+STOP_SECONDS = 1.0
+LINGER_BYTES_MAX = 1024 * 1024
 # Of each schedule, once it is known who asks: so many at once, and so many a second for good.
 BURST_MAX = 60
 REQUESTS_PER_SECOND = 5.0
@@ -87,10 +91,11 @@ class Hooks:
     """Answers requests; one that is repeated is answered as before."""
 
     inbox: Inbox
-    key: WebhookKey
+    seal: Seal
     clock: Clock
     allowances: dict[str, Allowance] = field(default_factory=dict)
-    _connections: int = 0
+    connections_max: int = CONNECTIONS_MAX
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @asynccontextmanager
     async def listening(self, address: str) -> AsyncIterator[int]:
@@ -103,6 +108,7 @@ class Hooks:
             yield taken
         finally:
             server.close()
+            await self._stop()
             await server.wait_closed()
 
     async def answer(self, request: Request) -> Answer:
@@ -114,26 +120,18 @@ class Hooks:
             return _refusal(405, "only POST is taken")
         schedule, now = f"schedules/{found[1]}", self.clock.now()
         try:
-            self.key.verify(
-                schedule,
-                delivery=request.headers.get("webhook-id", ""),
-                timestamp=request.headers.get("webhook-timestamp", ""),
-                signatures=request.headers.get("webhook-signature", ""),
-                body=request.body,
-                now=now,
-            )
+            delivery = verify(self.seal, schedule, request.headers, request.body, now=now)
         except Unsigned as error:
             return _refusal(401, str(error))
         # Only who has a secret gets here, so that there is one for each schedule at most.
         pause = self.allowances.setdefault(schedule, Allowance(now)).take(now)
         if pause:
             return _refusal(429, "too many requests for this schedule", math.ceil(pause))
-        return await self._take(schedule, request)
+        return await self._take(schedule, delivery, request.body)
 
-    async def _take(self, schedule: str, request: Request) -> Answer:
+    async def _take(self, schedule: str, delivery: str, body: bytes) -> Answer:
         try:
-            delivery = request.headers["webhook-id"]
-            firing = await self.inbox.post(schedule, delivery, request.body)
+            firing = await self.inbox.post(schedule, delivery, body)
         except EventRefused as error:
             return _refusal(400, error.message)
         except ScheduleNotFound:
@@ -148,18 +146,28 @@ class Hooks:
             return _refusal(503, "try again", RETRY_SECONDS)
         return Answer(202, {"firing": firing.name})
 
+    async def _stop(self) -> None:
+        """Let requests be answered for a moment; then drop them, unanswered."""
+        if self._tasks:
+            _, late = await asyncio.wait([*self._tasks], timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine that runs has a task"
+        self._tasks.add(task)
         try:
             # Beyond the limit nothing is read or said: whoever floods us costs us a connection.
-            if self._connections <= CONNECTIONS_MAX:
+            if len(self._tasks) <= self.connections_max:
                 async with asyncio.timeout(REQUEST_SECONDS_MAX):
                     await self._converse(reader, writer)
-        except (OSError, TimeoutError):
-            # The caller left, or was too slow.
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            # The caller left, or was too slow, or we end; the task ends here in any case.
             pass
         finally:
-            self._connections -= 1
+            self._tasks.discard(task)
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
@@ -186,6 +194,7 @@ class Hooks:
             for event in (head, h11.Data(data=content), h11.EndOfMessage()):
                 writer.write(connection.send(event) or b"")
             await writer.drain()
+            await _linger(reader, writer)
 
 
 async def _read(
@@ -218,6 +227,16 @@ async def _read(
                 )
             case _:
                 raise ConnectionResetError
+
+
+async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Let the caller read the answer: closing with bytes unread would take it from him."""
+    writer.write_eof()
+    left = LINGER_BYTES_MAX
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS_MAX):
+            while left > 0 and (part := await reader.read(READ_BYTES)):
+                left -= len(part)
 
 
 def _refusal(status: int, problem: str, retry_after: int = 0) -> Answer:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chassis.clock import Clock
+from chassis.seal import Seal
 
 from .clerk import Clerk
 from .hooks import Hooks
 from .inbox import Inbox
 from .ports import Collections, Starter
 from .service import Door, ScheduleService
-from .signature import WebhookKey, read_key
+from .signature import read_key
 from .store import ScheduleStore
 from .watching import Watcher
 
@@ -57,11 +58,11 @@ async def working(
     async with AsyncExitStack() as stack:
         door = None
         if webhooks.address:
-            key = WebhookKey(await asyncio.to_thread(read_key, webhooks.key_file))
-            hooks = Hooks(desk.inbox, key, desk.clock)
+            seal = Seal(await asyncio.to_thread(read_key, webhooks.key_file))
+            hooks = Hooks(desk.inbox, seal, desk.clock)
             port = await stack.enter_async_context(hooks.listening(webhooks.address))
             host = webhooks.address.rpartition(":")[0]
-            door = Door(key, webhooks.url or f"http://{host}:{port}")
+            door = Door(seal, webhooks.url or f"http://{host}:{port}")
         clerk = Clerk(desk.store, starter, desk.clock, desk.bell)
         watcher = Watcher(desk.store, collections, desk.clock, desk.bell)
         for work in (clerk.work(), watcher.work()):

@@ -16,6 +16,7 @@ from chassis.canonical import sha256_hex
 from chassis.clock import Clock
 from chassis.errors import InvalidField
 from chassis.identity import OPERATOR, PEOPLE
+from chassis.seal import Seal
 from chassis.server import Hosted
 
 from ..errors import WebhooksOff
@@ -28,7 +29,6 @@ from .messages import (
 )
 from .ports import Starter
 from .schedule import Schedule, Webhook
-from .signature import WebhookKey
 from .store import ScheduleStore
 from .timing import first_time
 
@@ -52,9 +52,9 @@ _DIGITS_MAX = 16
 
 @dataclass(frozen=True)
 class Door:
-    """Where webhooks come in: the key of their signatures, and the URL that callers see."""
+    """Where webhooks come in: who signs them, and the URL that callers see."""
 
-    key: WebhookKey
+    seal: Seal
     url: str
 
 
@@ -90,7 +90,7 @@ class ScheduleService:
         ) or await self._create(request.schedule, request_id, digest)
         secret = ""
         if self._door and isinstance(schedule.trigger, Webhook):
-            secret = self._door.key.secret(schedule.name)
+            secret = self._door.seal.secret(schedule.name)
         return pb.CreateScheduleResponse(schedule=self._proto(schedule), webhook_secret=secret)
 
     async def GetSchedule(

@@ -30,7 +30,12 @@ from actionvm.keymanager.v1 import (
 )
 from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
-from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
+from actionvm.runtime.v1 import (
+    runtime_pb2,
+    runtime_pb2_grpc,
+    schedules_pb2,
+    schedules_pb2_grpc,
+)
 from chassis.identity import OPERATOR, Authorizer, read_identities
 from chassis.interceptors import RpcInterceptor
 from chassis.log import LEVELS
@@ -46,6 +51,7 @@ from tests.keymanager.authorities import an_authority, enrolled
 
 from .fake_keymanager import FakeKeymanager, FakePolicy, FakeRecovery
 from .fake_linker import FakeLinker
+from .fake_schedules import FakeSchedules
 from .fakes import (
     FakeAssembler,
     FakeKnowledge,
@@ -64,6 +70,7 @@ CONTRACTS = (
     policy_pb2,
     recovery_pb2,
     runtime_pb2,
+    schedules_pb2,
 )
 METHODS = tuple(
     method.name
@@ -83,6 +90,7 @@ class FakeSystem:
     addresses: dict[str, str] = field(default_factory=dict)
     assembler: FakeAssembler = field(default_factory=FakeAssembler)
     runtime: FakeRuntime = field(default_factory=FakeRuntime)
+    schedules: FakeSchedules = field(default_factory=FakeSchedules)
     keymanager: FakeKeymanager = field(default_factory=FakeKeymanager)
     policy: FakePolicy = field(default_factory=FakePolicy)
     recovery: FakeRecovery = field(default_factory=FakeRecovery)
@@ -106,6 +114,7 @@ class FakeSystem:
         server = aio.server(interceptors=[interceptor])
         assembler_pb2_grpc.add_AssemblerServiceServicer_to_server(self.assembler, server)
         runtime_pb2_grpc.add_RuntimeServiceServicer_to_server(self.runtime, server)
+        schedules_pb2_grpc.add_ScheduleServiceServicer_to_server(self.schedules, server)
         keymanager_pb2_grpc.add_KeymanagerServiceServicer_to_server(self.keymanager, server)
         policy_pb2_grpc.add_PolicyServiceServicer_to_server(self.policy, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(self.recovery, server)

@@ -16,6 +16,7 @@ from keymanager.identity.own import publish
 from tests.keymanager.authorities import an_authority
 
 from .conftest import FakeSystem, Invoke
+from .fake_schedules import SCHEDULE
 from .fakes import PROBLEM
 
 # Every command that reads, with the key of its document.
@@ -44,6 +45,9 @@ READERS = {
     ("status",): "services",
     ("tokens", "list"): "tokens",
     ("policy", "show"): "content",
+    ("schedules", "list"): "schedules",
+    ("schedules", "firings", SCHEDULE): "firings",
+    ("schedules", "show", SCHEDULE): "bundle",
     ("approvals", "list"): "approvals",
     ("recovery", "holders"): "holders",
 }
@@ -59,6 +63,8 @@ COMMANDS = [
     *("models list", "models add", "models pull", "models remove"),
     *("tokens add", "tokens list", "tokens remove"),
     *("audit list", "audit export", "audit verify", "audit accept-rollback"),
+    *("schedules create", "schedules list", "schedules show", "schedules firings"),
+    *("schedules pause", "schedules resume", "schedules update", "schedules delete"),
     *("policy show", "policy put", "policy check", "policy evaluate"),
     *("approvals list", "approvals show", "approvals approve", "approvals deny"),
     "approvals secret",
