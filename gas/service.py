@@ -105,6 +105,8 @@ CALLERS = {
 }
 # Nobody does with many operations what they may not do with one.
 CALLERS["MeterGas"] = CALLERS["ReserveGas"] & CALLERS["SettleGas"] & CALLERS["ReleaseGas"]
+# Reports that are summed up at once: a long one reads for seconds, in a thread that others need.
+REPORTS_MAX = 2
 # An agent's manifest must not raise what an operator allows, nor the other way round.
 BUDGET_SETTERS = {Origin.MANIFEST.value: "runtime", Origin.OPERATOR.value: OPERATOR}
 
@@ -138,6 +140,7 @@ class GasService:
         self._store = store
         self._writer = Writer(store)
         self._market = MarketStore(store)
+        self._reports = asyncio.Semaphore(REPORTS_MAX)
 
     @property
     def writer(self) -> Writer:
@@ -274,7 +277,8 @@ class GasService:
     ) -> gas_pb2.ListUsageResponse:
         start = fields.page_start(page_token, parts=4)
         after = (start[0], start[1], start[2], start[3]) if start else None
-        rows = await asyncio.to_thread(self._store.usage, query, after, limit + 1)
+        async with self._reports:
+            rows = await asyncio.to_thread(self._store.usage, query, after, limit + 1)
         page = rows[:limit]
         token = fields.page_token(*page[-1].place) if len(rows) > limit else ""
         return gas_pb2.ListUsageResponse(rows=map(usage_sum_to_proto, page), next_page_token=token)
