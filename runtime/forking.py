@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from .errors import ForkRefused
-from .facts import Event, PauseRequested, ResumeRequested, RunStarted
+from .facts import (
+    ActionDecided,
+    ApprovalAwaited,
+    ApprovalDecided,
+    Event,
+    PauseRequested,
+    ResumeRequested,
+    RunStarted,
+    SleepStarted,
+)
 from .journal.port import Journal, Record, Run
-from .machines import Machine, State
+from .machines import Machine, State, fold
 
 EVENTS_MAX = 10_000
 
@@ -15,7 +24,9 @@ async def history_of(
 ) -> tuple[Event, ...]:
     """Return the events of a run after its first, up to a sequence, or to its end if that is 0.
 
-    Raise `ForkRefused` where somebody else would have to know what came of a call.
+    What was decided about calls that had not happened is left out: policy, its windows and people
+    decide about those of the new run anew. Raise `ForkRefused` where somebody else would have to
+    know what came of a call.
     """
     records = await read_records(journal, run)
     clean = _clean_sequences(machine, records)
@@ -24,12 +35,26 @@ async def history_of(
     elif sequence not in clean:
         before = max(one for one in clean if one <= sequence)
         raise ForkRefused(run.name, sequence, before)
+    events = [record.event for record in records[:sequence]]
+    open_calls = {one.call.id for one in fold(machine, events).calls.open}
     return tuple(
-        record.event
-        for record in records[:sequence]
+        event
+        for event in events
         # Nobody has paused the new one.
-        if not isinstance(record.event, RunStarted | PauseRequested | ResumeRequested)
+        if not isinstance(event, RunStarted | PauseRequested | ResumeRequested)
+        and _call_decided(event) not in open_calls
     )
+
+
+def _call_decided(event: Event) -> str:
+    """Return the call that an event lets happen or wait; empty if it is about none."""
+    match event:
+        case ActionDecided() | ApprovalAwaited():
+            return event.call.id
+        case ApprovalDecided() | SleepStarted():
+            return event.call_id
+        case _:
+            return ""
 
 
 def _clean_sequences(machine: Machine[State], records: list[Record]) -> list[int]:

@@ -159,3 +159,42 @@ async def test_a_replay_takes_full_windows_for_given_and_nothing_else(tmp_path: 
     other = program(posting({**DAILY, "most": "2", "otherwise": "deny"}))
     found = [*replay(AgentLoop(other), other, records)]
     assert found[-1].difference == "ActionDecided follows here, not ActionDecided"
+
+
+# --- Forks ---------------------------------------------------------------------------------------
+
+
+FORK = f"{RUN[:-2]}77"
+
+
+async def fork_from_decision(world: World, conductor: Conductor) -> None:
+    """Fork a run from where its call was let through and had not happened."""
+    decided = (await world.kinds()).index("EffectSent")
+    await conductor.fork(RUN, sequence=decided, request_id="f", fork=FORK)
+
+
+async def test_a_fork_has_no_room_that_its_origin_has_used_up(world: World) -> None:
+    names = await start_many(world, 1, posting({**DAILY, "most": "1"}))
+    await play(world, names)
+    conductor = Conductor(world.stage())
+    await conductor.start()
+    await fork_from_decision(world, conductor)
+    await world.until_ended(FORK)
+    await conductor.stop()
+    assert [one.decision for one in await decisions(world, [FORK])] == [Decision.DENY]
+    assert len(world.board.posts) == 1
+
+
+async def test_a_yes_to_a_call_is_none_to_that_of_a_fork(world: World) -> None:
+    await start_many(world, 1, posting(approval="ask"))
+    conductor = Conductor(world.stage())
+    await conductor.start()
+    await world.until(RUN, lambda run: run.approval)
+    awaited = await world.journal.awaited(RUN, "step-1-1")
+    note = ApprovalDecided("step-1-1", awaited.arguments_sha256, allows=True, who="alice")
+    await conductor.post(RUN, note, request_id="yes")
+    await world.until_ended()
+    await fork_from_decision(world, conductor)
+    await world.until(FORK, lambda run: run.approval)
+    await conductor.stop()
+    assert len(world.board.posts) == 1
