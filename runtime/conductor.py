@@ -17,6 +17,7 @@ from .forking import history_of, read_records
 from .journal.folding import first_events
 from .journal.port import Lease, NewRun, Run
 from .machines.agent import AgentLoop
+from .patience import until_kept
 from .performance import Performance
 from .program import Program, read_program, require_connectors
 from .replaying import Replayed, replay
@@ -139,14 +140,15 @@ class Conductor:
         while True:
             if task := self._tasks.get(name):
                 await asyncio.wait([task])
-            run = await self._stage.journal.get(name)
+            run = await until_kept(lambda: self._stage.journal.get(name))
             if run.end_time is not None:
                 return run
             await asyncio.sleep(ROUND_SECONDS)
 
     async def _conduct(self, lease: Lease, opening: Opening | None) -> None:
-        run = opening.run if opening else await self._stage.journal.get(lease.run)
-        program = await self._program(run)
+        journal = self._stage.journal
+        run = opening.run if opening else await until_kept(lambda: journal.get(lease.run))
+        program = await until_kept(lambda: self._program(run))
         performance = Performance(
             self._stage, self, run, program, lease=lease, machine=AgentLoop(program)
         )
@@ -188,7 +190,9 @@ class Conductor:
                 for name in await self._stage.journal.noted():
                     self.nudge(name)
             except JournalUnavailable:
-                log.warning("conductor.journal_unavailable")
+                log.warning("journal.unavailable")
+            except Exception:  # noqa: BLE001  # a bug, after which leases must be renewed all the same
+                log.error("conductor.round_failed", exc_info=True)
 
     async def _claim(self) -> None:
         """Take up what nobody has."""

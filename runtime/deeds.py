@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from chassis.errors import PeerUnavailable, RequestIdReused
 
 from .delegation import Delegation, Runs
+from .errors import NotesExceeded
 from .facts import (
     UNKNOWN,
     ActionCall,
@@ -29,6 +30,7 @@ from .journal.port import NewRun, Run
 from .jsontext import write_json
 from .machines.effects import Act, Close, Effect, Generate, Retrieve, prompt_sha256
 from .outbox import Errand, Outbox
+from .patience import until_kept
 from .ports import Generation, PersonAwaited, Prompt
 from .program import Program
 from .stage import Stage
@@ -120,8 +122,15 @@ class Deeds:
             if isinstance(effect, Act) and effect.is_sent and effect.action.agent_bundle:
                 run = self._delegation(effect).run
                 if run not in self._cancelled:
-                    await self._runs.cancel(run, request_id=f"{self._run.name}/cancel")
+                    await self._cancel(run)
                     self._cancelled.add(run)
+
+    async def _cancel(self, run: str) -> None:
+        request_id = f"{self._run.name}/cancel"
+        # One that has more notes before it than it may have was asked to stop by somebody else, or
+        # ends with the time that both have.
+        with suppress(NotesExceeded):
+            await until_kept(lambda: self._runs.cancel(run, request_id=request_id))
 
     # --- Asking ----------------------------------------------------------------------------------
 

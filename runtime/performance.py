@@ -15,7 +15,7 @@ from chassis.log import log
 from .counting import Counting
 from .deeds import Deeds
 from .delegation import Runs
-from .errors import JournalUnavailable, LimitReached
+from .errors import LimitReached
 from .facts import (
     ActionFinished,
     EndDecided,
@@ -31,13 +31,11 @@ from .jsontext import write_json
 from .machines import Machine, fold
 from .machines import State as Progress
 from .machines.effects import Act, Effect, Sleep
+from .patience import retry_seconds, until_kept
 from .ports import RunFails
 from .program import Program
 from .stage import Stage
 
-# A peer that does not answer is asked again after this long, then twice as long, and so on.
-RETRY_SECONDS_MIN = 0.1
-RETRY_SECONDS_MAX = 5.0
 # A state is kept after so many events, so that a long run is taken up fast.
 SNAPSHOT_EVENTS = 500
 
@@ -135,7 +133,9 @@ class Performance(Generic[Progress]):
         self.miss(effect, peer)
         # Time may be up.
         self._wake.set()
-        seconds = min(_retry_seconds(attempt), max(0.0, self.seconds_left) or RETRY_SECONDS_MAX)
+        seconds = retry_seconds(attempt)
+        if self.seconds_left > 0:
+            seconds = min(seconds, self.seconds_left)
         try:
             async with asyncio.timeout(seconds):
                 return await self._told.wait()
@@ -161,7 +161,7 @@ class Performance(Generic[Progress]):
         """Bring the run to its end; raise `LeaseLost`."""
         try:
             if self._sequence == 0:
-                await self._until_kept(self._load)
+                await until_kept(self._load)
             while self._state.life.finished is None:
                 self._wake.clear()
                 await self._listen()
@@ -190,7 +190,7 @@ class Performance(Generic[Progress]):
         notes = []
         if self._has_notes:
             self._has_notes = False
-            notes = await self._until_kept(lambda: self._stage.journal.notes(self._run.name))
+            notes = await until_kept(lambda: self._stage.journal.notes(self._run.name))
         # Between events, only time makes facts follow; and at first, what a crash left.
         if notes or not self._tasks or any(one.sleep for one in self._state.calls.open):
             await self._keep(
@@ -305,7 +305,7 @@ class Performance(Generic[Progress]):
                     return
                 entry = replace(entry, heard=heard, begun=begun)
                 try:
-                    await self._until_kept(partial(self._stage.journal.append, entry))
+                    await until_kept(partial(self._stage.journal.append, entry))
                     break
                 except LimitReached as reached:
                     _learn(known, reached)
@@ -346,23 +346,8 @@ class Performance(Generic[Progress]):
                 self._stage.audience.end(self._run.name, event.step)
         self._stage.audience.tell(self._run.name)
 
-    async def _until_kept(self, work: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Return what the work gives: without a journal, nothing goes on."""
-        attempt = 0
-        while True:
-            try:
-                return await work()
-            except JournalUnavailable:
-                log.warning("run.journal_unavailable", run=self._run.name)
-                await asyncio.sleep(_retry_seconds(attempt))
-                attempt += 1
-
 
 def _learn(known: dict[str, int], reached: LimitReached) -> None:
     # More each time, so that deciding again comes to an end.
     assert reached.used > known.get(reached.key, 0), "a full window decides otherwise"
     known[reached.key] = reached.used
-
-
-def _retry_seconds(attempt: int) -> float:
-    return min(RETRY_SECONDS_MIN * 2.0 ** min(attempt, 30), RETRY_SECONDS_MAX)

@@ -14,7 +14,7 @@ import pytest
 
 from actionvm.runtime.v1 import runtime_pb2
 from chassis.errors import PeerUnavailable
-from runtime import deeds, performance
+from runtime import deeds, patience
 from runtime.conductor import Conductor
 from runtime.facts import (
     ActionDecided,
@@ -119,7 +119,7 @@ async def test_the_results_of_actions_are_charged(world: World) -> None:
 async def test_a_peer_that_is_down_for_a_while_delays_a_run_only(
     world: World, port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(performance, "RETRY_SECONDS_MIN", 0.001)
+    monkeypatch.setattr(patience, "RETRY_SECONDS_MIN", 0.001)
     await world.create()
     getattr(world, port).fail_next(*3 * [PeerUnavailable("peer")])
     run = await world.play()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from runtime import performance
+from runtime import patience
 from runtime.facts import State
 from tests.runtime.crashes import Fuse, crash
 from tests.runtime.worlds import RUN, World
@@ -60,7 +60,7 @@ async def test_two_crashes_send_one_post(tmp_path: Path) -> None:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(performance, "RETRY_SECONDS_MIN", 0.001)
+    monkeypatch.setattr(patience, "RETRY_SECONDS_MIN", 0.001)
     return World(tmp_path)
 
 
