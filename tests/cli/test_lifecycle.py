@@ -96,6 +96,7 @@ def test_a_service_is_told_its_own_settings_and_those_of_its_peers(tmp_path: Pat
         "RUNTIME_ISSUER_ADDRESS": "127.0.0.1:7403",
         "RUNTIME_ISSUER_PEER_ADDRESS": "127.0.0.1:7413",
         "RUNTIME_DATA_DIR": str(tmp_path / "data/runtime"),
+        "RUNTIME_APPROVAL_KEY_FILE": str(tmp_path / "webhooks.key"),
         "RUNTIME_IDENTITIES_FILE": str(tmp_path / "identities.json"),
         "RUNTIME_PLATFORM_SOCKET": str(tmp_path / "platformd.sock"),
         "RUNTIME_LOG_LEVEL": "info",

@@ -180,3 +180,19 @@ def test_a_sum_is_that_of_all_that_was_counted(
                 tally.count(execute, "agents/a", [asked], now)
                 kept.append((last, amount))
         transaction.rollback()
+
+
+async def test_workers_at_once_never_exceed_a_limit_together(
+    journal: StoredJournal, other: StoredJournal
+) -> None:
+    mine, theirs = (
+        [f"{RUN[:-2]}{number:02}" for number in range(start, start + 15)] for start in (10, 40)
+    )
+    for worker, names in ((journal, mine), (other, theirs)):
+        for name in names:
+            await worker.create(replace(NEW, name=name, request_id=name), START)
+    pairs = [(journal, name) for name in mine] + [(other, name) for name in theirs]
+    entries = [worker.append(entry(use(most=7), run=name)) for worker, name in pairs]
+    ended = await asyncio.gather(*entries, return_exceptions=True)
+    assert ended.count(None) == 7
+    assert sum(isinstance(one, LimitReached) for one in ended) == len(pairs) - 7
