@@ -75,6 +75,11 @@ def describe_event(event: runtime_pb2.WatchRunResponse) -> Text | None:
             return _describe_generation(event.generated)
         case "decided":
             return _describe_decision(event.decided)
+        case "unsent":
+            return _line("unsent", f"{event.unsent.call_id} has not happened")
+        case "unknown":
+            text = f"{event.unknown.call_id} may have happened; looking for it"
+            return _line("unknown", text)
         case "sent":
             run = event.sent.run
             way = f"is answered by {run}" if run else "is on its way"

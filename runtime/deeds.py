@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from chassis.errors import PeerUnavailable, RequestIdReused
 
+from .connectors import Unsent
 from .delegation import Delegation, Runs
 from .errors import NotesExceeded
 from .facts import (
@@ -29,12 +30,14 @@ from .facts import (
 from .journal.port import NewRun, Run
 from .jsontext import write_json
 from .machines.effects import Act, Close, Effect, Generate, Retrieve, prompt_sha256
-from .outbox import Errand, Outbox
+from .outbox import EffectLost, Errand, Outbox
 from .patience import until_kept
 from .ports import Generation, PersonAwaited, Prompt
 from .program import Program
 from .stage import Stage
 
+# The reason of a call that had begun, and has certainly not happened.
+NOT_SENT = "NOT_SENT"
 # Calls of one generation; what a model asks for beyond is dropped.
 CALLS_MAX = 16
 
@@ -52,14 +55,14 @@ class Way(Protocol):
     def seconds_left(self) -> float:
         """Return how long the run may take still."""
 
-    def is_sent(self, act: Act) -> bool:
-        """Tell whether a call may have happened."""
+    def current(self, act: Act) -> Act:
+        """Return a call as far as it has come by now."""
 
     def awaits(self, act: Act) -> str:
         """Return the approval of the key manager that a call was last said to wait for."""
 
-    async def record(self, *events: Event, begun: NewRun | None = None) -> None:
-        """Make events durable; raise `TooLate`."""
+    async def record(self, *events: Event, begun: NewRun | None = None, late: bool = False) -> None:
+        """Make events durable; raise `TooLate` if the end is decided, unless they may be late."""
 
     async def insist(self, effect: Effect, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """Return what the work gives, however often a peer has to be asked."""
@@ -67,7 +70,7 @@ class Way(Protocol):
     def miss(self, effect: Effect, peer: str) -> None:
         """Remember who does not answer."""
 
-    async def rest(self, effect: Effect, peer: str, attempt: int) -> bool:
+    async def rest(self, effect: Effect, peer: str, attempt: int, *, least: float = 0.0) -> bool:
         """Wait before a peer is asked again; tell whether somebody has said something."""
 
 
@@ -194,15 +197,23 @@ class Deeds:
         while True:
             errand = self._errand(act)
             try:
+                if errand.act.is_unsent and self._way.ending:
+                    return _refused(act, NOT_SENT, "it did not happen before the run had to end")
                 if errand.act.is_sent and self._way.seconds_left <= 0:
-                    return await self._outbox.look(errand) or _unknown(act)
+                    found = await self._outbox.look(errand)
+                    return found or _refused(act, NOT_SENT, "no time was left to send it again")
                 await self._declare()
                 return await self._outbox.perform(errand, self._way.record)
+            except EffectLost:
+                return _refused(act, UNKNOWN, "nobody knows whether it happened; do not repeat it")
             except PersonAwaited as error:
                 # What waits for a signature was not performed.
                 if not await self._is_decided(act, error):
                     return _refused(act, "CANCELLED", "no person has decided about it")
                 attempt = 0
+            except Unsent as error:
+                await self._way.rest(act, error.peer, attempt, least=error.retry_seconds)
+                attempt += 1
             except PeerUnavailable as error:
                 await self._way.rest(act, error.peer, attempt)
                 attempt += 1
@@ -227,7 +238,7 @@ class Deeds:
 
         It has no more time than this one: so a run never ends before one that it waits for.
         """
-        if not self._way.is_sent(act):
+        if not self._way.current(act).is_sent:
             new = await self._way.insist(act, lambda: delegation.prepare(self._stage))
             if isinstance(new, Failure):
                 return delegation.refused(new)
@@ -238,8 +249,8 @@ class Deeds:
         return delegation.answered(await self._runs.ended(delegation.run))
 
     def _errand(self, act: Act) -> Errand:
-        current = replace(act, is_sent=self._way.is_sent(act))
-        return Errand(self._run.name, self._run.callers, self._program, current)
+        act = self._way.current(act)
+        return Errand(self._run.name, self._run.callers, self._program, act)
 
     def _delegation(self, act: Act) -> Delegation:
         return Delegation(self._run, act, self._deadline)
@@ -248,10 +259,6 @@ class Deeds:
 def _refused(act: Act, reason: str, message: str) -> ActionFinished:
     told = write_json({"error": reason, "message": message})
     return ActionFinished(act.call.id, act.call.action, told, gas=0, reason=reason)
-
-
-def _unknown(act: Act) -> ActionFinished:
-    return _refused(act, UNKNOWN, "no time is left to ask whether it happened")
 
 
 def _generation_finished(step: int, generation: Generation) -> GenerationFinished:

@@ -55,7 +55,7 @@ class Delegation:
     @property
     def sent(self) -> EffectSent:
         """Return the intent."""
-        return EffectSent(self.act.call.id, self.request_id, self.run)
+        return EffectSent(self.act.call.id, self.request_id, self.run, self.act.call.action)
 
     async def prepare(self, stage: Stage) -> NewRun | Failure:
         """Return the run that is to answer, or why there will be none."""

@@ -173,12 +173,28 @@ class ActionDecided:
 class EffectSent:
     """An effect may happen from now on. After a crash the runtime looks whether it did.
 
-    `run` is the one of the agent that is to answer; empty for other actions.
+    `run` is the one of the agent that is to answer; empty for other actions. A call has another one
+    each time that it is sent again; `action` is empty in journals of earlier releases.
     """
 
     call_id: str
     idempotency_key: str
     run: str = ""
+    action: str = ""
+
+
+@dataclass(frozen=True)
+class EffectUnsent:
+    """What was sent has certainly not happened, nor ever will: it may be sent again."""
+
+    call_id: str
+
+
+@dataclass(frozen=True)
+class EffectUnknown:
+    """An answer got lost: nobody knows whether an effect happened until somebody looks."""
+
+    call_id: str
 
 
 @dataclass(frozen=True)
@@ -275,6 +291,8 @@ Event: TypeAlias = (
     | GenerationFinished
     | ActionDecided
     | EffectSent
+    | EffectUnsent
+    | EffectUnknown
     | ApprovalAwaited
     | SleepStarted
     | ActionFinished
@@ -290,6 +308,8 @@ _KINDS: dict[str, type[Event]] = {
     "generated": GenerationFinished,
     "decided": ActionDecided,
     "sent": EffectSent,
+    "unsent": EffectUnsent,
+    "unknown": EffectUnknown,
     "awaited": ApprovalAwaited,
     "approved": ApprovalDecided,
     "slept": SleepStarted,

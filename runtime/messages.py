@@ -97,6 +97,8 @@ def catalogue_action_to_proto(descriptor: Descriptor) -> runtime_pb2.CatalogueAc
     return runtime_pb2.CatalogueAction(
         action=action,
         needs_credential=descriptor.needs_credential,
+        idempotent=descriptor.is_idempotent,
+        reconcilable=descriptor.is_reconcilable,
         settings_schema=write_json(dict(descriptor.settings_schema)),
     )
 
@@ -171,6 +173,12 @@ def _event(event: facts.Event) -> runtime_pb2.WatchRunResponse:
                 call_id=event.call_id, idempotency_key=event.idempotency_key, run=event.run
             )
             return runtime_pb2.WatchRunResponse(sent=sent)
+        case facts.EffectUnsent():
+            unsent = runtime_pb2.EffectUnsent(call_id=event.call_id)
+            return runtime_pb2.WatchRunResponse(unsent=unsent)
+        case facts.EffectUnknown():
+            unknown = runtime_pb2.EffectUnknown(call_id=event.call_id)
+            return runtime_pb2.WatchRunResponse(unknown=unknown)
         case facts.ApprovalAwaited():
             awaited = runtime_pb2.ApprovalAwaited(
                 call=_call(event.call), approval=event.approval, rule=event.rule

@@ -96,21 +96,21 @@ class Performance(Generic[Progress]):
         """Return how long the run may take still."""
         return (self._deadline - self._stage.clock.now()).total_seconds()
 
-    def is_sent(self, act: Act) -> bool:
-        """Tell whether a call may have happened."""
-        return any(one.is_sent for one in self._state.calls.open if one.call.id == act.call.id)
+    def current(self, act: Act) -> Act:
+        """Return a call as far as it has come by now."""
+        return self._state.calls.current(act)
 
     def awaits(self, act: Act) -> str:
         """Return the approval of the key manager that a call was last said to wait for."""
         waiting = (one.awaited for one in self._state.calls.open if one.call.id == act.call.id)
         return next((awaited.approval for awaited in waiting if awaited), "")
 
-    async def record(self, *events: Event, begun: NewRun | None = None) -> None:
+    async def record(self, *events: Event, begun: NewRun | None = None, late: bool = False) -> None:
         """Make events durable with all that follows from them; raise `TooLate` and `LeaseLost`.
 
         It happens also where who asked for it is broken off.
         """
-        await asyncio.shield(asyncio.ensure_future(self._keep(events, begun=begun, late=False)))
+        await asyncio.shield(asyncio.ensure_future(self._keep(events, begun=begun, late=late)))
 
     async def insist(self, effect: Effect, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """Return what the work gives, however often a peer has to be asked."""
@@ -128,12 +128,12 @@ class Performance(Generic[Progress]):
             log.info("run.waits", run=self._run.name, peer=peer)
         self._absent[effect.key] = peer
 
-    async def rest(self, effect: Effect, peer: str, attempt: int) -> bool:
+    async def rest(self, effect: Effect, peer: str, attempt: int, *, least: float = 0.0) -> bool:
         """Wait before a peer is asked again; tell whether somebody has said something."""
         self.miss(effect, peer)
         # Time may be up.
         self._wake.set()
-        seconds = retry_seconds(attempt)
+        seconds = max(least, retry_seconds(attempt))
         if self.seconds_left > 0:
             seconds = min(seconds, self.seconds_left)
         try:
@@ -270,7 +270,7 @@ class Performance(Generic[Progress]):
 
     def _failed(self, effect: Effect, failure: Failure) -> list[Event]:
         events: list[Event] = []
-        if isinstance(effect, Act) and self.is_sent(effect):
+        if isinstance(effect, Act) and self.current(effect).is_sent:
             call = effect.call
             told = write_json({"error": failure.reason, "message": failure.message})
             events.append(ActionFinished(call.id, call.action, told, 0, failure.reason))

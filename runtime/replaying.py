@@ -13,6 +13,8 @@ from .facts import (
     ApprovalDecided,
     CancelRequested,
     EffectSent,
+    EffectUnknown,
+    EffectUnsent,
     EndDecided,
     Event,
     GenerationFinished,
@@ -106,8 +108,10 @@ def _answer(effect: Effect, event: Event) -> Event | None:
             # Journals from before prompts had digests say nothing of them.
             sha256 = prompt_sha256(effect) if event.prompt_sha256 else ""
             return replace(event, prompt_sha256=sha256)
-        case Act(), EffectSent() if event.call_id == effect.call.id and not effect.is_sent:
+        case Act(), EffectSent() if event.call_id == effect.call.id:
             return event
+        case Act(), EffectUnsent() | EffectUnknown() if event.call_id == effect.call.id:
+            return event if effect.is_sent else None
         case Act(), ApprovalAwaited() if event.call == effect.call:
             return event
         case Act(), ActionFinished() if event.call_id == effect.call.id:

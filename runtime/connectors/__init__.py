@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
+from chassis.errors import PeerUnavailable
+
 
 @dataclass(frozen=True)
 class Descriptor:
@@ -19,6 +21,10 @@ class Descriptor:
     effect: Literal["read", "write"]
     needs_credential: bool
     settings_schema: Mapping[str, JsonValue]
+    # What can be done where an answer got lost. The service drops what comes again with its key:
+    is_idempotent: bool = False
+    # `find` says what came of a call. With neither, an effect is never sent a second time.
+    is_reconcilable: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,18 @@ class Result:
     reason: str = ""
 
 
+@dataclass(eq=False)
+class Unsent(PeerUnavailable):
+    """What was to be sent has certainly not happened: it may be sent again, after so long."""
+
+    retry_seconds: float = 0.0
+
+
 class Connector(Protocol):
     """Performs one action of the catalogue.
 
-    `PeerUnavailable` says that nobody knows whether the call happened; the runtime then looks. Any
-    other refusal is a `Result` with a reason, or `RunFails` where no other arguments would help.
+    `Unsent` says that the call did not happen, any other `PeerUnavailable` that nobody knows. A
+    refusal is a `Result` with a reason, or `RunFails` where no other arguments would help.
     """
 
     @property
@@ -57,7 +70,11 @@ class Connector(Protocol):
         """Return what the catalogue says."""
 
     async def perform(self, order: Order) -> Result:
-        """Perform a call; a service that has seen `key` drops the duplicate."""
+        """Perform a call; with the same `key` again only where the descriptor allows it."""
 
     async def find(self, order: Order, /) -> Result | None:
-        """Return what came of a call, or None if it never happened."""
+        """Return what came of a call, or None if it certainly never happened, nor ever will.
+
+        Raise `PeerUnavailable` where that cannot be told yet: it is asked again later. Only who is
+        reconcilable is asked.
+        """

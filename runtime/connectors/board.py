@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Mapping
 
@@ -13,13 +12,9 @@ from chassis.canonical import canonical_json, sha256_hex
 from chassis.errors import PeerUnavailable
 
 from ..facts import Failure
-from ..jsontext import read_json
 from ..ports import RunFails, Signer
 from . import Descriptor, Order, Result
-
-# From the first byte sent to the last one received.
-ANSWER_SECONDS_MAX = 10.0
-ANSWER_BYTES_MAX = 64 * 1024
+from .http import Refusal, ask, preparing
 
 _DESCRIPTOR = Descriptor(
     name="board.post",
@@ -45,6 +40,8 @@ _DESCRIPTOR = Descriptor(
         "required": ["url"],
         "additionalProperties": False,
     },
+    is_idempotent=True,
+    is_reconcilable=True,
 )
 
 
@@ -65,84 +62,33 @@ class BoardPost:
         url = _posts_url(order)
         body = canonical_json({"text": order.arguments["text"]})
         message = "\n".join(["POST", url.raw_path.decode(), order.key, sha256_hex(body)])
-        signature = await self._signer.sign_request(
-            order.credential, message.encode(), account=order.account
-        )
+        async with preparing():
+            signature = await self._signer.sign_request(
+                order.credential, message.encode(), account=order.account
+            )
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": order.key,
             "Author-Key": base64.b64encode(signature.public_key).decode(),
             "Author-Signature": base64.b64encode(signature.value).decode(),
         }
-        answer = await self._ask(
-            self._http.build_request("POST", url, content=body, headers=headers)
-        )
-        if isinstance(answer, Result):
-            return answer
+        request = self._http.build_request("POST", url, content=body, headers=headers)
+        answer = await ask(self._http, request, peer="board")
+        if isinstance(answer, Refusal):
+            return answer.told("POST_REFUSED")
         return _posted(answer)
 
     async def find(self, order: Order) -> Result | None:
         """Ask the board for the post with the key of the order."""
         request = self._http.build_request("GET", _posts_url(order), params={"key": order.key})
-        answer = await self._ask(request)
-        if isinstance(answer, Result):
+        answer = await ask(self._http, request, peer="board")
+        if isinstance(answer, Refusal):
             # It refuses to say, which does not mean that there is none.
             raise PeerUnavailable("board")
         posts = answer.get("posts")
         if not isinstance(posts, list):
             raise PeerUnavailable("board")
         return next((_posted(post) for post in posts if isinstance(post, dict)), None)
-
-    async def _ask(self, request: httpx.Request) -> Mapping[str, JsonValue] | Result:
-        """Return the JSON object of an answer, or what the board refused with.
-
-        Raise `PeerUnavailable` wherever nobody can know what the board did.
-        """
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                response = await self._http.send(request, stream=True)
-                try:
-                    content = await _read(response)
-                finally:
-                    await response.aclose()
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise PeerUnavailable("board") from error
-        if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR or (
-            response.status_code in _TRANSIENT
-        ):
-            raise PeerUnavailable("board")
-        value = _object(content)
-        if response.is_success:
-            if value is None:
-                raise PeerUnavailable("board")
-            return value
-        told = value.get("error") if value else None
-        problem = told if isinstance(told, str) else f"HTTP status {response.status_code}"
-        return Result({"error": "POST_REFUSED", "message": problem[:300]}, reason="POST_REFUSED")
-
-
-_TRANSIENT = {
-    httpx.codes.REQUEST_TIMEOUT,
-    httpx.codes.TOO_EARLY,
-    httpx.codes.TOO_MANY_REQUESTS,
-}
-
-
-async def _read(response: httpx.Response) -> bytes:
-    content = b""
-    async for part in response.aiter_bytes():
-        content += part
-        if len(content) > ANSWER_BYTES_MAX:
-            raise PeerUnavailable("board")
-    return content
-
-
-def _object(content: bytes) -> Mapping[str, JsonValue] | None:
-    try:
-        value = read_json(content.decode())
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _posted(post: Mapping[str, JsonValue]) -> Result:

@@ -30,6 +30,8 @@ _DESCRIPTOR = Descriptor(
         "required": ["schedule"],
         "additionalProperties": False,
     },
+    is_idempotent=True,
+    is_reconcilable=True,
 )
 
 

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..conversation import ActionChoice, Exchange, converse, input_text
 from ..facts import (
+    UNKNOWN,
     Decision,
     EndDecided,
     Event,
@@ -148,8 +149,12 @@ class AgentLoop:
         if self._has_to_retrieve(state):
             return None
         missing = self._missing(state)
+        unknown = {one.call.action for one in state.calls.done if one.is_lost}
         for action in missing:
-            if not has_calls_left(action, state.calls.allowed.get(action.name, 0)):
+            # The model would repeat it, and nobody knows whether it has happened.
+            if action.name in unknown or not has_calls_left(
+                action, state.calls.allowed.get(action.name, 0)
+            ):
                 return Outcome(State.FAILED, failure=_failure_of(action, state))
         if not missing and state.generations and not state.generations[-1].calls:
             answer = state.generations[-1].text.strip()
@@ -208,7 +213,8 @@ def _failure_of(action: ProgramAction, state: AgentProgress) -> Failure:
         and one.decided.decision != Decision.DENY
         and one.finished
     )
-    message = f"{action.name} is required, failed, and has no calls left: {last.result}"
+    why = "may have happened" if last.reason == UNKNOWN else "failed, and has no calls left"
+    message = f"{action.name} is required, {why}: {last.result}"
     return Failure(last.reason, message)
 
 

@@ -16,6 +16,8 @@ from ..facts import (
     ApprovalDecided,
     Decision,
     EffectSent,
+    EffectUnknown,
+    EffectUnsent,
     Event,
     Outcome,
     SignalSent,
@@ -40,8 +42,16 @@ class Call:
     awaited: ApprovalAwaited | None = None
     approved: ApprovalDecided | None = None
     is_sent: bool = False
+    # What was sent last has certainly not happened; or nobody knows what came of it.
+    is_unsent: bool = False
+    is_unknown: bool = False
     sleep: SleepStarted | None = None
     finished: ActionFinished | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether nobody knows, and nobody ever will, whether it happened."""
+        return self.finished is not None and self.finished.reason == UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,8 @@ class Calls:
                     count = self.allowed.get(call.action, 0) + 1
                     self = replace(self, allowed={**self.allowed, call.action: count})  # noqa: PLW0642  # it is a fold
                 return self._with(call.id, lambda it: replace(it, decided=event))
-            case EffectSent():
-                return self._with(event.call_id, lambda it: replace(it, is_sent=True))
+            case EffectSent() | EffectUnsent() | EffectUnknown():
+                return self._with(event.call_id, lambda it: _stand(it, event))
             case ApprovalAwaited(call=call):
                 return self._with(call.id, lambda it: replace(it, awaited=event))
             case ApprovalDecided():
@@ -107,9 +117,21 @@ class Calls:
             signals=signals,
         )
 
+    def current(self, act: Act) -> Act:
+        """Return a call that was wanted as far as it has come by now."""
+        found = next((one for one in self.open if one.call.id == act.call.id), None)
+        if found is None:
+            return act
+        return replace(
+            act,
+            is_sent=found.is_sent,
+            is_unsent=found.is_unsent,
+            is_unknown=found.is_unknown,
+        )
+
     def close(self, outcome: Outcome) -> Close:
         """Return the end of the run, which names the calls that nobody can tell of."""
-        unknown = [one.call for one in self.done if one.finished and one.finished.reason == UNKNOWN]
+        unknown = [one.call for one in self.done if one.is_lost]
         if not unknown or outcome.failure is None:
             return Close(outcome)
         named = ", ".join(f"{call.id} ({call.action})" for call in unknown)
@@ -130,7 +152,8 @@ class Calls:
                 yield Sleep(one.call.id, one.sleep.until)
             elif not _waits_for_person(one):
                 is_dry = bool(one.decided and one.decided.decision == Decision.DRY_RUN)
-                yield Act(one.call, _action(program, one), one.is_sent, is_dry)
+                act = Act(one.call, _action(program, one), one.is_sent, is_dry)
+                yield replace(act, is_unsent=one.is_unsent, is_unknown=one.is_unknown)
 
     def _fact(self, program: Program, one: Call, now: datetime, *, dry_run: bool) -> Event | None:
         if one.decided is None:
@@ -168,6 +191,17 @@ class Calls:
         if signal:
             return _refused(one, "SIGNAL_MISSING", f"{signal} did not come in time")
         return ActionFinished(one.call.id, action.name, write_json({"slept": True}), gas=0)
+
+
+def _stand(one: Call, event: EffectSent | EffectUnsent | EffectUnknown) -> Call:
+    """Return a call after it was sent, or after it is known what came of that, or not."""
+    match event:
+        case EffectSent():
+            return replace(one, is_sent=True, is_unsent=False)
+        case EffectUnsent():
+            return replace(one, is_unsent=True, is_unknown=False)
+        case EffectUnknown():
+            return replace(one, is_unknown=True)
 
 
 def _answered(one: Call, event: ApprovalDecided) -> Call:

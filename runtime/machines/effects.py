@@ -67,6 +67,9 @@ class Act:
     # One that is being performed becomes one that was sent, and is the same.
     is_sent: bool = field(compare=False)
     is_dry: bool = False
+    # What was sent last has certainly not happened; or an answer got lost.
+    is_unsent: bool = field(default=False, compare=False)
+    is_unknown: bool = field(default=False, compare=False)
 
     @property
     def key(self) -> str:

@@ -19,6 +19,7 @@ from runtime.conductor import Conductor
 from runtime.facts import (
     ActionDecided,
     ActionFinished,
+    EffectUnsent,
     Failure,
     RunFinished,
     State,
@@ -240,11 +241,12 @@ async def test_cancelling_stops_a_generation_at_once(world: World) -> None:
 
 async def test_cancelling_lets_an_effect_come_to_its_end(world: World) -> None:
     await world.create()
-    await _play_until_sent(world)
+    await _play_until_sent(world, "lost")
     await world.cancel(RUN)
     run = await world.play()
     assert (run.state, len(world.board.posts)) == (State.CANCELLED, 1)
-    assert (await world.kinds())[-4:] == [
+    assert (await world.kinds())[-5:] == [
+        "EffectUnknown",
         "CancelRequested",
         "EndDecided",
         "ActionFinished",
@@ -252,12 +254,26 @@ async def test_cancelling_lets_an_effect_come_to_its_end(world: World) -> None:
     ]
 
 
-async def _play_until_sent(world: World) -> None:
-    """Crash between the intent and the effect."""
-    world.board.fail_next(*1_000 * ["unsent"])
+async def test_what_turns_out_not_to_have_happened_is_not_sent_by_a_cancelled_run(
+    world: World,
+) -> None:
+    await world.create()
+    await _play_until_sent(world, 500)
+    await world.cancel(RUN)
+    run = await world.play()
+    assert (run.state, len(world.board.posts)) == (State.CANCELLED, 0)
+    *_, unsent, finished, _ = await world.events()
+    assert unsent == EffectUnsent("step-1-1")
+    assert isinstance(finished, ActionFinished)
+    assert finished.reason == "NOT_SENT"
+
+
+async def _play_until_sent(world: World, *failures: int | str) -> None:
+    """Stop while nobody knows what came of an effect."""
+    world.board.fail_next(*failures, *1_000 * [500])
     conductor = Conductor(world.stage())
     await conductor.start()
-    await world.until_kind("EffectSent")
+    await world.until_kind("EffectUnknown")
     await conductor.stop()
     world.board.stop_failing()
 
@@ -295,6 +311,7 @@ async def test_cancelling_twice_is_journaled_once(world: World) -> None:
 async def test_an_effect_that_nobody_can_tell_of_is_named_when_time_is_up(world: World) -> None:
     await world.create()
     await _play_until_sent(world)
+    world.board.fail_next(500)
     world.clock.advance(61)
     run = await world.play()
     assert run.failure

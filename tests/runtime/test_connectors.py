@@ -11,9 +11,10 @@ from jsonschema import Draft202012Validator
 
 from chassis.canonical import sha256_hex
 from chassis.errors import PeerUnavailable
-from runtime.connectors import Order, Result
-from runtime.connectors.board import ANSWER_BYTES_MAX, BoardPost
+from runtime.connectors import Order, Result, Unsent
+from runtime.connectors.board import BoardPost
 from runtime.connectors.catalogue import catalogue
+from runtime.connectors.http import ANSWER_BYTES_MAX, RETRY_SECONDS_MAX, retry_seconds
 from runtime.connectors.knowledge import KnowledgeSearch
 from runtime.ports import RunFails
 from tests.fakes.board import FakeBoard
@@ -82,7 +83,6 @@ async def test_a_refusal_without_words_names_its_status(content: bytes) -> None:
         (500, b"{}"),
         (503, b"{}"),
         (408, b"{}"),
-        (429, b"{}"),
         (201, b"not JSON"),
         (201, b"[" * 10_000),
         (201, b"x" * (ANSWER_BYTES_MAX + 1)),
@@ -91,8 +91,54 @@ async def test_a_refusal_without_words_names_its_status(content: bytes) -> None:
 async def test_an_answer_that_says_nothing_leaves_the_post_uncertain(
     status: int, content: bytes
 ) -> None:
-    with pytest.raises(PeerUnavailable):
+    with pytest.raises(PeerUnavailable) as raised:
         await _answering(status, content).perform(ORDER)
+    assert not isinstance(raised.value, Unsent)
+
+
+@pytest.mark.parametrize("failure", ["unsent", 429, 425])
+async def test_what_certainly_did_not_arrive_is_said_to_be_unsent(failure: int | str) -> None:
+    board = FakeBoard()
+    board.fail_next(failure)
+    with pytest.raises(Unsent):
+        await _post(board).perform(ORDER)
+
+
+async def test_without_a_signature_nothing_is_sent() -> None:
+    signer, board = FakeSigner(), FakeBoard()
+    signer.fail_next(PeerUnavailable("keymanager"))
+    with pytest.raises(Unsent):
+        await BoardPost(httpx.AsyncClient(transport=board), signer).perform(ORDER)
+    assert not board.requests
+
+
+DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [
+        ("", 0),
+        ("7", 7),
+        (" 7 ", 7),
+        ("9" * 10_000, RETRY_SECONDS_MAX),
+        ("Thu, 01 Jan 2026 00:01:30 GMT", 90),
+        ("Thu, 01 Jan 2026 00:01:30", 90),
+        ("Thu, 01 Jan 2099 00:00:00 GMT", RETRY_SECONDS_MAX),
+        ("Wed, 31 Dec 2025 23:00:00 GMT", 0),
+        *((text, 0) for text in ("-7", "1e9", "soon", "\u0663", "Thu, 99 Foo 9999999999")),
+    ],
+)
+def test_a_service_says_how_long_it_wants_to_be_left_alone(after: str, seconds: float) -> None:
+    assert retry_seconds({"Retry-After": after, "Date": DATE}) == seconds
+
+
+async def test_who_asks_too_often_is_told_when_to_ask_again() -> None:
+    headers = {"Retry-After": "7"}
+    transport = httpx.MockTransport(lambda _: httpx.Response(429, headers=headers))
+    with pytest.raises(Unsent) as raised:
+        await _post(transport).perform(ORDER)
+    assert raised.value.retry_seconds == 7
 
 
 @pytest.mark.parametrize("content", [b"{}", b'{"posts": 1}', b"[]"])

@@ -55,7 +55,9 @@ async def test_an_answer_comes_from_a_run_that_the_journal_names(world: World) -
         "EndDecided",
         "RunFinished",
     ]
-    assert EffectSent("step-1-1", f"{RUN}/call/step-1-1", CHILD) in (await world.events())
+    assert EffectSent("step-1-1", f"{RUN}/call/step-1-1", CHILD, "clerk.ask") in (
+        await world.events()
+    )
 
 
 async def test_the_model_is_told_the_answer(world: World) -> None:

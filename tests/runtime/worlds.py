@@ -17,6 +17,7 @@ import httpx
 from chassis.canonical import canonical_json
 from runtime.audience import Audience
 from runtime.conductor import Conductor
+from runtime.connectors import Connector
 from runtime.connectors.catalogue import catalogue
 from runtime.connectors.waiting import waiting_actions
 from runtime.facts import CancelRequested, Event
@@ -169,6 +170,8 @@ class World:
     signer: FakeSigner = field(default_factory=FakeSigner)
     approvals: FakeApprovals = field(default_factory=FakeApprovals)
     clock: FakeClock = field(default_factory=FakeClock)
+    # Connectors in place of those with the same names.
+    services: list[Connector] = field(default_factory=list)
     # Of PostgreSQL, which several workers share.
     url: str = ""
 
@@ -189,6 +192,7 @@ class World:
         signer = cast("FakeSigner", wrap(self.signer, "signer"))
         transport = cast("FakeBoard", wrap(self.board, "board"))
         http = httpx.AsyncClient(transport=transport)
+        services = [cast("Connector", wrap(service, "service")) for service in self.services]
         return Stage(
             journal=cast("Journal", wrap(open_journal(self.engine, worker=worker), "journal")),
             audience=Audience(),
@@ -199,7 +203,7 @@ class World:
             meter=cast("FakeGasMeter", wrap(self.meter, "meter")),
             signer=signer,
             approvals=cast("FakeApprovals", wrap(self.approvals, "approvals")),
-            connectors=catalogue(http, knowledge, signer),
+            connectors=catalogue(http, knowledge, signer, *services),
         )
 
     def seal(self, change: Callable[[dict[str, Any]], object] = bool) -> SealedBundle:

@@ -389,6 +389,52 @@ class EffectSent(_message.Message):
 Global___EffectSent: _TypeAlias = EffectSent  # noqa: Y015
 
 @_typing.final
+class EffectUnsent(_message.Message):
+    """What was sent has certainly not happened: it is sent again, with the same key, or given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Id of the call. Output only."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EffectUnsent: _TypeAlias = EffectUnsent  # noqa: Y015
+
+@_typing.final
+class EffectUnknown(_message.Message):
+    """An answer got lost, and nobody knows whether an effect happened. The runtime finds out by looking
+    or by sending it again with the same key, as far as the action allows; it never just tries again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Id of the call. Output only."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EffectUnknown: _TypeAlias = EffectUnknown  # noqa: Y015
+
+@_typing.final
 class ApprovalAwaited(_message.Message):
     """A call waits for a person."""
 
@@ -719,6 +765,8 @@ class WatchRunResponse(_message.Message):
     RESUME_REQUESTED_FIELD_NUMBER: _builtins.int
     SIGNALLED_FIELD_NUMBER: _builtins.int
     ENDING_FIELD_NUMBER: _builtins.int
+    UNSENT_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the journal, from 1, without gaps; 0 for deltas. Output only."""
     @_builtins.property
@@ -789,6 +837,14 @@ class WatchRunResponse(_message.Message):
     def ending(self) -> Global___EndDecided:
         """How the run will end is decided. Output only."""
 
+    @_builtins.property
+    def unsent(self) -> Global___EffectUnsent:
+        """What was sent has certainly not happened. Output only."""
+
+    @_builtins.property
+    def unknown(self) -> Global___EffectUnknown:
+        """Nobody knows whether what was sent happened. Output only."""
+
     def __init__(
         self,
         *,
@@ -810,12 +866,14 @@ class WatchRunResponse(_message.Message):
         resume_requested: Global___ResumeRequested | None = ...,
         signalled: Global___SignalSent | None = ...,
         ending: Global___EndDecided | None = ...,
+        unsent: Global___EffectUnsent | None = ...,
+        unknown: Global___EffectUnknown | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "signalled", b"signalled", "slept", b"slept", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "signalled", b"signalled", "slept", b"slept", "started", b"started", "unknown", b"unknown", "unsent", b"unsent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "sequence", b"sequence", "signalled", b"signalled", "slept", b"slept", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "sequence", b"sequence", "signalled", b"signalled", "slept", b"slept", "started", b"started", "unknown", b"unknown", "unsent", b"unsent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "generated", "decided", "sent", "acted", "cancel_requested", "finished", "delta", "awaited", "approved", "slept", "pause_requested", "resume_requested", "signalled", "ending"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "generated", "decided", "sent", "acted", "cancel_requested", "finished", "delta", "awaited", "approved", "slept", "pause_requested", "resume_requested", "signalled", "ending", "unsent", "unknown"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1133,10 +1191,20 @@ class CatalogueAction(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     NEEDS_CREDENTIAL_FIELD_NUMBER: _builtins.int
     SETTINGS_SCHEMA_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    RECONCILABLE_FIELD_NUMBER: _builtins.int
     needs_credential: _builtins.bool
     """It needs a `credential`, the name of a secret. Output only."""
     settings_schema: _builtins.str
     """Settings that it takes in the manifest, a JSON Schema as JSON text. Output only."""
+    idempotent: _builtins.bool
+    """The service drops what comes again with the same key, so a lost answer is asked for again.
+    Output only.
+    """
+    reconcilable: _builtins.bool
+    """It can be looked up whether a call happened. An effect whose action is neither is never sent
+    again after a lost answer: its call ends with the reason `UNKNOWN`. Output only.
+    """
     @_builtins.property
     def action(self) -> _action_pb2.Action:
         """The action. Output only."""
@@ -1147,10 +1215,12 @@ class CatalogueAction(_message.Message):
         action: _action_pb2.Action | None = ...,
         needs_credential: _builtins.bool = ...,
         settings_schema: _builtins.str = ...,
+        idempotent: _builtins.bool = ...,
+        reconcilable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "needs_credential", b"needs_credential", "settings_schema", b"settings_schema"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "idempotent", b"idempotent", "needs_credential", b"needs_credential", "reconcilable", b"reconcilable", "settings_schema", b"settings_schema"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
