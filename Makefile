@@ -78,6 +78,10 @@ bench: $(MODEL) ## Runs one benchmark: make bench NAME=gas
 bench-peers: setup ## Installs what `make bench NAME=linker` compares with, in the cache
 	@benchmarks/install-peers
 
+.PHONY: bench-runtime-peers
+bench-runtime-peers: setup ## Installs what `make bench NAME=runtime` compares with, in the cache
+	@benchmarks/install-runtime-peers
+
 # torch is not locked: it comes with the extra `train`, for who trains (models/README.md).
 TINY := .tiny
 TINY_MODEL := models/actionvm-tiny.gguf
