@@ -30,14 +30,17 @@ from .facts import (
 from .journal.port import NewRun, Run
 from .jsontext import write_json
 from .machines.effects import Act, Close, Effect, Generate, Retrieve, prompt_sha256
-from .outbox import EffectLost, Errand, Outbox
+from .outbox import EffectLost, Errand, Outbox, QuotaExceeded
 from .patience import until_kept
 from .ports import Generation, PersonAwaited, Prompt
 from .program import Program
+from .rules import Use
 from .stage import Stage
 
 # The reason of a call that had begun, and has certainly not happened.
 NOT_SENT = "NOT_SENT"
+# That of one for which its service has no room while the run lasts.
+QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
 # Calls of one generation; what a model asks for beyond is dropped.
 CALLS_MAX = 16
 
@@ -61,7 +64,13 @@ class Way(Protocol):
     def awaits(self, act: Act) -> str:
         """Return the approval of the key manager that a call was last said to wait for."""
 
-    async def record(self, *events: Event, begun: NewRun | None = None, late: bool = False) -> None:
+    async def record(
+        self,
+        *events: Event,
+        begun: NewRun | None = None,
+        late: bool = False,
+        uses: tuple[Use, ...] = (),
+    ) -> None:
         """Make events durable; raise `TooLate` if the end is decided, unless they may be late."""
 
     async def insist(self, effect: Effect, work: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -93,7 +102,7 @@ class Deeds:
         self._run = run
         self._program = program
         self._deadline = deadline
-        self._outbox = Outbox(stage.connectors, stage.meter)
+        self._outbox = Outbox(stage.connectors, stage.meter, turns=stage.turns, clock=stage.clock)
         self._declaring = asyncio.Lock()
         self._has_declared = False
         self._cancelled: set[str] = set()
@@ -203,7 +212,10 @@ class Deeds:
                     found = await self._outbox.look(errand)
                     return found or _refused(act, NOT_SENT, "no time was left to send it again")
                 await self._declare()
-                return await self._outbox.perform(errand, self._way.record)
+                return await self._outbox.perform(errand, self._way)
+            except QuotaExceeded as error:
+                told = f"no more is taken before {error.opens:%Y-%m-%d %H:%M:%S} UTC"
+                return _refused(act, QUOTA_EXCEEDED, told)
             except EffectLost:
                 return _refused(act, UNKNOWN, "nobody knows whether it happened; do not repeat it")
             except PersonAwaited as error:

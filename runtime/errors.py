@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from chassis.errors import (
     FailedPrecondition,
@@ -132,10 +133,11 @@ class LeaseLost(Exception):
 
 @dataclass(eq=False)
 class LimitReached(Exception):
-    """A window of a policy has no room; `used` is what was used of it before."""
+    """A window has no room; `used` is what was used of it before, from `oldest` on."""
 
     key: str
     used: int
+    oldest: datetime | None = None
 
 
 @dataclass(eq=False)

@@ -4,28 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Protocol, TypeAlias
 
 from pydantic import JsonValue
 
+from chassis.clock import Clock
 from chassis.errors import PeerUnavailable
 
-from .connectors import Connector, Order, Result, Unsent
+from .connectors import Connector, Descriptor, Order, Quota, Result, Unsent
+from .errors import LimitReached
 from .facts import ActionFinished, Callers, EffectSent, EffectUnknown, EffectUnsent
 from .jsontext import write_json
 from .machines.effects import Act
 from .policy import read_arguments
 from .ports import GasMeter, Hold, PersonAwaited
 from .program import Program
+from .rules import Use
+from .turns import Turns
+
+Sending: TypeAlias = EffectSent | EffectUnsent | EffectUnknown
 
 
-class Journal(Protocol):
-    """Makes an event of the run durable."""
+class Way(Protocol):
+    """The run that a call belongs to, as far as the outbox needs it."""
 
-    async def __call__(
-        self, event: EffectSent | EffectUnsent | EffectUnknown, /, *, late: bool = False
+    @property
+    def seconds_left(self) -> float:
+        """Return how long the run may take still."""
+
+    async def record(
+        self, event: Sending, /, *, late: bool = False, uses: tuple[Use, ...] = ()
     ) -> None:
-        """Return once it is; raise `TooLate` unless it may follow the decision about the end."""
+        """Make an event durable with what it takes of quotas.
+
+        Raise `TooLate` unless it may follow the decision about the end, and `LimitReached`.
+        """
+
+    async def rest(self, effect: Act, peer: str, attempt: int, *, least: float = 0.0) -> bool:
+        """Wait for so long, or until somebody has said something."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,13 @@ class EffectLost(Exception):
     """Nobody knows whether an effect happened, and nobody ever will."""
 
 
+@dataclass(eq=False)
+class QuotaExceeded(Exception):
+    """A service takes no more of this before `opens`, and the run has no time to wait."""
+
+    opens: datetime
+
+
 class Outbox:
     """Performs calls: hold gas, journal the intent, perform, charge.
 
@@ -74,15 +98,24 @@ class Outbox:
     whichever the action allows; if it allows neither, the effect is not sent again.
     """
 
-    def __init__(self, connectors: Mapping[str, Connector], meter: GasMeter) -> None:
+    def __init__(
+        self,
+        connectors: Mapping[str, Connector],
+        meter: GasMeter,
+        *,
+        turns: Turns,
+        clock: Clock,
+    ) -> None:
         self._connectors = connectors
         self._meter = meter
+        self._turns = turns
+        self._clock = clock
 
-    async def perform(self, errand: Errand, journal: Journal) -> ActionFinished:
-        """Bring a call to its end; `journal` makes events durable.
+    async def perform(self, errand: Errand, way: Way) -> ActionFinished:
+        """Bring a call of a run on its way to its end.
 
-        Raise `Unsent` and `PersonAwaited` if it has not happened yet, `PeerUnavailable` if nobody
-        can tell yet, and `EffectLost`.
+        Raise `QuotaExceeded`, `Unsent` and `PersonAwaited` if it has not happened yet,
+        `PeerUnavailable` if nobody can tell yet, and `EffectLost`.
         """
         hold = await self._reserve(errand)
         act, connector = errand.act, self._connector(errand)
@@ -91,14 +124,14 @@ class Outbox:
         is_open = act.is_sent and not act.is_unsent
         if is_open:
             if not act.is_unknown:
-                await journal(EffectUnknown(act.call.id), late=True)
+                await way.record(EffectUnknown(act.call.id), late=True)
             result = await self._reconcile(errand)
             if result is not None:
                 return await self._finish(errand, hold, result)
             if connector.descriptor.is_reconcilable:
-                await journal(EffectUnsent(act.call.id), late=True)
+                await way.record(EffectUnsent(act.call.id), late=True)
                 is_open = False
-        result = await self._send(errand, journal, is_open=is_open)
+        result = await self._send(errand, way, is_open=is_open)
         return await self._finish(errand, hold, result)
 
     async def _reconcile(self, errand: Errand) -> Result | None:
@@ -110,21 +143,65 @@ class Outbox:
             return None
         raise EffectLost
 
-    async def _send(self, errand: Errand, journal: Journal, *, is_open: bool) -> Result:
+    async def _send(self, errand: Errand, way: Way, *, is_open: bool) -> Result:
         """Send an effect; `is_open` tells that it may have happened the last time."""
         call = errand.act.call
-        # Where nothing else tells what came of it, it is sent again also after the end of the run.
-        await journal(EffectSent(call.id, errand.key, action=call.action), late=is_open)
+        await self._take_turn(errand, way, is_open=is_open)
         try:
             return await self._connector(errand).perform(errand.order)
-        except (PersonAwaited, Unsent):
+        except (PersonAwaited, Unsent) as error:
+            if isinstance(error, Unsent) and error.retry_seconds:
+                until = self._clock.now() + timedelta(seconds=error.retry_seconds)
+                self._turns.close(self._place(errand), until)
             if not is_open:
-                await journal(EffectUnsent(call.id), late=True)
+                await way.record(EffectUnsent(call.id), late=True)
             raise
         except PeerUnavailable:
             if not is_open:
-                await journal(EffectUnknown(call.id), late=True)
+                await way.record(EffectUnknown(call.id), late=True)
             raise
+
+    async def _take_turn(self, errand: Errand, way: Way, *, is_open: bool) -> None:
+        """Journal that a call is sent, once its service takes it; raise `QuotaExceeded`."""
+        descriptor, place = self._connector(errand).descriptor, self._place(errand)
+        # Where nothing else tells what came of it, it is sent again also after the end of the run.
+        call = errand.act.call
+        sent = EffectSent(call.id, errand.key, action=call.action)
+        opens = self._turns.closed_until(place, self._clock.now())
+        if not descriptor.quotas and opens is None:
+            await way.record(sent, late=is_open)
+            return
+        self._require_time(opens, way, descriptor, is_open=is_open)
+        async with self._turns.line(place):
+            while True:
+                now = self._clock.now()
+                opens = self._turns.closed_until(place, now)
+                if opens is None:
+                    uses = tuple(_use(quota, errand, now) for quota in descriptor.quotas)
+                    try:
+                        await way.record(sent, late=is_open, uses=uses)
+                    except LimitReached as reached:
+                        opens = _opening(descriptor, reached)
+                        # Who has no time to wait need not stand in line.
+                        self._turns.close(place, opens)
+                    else:
+                        return
+                self._require_time(opens, way, descriptor, is_open=is_open)
+                seconds = (opens - now).total_seconds()
+                await way.rest(errand.act, descriptor.name, 0, least=seconds)
+
+    def _require_time(
+        self, opens: datetime | None, way: Way, descriptor: Descriptor, *, is_open: bool
+    ) -> None:
+        if opens is None:
+            return
+        if (opens - self._clock.now()).total_seconds() >= way.seconds_left:
+            # What may have happened is looked at until the end of the run.
+            raise PeerUnavailable(descriptor.name) if is_open else QuotaExceeded(opens)
+
+    def _place(self, errand: Errand) -> str:
+        action = errand.act.action
+        return f"{action.catalogue_name} {action.credential}"
 
     async def describe(self, errand: Errand) -> ActionFinished:
         """Return what a call would do and cost, without doing it."""
@@ -175,3 +252,17 @@ class Outbox:
 
     def _connector(self, errand: Errand) -> Connector:
         return self._connectors[errand.act.action.catalogue_name]
+
+
+def _use(quota: Quota, errand: Errand, now: datetime) -> Use:
+    """Return what sending takes of a quota, which all who have the credential share."""
+    since = now - timedelta(seconds=quota.seconds)
+    owner = f"quotas/{errand.act.action.credential}"
+    return Use(quota.name, 1, since, quota.count, owner)
+
+
+def _opening(descriptor: Descriptor, reached: LimitReached) -> datetime:
+    """Return when the window of a quota has room again: when its oldest send leaves it."""
+    assert reached.oldest is not None, "a quota has room for one"
+    (quota,) = (one for one in descriptor.quotas if one.name == reached.key)
+    return reached.oldest + timedelta(seconds=quota.seconds)

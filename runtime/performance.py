@@ -34,6 +34,7 @@ from .machines.effects import Act, Effect, Sleep
 from .patience import retry_seconds, until_kept
 from .ports import RunFails
 from .program import Program
+from .rules import Use
 from .stage import Stage
 
 # A state is kept after so many events, so that a long run is taken up fast.
@@ -105,12 +106,20 @@ class Performance(Generic[Progress]):
         waiting = (one.awaited for one in self._state.calls.open if one.call.id == act.call.id)
         return next((awaited.approval for awaited in waiting if awaited), "")
 
-    async def record(self, *events: Event, begun: NewRun | None = None, late: bool = False) -> None:
-        """Make events durable with all that follows from them; raise `TooLate` and `LeaseLost`.
+    async def record(
+        self,
+        *events: Event,
+        begun: NewRun | None = None,
+        late: bool = False,
+        uses: tuple[Use, ...] = (),
+    ) -> None:
+        """Make events durable with all that follows; raise `TooLate`, `LeaseLost`, `LimitReached`.
 
         It happens also where who asked for it is broken off.
         """
-        await asyncio.shield(asyncio.ensure_future(self._keep(events, begun=begun, late=late)))
+        await asyncio.shield(
+            asyncio.ensure_future(self._keep(events, begun=begun, late=late, uses=uses))
+        )
 
     async def insist(self, effect: Effect, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """Return what the work gives, however often a peer has to be asked."""
@@ -293,6 +302,7 @@ class Performance(Generic[Progress]):
         heard: tuple[int, ...] = (),
         begun: NewRun | None = None,
         late: bool = True,
+        uses: tuple[Use, ...] = (),
     ) -> None:
         async with self._writing:
             if not late and self.ending is not None:
@@ -303,11 +313,14 @@ class Performance(Generic[Progress]):
                 entry, state = self._write(events, now, known)
                 if not entry.events:
                     return
-                entry = replace(entry, heard=heard, begun=begun)
+                entry = replace(entry, heard=heard, begun=begun, uses=(*entry.uses, *uses))
                 try:
                     await until_kept(partial(self._stage.journal.append, entry))
                     break
                 except LimitReached as reached:
+                    # Those of policies decide otherwise, those of services wait.
+                    if reached.key in {use.key for use in uses}:
+                        raise
                     _learn(known, reached)
             self._state, self._sequence = state, self._sequence + len(entry.events)
             if entry.snapshot:

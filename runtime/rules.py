@@ -67,6 +67,8 @@ class Use:
     amount: int
     since: datetime
     most: int | None
+    # Whose window it is; empty for that of the account.
+    owner: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chassis.clock import Clock
 
@@ -13,6 +13,7 @@ from .connectors import Connector
 from .journal.port import Journal
 from .ports import Approvals, Bundles, GasMeter, Knowledge, Model, Signer
 from .program import Program, SealedBundle, open_bundle, require_connectors
+from .turns import Turns
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Stage:
     signer: Signer
     approvals: Approvals
     connectors: Mapping[str, Connector]
+    turns: Turns = field(default_factory=Turns)
 
     async def open(self, sealed: SealedBundle) -> Program:
         """Return the program of a bundle; raise `BundleInvalid` if it cannot be executed here."""

@@ -12,6 +12,18 @@ from chassis.errors import PeerUnavailable
 
 
 @dataclass(frozen=True)
+class Quota:
+    """What a service allows: so many sends with a credential in any so many seconds, up to 31 days.
+
+    Actions that share a quota give it the same name, such as `x.posts`.
+    """
+
+    name: str
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Descriptor:
     """What the catalogue says about an action; schemas are JSON Schema, draft 2020-12."""
 
@@ -25,6 +37,8 @@ class Descriptor:
     is_idempotent: bool = False
     # `find` says what came of a call. With neither, an effect is never sent a second time.
     is_reconcilable: bool = False
+    # Only writes are counted.
+    quotas: tuple[Quota, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,13 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def require_room(execute: Execute, account: str, uses: Sequence[Use]) -> None:
     """Raise `LimitReached` for the first use that its window has no room for."""
-    taken: dict[str, int] = defaultdict(int)
+    taken: dict[tuple[str, str], int] = defaultdict(int)
     for use in uses:
         if use.most is not None:
-            used = _used(execute, account, use)
-            if used + taken[use.key] + use.amount > use.most:
-                raise LimitReached(use.key, used)
-        taken[use.key] += use.amount
+            used, oldest = _used(execute, account, use)
+            if used + taken[use.owner, use.key] + use.amount > use.most:
+                raise LimitReached(use.key, used, oldest)
+        taken[use.owner, use.key] += use.amount
 
 
 def count(execute: Execute, account: str, uses: Sequence[Use], now: datetime) -> None:
@@ -44,7 +44,7 @@ def count(execute: Execute, account: str, uses: Sequence[Use], now: datetime) ->
             execute,
             "SELECT time, amount, total FROM tally WHERE account = ? AND key = ? "
             "ORDER BY time DESC LIMIT 1",
-            (account, use.key),
+            (use.owner or account, use.key),
         )
         # A clock that was set back must not put a use where a window has left it behind.
         time = max(_micros(now), last[0]) if last else _micros(now)
@@ -54,7 +54,7 @@ def count(execute: Execute, account: str, uses: Sequence[Use], now: datetime) ->
             "INSERT INTO tally (account, key, time, amount, total) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT (account, key, time) DO UPDATE SET amount = excluded.amount, "
             "total = excluded.total",
-            (account, use.key, time, str(amount), str(total)),
+            (use.owner or account, use.key, time, str(amount), str(total)),
         )
     if uses:
         execute(
@@ -64,16 +64,17 @@ def count(execute: Execute, account: str, uses: Sequence[Use], now: datetime) ->
         )
 
 
-def _used(execute: Execute, account: str, use: Use) -> int:
-    """Return what was used after the beginning of a window."""
-    select = "SELECT amount, total FROM tally WHERE account = ? AND key = ? AND time > ? "
-    values = (account, use.key, _micros(use.since))
+def _used(execute: Execute, account: str, use: Use) -> tuple[int, datetime | None]:
+    """Return what was used after the beginning of a window, and when first."""
+    select = "SELECT amount, total, time FROM tally WHERE account = ? AND key = ? AND time > ? "
+    values = (use.owner or account, use.key, _micros(use.since))
     first = _first(execute, f"{select}ORDER BY time LIMIT 1", values)
     if first is None:
-        return 0
+        return 0, None
     last = _first(execute, f"{select}ORDER BY time DESC LIMIT 1", values)
     assert last is not None, "it was there just now"
-    return int(last[1]) - int(first[1]) + int(first[0])
+    used = int(last[1]) - int(first[1]) + int(first[0])
+    return used, _EPOCH + int(first[2]) * _MICROSECOND
 
 
 def _first(execute: Execute, sql: str, values: Sequence[object]) -> Any:  # noqa: ANN401  # a row

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import replace
 
 from chassis.errors import PeerUnavailable
-from runtime.connectors import Descriptor, Order, Result, Unsent
+from runtime.connectors import Descriptor, Order, Quota, Result, Unsent
 
 
 class FakeService:
@@ -16,8 +16,19 @@ class FakeService:
     does not happen, and nobody can tell; `"lost"`, it happens, and nobody is told.
     """
 
-    def __init__(self, like: Descriptor, *, idempotent: bool, reconcilable: bool) -> None:
-        self.descriptor = replace(like, is_idempotent=idempotent, is_reconcilable=reconcilable)
+    def __init__(
+        self,
+        like: Descriptor,
+        *,
+        idempotent: bool,
+        reconcilable: bool,
+        quotas: tuple[Quota, ...] = (),
+    ) -> None:
+        self.descriptor = replace(
+            like, is_idempotent=idempotent, is_reconcilable=reconcilable, quotas=quotas
+        )
+        # What it asks for when it does not take something.
+        self.retry_seconds = 0.0
         # How often each key took effect, and all that came, with what was said about it.
         self.effects: dict[str, int] = {}
         self.arrivals: list[str] = []
@@ -31,9 +42,10 @@ class FakeService:
         """Take effect, or fail as told."""
         failure = self._failures.popleft() if self._failures else ""
         if failure == "unsent":
-            raise Unsent("service")
+            raise Unsent("service", self.retry_seconds)
         self.arrivals.append(failure)
-        if failure != "failed" and not (self.descriptor.is_idempotent and self.effects):
+        is_dropped = self.descriptor.is_idempotent and order.key in self.effects
+        if failure != "failed" and not is_dropped:
             self.effects[order.key] = self.effects.get(order.key, 0) + 1
         if failure:
             raise PeerUnavailable("service")
