@@ -15,6 +15,7 @@ from gas.database import open_ledger_database
 from gas.entries import Fee, first_break
 from gas.ledger import HoldState
 from gas.market.operations import MakeBill
+from gas.operations import Held, Reserve, Settle
 from gas.tables import VERSION
 from tests.gas.ledgers import (
     ACCOUNT,
@@ -25,6 +26,7 @@ from tests.gas.ledgers import (
     reservation,
     run_name,
 )
+from tests.gas.postgres import Postgres
 
 # What the first release made, and wrote of one account with a hold in each state.
 FIRST_RELEASE = """
@@ -199,3 +201,26 @@ def _open_again(engine: Engine) -> Engine:
     url, path = engine.url, Path(engine.url.database or "")
     is_file = engine.dialect.name == "sqlite"
     return open_ledger_database(path, "" if is_file else url.render_as_string(hide_password=False))
+
+
+def test_holds_leave_room_for_their_end_on_postgres(postgres: Postgres) -> None:
+    engine, size = open_ledger_database(Path(), postgres.fresh_database()), 400
+    store = open_ledger(engine=engine)
+    store.set_budget(budget(10**6))
+    asked = [Reserve(reservation(f"r{number}", 1)) for number in range(size)]
+    held = [one.hold for one in store.store.apply(asked) if isinstance(one, Held)]
+    before = _pages(engine)
+    store.store.apply([Settle(hold.name, reservation("r", 1).usages) for hold in held])
+
+    stayed = [name for name, page in _pages(engine).items() if page == before[name]]
+    engine.dispose()
+
+    # Of full pages, all but the last would have moved.
+    assert len(stayed) > size // 2
+
+
+def _pages(engine: Engine) -> dict[str, str]:
+    """Return in which page each hold is."""
+    with engine.begin() as connection:
+        rows = connection.execute(text("SELECT name, ctid::text FROM hold")).all()
+    return {name: place.partition(",")[0] for name, place in rows}
