@@ -214,3 +214,7 @@ def _clip(text: str) -> str:
     if len(content) <= PART_BYTES_MAX:
         return text
     return f"{content[: PART_BYTES_MAX - 3].decode('utf-8', 'ignore')}…"
+
+
+class AddressTaken(Exception):
+    """A process cannot start: somebody else serves on its address, or it is not ours."""

@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 
 from .channel import MESSAGE_BYTES_MAX
 from .config import ServiceConfig
+from .errors import AddressTaken
 from .identity import PEOPLE, Authorizer, IdentitiesFile, Tokens
 from .interceptors import RpcInterceptor, domain_of, no_details
 from .log import install_log, log
@@ -76,10 +77,6 @@ class Hosted:
             open_prefixes=OPEN_PREFIXES,
             witnessed=self.witnessed,
         )
-
-
-class AddressTaken(Exception):
-    """Somebody else serves on the address."""
 
 
 Build = Callable[[Config, Telemetry], AbstractAsyncContextManager[Hosted]]

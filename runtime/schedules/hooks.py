@@ -15,6 +15,7 @@ import h11
 from sqlalchemy.exc import SQLAlchemyError
 
 from chassis.clock import Clock
+from chassis.errors import AddressTaken
 from chassis.fields import UUID
 from chassis.log import log
 from chassis.seal import Seal
@@ -99,9 +100,15 @@ class Hooks:
 
     @asynccontextmanager
     async def listening(self, address: str) -> AsyncIterator[int]:
-        """Answer on an address while the block runs; give the port."""
+        """Answer on an address while the block runs; give the port. Raise `AddressTaken`."""
         host, _, port = address.rpartition(":")
-        server = await asyncio.start_server(self._serve, host.strip("[]"), int(port))
+        try:
+            server = await asyncio.start_server(self._serve, host.strip("[]"), int(port))
+        # A port of more than 65,535 is an `OverflowError`.
+        except (OSError, OverflowError) as error:
+            raise AddressTaken(
+                f"webhooks cannot be taken on {address}: {error}; choose another address"
+            ) from error
         try:
             taken = server.sockets[0].getsockname()[1]
             log.info("webhooks.started", address=f"{host}:{taken}")

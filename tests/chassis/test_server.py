@@ -14,9 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from actionvm.gas.v1 import gas_pb2, gas_pb2_grpc
 from chassis.config import ServiceConfig
-from chassis.errors import InvalidField
+from chassis.errors import AddressTaken, InvalidField
 from chassis.identity import OPERATOR, current_caller
-from chassis.server import AddressTaken, Hosted, start_server
+from chassis.server import Hosted, start_server
 from chassis.unimplemented import refusing_the_rest
 from tests.contracts.contract import bad_request, error_info
 from tests.grpc_fixtures import HostedFactory, StubAs

@@ -13,7 +13,7 @@ from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2, assembler_pb2_grpc
 from actionvm.gas.v1 import budgets_pb2, gas_pb2, gas_pb2_grpc
 from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
-from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc
+from actionvm.runtime.v1 import runtime_pb2, runtime_pb2_grpc, schedules_pb2, schedules_pb2_grpc
 from chassis.identity import OPERATOR
 
 from .world import World
@@ -36,6 +36,7 @@ class Operator:
         self._gas = gas_pb2_grpc.GasServiceStub(channel("gas"))
         self._keymanager = keymanager_pb2_grpc.KeymanagerServiceStub(channel("keymanager"))
         self._runtime: Any = runtime_pb2_grpc.RuntimeServiceStub(channel("runtime"))
+        self._schedules: Any = schedules_pb2_grpc.ScheduleServiceStub(channel("runtime"))
 
     async def make_key(self, name: str) -> None:
         """Have a key made that nobody ever sees."""
@@ -145,6 +146,21 @@ class Operator:
                 grpc.StatusCode.FAILED_PRECONDITION,
             }:
                 raise
+
+    async def schedule(self, request: schedules_pb2.CreateScheduleRequest) -> str:
+        """Make a schedule and return its name."""
+        made = await _until_answered(lambda: self._schedules.CreateSchedule(request))
+        return str(made.schedule.name)
+
+    async def pause_schedule(self, name: str) -> None:
+        """Let nothing more fire."""
+        request = schedules_pb2.UpdateScheduleRequest(name=name, paused=True)
+        await _until_answered(lambda: self._schedules.UpdateSchedule(request))
+
+    async def firings(self, schedule: str) -> list[schedules_pb2.Firing]:
+        """Return all firings of a schedule, newest first."""
+        request = schedules_pb2.ListFiringsRequest(schedule=schedule, page_size=1_000)
+        return [*(await _until_answered(lambda: self._schedules.ListFirings(request))).firings]
 
     async def approvals(self) -> list[runtime_pb2.Approval]:
         """Return what waits for a person."""

@@ -47,7 +47,14 @@ from runtime.audience import Audience
 from runtime.clients.approvals import ApprovalsClient
 from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
+from runtime.connectors.send import AgentSend
 from runtime.journal.sqlite import SqliteJournal
+from runtime.schedules.clients import KnowledgeCollections
+from runtime.schedules.office import Desk, WebhookSettings, working
+from runtime.schedules.service import beside
+from runtime.schedules.starting import RuntimeStarter
+from runtime.schedules.store import ScheduleStore
+from runtime.schedules.tables import TABLES as SCHEDULE_TABLES
 from runtime.service import RuntimeService
 from runtime.service import hosted as hosted_runtime
 from runtime.stage import Stage
@@ -139,6 +146,7 @@ class System:
         found = runtime_clients.KnowledgeClient(process.channel("knowledge"))
         keys = process.channel("keymanager")
         signer = runtime_clients.KeymanagerClient(keys)
+        desk = Desk(ScheduleStore(_database(process, SCHEDULE_TABLES, "schedules")), self.world)
         async with httpx.AsyncClient(transport=self.board) as http:
             stage = Stage(
                 journal=SqliteJournal(
@@ -154,13 +162,21 @@ class System:
                 signer=signer,
                 # Nobody decides anything here.
                 approvals=ApprovalsClient(keys, lambda: keys),
-                connectors=catalogue(http, found, signer),
+                connectors=catalogue(http, found, signer, AgentSend(desk.inbox)),
             )
             conductor = Conductor(stage)
             await conductor.start()
-            yield hosted_runtime(
-                RuntimeService(stage=stage, conductor=conductor, dice=process.random)
+            starter = RuntimeStarter(stage, conductor, process.random)
+            scheduling = working(
+                desk,
+                starter,
+                KnowledgeCollections(process.channel("knowledge")),
+                webhooks=WebhookSettings("", "", Path()),
+                dice=process.random,
             )
+            service = RuntimeService(stage=stage, conductor=conductor, dice=process.random)
+            async with scheduling as schedules:
+                yield beside(hosted_runtime(service), schedules)
 
     @asynccontextmanager
     async def assembler(self, process: Process) -> AsyncIterator[Hosted]:
@@ -176,5 +192,5 @@ class System:
         yield hosted_assembler(AssemblerService(Assembler(peers, store, self.world), store))
 
 
-def _database(process: Process, tables: MetaData) -> Engine:
-    return process.engine("main", lambda: open_memory_database(tables))
+def _database(process: Process, tables: MetaData, name: str = "main") -> Engine:
+    return process.engine(name, lambda: open_memory_database(tables))

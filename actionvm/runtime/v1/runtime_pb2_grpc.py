@@ -259,7 +259,8 @@ class RuntimeServiceServicer:
 
     def ForkRun(self, request, context):
         """Starts a new run with the first events of an old one: it goes on from there on its own, with a
-        bill and a time of its own. So a run that failed is tried again from a step, and one that
+        bill and a time of its own. What policy and people decided about calls that had not ended is
+        decided again. So a run that failed is tried again from a step, and one that
         succeeded may take another way. What was done before is not done again.
 
         - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.

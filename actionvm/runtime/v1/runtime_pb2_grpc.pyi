@@ -118,7 +118,8 @@ class RuntimeServiceStub:
     """
     ForkRun: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ForkRunRequest, _runtime_pb2.ForkRunResponse]
     """Starts a new run with the first events of an old one: it goes on from there on its own, with a
-    bill and a time of its own. So a run that failed is tried again from a step, and one that
+    bill and a time of its own. What policy and people decided about calls that had not ended is
+    decided again. So a run that failed is tried again from a step, and one that
     succeeded may take another way. What was done before is not done again.
 
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
@@ -232,7 +233,8 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     """
     ForkRun: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ForkRunRequest, _runtime_pb2.ForkRunResponse]  # type: ignore[assignment]
     """Starts a new run with the first events of an old one: it goes on from there on its own, with a
-    bill and a time of its own. So a run that failed is tried again from a step, and one that
+    bill and a time of its own. What policy and people decided about calls that had not ended is
+    decided again. So a run that failed is tried again from a step, and one that
     succeeded may take another way. What was done before is not done again.
 
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
@@ -421,7 +423,8 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.ForkRunResponse, _abc.Awaitable[_runtime_pb2.ForkRunResponse]]:
         """Starts a new run with the first events of an old one: it goes on from there on its own, with a
-        bill and a time of its own. So a run that failed is tried again from a step, and one that
+        bill and a time of its own. What policy and people decided about calls that had not ended is
+        decided again. So a run that failed is tried again from a step, and one that
         succeeded may take another way. What was done before is not done again.
 
         - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.

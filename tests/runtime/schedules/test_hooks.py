@@ -15,6 +15,7 @@ import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from chassis.errors import AddressTaken
 from chassis.seal import Seal
 from runtime.schedules import hooks as hooks_module
 from runtime.schedules.hooks import BURST_MAX, HEADER_BYTES_MAX, Hooks
@@ -294,3 +295,12 @@ def test_a_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     path.write_bytes(b"short")
     with pytest.raises(ValueError, match="fewer than 32 bytes"):
         read_key(path)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "nobody.invalid:80", "taken"])
+async def test_an_address_that_cannot_be_had_is_named(door: Door, address: str) -> None:
+    if address == "taken":
+        address = f"127.0.0.1:{door.port}"
+    with pytest.raises(AddressTaken, match="choose another address"):
+        async with door.hooks.listening(address):
+            pass
