@@ -209,7 +209,7 @@ class Deeds:
                 if errand.act.is_unsent and self._way.ending:
                     return _refused(act, NOT_SENT, "it did not happen before the run had to end")
                 if errand.act.is_sent and self._way.seconds_left <= 0:
-                    found = await self._outbox.look(errand)
+                    found = await self._outbox.look(errand, self._way)
                     return found or _refused(act, NOT_SENT, "no time was left to send it again")
                 await self._declare()
                 return await self._outbox.perform(errand, self._way)
@@ -217,11 +217,11 @@ class Deeds:
                 told = f"no more is taken before {error.opens:%Y-%m-%d %H:%M:%S} UTC"
                 return _refused(act, QUOTA_EXCEEDED, told)
             except EffectLost:
-                return _refused(act, UNKNOWN, "nobody knows whether it happened; do not repeat it")
+                return _lost(act)
             except PersonAwaited as error:
                 # What waits for a signature was not performed.
                 if not await self._is_decided(act, error):
-                    return _refused(act, "CANCELLED", "no person has decided about it")
+                    return _undecided(self._way.current(act))
                 attempt = 0
             except Unsent as error:
                 await self._way.rest(act, error.peer, attempt, least=error.retry_seconds)
@@ -271,6 +271,17 @@ class Deeds:
 def _refused(act: Act, reason: str, message: str) -> ActionFinished:
     told = write_json({"error": reason, "message": message})
     return ActionFinished(act.call.id, act.call.action, told, gas=0, reason=reason)
+
+
+def _undecided(act: Act) -> ActionFinished:
+    if act.is_unknown:
+        # It waited to be sent again.
+        return _lost(act)
+    return _refused(act, "CANCELLED", "no person has decided about it")
+
+
+def _lost(act: Act) -> ActionFinished:
+    return _refused(act, UNKNOWN, "nobody knows whether it happened; do not repeat it")
 
 
 def _generation_finished(step: int, generation: Generation) -> GenerationFinished:

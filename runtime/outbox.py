@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
@@ -40,6 +40,9 @@ class Way(Protocol):
 
         Raise `TooLate` unless it may follow the decision about the end, and `LimitReached`.
         """
+
+    async def insist(self, effect: Act, work: Callable[[], Awaitable[int]]) -> int:
+        """Return what the work gives, however often a peer has to be asked."""
 
     async def rest(self, effect: Act, peer: str, attempt: int, *, least: float = 0.0) -> bool:
         """Wait for so long, or until somebody has said something."""
@@ -120,19 +123,19 @@ class Outbox:
         hold = await self._reserve(errand)
         act, connector = errand.act, self._connector(errand)
         if act.action.effect == "read":
-            return await self._finish(errand, hold, await connector.perform(errand.order))
+            return await self._finish(errand, way, hold, await connector.perform(errand.order))
         is_open = act.is_sent and not act.is_unsent
         if is_open:
             if not act.is_unknown:
                 await way.record(EffectUnknown(act.call.id), late=True)
             result = await self._reconcile(errand)
             if result is not None:
-                return await self._finish(errand, hold, result)
+                return await self._finish(errand, way, hold, result)
             if connector.descriptor.is_reconcilable:
                 await way.record(EffectUnsent(act.call.id), late=True)
                 is_open = False
         result = await self._send(errand, way, is_open=is_open)
-        return await self._finish(errand, hold, result)
+        return await self._finish(errand, way, hold, result)
 
     async def _reconcile(self, errand: Errand) -> Result | None:
         """Return what came of a call, or None if it may be sent again."""
@@ -216,7 +219,7 @@ class Outbox:
         }
         return ActionFinished(call.id, call.action, write_json(told), gas=0)
 
-    async def look(self, errand: Errand) -> ActionFinished | None:
+    async def look(self, errand: Errand, way: Way) -> ActionFinished | None:
         """Find out what came of a call that was sent; None means that it did not happen.
 
         Raise `EffectLost` where nobody can tell now.
@@ -231,7 +234,7 @@ class Outbox:
             raise EffectLost from error
         if result is None:
             return None
-        return await self._finish(errand, await self._reserve(errand), result)
+        return await self._finish(errand, way, await self._reserve(errand), result)
 
     async def _reserve(self, errand: Errand) -> Hold:
         return await self._meter.reserve(
@@ -242,10 +245,11 @@ class Outbox:
             item=errand.item,
         )
 
-    async def _finish(self, errand: Errand, hold: Hold, result: Result) -> ActionFinished:
+    async def _finish(self, errand: Errand, way: Way, hold: Hold, result: Result) -> ActionFinished:
         # Charged before it is journaled: in between, a crash repeats the charge, which changes
         # nothing; the other way round it would lose it.
-        gas = await self._meter.settle(hold)
+        # The answer must not get lost here: another one may not be had.
+        gas = await way.insist(errand.act, lambda: self._meter.settle(hold))
         call = errand.act.call
         told = write_json(result.value)
         return ActionFinished(call.id, call.action, told, gas=gas, reason=result.reason)

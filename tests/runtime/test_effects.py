@@ -10,7 +10,9 @@ import httpx
 import pytest
 import structlog.testing
 
+from chassis.errors import PeerUnavailable
 from runtime import patience
+from runtime.connectors import Order, Result
 from runtime.connectors.catalogue import catalogue
 from runtime.facts import UNKNOWN, ActionFinished, EffectSent, EffectUnknown, State
 from tests.fakes.runtime_ports import FakeKnowledge, FakeSigner
@@ -136,3 +138,18 @@ async def test_who_can_only_be_asked_is_not_sent_what_has_happened(tmp_path: Pat
     await world.create()
     await world.play()
     assert service.arrivals == ["lost"]
+
+
+async def test_an_answer_is_kept_while_it_cannot_be_charged(tmp_path: Path) -> None:
+    class Service(FakeService):
+        async def perform(self, order: Order) -> Result:
+            result = await super().perform(order)
+            world.meter.fail_next(PeerUnavailable("gas"))
+            return result
+
+    service = Service(BOARD, idempotent=False, reconcilable=False)
+    world = World(tmp_path, services=[service])
+    await world.create()
+    run = await world.play()
+    assert (run.state, service.arrivals) == (State.SUCCEEDED, [""])
+    assert "EffectUnknown" not in await world.kinds()
