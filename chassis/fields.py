@@ -77,3 +77,10 @@ def page_start(token: str, *, parts: int = 1) -> tuple[str, ...] | None:
     if not isinstance(key, list) or [type(part) for part in key] != [str] * parts:
         raise InvalidField("page_token", "was not made by this service")
     return tuple(key)
+
+
+def page_number(text: str) -> int:
+    """Return the number that a part of a token is; each fits into 54 bits."""
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(2**53)):
+        raise InvalidField("page_token", "was not made by this service")
+    return int(text)

@@ -111,7 +111,8 @@ class RuntimeService:
         self, request: runtime_pb2.ListRunsRequest, _context: Context
     ) -> runtime_pb2.ListRunsResponse:
         limit = fields.page_limit(request.page_size)
-        before = _number(fields.page_start(request.page_token))
+        start = fields.page_start(request.page_token)
+        before = fields.page_number(start[0]) if start else None
         runs = await self._stage.journal.newest(limit + 1, before=before)
         page = runs[:limit]
         token = fields.page_token(str(page[-1].number)) if len(runs) > limit else ""
@@ -206,7 +207,7 @@ class RuntimeService:
     ) -> runtime_pb2.ListApprovalsResponse:
         limit = fields.page_limit(request.page_size)
         since, *numbers = fields.page_start(request.page_token, parts=3) or ("", "0", "0")
-        number, sequence = (_number((one,)) or 0 for one in numbers)
+        number, sequence = map(fields.page_number, numbers)
         after = since, number, sequence
         found = await self._stage.journal.waiting(limit + 1, after=after)
         page = found[:limit]
@@ -277,12 +278,3 @@ def _authorization(context: Context) -> str:
     """Return what the caller shows of himself, which was accepted here."""
     shown = dict(context.invocation_metadata() or ())
     return str(shown.get("authorization", ""))
-
-
-def _number(start: tuple[str, ...] | None) -> int | None:
-    if start is None:
-        return None
-    digits = start[0]
-    if not digits.isascii() or not digits.isdigit() or len(digits) > len(str(2**53)):
-        raise InvalidField("page_token", "was not made by this service")
-    return int(digits)
