@@ -10,6 +10,7 @@ from chassis.canonical import Json, canonical_json, sha256_hex
 from .manifest import Action, Budget, KnownCollection, Manifest, Model, seconds_of
 from .ports import KnownAction, Link, Signature
 from .rules import policy_of
+from .workflow import Step, Workflow
 
 FORMAT = "actionvm.bundle/v1"
 PAYLOAD_BYTES_MAX = 1024 * 1024
@@ -82,8 +83,30 @@ def serialise(
             **({"gas": spec.limits.gas} if spec.limits.gas else {}),
             **({"output_tokens": spec.limits.output_tokens} if spec.limits.output_tokens else {}),
         },
+        **({"workflow": _workflow(spec.workflow, known)} if spec.workflow else {}),
     }
     return canonical_json(payload)
+
+
+def _workflow(workflow: Workflow, known: Mapping[str, KnownAction]) -> Json:
+    return {"steps": [_step(step, known) for step in workflow.steps], "output": workflow.output}
+
+
+def _step(step: Step, known: Mapping[str, KnownAction]) -> Json:
+    failing = step.on_failure
+    return {
+        "id": step.id,
+        "action": known[step.action].name if step.action else "",
+        "instructions": step.model,
+        "arguments": step.arguments,
+        "when": step.when,
+        "after": step.after,
+        "on_failure": {
+            "retries": failing.retry,
+            "continues": failing.then == "continue",
+            "default": failing.default,
+        },
+    }
 
 
 def _fallbacks(model: Model) -> Json:

@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from .part import Part
 from .rules import RULES_MAX, Rule, TimeZone
+from .workflow import Workflow
 
 TIMEOUT_SECONDS_MAX = 24 * 3_600
 # As the linker has them.
@@ -329,6 +330,11 @@ class Spec(Part):
     )
     limits: Limits = Field(
         default=Limits(), description="where a run ends", examples=[{"steps": 8, "timeout": "2m"}]
+    )
+    workflow: Workflow | None = Field(
+        default=None,
+        description="steps that it takes instead of what its model decides",
+        examples=[{"steps": [{"id": "write", "model": "Write."}], "output": "steps.write.output"}],
     )
     triggers: _NotYet = Field(default=None, description="when it runs; not supported yet")
 

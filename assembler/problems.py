@@ -41,6 +41,13 @@ class Code(StrEnum):
     POLICY_FIELD_UNFIT = "POLICY_FIELD_UNFIT"  # of a type that the rule is not about
     POLICY_FIELD_OPTIONAL = "POLICY_FIELD_OPTIONAL"  # a warning: what lacks it has broken the rule
     POLICY_UNREACHABLE = "POLICY_UNREACHABLE"  # a rule, or a part of one, that never decides
+    # The steps of a workflow.
+    STEP_EMPTY = "STEP_EMPTY"  # neither an action nor the model, or both
+    STEP_NOT_FOUND = "STEP_NOT_FOUND"
+    STEP_CYCLE = "STEP_CYCLE"  # it needs itself, or a later one
+    STEP_ARGUMENT = "STEP_ARGUMENT"  # not what the action takes
+    STEP_NEVER = "STEP_NEVER"  # its condition cannot hold
+    EXPRESSION_INVALID = "EXPRESSION_INVALID"
     # The whole.
     BUNDLE_TOO_LARGE = "BUNDLE_TOO_LARGE"
     BUDGET_TIGHT = "BUDGET_TIGHT"  # a warning: less than one step may cost

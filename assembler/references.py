@@ -18,6 +18,7 @@ from .manifest import COLLECTIONS_MAX
 from .policies import check_policy
 from .ports import KnownAction, Segment
 from .problems import Code
+from .steps import check_steps
 
 MODEL: FieldPath = ("spec", "model", "use")
 MODEL_CREDENTIAL: FieldPath = ("spec", "model", "credential")
@@ -62,6 +63,11 @@ def check_references(draft: Draft, known: Known) -> None:
         _check_secret(draft, path, known, kind="api_key")
     _check_actions(draft, known)
     _check_collections(draft, known)
+    check_steps(draft, {**known.catalogue, **_asked(known)})
+
+
+def _asked(known: Known) -> Mapping[str, KnownAction]:
+    return {use: agent.action for use, agent in known.agents.items()}
 
 
 def _check_actions(draft: Draft, known: Known) -> None:

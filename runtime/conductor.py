@@ -16,7 +16,7 @@ from .facts import CancelRequested, Event, Note
 from .forking import history_of, read_records
 from .journal.folding import first_events
 from .journal.port import Lease, NewRun, Run
-from .machines.agent import AgentLoop
+from .machines.choosing import machine_of
 from .patience import until_kept
 from .performance import Performance
 from .program import Program, read_program, require_connectors
@@ -112,7 +112,7 @@ class Conductor:
             account=run.account,
             input=run.input,
             dry_run=run.dry_run,
-            history=await history_of(journal, run, AgentLoop(program), sequence=sequence),
+            history=await history_of(journal, run, machine_of(program), sequence=sequence),
             origin=name,
         )
         return await self.open(new)
@@ -122,7 +122,7 @@ class Conductor:
         journal = self._stage.journal
         run = await journal.get(name)
         program = await self._program(run)
-        return replay(AgentLoop(program), program, await read_records(journal, run))
+        return replay(machine_of(program), program, await read_records(journal, run))
 
     async def compare(self, left: str, right: str) -> Parting | None:
         """Return where two runs part."""
@@ -150,7 +150,7 @@ class Conductor:
         run = opening.run if opening else await until_kept(lambda: journal.get(lease.run))
         program = await until_kept(lambda: self._program(run))
         performance = Performance(
-            self._stage, self, run, program, lease=lease, machine=AgentLoop(program)
+            self._stage, self, run, program, lease=lease, machine=machine_of(program)
         )
         if opening:
             performance.begin(opening.events)

@@ -22,6 +22,7 @@ from .facts import (
     Event,
     Failure,
     GenerationFinished,
+    KnowledgeRetrieved,
     Outcome,
     State,
     parent_of,
@@ -278,13 +279,14 @@ class Performance(Generic[Progress]):
             await self._keep(tuple(events))
 
     def _failed(self, effect: Effect, failure: Failure) -> list[Event]:
+        """Return the end, and first of all: what a machine makes of the call would be another."""
         events: list[Event] = []
+        if self.ending is None:
+            events.append(EndDecided(Outcome(State.FAILED, failure=failure)))
         if isinstance(effect, Act) and self.current(effect).is_sent:
             call = effect.call
             told = write_json({"error": failure.reason, "message": failure.message})
             events.append(ActionFinished(call.id, call.action, told, 0, failure.reason))
-        if self.ending is None:
-            events.append(EndDecided(Outcome(State.FAILED, failure=failure)))
         return events
 
     async def _break_off(self, keys: list[str]) -> None:
@@ -334,13 +336,16 @@ class Performance(Generic[Progress]):
     ) -> tuple[Entry, Progress]:
         """Return events with all that follows from them, and the state after that."""
         counting = Counting(self._program, now, known)
-        state, made = self._state, [*events]
-        for event in events:
-            state = self._machine.apply(state, event)
-        while fact := self._machine.follow(state, now):
-            fact = counting.decided(fact, state.calls, dry_run=state.life.dry_run)
-            state = self._machine.apply(state, fact)
-            made.append(fact)
+        state, made = self._state, list[Event]()
+        # Without an event, only time has made something follow.
+        for event in events or (None,):
+            if event and not _is_moot(event, state):
+                state = self._machine.apply(state, event)
+                made.append(event)
+            while fact := self._machine.follow(state, now):
+                fact = counting.decided(fact, state.calls, dry_run=state.life.dry_run)
+                state = self._machine.apply(state, fact)
+                made.append(fact)
         is_due = self._sequence + len(made) - self._snapshot_sequence >= SNAPSHOT_EVENTS
         entry = Entry(
             lease=self._lease,
@@ -364,3 +369,12 @@ def _learn(known: dict[str, int], reached: LimitReached) -> None:
     # More each time, so that deciding again comes to an end.
     assert reached.used > known.get(reached.key, 0), "a full window decides otherwise"
     known[reached.key] = reached.used
+
+
+def _is_moot(event: Event, state: Progress) -> bool:
+    """Tell whether an event came together with the end of the run, which no longer wanted it."""
+    if state.life.ending is None:
+        return False
+    if isinstance(event, ActionFinished):
+        return not any(one.is_sent for one in state.calls.open if one.call.id == event.call_id)
+    return isinstance(event, EndDecided | GenerationFinished | KnowledgeRetrieved)

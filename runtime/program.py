@@ -20,6 +20,7 @@ from .connectors import Connector
 from .errors import BundleInvalid
 from .facts import Signature
 from .rules import RULES_MAX, Rule
+from .workflow import Workflow, problem_of
 
 BUNDLE_KEY = "keys/bundles"
 PAYLOAD_BYTES_MAX = 1024 * 1024
@@ -190,6 +191,8 @@ class Program:
     knowledge: Annotated[tuple[KnownCollection, ...], Field(max_length=16)]
     budget: Budget
     limits: Limits
+    # Without one, it is the loop of an agent.
+    workflow: Workflow | None = None
 
     @property
     def account(self) -> str:
@@ -256,6 +259,12 @@ def read_program(payload: bytes) -> Program:
         if action.required and action.approval == "deny":
             raise BundleInvalid(f"action {action.name} is required and denied")
         _require_rules(action)
+    if program.workflow:
+        told = problem_of(
+            program.workflow, actions=frozenset(names), generations_max=program.limits.steps
+        )
+        if told:
+            raise BundleInvalid(f"workflow: {told}")
     return program
 
 

@@ -37,6 +37,7 @@ CHASSIS_INSIDE = (
     "draft",
     "errors",
     "evidence",
+    "expressions",
     "fields",
     "glob",
     "group_commit",

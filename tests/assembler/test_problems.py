@@ -13,9 +13,11 @@ from .broken import BOMB, TEXTS, Broken
 from .broken_fields import FIELDS
 from .broken_policies import POLICIES
 from .broken_references import MODELS, REFERENCES
+from .broken_workflows import WORKFLOWS
 from .workbench import FILES, MANIFEST, Workbench, changed
 
 OTHER_FILES = {**FILES, "image.png": b"\x89PNG\xff", "empty.md": b" \n"}
+BROKEN = [*TEXTS, *FIELDS, *REFERENCES, *POLICIES, *WORKFLOWS]
 # Codes that no text alone provokes; other tests do.
 ELSEWHERE = {
     Code.BUDGET_TIGHT,
@@ -34,7 +36,7 @@ async def test_a_valid_manifest_has_no_problems() -> None:
     assert await Workbench().validate(MANIFEST) == []
 
 
-@pytest.mark.parametrize("broken", [*TEXTS, *FIELDS, *REFERENCES, *POLICIES], ids=_named)
+@pytest.mark.parametrize("broken", BROKEN, ids=_named)
 async def test_a_broken_manifest_has_exactly_its_problem(broken: Broken) -> None:
     problems = await Workbench().validate(broken.content, files=OTHER_FILES)
 
@@ -54,7 +56,7 @@ async def test_a_model_that_does_not_link_is_a_problem(broken: Broken) -> None:
 
 
 def test_every_code_is_provoked_by_a_broken_manifest() -> None:
-    provoked = {broken.code for broken in [*TEXTS, *FIELDS, *REFERENCES, *POLICIES, *MODELS]}
+    provoked = {broken.code for broken in [*BROKEN, *MODELS]}
 
     assert {*Code, *Flaw} == provoked | ELSEWHERE
 

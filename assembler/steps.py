@@ -1,0 +1,152 @@
+"""Checks the steps of a workflow: what they call, what they need, and whether they ever happen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from jsonschema import Draft202012Validator
+from referencing import Registry
+
+from chassis.canonical import Json
+from chassis.draft import Draft, FieldPath
+from chassis.expressions import Expression, ExpressionInvalid, is_true, read_expression
+from chassis.problems import Flaw, clip, suggest
+
+from .ports import KnownAction
+from .problems import Code
+
+STEPS: FieldPath = ("spec", "workflow", "steps")
+OUTPUT: FieldPath = ("spec", "workflow", "output")
+_FROM = "from"
+# Of `steps.ID.output`.
+_OUTPUT_INDEX = 2
+
+
+def check_steps(draft: Draft, actions: Mapping[str, KnownAction]) -> None:
+    """Report what is wrong with the steps of a draft; `actions` by what they are called there."""
+    paths = draft.items(STEPS)
+    ids = [draft.text((*path, "id")) for path in paths]
+    allowed = {draft.text((*path, "use")) for path in draft.items(("spec", "actions"))} - {""}
+    for index, path in enumerate(paths):
+        if ids[index] and ids[index] in ids[:index]:
+            message = f"`{clip(ids[index])}` is also spec.workflow.steps[{ids.index(ids[index])}]"
+            draft.report((*path, "id"), Flaw.DUPLICATE_ITEM, message, fix="Take another name.")
+        _check_kind(draft, path, allowed)
+        _check_needs(draft, path, ids, index)
+        action = actions.get(draft.text((*path, "action")))
+        if action:
+            _check_arguments(draft, path, action)
+    _check_expression(draft, OUTPUT, ids, len(ids))
+    _check_limit(draft, paths)
+
+
+def _check_kind(draft: Draft, path: FieldPath, allowed: set[str]) -> None:
+    name = draft.text((*path, "action"))
+    if bool(name) == bool(draft.text((*path, "model"))):
+        message = "is to do both or nothing" if name else "does nothing"
+        fix = "Say either `action:` or `model:`."
+        draft.report(path, Code.STEP_EMPTY, message, fix=fix)
+    elif name and name not in allowed:
+        message = f"`{clip(name)}` is not in spec.actions"
+        fix = suggest(name, sorted(allowed)) or "Add it there."
+        draft.report((*path, "action"), Code.ACTION_UNKNOWN, message, fix=fix)
+    elif not name and (*path, "on_failure") in draft.spots:
+        message = "a step of the model has no failure action"
+        fix = "Remove it; `spec.model.fallbacks` are for models that do not answer."
+        draft.report((*path, "on_failure"), Flaw.CONTRADICTION, message, fix=fix)
+
+
+def _check_needs(draft: Draft, path: FieldPath, ids: Sequence[str], index: int) -> None:
+    for needed in draft.items((*path, "after")):
+        _check_step(draft, needed, draft.text(needed), ids, index)
+    condition = _check_expression(draft, (*path, "when"), ids, index)
+    if condition and not condition.paths and not is_true(condition.of(None)):
+        message = "never holds, so that the step is never reached"
+        fix = "Use `input` or an earlier step in it, or remove the step."
+        draft.report((*path, "when"), Code.STEP_NEVER, message, fix=fix)
+    arguments = draft.get((*path, "with"))
+    for name, value in arguments.items() if isinstance(arguments, Mapping) else ():
+        if _is_reference(value):
+            _check_expression(draft, (*path, "with", name, _FROM), ids, index)
+
+
+def _check_expression(
+    draft: Draft, path: FieldPath, ids: Sequence[str], index: int
+) -> Expression | None:
+    text = draft.text(path)
+    if not text:
+        return None
+    try:
+        expression = read_expression(text)
+    except ExpressionInvalid as error:
+        fix = "Write it as `input.topic`, `steps.fetch.output.passages[0].text` or `input > `3``."
+        draft.report(path, Code.EXPRESSION_INVALID, str(error), fix=fix)
+        return None
+    for fields in expression.paths:
+        if fields[0] == "steps" and fields[_OUTPUT_INDEX : _OUTPUT_INDEX + 1] == ("output",):
+            _check_step(draft, path, fields[1], ids, index)
+        elif fields[0] != "input":
+            message = f"`{clip('.'.join(fields))}` is nothing that a step can use"
+            fix = "Begin with `input`, or with `steps.ID.output`."
+            draft.report(path, Code.EXPRESSION_INVALID, message, fix=fix)
+    return expression
+
+
+def _check_step(draft: Draft, path: FieldPath, name: str, ids: Sequence[str], index: int) -> None:
+    """Report a step that is not before this one; so no steps wait for each other."""
+    if not name or name in ids[:index]:
+        return
+    if name in ids:
+        message = f"`{clip(name)}` is not before this step"
+        fix = "Move it up; steps that need each other would wait forever."
+        draft.report(path, Code.STEP_CYCLE, message, fix=fix)
+        return
+    message = f"there is no step `{clip(name)}`"
+    draft.report(path, Code.STEP_NOT_FOUND, message, fix=suggest(name, [*ids[:index]]))
+
+
+def _check_arguments(draft: Draft, path: FieldPath, action: KnownAction) -> None:
+    """Report inputs that the action does not take; values of references show only in a run."""
+    given = draft.get((*path, "with")) or {}
+    properties = action.parameters_schema.get("properties")
+    if not isinstance(given, Mapping) or not isinstance(properties, Mapping):
+        return
+    required = action.parameters_schema.get("required")
+    for name in required if isinstance(required, Sequence) else ():
+        if name not in given:
+            message = f"`{action.name}` needs `{clip(str(name))}`"
+            fix = "Add it: a value, or `from:` with an expression."
+            draft.report((*path, "with", str(name)), Code.STEP_ARGUMENT, message, fix=fix)
+    for name, value in given.items():
+        place = (*path, "with", name)
+        if name not in properties:
+            message = f"`{action.name}` takes no `{clip(name)}`"
+            fix = suggest(name, list(properties))
+            key = draft.key_place(place)
+            draft.report(place, Code.STEP_ARGUMENT, message, fix=fix, place=key)
+        elif not _is_reference(value):
+            _check_value(draft, place, value, properties[name])
+
+
+def _check_value(draft: Draft, path: FieldPath, value: Json, schema: Json) -> None:
+    if not isinstance(schema, Mapping):
+        return
+    # An empty registry, so that no reference of a schema is looked up outside.
+    violation = next(Draft202012Validator(schema, registry=Registry()).iter_errors(value), None)
+    if violation is not None:
+        draft.report(path, Code.STEP_ARGUMENT, clip(violation.message, length_max=200))
+
+
+def _is_reference(value: Json) -> bool:
+    return isinstance(value, Mapping) and list(value) == [_FROM] and isinstance(value[_FROM], str)
+
+
+def _check_limit(draft: Draft, paths: Sequence[FieldPath]) -> None:
+    path: FieldPath = ("spec", "limits", "steps")
+    count = sum(bool(draft.text((*step, "model"))) for step in paths)
+    limit = draft.get(path)
+    # The default is the one of the manifest.
+    most = limit if isinstance(limit, int) else 8
+    if count > most:
+        message = f"the workflow asks the model {count} times, and {most} are allowed"
+        draft.report(path, Flaw.CONTRADICTION, message, fix=f"Raise it to {count}.")

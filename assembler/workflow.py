@@ -1,0 +1,90 @@
+"""What a manifest may say about the steps of a workflow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from chassis.expressions import EXPRESSION_CHARACTERS_MAX
+
+from .part import Part
+
+# As the runtime has them.
+STEPS_MAX = 64
+ARGUMENTS_MAX = 64
+RETRIES_MAX = 10
+STEP_ID = "^[a-z][a-z0-9_]{0,31}$"
+
+
+class OnFailure(Part):
+    """What happens when the action of a step fails."""
+
+    retry: int = Field(
+        default=0, ge=0, le=RETRIES_MAX, description="how often it is tried again", examples=[2]
+    )
+    then: Literal["stop", "continue"] = Field(
+        default="stop", description="whether the run ends or goes on", examples=["continue"]
+    )
+    default: JsonValue = Field(
+        default=None, description="the output of the step where the run goes on", examples=[[]]
+    )
+
+
+class Step(Part):
+    """One call of an action, or one answer of the model."""
+
+    id: str = Field(
+        pattern=STEP_ID, description="its name, of `a-z`, `0-9` and `_`", examples=["fetch"]
+    )
+    action: str = Field(
+        default="",
+        max_length=136,
+        description="an action of `spec.actions`, as its `use` names it",
+        examples=["knowledge.search"],
+    )
+    model: str = Field(
+        default="",
+        max_length=65_536,
+        description="what the model is told to write, instead of an action",
+        examples=["Summarise."],
+    )
+    arguments: dict[str, JsonValue] = Field(
+        default={},
+        max_length=ARGUMENTS_MAX,
+        alias="with",
+        description="its inputs: values, or `from` with an expression",
+        examples=[{"query": {"from": "input"}}],
+    )
+    when: str = Field(
+        default="",
+        max_length=EXPRESSION_CHARACTERS_MAX,
+        description="a condition without which it is left out",
+        examples=["input.urgent"],
+    )
+    after: list[str] = Field(
+        default=[],
+        max_length=STEPS_MAX,
+        description="steps to wait for, beside those whose outputs it uses",
+        examples=[["fetch"]],
+    )
+    on_failure: OnFailure = Field(
+        default=OnFailure(), description="what happens when it fails", examples=[{"retry": 2}]
+    )
+
+
+class Workflow(Part):
+    """Steps, each of which begins once all that it needs are over, and what the run answers."""
+
+    steps: list[Step] = Field(
+        min_length=1,
+        max_length=STEPS_MAX,
+        description="the steps; one uses only those before it",
+        examples=[[{"id": "write", "model": "Write."}]],
+    )
+    output: str = Field(
+        min_length=1,
+        max_length=EXPRESSION_CHARACTERS_MAX,
+        description="an expression that gives the answer of the run",
+        examples=["steps.write.output.text"],
+    )

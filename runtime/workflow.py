@@ -1,0 +1,150 @@
+"""The workflow of a bundle: steps that need each other's outputs, in an order without cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, ClassVar, cast
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from chassis.expressions import (
+    EXPRESSION_CHARACTERS_MAX,
+    ExpressionInvalid,
+    is_true,
+    read_expression,
+)
+
+STEPS_MAX = 64
+ARGUMENTS_MAX = 64
+RETRIES_MAX = 10
+# An argument that is this and nothing else is an expression.
+FROM = "from"
+
+_STRICT = ConfigDict(strict=True, extra="forbid")
+_StepId = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,31}$")]
+_Expression = Annotated[str, Field(max_length=EXPRESSION_CHARACTERS_MAX)]
+
+
+@dataclass(frozen=True)
+class FailureAction:
+    """What happens when a step fails: it is tried again, then the run ends or goes on."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    retries: Annotated[int, Field(ge=0, le=RETRIES_MAX)] = 0
+    continues: bool = False
+    # The output of a step that has failed, where the run goes on.
+    default: JsonValue = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of an action, or one answer of the model; exactly one of both is said."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    id: _StepId
+    action: Annotated[str, Field(max_length=64)] = ""
+    instructions: Annotated[str, Field(max_length=65_536)] = ""
+    arguments: Annotated[dict[str, JsonValue], Field(max_length=ARGUMENTS_MAX)] = field(
+        default_factory=dict
+    )
+    when: _Expression = ""
+    after: Annotated[tuple[_StepId, ...], Field(max_length=STEPS_MAX)] = ()
+    on_failure: FailureAction = field(default_factory=FailureAction)
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """Return the steps that have to be over before."""
+        return frozenset(self.after) | {
+            path[1]
+            for text in self.expressions
+            for path in read_expression(text).paths
+            if path[0] == "steps" and len(path) > 1
+        }
+
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """Return all expressions of the step."""
+        sources = (source_of(value) for value in self.arguments.values())
+        return (*((self.when,) if self.when else ()), *(one for one in sources if one))
+
+    def happens(self, values: JsonValue) -> bool:
+        """Tell whether its condition holds."""
+        return not self.when or is_true(evaluate(self.when, values))
+
+    def resolve(self, values: JsonValue) -> dict[str, JsonValue]:
+        """Return its arguments."""
+        return {
+            name: evaluate(text, values) if (text := source_of(value)) else value
+            for name, value in self.arguments.items()
+        }
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """Steps, each of which needs only earlier ones, and what the run answers."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=STEPS_MAX)]
+    output: _Expression
+
+
+def evaluate(text: str, values: JsonValue) -> JsonValue:
+    """Return what an expression is of values."""
+    # The same type, as pydantic names it.
+    return cast("JsonValue", read_expression(text).of(values))
+
+
+def source_of(argument: JsonValue) -> str:
+    """Return the expression that an argument is; empty if it is a value by itself."""
+    if isinstance(argument, Mapping) and list(argument) == [FROM]:
+        text = argument[FROM]
+        return text if isinstance(text, str) else ""
+    return ""
+
+
+def problem_of(workflow: Workflow, *, actions: frozenset[str], generations_max: int) -> str:
+    """Return what is wrong with a workflow; empty if nothing is."""
+    known: set[str] = set()
+    try:
+        for step in workflow.steps:
+            told = _problem_of(step, known, actions)
+            if told:
+                return f"step {step.id}: {told}"
+            known.add(step.id)
+        read_expression(workflow.output)
+        _require_paths((workflow.output,), known)
+    except ExpressionInvalid as error:
+        return str(error)
+    if sum(bool(step.instructions) for step in workflow.steps) > generations_max:
+        return "it asks the model more often than limits.steps allows"
+    return ""
+
+
+def _problem_of(step: Step, known: set[str], actions: frozenset[str]) -> str:
+    if step.id in known:
+        return "another step has its id"
+    if bool(step.action) == bool(step.instructions):
+        return "it needs either an action or instructions"
+    if step.action and step.action not in actions:
+        return "it calls what is not an action of the agent"
+    if step.instructions and step.on_failure != FailureAction():
+        return "only actions have a failure action"
+    _require_paths(step.expressions, known)
+    later = sorted(set(step.after) - known)
+    return f"there is no earlier step {later[0]}" if later else ""
+
+
+def _require_paths(expressions: tuple[str, ...], known: set[str]) -> None:
+    for text in expressions:
+        for path in read_expression(text).paths:
+            if path[0] == "input":
+                continue
+            if path[0] != "steps" or path[2:3] != ("output",):
+                raise ExpressionInvalid(f"{text} is not about input or steps.ID.output")
+            if path[1] not in known:
+                raise ExpressionInvalid(f"{text}: there is no earlier step {path[1]}")

@@ -1,0 +1,56 @@
+"""Manifests whose workflow is wrong: what to replace by what, and what comes of it."""
+
+from __future__ import annotations
+
+from assembler.problems import Code
+from chassis.problems import Flaw
+
+from .broken import Broken
+from .workbench import MANIFEST
+
+WORKFLOW = """\
+  workflow:
+    steps:
+      - {id: find, action: knowledge.search, with: {query: {from: input}}}
+      - id: write
+        model: Write it.
+        with: {facts: {from: steps.find.output}}
+        when: input.urgent
+      - id: post
+        action: board.post
+        with: {text: {from: steps.write.output.text}}
+        after: [find]
+        on_failure: {retry: 1, then: continue, default: none}
+    output: steps.write.output.text
+"""
+MANIFEST_OF_STEPS = MANIFEST + WORKFLOW
+_STEPS = "spec.workflow.steps"
+_ROWS = [
+    ("a step that does nothing", "        model: Write it.\n", "", Code.STEP_EMPTY, 26, 9, "[1]"),
+    ("an action of nobody", "action: board.post", "action: board.pst", Code.ACTION_UNKNOWN, 31, 17,
+     "[2].action"),
+    ("an id that comes twice", "id: post", "id: write", Flaw.DUPLICATE_ITEM, 30, 13, "[2].id"),
+    ("a bad id", "id: post", "id: Post-it", Flaw.INVALID_VALUE, 30, 13, "[2].id"),
+    ("a step that is not there", "after: [find]", "after: [fnd]", Code.STEP_NOT_FOUND, 33, 17,
+     "[2].after[0]"),
+    ("a step that needs a later one", "from: steps.find.output}", "from: steps.post.output}",
+     Code.STEP_CYCLE, 28, 30, "[1].with.facts.from"),
+    ("a step that needs itself", "from: steps.write.output.text}", "from: steps.post.output}",
+     Code.STEP_CYCLE, 32, 29, "[2].with.text.from"),
+    ("a projection", "when: input.urgent", "when: 'input[*].a'", Code.EXPRESSION_INVALID, 29, 15,
+     "[1].when"),
+    ("a name of nothing", "when: input.urgent", "when: urgent", Code.EXPRESSION_INVALID, 29, 15,
+     "[1].when"),
+    ("a step that never happens", "when: input.urgent", "when: '`false`'", Code.STEP_NEVER, 29, 15,
+     "[1].when"),
+    ("an argument of nobody", "query: {from: input}", "query: {from: input}, more: 1",
+     Code.STEP_ARGUMENT, 25, 75, "[0].with.more"),
+    ("a value of another type", "text: {from: steps.write.output.text}", "text: 7",
+     Code.STEP_ARGUMENT, 32, 22, "[2].with.text"),
+    ("too many retries", "retry: 1", "retry: 11", Flaw.OUT_OF_RANGE, 34, 29,
+     "[2].on_failure.retry"),
+]  # fmt: skip
+WORKFLOWS = [
+    Broken(name, MANIFEST_OF_STEPS.replace(old, new, 1), code, line, column, f"{_STEPS}{field}")
+    for name, old, new, code, line, column, field in _ROWS
+]

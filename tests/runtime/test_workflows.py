@@ -1,0 +1,117 @@
+"""Runs of workflows from end to end over fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.conductor import Conductor
+from runtime.facts import ActionDecided, Failure, State
+from runtime.ports import RunFails
+from tests.fakes.runtime_ports import answer
+from tests.runtime.worlds import POST, RUN, SEARCH, SLEEP, World, with_actions
+
+FIND = {"id": "find", "action": "knowledge.search", "arguments": {"query": {"from": "input"}}}
+WRITE = {
+    "id": "write",
+    "instructions": "Write a notice.",
+    "arguments": {"facts": {"from": "steps.find.output.passages[0].text"}},
+}
+PUT = {
+    "id": "put",
+    "action": "board.post",
+    "arguments": {"text": {"from": "steps.write.output.text"}},
+}
+NAP = {"id": "nap", "action": "run.sleep", "arguments": {"seconds": 5}}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    world.model.answers = lambda _: answer("Ether is up.")
+    return world
+
+
+def steps(*chosen: dict[str, Any], output: str) -> Callable[[dict[str, Any]], object]:
+    def change(content: dict[str, Any]) -> None:
+        with_actions({**SEARCH, "limits": {"per_run": 0}}, {**POST, "required": False}, SLEEP)(
+            content
+        )
+        content["workflow"] = {"steps": list(chosen), "output": output}
+
+    return change
+
+
+async def replays(world: World) -> list[str]:
+    """Return how a replay of the run differs."""
+    conductor = Conductor(world.stage())
+    return [one.difference for one in await conductor.replay(RUN) if one.difference]
+
+
+async def test_outputs_of_steps_become_inputs_of_others(world: World) -> None:
+    await world.create(steps(FIND, WRITE, PUT, output="steps.write.output.text"))
+    run = await world.play()
+    assert (run.state, run.answer) == (State.SUCCEEDED, "Ether is up.")
+    assert world.knowledge.queries[0][1] == "What moved?"
+    assert "Ether gained." in world.model.prompts[0].messages[1].text
+    assert "Write a notice." in world.model.prompts[0].messages[0].text
+    assert [one["text"] for one in world.board.posts.values()] == ["Ether is up."]
+    assert await replays(world) == []
+
+
+async def test_a_condition_that_does_not_hold_leaves_a_step_out(world: World) -> None:
+    never = {**PUT, "when": "input.urgent"}
+    await world.create(steps(FIND, WRITE, never, output="steps.write.output.text"))
+    assert (await world.play()).state == State.SUCCEEDED
+    assert world.board.posts == {}
+
+
+async def test_steps_that_end_together_replay(world: World) -> None:
+    chains = [
+        {**FIND, "id": f"find{number}", "after": after}
+        for number, after in enumerate([[], [], [], ["find0"], ["find1"], ["find2"]])
+    ]
+    await world.create(steps(*chains, output="input"))
+    assert (await world.play()).state == State.SUCCEEDED
+    assert await replays(world) == []
+
+
+async def test_a_step_sleeps_while_another_goes_on(world: World) -> None:
+    await world.create(steps(NAP, FIND, {**WRITE, "after": ["nap"]}, output="input"))
+    conductor = Conductor(world.stage())
+    await conductor.start()
+    await world.until_kind("ActionFinished")
+    await conductor.stop()
+    assert "SleepStarted" in await world.kinds()
+    assert world.model.prompts == []
+    world.clock.advance(6)
+    assert (await world.play()).state == State.SUCCEEDED
+    assert await replays(world) == []
+
+
+async def test_a_denied_step_stops_the_run_and_nothing_comes_after_it(world: World) -> None:
+    empty = {**PUT, "arguments": {"text": ""}, "on_failure": {"retries": 3}}
+    after = {**FIND, "after": ["put"]}
+    await world.create(steps(empty, after, output="input"))
+    run = await world.play()
+    assert run.state == State.FAILED
+    assert run.failure is not None
+    assert (run.failure.reason, run.failure.message[:15]) == ("DENIED", "step put failed")
+    decided = [one for one in await world.events() if isinstance(one, ActionDecided)]
+    assert [one.call.id for one in decided] == ["put-1"]
+
+
+async def test_a_run_goes_on_with_the_default_of_a_step(world: World) -> None:
+    failing = {"continues": True, "default": {"id": "none"}}
+    empty = {**PUT, "arguments": {"text": ""}, "on_failure": failing}
+    await world.create(steps(empty, output="steps.put.output.id"))
+    assert (await world.play()).answer == "none"
+
+
+async def test_a_model_that_refuses_ends_the_run(world: World) -> None:
+    world.model.fail_next(RunFails(Failure("MODEL_FAILED", "no")))
+    await world.create(steps(FIND, WRITE, output="steps.write.output.text"))
+    assert (await world.play()).failure == Failure("MODEL_FAILED", "no")
