@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 
 from chassis.log import log
 
 from .comparing import Parting, compare
 from .errors import JournalUnavailable, LeaseLost
-from .facts import CancelRequested, Event, Note
+from .facts import CancelRequested, Note
 from .forking import history_of, read_records
 from .journal.folding import first_events
-from .journal.port import Lease, NewRun, Run
+from .journal.port import Lease, NewRun, Opening, Run
 from .machines.choosing import machine_of
 from .patience import until_kept
 from .performance import Performance
@@ -29,16 +29,10 @@ LEASE_SECONDS = 5.0
 ROUND_SECONDS = 1.0
 # Runs that are taken up in one transaction.
 CLAIMS_MAX = 1_000
+# Runs that are read together.
+OPENINGS_MAX = 100
 # Bundles whose program is kept in memory.
 PROGRAMS_MAX = 256
-
-
-@dataclass(frozen=True)
-class Opening:
-    """A run that has just been kept, with the events that it begins with."""
-
-    run: Run
-    events: tuple[Event, ...]
 
 
 class Conductor:
@@ -153,7 +147,7 @@ class Conductor:
             self._stage, self, run, program, lease=lease, machine=machine_of(program)
         )
         if opening:
-            performance.begin(opening.events)
+            performance.begin(opening.events, has_notes=opening.has_notes)
         self._performances[run.name] = performance
         await performance.play()
 
@@ -199,7 +193,18 @@ class Conductor:
         while True:
             now = self._stage.clock.now()
             leases = await self._stage.journal.claim(now, seconds=LEASE_SECONDS, limit=CLAIMS_MAX)
-            for lease in leases:
-                self.begin(lease)
+            for start in range(0, len(leases), OPENINGS_MAX):
+                await self._take_up(leases[start : start + OPENINGS_MAX])
             if len(leases) < CLAIMS_MAX:
                 return
+
+    async def _take_up(self, leases: Sequence[Lease]) -> None:
+        """Begin runs; those with few events are read all at once, each bundle once."""
+        # These leases are ours now: who does not begin them would leave them lying.
+        names = [lease.run for lease in leases]
+        found = await until_kept(lambda: self._stage.journal.openings(names))
+        openings = {opening.run.name: opening for opening in found}
+        for opening in found:
+            await until_kept(partial(self._program, opening.run))
+        for lease in leases:
+            self.begin(lease, openings.get(lease.run))

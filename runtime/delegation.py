@@ -12,7 +12,7 @@ from .facts import ActionFinished, Caller, EffectSent, Failure, State
 from .journal.port import Lease, NewRun, Run
 from .jsontext import write_json
 from .machines.effects import Act
-from .policy import read_arguments
+from .policy import decided_arguments
 from .program import SealedBundle
 from .stage import Stage
 
@@ -74,7 +74,7 @@ class Delegation:
         if program.account in {caller.account for caller in callers}:
             told = f"{program.account} waits for the answer itself, and is in a chain only once"
             return Failure("AGENT_REPEATED", f"{told}; answer without asking it")
-        request = read_arguments(self.act.call, self.act.action)["request"]
+        request = decided_arguments(self.act.call)["request"]
         return NewRun(
             name=self.run,
             request_id=self.request_id,

@@ -17,7 +17,7 @@ from .errors import LimitReached
 from .facts import ActionFinished, Callers, EffectSent, EffectUnknown, EffectUnsent
 from .jsontext import write_json
 from .machines.effects import Act
-from .policy import read_arguments
+from .policy import decided_arguments
 from .ports import GasMeter, Hold, PersonAwaited
 from .program import Program
 from .rules import Use
@@ -74,7 +74,7 @@ class Errand:
         return Order(
             key=self.key,
             account=self.program.account,
-            arguments=read_arguments(self.act.call, action),
+            arguments=decided_arguments(self.act.call),
             settings=action.settings,
             credential=action.credential,
             collections=self.program.collections,

@@ -161,11 +161,11 @@ class Performance(Generic[Progress]):
         self._told = asyncio.Event()
         self._wake.set()
 
-    def begin(self, events: tuple[Event, ...]) -> None:
-        """Begin with these events, which are all that the journal has: the run is new."""
+    def begin(self, events: tuple[Event, ...], *, has_notes: bool) -> None:
+        """Begin with these events, which are all that the journal has."""
         self._state = fold(self._machine, events)
         self._sequence = len(events)
-        self._has_notes = False
+        self._has_notes = has_notes
 
     async def play(self) -> None:
         """Bring the run to its end; raise `LeaseLost`."""

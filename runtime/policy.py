@@ -137,3 +137,10 @@ def read_arguments(call: ActionCall, action: ProgramAction) -> Mapping[str, Json
     if not isinstance(arguments, dict):
         raise ValueError("$: is not an object")  # noqa: TRY004  # a value from outside, not a bug
     return arguments
+
+
+def decided_arguments(call: ActionCall) -> Mapping[str, JsonValue]:
+    """Return the arguments of a call that was let through: they were checked then."""
+    arguments = read_json(call.arguments)
+    assert isinstance(arguments, dict), "what is no object is denied"
+    return arguments

@@ -7,6 +7,7 @@ until the owner journals it. What a method returned for is durable, or it raised
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -19,6 +20,8 @@ from ..rules import Use
 # Those that nobody waits for: what outsiders have started.
 OPEN_RUNS_MAX = 1_000
 EVENTS_MAX = 1_000
+# Of a run that is read together with others.
+OPENING_EVENTS_MAX = 100
 # That a run has not taken notice of; more are refused.
 NOTES_MAX = 100
 
@@ -106,6 +109,15 @@ class Opened:
 
     run: Run
     lease: Lease | None
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A run with all of its events, and whether there are notes that it has not taken notice of."""
+
+    run: Run
+    events: tuple[Event, ...]
+    has_notes: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,6 +221,9 @@ class Journal(Protocol):
 
     async def get(self, run: str) -> Run:
         """Return a run; raise `RunNotFound`."""
+
+    async def openings(self, runs: Sequence[str]) -> list[Opening]:
+        """Return those of these runs that have few events, read all at once."""
 
     async def newest(self, limit: int, *, before: int | None = None) -> list[Run]:
         """Return runs, newest first, that are older than the one with the number `before`."""

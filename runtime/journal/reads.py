@@ -24,7 +24,7 @@ from ..facts import (
     decode,
     decode_outcome,
 )
-from .port import KeptNote, Record, Run, Snapshot, Waiting
+from .port import OPENING_EVENTS_MAX, KeptNote, Opening, Record, Run, Snapshot, Waiting
 from .tables import APPROVAL, BLOB, BUNDLE, EVENT, NOTE, RUN, SNAPSHOT
 
 # What is kept apart, where it is.
@@ -54,6 +54,24 @@ def runs(connection: Connection, numbers: Sequence[int]) -> dict[int, Run]:
     """Return runs by their numbers."""
     found = connection.execute(_RUNS.where(RUN.c.number.in_(numbers)))
     return {row.number: _run(row) for row in found}
+
+
+def openings(connection: Connection, names: Sequence[str]) -> list[Opening]:
+    """Return runs that have few events, with these."""
+    few = RUN.c.sequence <= OPENING_EVENTS_MAX
+    found = connection.execute(_RUNS.where(RUN.c.name.in_(names), few).order_by(RUN.c.number))
+    runs = {row.number: _run(row) for row in found}
+    noted = select(NOTE.c.run).where(NOTE.c.run.in_(runs), NOTE.c.is_heard.is_(False)).distinct()
+    with_notes = set(connection.execute(noted).scalars())
+    facts = select(EVENT.c.run, EVENT.c.kind, _FACT).select_from(_EVENTS)
+    ordered = facts.where(EVENT.c.run.in_(runs)).order_by(EVENT.c.run, EVENT.c.sequence)
+    events: dict[int, list[Event]] = {number: [] for number in runs}
+    for number, kind, fact in connection.execute(ordered):
+        events[number].append(decode(kind, fact))
+    return [
+        Opening(one, tuple(events[number]), has_notes=number in with_notes)
+        for number, one in runs.items()
+    ]
 
 
 def newest(connection: Connection, limit: int, before: int | None) -> list[Run]:

@@ -28,6 +28,7 @@ from .port import (
     Lease,
     NewRun,
     Opened,
+    Opening,
     Record,
     Run,
     Snapshot,
@@ -115,6 +116,9 @@ class StoredJournal:
 
     async def get(self, run: str) -> Run:
         return await self._read(lambda connection: reads.run(connection, run))
+
+    async def openings(self, runs: Sequence[str]) -> list[Opening]:
+        return await self._read(lambda connection: reads.openings(connection, runs))
 
     async def newest(self, limit: int, *, before: int | None = None) -> list[Run]:
         return await self._read(lambda connection: reads.newest(connection, limit, before))

@@ -24,7 +24,7 @@ from ..facts import (
     SleepStarted,
 )
 from ..jsontext import read_json, write_json
-from ..policy import Facts, decide, read_arguments
+from ..policy import Facts, decide, decided_arguments
 from ..program import Program, ProgramAction
 from .effects import Act, Close, Sleep
 
@@ -177,7 +177,7 @@ class Calls:
         if one.sleep is None:
             if action.catalogue_name not in {SLEEP, WAIT}:
                 return None
-            arguments = read_arguments(one.call, action)
+            arguments = decided_arguments(one.call)
             seconds, signal = arguments["seconds"], arguments.get("signal", "")
             assert isinstance(seconds, int | float), "arguments are valid under the schema"
             until = now + timedelta(seconds=seconds)

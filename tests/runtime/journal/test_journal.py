@@ -21,6 +21,7 @@ from runtime.facts import (
     SignalSent,
     State,
 )
+from runtime.journal import reads
 from runtime.journal.opening import open_journal
 from runtime.journal.port import Lease, NewRun, Snapshot
 from runtime.journal.stored import StoredJournal
@@ -210,6 +211,21 @@ async def test_a_journal_is_read_in_pages(journal: StoredJournal) -> None:
     await journal.create(NEW, START)
     await journal.append(entry(SENT, ACTED, SENT, ACTED))
     assert [record.sequence for record in await journal.events(RUN, after=1, limit=2)] == [2, 3]
+
+
+async def test_runs_with_few_events_are_read_together(
+    journal: StoredJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reads, "OPENING_EVENTS_MAX", 2)
+    for number, name in enumerate((RUN, SECOND, THIRD)):
+        await journal.create(replace(NEW, name=name, request_id=str(number)), START)
+    await journal.append(entry(LARGE))
+    await journal.append(entry(SENT, ACTED, run=THIRD))
+    await journal.post(SECOND, CancelRequested(), request_id="1", now=START)
+    few, other = await journal.openings([RUN, SECOND, THIRD, "runs/none"])
+    assert (few.run, few.has_notes) == (await journal.get(RUN), False)
+    assert few.events == tuple(record.event for record in await journal.events(RUN))
+    assert (other.run.name, len(other.events), other.has_notes) == (SECOND, 1, True)
 
 
 async def test_the_last_snapshot_is_kept(journal: StoredJournal) -> None:
