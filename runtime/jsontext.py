@@ -17,12 +17,11 @@ def read_json(text: str, *, is_unique: bool = False) -> JsonValue:
     Of names that come twice in an object it takes the last, which `is_unique` refuses: somebody
     else might read the first.
     """
-    unique = _refuse_repeated if is_unique else None
+    decoder = _UNIQUE if is_unique else _STRICT
     try:
-        value: JsonValue = json.loads(
-            text, parse_constant=_refuse_constant, object_pairs_hook=unique
-        )
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        value: JsonValue = decoder.decode(text)
+        # What is written again has neither infinities nor halves of pairs.
+        _WRITER.encode(value).encode()
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
     except UnicodeEncodeError as error:
@@ -50,3 +49,9 @@ def _refuse_repeated(pairs: list[tuple[str, JsonValue]]) -> JsonValue:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"contains {name}, which is not JSON")
+
+
+# Made once: making them takes longer than reading what models write.
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
+_UNIQUE = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated)
+_WRITER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)

@@ -10,11 +10,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from actionvm.action.v1 import action_pb2
 from actionvm.runtime.v1 import runtime_pb2
+from chassis.errors import InvalidField
 
 from . import facts
 from .audience import Sight, TextDelta
 from .comparing import Parting
 from .connectors import Descriptor
+from .effects import EffectState, SentEffect
 from .journal.port import Run, Waiting
 from .jsontext import write_json
 from .replaying import Replayed
@@ -112,6 +114,41 @@ def sight_to_proto(sight: Sight) -> runtime_pb2.WatchRunResponse:
     response.sequence = sight.sequence
     response.create_time.CopyFrom(_timestamp(sight.create_time))
     return response
+
+
+def effect_to_proto(effect: SentEffect) -> runtime_pb2.Effect:
+    """Return what became of an effect, as it travels."""
+    return runtime_pb2.Effect(
+        run=effect.run.name,
+        account=effect.run.account,
+        call_id=effect.call_id,
+        action=effect.action,
+        state=_EFFECT_STATES[effect.state],
+        idempotency_key=effect.key,
+        attempts=effect.attempts,
+        create_time=_timestamp(effect.create_time),
+        update_time=_timestamp(effect.update_time),
+        reason=effect.reason,
+    )
+
+
+def effect_state(field: str, wanted: runtime_pb2.Effect.State.ValueType) -> EffectState | None:
+    """Return the state that effects must have; None for any."""
+    if wanted == runtime_pb2.Effect.STATE_UNSPECIFIED:
+        return None
+    states = {number: state for state, number in _EFFECT_STATES.items()}
+    if wanted not in states:
+        raise InvalidField(field, "is no state of an effect")
+    return states[wanted]
+
+
+_EFFECT_STATES = {
+    EffectState.PENDING: runtime_pb2.Effect.STATE_PENDING,
+    EffectState.SENT: runtime_pb2.Effect.STATE_SENT,
+    EffectState.CONFIRMED: runtime_pb2.Effect.STATE_CONFIRMED,
+    EffectState.FAILED: runtime_pb2.Effect.STATE_FAILED,
+    EffectState.UNKNOWN: runtime_pb2.Effect.STATE_UNKNOWN,
+}
 
 
 def replayed_to_proto(replayed: Replayed) -> runtime_pb2.ReplayRunResponse:

@@ -21,12 +21,15 @@ from . import facts
 from .audience import watch
 from .clients import sealed_bundle
 from .conductor import Conductor
+from .effects import effects_of
 from .errors import ApprovalDecided, ArgumentsDiffer, RunEnded
 from .journal.port import NewRun, Run
 from .jsontext import read_json
 from .messages import (
     approval_to_proto,
     catalogue_action_to_proto,
+    effect_state,
+    effect_to_proto,
     parting_to_proto,
     receipt_to_proto,
     replayed_to_proto,
@@ -48,6 +51,7 @@ CALLERS = {
     # What an agent read and wrote is for who must check it, not for who looks.
     "WatchRun": AUDITORS,
     "ListApprovals": AUDITORS,
+    "ListEffects": AUDITORS,
     "ReplayRun": AUDITORS,
     "DiffRuns": AUDITORS,
     "GetReceipt": PEOPLE,
@@ -117,6 +121,27 @@ class RuntimeService:
         page = runs[:limit]
         token = fields.page_token(str(page[-1].number)) if len(runs) > limit else ""
         return runtime_pb2.ListRunsResponse(runs=map(run_to_proto, page), next_page_token=token)
+
+    async def ListEffects(
+        self, request: runtime_pb2.ListEffectsRequest, _context: Context
+    ) -> runtime_pb2.ListEffectsResponse:
+        limit = fields.page_limit(request.page_size)
+        state = effect_state("state", request.state)
+        start = fields.page_start(request.page_token)
+        before = fields.page_number(start[0]) if start else None
+        journal = self._stage.journal
+        if request.run:
+            runs = [await journal.get(_run_name("run", request.run))]
+        else:
+            runs = await journal.newest(limit + 1, before=before)
+        page = runs[:limit]
+        sent = await journal.sent([run.name for run in page])
+        found = [effect for run in page for effect in effects_of(run, sent[run.name])]
+        token = fields.page_token(str(page[-1].number)) if len(runs) > limit else ""
+        return runtime_pb2.ListEffectsResponse(
+            effects=[effect_to_proto(one) for one in found if state in (None, one.state)],
+            next_page_token=token,
+        )
 
     async def WatchRun(
         self, request: runtime_pb2.WatchRunRequest, _context: Context

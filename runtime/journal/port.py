@@ -222,6 +222,9 @@ class Journal(Protocol):
     async def get(self, run: str) -> Run:
         """Return a run; raise `RunNotFound`."""
 
+    async def sent(self, runs: Sequence[str]) -> dict[str, list[Record]]:
+        """Return what the journals of runs say of effects: what was sent, and what came of it."""
+
     async def openings(self, runs: Sequence[str]) -> list[Opening]:
         """Return those of these runs that have few events, read all at once."""
 

@@ -56,6 +56,21 @@ def runs(connection: Connection, numbers: Sequence[int]) -> dict[int, Run]:
     return {row.number: _run(row) for row in found}
 
 
+def sent(connection: Connection, names: Sequence[str]) -> dict[str, list[Record]]:
+    """Return what runs have sent, and what came of it."""
+    columns = RUN.c.name, EVENT.c.sequence, EVENT.c.create_time, EVENT.c.kind, _FACT
+    query = (
+        select(*columns)
+        .select_from(_EVENTS.join(RUN, RUN.c.number == EVENT.c.run))
+        .where(RUN.c.name.in_(names), EVENT.c.kind.in_(("sent", "unsent", "unknown", "acted")))
+        .order_by(EVENT.c.run, EVENT.c.sequence)
+    )
+    found: dict[str, list[Record]] = {name: [] for name in names}
+    for name, sequence, time, kind, fact in connection.execute(query):
+        found[name].append(Record(sequence, _time(time), decode(kind, fact)))
+    return found
+
+
 def openings(connection: Connection, names: Sequence[str]) -> list[Opening]:
     """Return runs that have few events, with these."""
     few = RUN.c.sequence <= OPENING_EVENTS_MAX

@@ -117,6 +117,9 @@ class StoredJournal:
     async def get(self, run: str) -> Run:
         return await self._read(lambda connection: reads.run(connection, run))
 
+    async def sent(self, runs: Sequence[str]) -> dict[str, list[Record]]:
+        return await self._read(lambda connection: reads.sent(connection, runs))
+
     async def openings(self, runs: Sequence[str]) -> list[Opening]:
         return await self._read(lambda connection: reads.openings(connection, runs))
 

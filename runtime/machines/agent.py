@@ -24,7 +24,7 @@ from ..policy import has_calls_left
 from ..program import ModelChoice, Program, ProgramAction
 from .calls import Calls
 from .effects import Effect, Generate, Retrieve
-from .life import Life
+from .life import Life, is_of_life
 
 # That many steps before the last one, a model is only offered what it still has to do.
 _HURRY_STEPS = 2
@@ -56,6 +56,7 @@ class AgentLoop:
 
     def apply(self, state: AgentProgress, event: Event) -> AgentProgress:
         """Return the state after one more event."""
+        assert state.life.finished is None, "nothing happens after the end of a run"
         match event:
             case KnowledgeRetrieved():
                 return replace(state, passages=event.passages)
@@ -68,8 +69,10 @@ class AgentLoop:
                     output_tokens=state.output_tokens + _output_tokens(event),
                     calls=state.calls.made(event.calls),
                 )
+            case _ if is_of_life(event):
+                return replace(state, life=state.life.apply(event))
             case _:
-                return replace(state, life=state.life.apply(event), calls=state.calls.apply(event))
+                return replace(state, calls=state.calls.apply(event))
 
     def follow(self, state: AgentProgress, now: datetime) -> Event | None:
         """Return the next fact that follows from a state; see `Machine`."""

@@ -16,6 +16,20 @@ from ..facts import (
     State,
 )
 
+_OF_LIFE = (
+    RunStarted,
+    PauseRequested,
+    ResumeRequested,
+    CancelRequested,
+    EndDecided,
+    RunFinished,
+)
+
+
+def is_of_life(event: Event) -> bool:
+    """Tell whether an event changes the life of a run, and none of its calls."""
+    return isinstance(event, _OF_LIFE)
+
 
 @dataclass(frozen=True)
 class Life:

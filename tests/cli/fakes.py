@@ -214,6 +214,17 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
             if event.sequence
         ]
         self.parting = runtime_pb2.DiffRunsResponse()
+        self.effects = [
+            runtime_pb2.Effect(
+                run=RUN,
+                account="agents/brief",
+                call_id="step-1-1",
+                action="board.post",
+                state=runtime_pb2.Effect.STATE_FAILED,
+                attempts=2,
+                reason="POST_REFUSED",
+            )
+        ]
         self.starts: list[runtime_pb2.StartRunRequest] = []
         self.start_failures: list[ServiceError] = []
         self.waiting: list[runtime_pb2.Approval] = []
@@ -307,6 +318,12 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
         _require_run(request.name)
         for response in self.replays:
             yield response
+
+    async def ListEffects(
+        self, request: runtime_pb2.ListEffectsRequest, context: Context
+    ) -> runtime_pb2.ListEffectsResponse:
+        self.steered.append(request)
+        return runtime_pb2.ListEffectsResponse(effects=self.effects)
 
     async def DiffRuns(
         self, request: runtime_pb2.DiffRunsRequest, context: Context

@@ -108,6 +108,13 @@ CALLS = [
         reason="FORK_REFUSED",
     ),
     Call("ForkRun", pb.ForkRunRequest(request_id="f", name=NOBODY), reason="RUN_NOT_FOUND"),
+    Call("ListEffects", pb.ListEffectsRequest()),
+    Call("ListEffects", pb.ListEffectsRequest(run=RUN, state=pb.Effect.STATE_CONFIRMED)),
+    Call("ListEffects", pb.ListEffectsRequest(run=NOBODY), reason="RUN_NOT_FOUND"),
+    Call("ListEffects", pb.ListEffectsRequest(run="run"), reason="INVALID_FIELD"),
+    Call("ListEffects", pb.ListEffectsRequest(state=99), reason="INVALID_FIELD"),  # type: ignore[arg-type]  # not of the enum
+    Call("ListEffects", pb.ListEffectsRequest(page_token="?"), reason="INVALID_FIELD"),
+    Call("ListEffects", pb.ListEffectsRequest(), caller="viewer", reason="METHOD_DENIED"),
     Call("ReplayRun", pb.ReplayRunRequest(name=RUN)),
     Call("ReplayRun", pb.ReplayRunRequest(name=OPEN_RUN)),
     Call("ReplayRun", pb.ReplayRunRequest(name=NOBODY), reason="RUN_NOT_FOUND"),

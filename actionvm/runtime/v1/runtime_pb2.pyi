@@ -1048,6 +1048,165 @@ class ListRunsResponse(_message.Message):
 Global___ListRunsResponse: _TypeAlias = ListRunsResponse  # noqa: Y015
 
 @_typing.final
+class ListEffectsRequest(_message.Message):
+    """Whose effects to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    """`runs/{uuid}`; empty for all runs."""
+    state: Global___Effect.State.ValueType
+    """Only effects in this state; unspecified for all."""
+    page_size: _builtins.int
+    """Most runs to read. Default 100, at most 1,000; more is reduced."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        state: Global___Effect.State.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run", b"run", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEffectsRequest: _TypeAlias = ListEffectsRequest  # noqa: Y015
+
+@_typing.final
+class Effect(_message.Message):
+    """A call that was sent to a service, at least once. Calls of other agents are runs, not effects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Effect._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Effect._State.ValueType  # 0
+        """Never sent."""
+        STATE_PENDING: Effect._State.ValueType  # 1
+        """What was sent has certainly not happened; it is sent again."""
+        STATE_SENT: Effect._State.ValueType  # 2
+        """Sent, and not answered so far."""
+        STATE_CONFIRMED: Effect._State.ValueType  # 3
+        """It happened. Final."""
+        STATE_FAILED: Effect._State.ValueType  # 4
+        """It was refused; see `reason`. Final."""
+        STATE_UNKNOWN: Effect._State.ValueType  # 5
+        """Its answer got lost: nobody knows so far, or for good once the run has ended."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """How far it is."""
+
+    STATE_UNSPECIFIED: Effect.State.ValueType  # 0
+    """Never sent."""
+    STATE_PENDING: Effect.State.ValueType  # 1
+    """What was sent has certainly not happened; it is sent again."""
+    STATE_SENT: Effect.State.ValueType  # 2
+    """Sent, and not answered so far."""
+    STATE_CONFIRMED: Effect.State.ValueType  # 3
+    """It happened. Final."""
+    STATE_FAILED: Effect.State.ValueType  # 4
+    """It was refused; see `reason`. Final."""
+    STATE_UNKNOWN: Effect.State.ValueType  # 5
+    """Its answer got lost: nobody knows so far, or for good once the run has ended."""
+
+    RUN_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    """`runs/{uuid}` that it belongs to. Output only."""
+    account: _builtins.str
+    """`agents/{name}` that acts. Output only."""
+    call_id: _builtins.str
+    """Id of the call. Output only."""
+    action: _builtins.str
+    """Name of the action; empty if it has no result and was sent by an earlier release. Output only."""
+    state: Global___Effect.State.ValueType
+    """How far it is. Output only."""
+    idempotency_key: _builtins.str
+    """Key by which the service drops a duplicate. Output only."""
+    attempts: _builtins.int
+    """How often it was sent. Output only."""
+    reason: _builtins.str
+    """Stable code in capitals of why it failed; empty otherwise. Output only."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was sent first. Output only."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When something was last known of it. Output only."""
+
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        account: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        action: _builtins.str = ...,
+        state: Global___Effect.State.ValueType = ...,
+        idempotency_key: _builtins.str = ...,
+        attempts: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "action", b"action", "attempts", b"attempts", "call_id", b"call_id", "create_time", b"create_time", "idempotency_key", b"idempotency_key", "reason", b"reason", "run", b"run", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Effect: _TypeAlias = Effect  # noqa: Y015
+
+@_typing.final
+class ListEffectsResponse(_message.Message):
+    """A page of effects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end. Output only."""
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Effect]:
+        """By run, newest first. Output only."""
+
+    def __init__(
+        self,
+        *,
+        effects: _abc.Iterable[Global___Effect] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEffectsResponse: _TypeAlias = ListEffectsResponse  # noqa: Y015
+
+@_typing.final
 class WatchRunRequest(_message.Message):
     """From where to watch."""
 

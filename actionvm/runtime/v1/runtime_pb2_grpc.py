@@ -59,6 +59,11 @@ class RuntimeServiceStub:
                 request_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListRunsRequest.SerializeToString,
                 response_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListRunsResponse.FromString,
                 _registered_method=True)
+        self.ListEffects = channel.unary_unary(
+                '/actionvm.runtime.v1.RuntimeService/ListEffects',
+                request_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListEffectsRequest.SerializeToString,
+                response_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListEffectsResponse.FromString,
+                _registered_method=True)
         self.WatchRun = channel.unary_stream(
                 '/actionvm.runtime.v1.RuntimeService/WatchRun',
                 request_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.WatchRunRequest.SerializeToString,
@@ -158,6 +163,17 @@ class RuntimeServiceServicer:
 
     def ListRuns(self, request, context):
         """Lists runs, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEffects(self, request, context):
+        """Lists what was sent to services, by run, newest first, and in a run in the order in which it
+        was sent. A page has the effects of as many runs as it has room for, so it may have none and a
+        next page all the same.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -313,6 +329,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     request_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListRunsRequest.FromString,
                     response_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListRunsResponse.SerializeToString,
             ),
+            'ListEffects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEffects,
+                    request_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListEffectsRequest.FromString,
+                    response_serializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListEffectsResponse.SerializeToString,
+            ),
             'WatchRun': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRun,
                     request_deserializer=actionvm_dot_runtime_dot_v1_dot_runtime__pb2.WatchRunRequest.FromString,
@@ -465,6 +486,33 @@ class RuntimeService:
             '/actionvm.runtime.v1.RuntimeService/ListRuns',
             actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListRunsRequest.SerializeToString,
             actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEffects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/actionvm.runtime.v1.RuntimeService/ListEffects',
+            actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListEffectsRequest.SerializeToString,
+            actionvm_dot_runtime_dot_v1_dot_runtime__pb2.ListEffectsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,13 @@ class RuntimeServiceStub:
     """
     ListRuns: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ListRunsRequest, _runtime_pb2.ListRunsResponse]
     """Lists runs, newest first."""
+    ListEffects: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ListEffectsRequest, _runtime_pb2.ListEffectsResponse]
+    """Lists what was sent to services, by run, newest first, and in a run in the order in which it
+    was sent. A page has the effects of as many runs as it has room for, so it may have none and a
+    next page all the same.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    """
     WatchRun: _grpc.UnaryStreamMultiCallable[_runtime_pb2.WatchRunRequest, _runtime_pb2.WatchRunResponse]
     """Streams the journal of a run from a sequence on, then follows it live, and ends after the event
     that ends the run. Events have sequences without gaps. Between them come deltas of text that a
@@ -174,6 +181,13 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     """
     ListRuns: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ListRunsRequest, _runtime_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Lists runs, newest first."""
+    ListEffects: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ListEffectsRequest, _runtime_pb2.ListEffectsResponse]  # type: ignore[assignment]
+    """Lists what was sent to services, by run, newest first, and in a run in the order in which it
+    was sent. A page has the effects of as many runs as it has room for, so it may have none and a
+    next page all the same.
+
+    - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+    """
     WatchRun: _aio.UnaryStreamMultiCallable[_runtime_pb2.WatchRunRequest, _runtime_pb2.WatchRunResponse]  # type: ignore[assignment]
     """Streams the journal of a run from a sequence on, then follows it live, and ends after the event
     that ends the run. Events have sequences without gaps. Between them come deltas of text that a
@@ -304,6 +318,19 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.ListRunsResponse, _abc.Awaitable[_runtime_pb2.ListRunsResponse]]:
         """Lists runs, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListEffects(
+        self,
+        request: _runtime_pb2.ListEffectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_pb2.ListEffectsResponse, _abc.Awaitable[_runtime_pb2.ListEffectsResponse]]:
+        """Lists what was sent to services, by run, newest first, and in a run in the order in which it
+        was sent. A page has the effects of as many runs as it has room for, so it may have none and a
+        next page all the same.
+
+        - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
+        """
 
     @_abc_1.abstractmethod
     def WatchRun(
