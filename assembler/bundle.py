@@ -105,8 +105,21 @@ def _step(step: Step, known: Mapping[str, KnownAction]) -> Json:
             "retries": failing.retry,
             "continues": failing.then == "continue",
             "default": failing.default,
+            **({"compensates": True} if failing.then == "compensate" else {}),
         },
+        **({"each": step.each, "parallel": step.parallel} if step.each else {}),
+        **_repeat_and_undo(step, known),
     }
+
+
+def _repeat_and_undo(step: Step, known: Mapping[str, KnownAction]) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    if step.repeat:
+        found["repeat"] = {"until": step.repeat.until, "most": step.repeat.most}
+    if step.undo:
+        action = known[step.undo.action].name
+        found["undo"] = {"action": action, "arguments": step.undo.arguments}
+    return found
 
 
 def _fallbacks(model: Model) -> Json:

@@ -32,11 +32,13 @@ def check_steps(draft: Draft, actions: Mapping[str, KnownAction]) -> None:
             message = f"`{clip(ids[index])}` is also spec.workflow.steps[{ids.index(ids[index])}]"
             draft.report((*path, "id"), Flaw.DUPLICATE_ITEM, message, fix="Take another name.")
         _check_kind(draft, path, allowed)
+        _check_shape(draft, path, allowed)
         _check_needs(draft, path, ids, index)
-        action = actions.get(draft.text((*path, "action")))
-        if action:
-            _check_arguments(draft, path, action)
-    _check_expression(draft, OUTPUT, ids, len(ids))
+        for call in (path, (*path, "undo")):
+            action = actions.get(draft.text((*call, "action")))
+            if action:
+                _check_arguments(draft, call, action)
+    _check_expression(draft, OUTPUT, ids, ids)
     _check_limit(draft, paths)
 
 
@@ -50,29 +52,62 @@ def _check_kind(draft: Draft, path: FieldPath, allowed: set[str]) -> None:
         message = f"`{clip(name)}` is not in spec.actions"
         fix = suggest(name, sorted(allowed)) or "Add it there."
         draft.report((*path, "action"), Code.ACTION_UNKNOWN, message, fix=fix)
-    elif not name and (*path, "on_failure") in draft.spots:
-        message = "a step of the model has no failure action"
-        fix = "Remove it; `spec.model.fallbacks` are for models that do not answer."
-        draft.report((*path, "on_failure"), Flaw.CONTRADICTION, message, fix=fix)
+
+
+def _check_shape(draft: Draft, path: FieldPath, allowed: set[str]) -> None:
+    """Report what does not go together in a step."""
+    undoing = draft.text((*path, "undo", "action"))
+    if undoing and undoing not in allowed:
+        message = f"`{clip(undoing)}` is not in spec.actions"
+        fix = suggest(undoing, sorted(allowed)) or "Add it there."
+        draft.report((*path, "undo", "action"), Code.ACTION_UNKNOWN, message, fix=fix)
+    if draft.text((*path, "model")) and not draft.text((*path, "action")):
+        for name, fix in _OF_ACTIONS.items():
+            if (*path, name) in draft.spots:
+                message = f"a step of the model has no `{name}`"
+                draft.report((*path, name), Flaw.CONTRADICTION, message, fix=fix)
+    if (*path, "each") in draft.spots and (*path, "undo") in draft.spots:
+        message = "what is done for each item cannot be undone here"
+        fix = "Call an agent for each item, whose own workflow undoes it."
+        draft.report((*path, "undo"), Flaw.CONTRADICTION, message, fix=fix)
+
+
+# What only steps with an action have, and what to do instead.
+_OF_ACTIONS = {
+    "on_failure": "Remove it; `spec.model.fallbacks` are for models that do not answer.",
+    "each": "Call an agent for each item instead.",
+    "repeat": "Call an agent instead, and repeat that.",
+    "undo": "Remove it: an answer of the model changes nothing outside.",
+}
 
 
 def _check_needs(draft: Draft, path: FieldPath, ids: Sequence[str], index: int) -> None:
     for needed in draft.items((*path, "after")):
-        _check_step(draft, needed, draft.text(needed), ids, index)
-    condition = _check_expression(draft, (*path, "when"), ids, index)
+        _check_step(draft, needed, draft.text(needed), ids, ids[:index])
+    before, own = ids[:index], ids[: index + 1]
+    condition = _check_expression(draft, (*path, "when"), ids, before)
+    _check_expression(draft, (*path, "each"), ids, before)
+    items = ("item", "index") if draft.text((*path, "each")) else ()
+    _check_expression(draft, (*path, "repeat", "until"), ids, own, items)
     if condition and not condition.paths and not is_true(condition.of(None)):
         message = "never holds, so that the step is never reached"
         fix = "Use `input` or an earlier step in it, or remove the step."
         draft.report((*path, "when"), Code.STEP_NEVER, message, fix=fix)
-    arguments = draft.get((*path, "with"))
-    for name, value in arguments.items() if isinstance(arguments, Mapping) else ():
-        if _is_reference(value):
-            _check_expression(draft, (*path, "with", name, _FROM), ids, index)
+    for call, known in ((path, before), ((*path, "undo"), own)):
+        arguments = draft.get((*call, "with"))
+        for name, value in arguments.items() if isinstance(arguments, Mapping) else ():
+            if _is_reference(value):
+                _check_expression(draft, (*call, "with", name, _FROM), ids, known, items)
 
 
 def _check_expression(
-    draft: Draft, path: FieldPath, ids: Sequence[str], index: int
+    draft: Draft,
+    path: FieldPath,
+    ids: Sequence[str],
+    known: Sequence[str],
+    more: Sequence[str] = (),
 ) -> Expression | None:
+    """Report one that is none, or that is about more than `input`, `known` steps and `more`."""
     text = draft.text(path)
     if not text:
         return None
@@ -84,17 +119,19 @@ def _check_expression(
         return None
     for fields in expression.paths:
         if fields[0] == "steps" and fields[_OUTPUT_INDEX : _OUTPUT_INDEX + 1] == ("output",):
-            _check_step(draft, path, fields[1], ids, index)
-        elif fields[0] != "input":
+            _check_step(draft, path, fields[1], ids, known)
+        elif fields[0] not in ("input", *more):
             message = f"`{clip('.'.join(fields))}` is nothing that a step can use"
             fix = "Begin with `input`, or with `steps.ID.output`."
             draft.report(path, Code.EXPRESSION_INVALID, message, fix=fix)
     return expression
 
 
-def _check_step(draft: Draft, path: FieldPath, name: str, ids: Sequence[str], index: int) -> None:
+def _check_step(
+    draft: Draft, path: FieldPath, name: str, ids: Sequence[str], known: Sequence[str]
+) -> None:
     """Report a step that is not before this one; so no steps wait for each other."""
-    if not name or name in ids[:index]:
+    if not name or name in known:
         return
     if name in ids:
         message = f"`{clip(name)}` is not before this step"
@@ -102,7 +139,7 @@ def _check_step(draft: Draft, path: FieldPath, name: str, ids: Sequence[str], in
         draft.report(path, Code.STEP_CYCLE, message, fix=fix)
         return
     message = f"there is no step `{clip(name)}`"
-    draft.report(path, Code.STEP_NOT_FOUND, message, fix=suggest(name, [*ids[:index]]))
+    draft.report(path, Code.STEP_NOT_FOUND, message, fix=suggest(name, [*known]))
 
 
 def _check_arguments(draft: Draft, path: FieldPath, action: KnownAction) -> None:

@@ -14,6 +14,8 @@ from .part import Part
 STEPS_MAX = 64
 ARGUMENTS_MAX = 64
 RETRIES_MAX = 10
+PARALLEL_MAX = 64
+REPEATS_MAX = 100
 STEP_ID = "^[a-z][a-z0-9_]{0,31}$"
 
 
@@ -23,11 +25,43 @@ class OnFailure(Part):
     retry: int = Field(
         default=0, ge=0, le=RETRIES_MAX, description="how often it is tried again", examples=[2]
     )
-    then: Literal["stop", "continue"] = Field(
-        default="stop", description="whether the run ends or goes on", examples=["continue"]
+    then: Literal["stop", "continue", "compensate"] = Field(
+        default="stop",
+        description="whether the run ends, goes on, or undoes what was done and ends",
+        examples=["continue"],
     )
     default: JsonValue = Field(
         default=None, description="the output of the step where the run goes on", examples=[[]]
+    )
+
+
+class Repeat(Part):
+    """Until when a step is done again."""
+
+    until: str = Field(
+        min_length=1,
+        max_length=EXPRESSION_CHARACTERS_MAX,
+        description="a condition about the output of the step",
+        examples=["steps.fetch.output.done"],
+    )
+    most: int = Field(ge=1, le=REPEATS_MAX, description="how often at most", examples=[5])
+
+
+class Undo(Part):
+    """What takes back what a step has done."""
+
+    action: str = Field(
+        min_length=1,
+        max_length=136,
+        description="an action of `spec.actions`, as its `use` names it",
+        examples=["board.post"],
+    )
+    arguments: dict[str, JsonValue] = Field(
+        default={},
+        max_length=ARGUMENTS_MAX,
+        alias="with",
+        description="its inputs: values, or `from` with an expression",
+        examples=[{"id": {"from": "steps.post.output.id"}}],
     )
 
 
@@ -70,6 +104,25 @@ class Step(Part):
     )
     on_failure: OnFailure = Field(
         default=OnFailure(), description="what happens when it fails", examples=[{"retry": 2}]
+    )
+    each: str = Field(
+        default="",
+        max_length=EXPRESSION_CHARACTERS_MAX,
+        description="a list, for each `item` of which it is done; its output is a list, too",
+        examples=["steps.find.output.passages"],
+    )
+    parallel: int = Field(
+        default=8, ge=1, le=PARALLEL_MAX, description="for how many items at once", examples=[4]
+    )
+    repeat: Repeat | None = Field(
+        default=None,
+        description="until when it is done again",
+        examples=[{"until": "steps.fetch.output.done", "most": 5}],
+    )
+    undo: Undo | None = Field(
+        default=None,
+        description="what takes it back, if a later step says `then: compensate`",
+        examples=[{"action": "board.post", "with": {"text": "Forget it."}}],
     )
 
 

@@ -61,7 +61,8 @@ CALLERS = {
 INPUT_BYTES_MAX = 64 * 1024
 SIGNAL_BYTES_MAX = 16 * 1024
 SIGNAL = re.compile(r"[a-z0-9_.-]{1,64}")
-_APPROVAL_NAME = re.compile(rf"{fields.RUN_NAME.pattern}/approvals/step-[0-9]{{1,9}}-[0-9]{{1,2}}")
+# A call of a loop is `step-1-1`, one of a workflow `post-1` or `post.3-1`.
+_APPROVAL_NAME = re.compile(rf"{fields.RUN_NAME.pattern}/approvals/[a-z][a-z0-9_.-]{{0,63}}")
 _APPROVAL_EXAMPLE = "runs/01234567-89ab-4def-8123-456789abcdef/approvals/step-1-1"
 _RUN_EXAMPLE = "runs/01234567-89ab-4def-8123-456789abcdef"
 _BUNDLE_EXAMPLE = f"bundles/{64 * '0'}"

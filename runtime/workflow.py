@@ -19,6 +19,10 @@ from chassis.expressions import (
 STEPS_MAX = 64
 ARGUMENTS_MAX = 64
 RETRIES_MAX = 10
+# Of the list that a step is done for each of, and at once.
+ITEMS_MAX = 100
+PARALLEL_MAX = 64
+REPEATS_MAX = 100
 # An argument that is this and nothing else is an expression.
 FROM = "from"
 
@@ -37,6 +41,30 @@ class FailureAction:
     continues: bool = False
     # The output of a step that has failed, where the run goes on.
     default: JsonValue = None
+    # What was done before is undone, the last first, and then the run ends.
+    compensates: bool = False
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A step is done again until a condition holds that looks at its own output."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    until: _Expression
+    most: Annotated[int, Field(ge=1, le=REPEATS_MAX)]
+
+
+@dataclass(frozen=True)
+class Undo:
+    """The call that takes back what a step has done."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    action: Annotated[str, Field(max_length=64)]
+    arguments: Annotated[dict[str, JsonValue], Field(max_length=ARGUMENTS_MAX)] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True)
@@ -54,22 +82,35 @@ class Step:
     when: _Expression = ""
     after: Annotated[tuple[_StepId, ...], Field(max_length=STEPS_MAX)] = ()
     on_failure: FailureAction = field(default_factory=FailureAction)
+    # A list: the step is done for each `item` of it, so many at once.
+    each: _Expression = ""
+    parallel: Annotated[int, Field(ge=1, le=PARALLEL_MAX)] = 8
+    repeat: Repeat | None = None
+    undo: Undo | None = None
 
     @cached_property
     def needs(self) -> frozenset[str]:
         """Return the steps that have to be over before."""
-        return frozenset(self.after) | {
+        used = {
             path[1]
-            for text in self.expressions
+            for text in (*self.expressions, *self.later_expressions)
             for path in read_expression(text).paths
             if path[0] == "steps" and len(path) > 1
         }
+        return frozenset(self.after) | (used - {self.id})
 
     @property
     def expressions(self) -> tuple[str, ...]:
-        """Return all expressions of the step."""
+        """Return all expressions that it needs before it is done."""
         sources = (source_of(value) for value in self.arguments.values())
-        return (*((self.when,) if self.when else ()), *(one for one in sources if one))
+        return tuple(one for one in (self.when, self.each, *sources) if one)
+
+    @property
+    def later_expressions(self) -> tuple[str, ...]:
+        """Return those that look at its own output."""
+        undoing = self.undo.arguments.values() if self.undo else ()
+        sources = (source_of(value) for value in undoing)
+        return tuple(one for one in (self.repeat.until if self.repeat else "", *sources) if one)
 
     def happens(self, values: JsonValue) -> bool:
         """Tell whether its condition holds."""
@@ -77,10 +118,7 @@ class Step:
 
     def resolve(self, values: JsonValue) -> dict[str, JsonValue]:
         """Return its arguments."""
-        return {
-            name: evaluate(text, values) if (text := source_of(value)) else value
-            for name, value in self.arguments.items()
-        }
+        return resolve(self.arguments, values)
 
 
 @dataclass(frozen=True)
@@ -97,6 +135,14 @@ def evaluate(text: str, values: JsonValue) -> JsonValue:
     """Return what an expression is of values."""
     # The same type, as pydantic names it.
     return cast("JsonValue", read_expression(text).of(values))
+
+
+def resolve(arguments: Mapping[str, JsonValue], values: JsonValue) -> dict[str, JsonValue]:
+    """Return arguments with what their expressions are of values."""
+    return {
+        name: evaluate(text, values) if (text := source_of(value)) else value
+        for name, value in arguments.items()
+    }
 
 
 def source_of(argument: JsonValue) -> str:
@@ -117,7 +163,7 @@ def problem_of(workflow: Workflow, *, actions: frozenset[str], generations_max: 
                 return f"step {step.id}: {told}"
             known.add(step.id)
         read_expression(workflow.output)
-        _require_paths((workflow.output,), known)
+        _require_paths((workflow.output,), known, ())
     except ExpressionInvalid as error:
         return str(error)
     if sum(bool(step.instructions) for step in workflow.steps) > generations_max:
@@ -132,17 +178,33 @@ def _problem_of(step: Step, known: set[str], actions: frozenset[str]) -> str:
         return "it needs either an action or instructions"
     if step.action and step.action not in actions:
         return "it calls what is not an action of the agent"
-    if step.instructions and step.on_failure != FailureAction():
-        return "only actions have a failure action"
-    _require_paths(step.expressions, known)
+    if step.undo and step.undo.action not in actions:
+        return "what undoes it is not an action of the agent"
+    if told := _problem_of_shape(step):
+        return told
+    items = ("item", "index") if step.each else ()
+    _require_paths((step.when, step.each), known, ())
+    _require_paths(step.expressions, known, items)
+    _require_paths(step.later_expressions, known | {step.id}, items)
     later = sorted(set(step.after) - known)
     return f"there is no earlier step {later[0]}" if later else ""
 
 
-def _require_paths(expressions: tuple[str, ...], known: set[str]) -> None:
-    for text in expressions:
+def _problem_of_shape(step: Step) -> str:
+    only_actions = step.each or step.repeat or step.undo or step.on_failure != FailureAction()
+    if step.instructions and only_actions:
+        return "only actions are repeated, undone, done for each, or have a failure action"
+    if step.each and step.undo:
+        return "what is done for each is not undone; call an agent that undoes its own steps"
+    if step.on_failure.continues and step.on_failure.compensates:
+        return "it either goes on or undoes"
+    return ""
+
+
+def _require_paths(expressions: tuple[str, ...], known: set[str], more: tuple[str, ...]) -> None:
+    for text in filter(None, expressions):
         for path in read_expression(text).paths:
-            if path[0] == "input":
+            if path[0] in ("input", *more):
                 continue
             if path[0] != "steps" or path[2:3] != ("output",):
                 raise ExpressionInvalid(f"{text} is not about input or steps.ID.output")

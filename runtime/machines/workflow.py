@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from chassis.expressions import is_true
 
 from ..conversation import ActionChoice, converse
 from ..facts import (
@@ -22,7 +24,7 @@ from ..facts import (
 )
 from ..jsontext import read_json, write_json
 from ..program import Program
-from ..workflow import Step, evaluate
+from ..workflow import ITEMS_MAX, Step, evaluate, resolve
 from .calls import Call, Calls
 from .effects import Effect, Generate
 from .life import Life
@@ -38,12 +40,32 @@ class WorkflowProgress:
 
 
 @dataclass(frozen=True)
+class _Turn:
+    """What may begin: a step, or one item of it; its calls are named after the key."""
+
+    number: int
+    step: Step
+    key: str
+    arguments: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True)
 class _Board:
-    """Which steps are over, with their outputs, and which may begin, with their arguments."""
+    """Which steps are over, with their outputs, and what may begin."""
 
     outputs: Mapping[str, JsonValue]
-    ready: tuple[tuple[int, Step, Mapping[str, JsonValue]], ...]
+    ready: tuple[_Turn, ...]
     failure: Failure | None
+    # Whether what was done is to be undone before the run ends with the failure.
+    compensates: bool = False
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a step, or an item of it, has come to."""
+
+    output: JsonValue = None
+    failure: Failure | None = None
 
 
 class WorkflowMachine:
@@ -82,14 +104,55 @@ class WorkflowMachine:
             return fact
         board = self._board(state)
         if board.failure:
-            return EndDecided(Outcome(State.FAILED, failure=board.failure))
+            return self._follow_failure(state, board, board.failure, now)
         under_way = {one.call.id for one in calls.open}
-        for _, step, arguments in board.ready:
-            call = _call(step, calls, arguments)
-            if step.action and call.id not in under_way:
-                made = calls.made((call,))
-                return made.follow(self._program, now, dry_run=life.dry_run)
+        for turn in board.ready:
+            call = _call(turn.key, turn.step.action, calls, turn.arguments)
+            if turn.step.action and call.id not in under_way:
+                return self._begin(state, call, now)
         return None if board.ready else EndDecided(self._outcome(state, board))
+
+    def _begin(self, state: WorkflowProgress, call: ActionCall, now: datetime) -> Event | None:
+        made = state.calls.made((call,))
+        return made.follow(self._program, now, dry_run=state.life.dry_run)
+
+    def _follow_failure(
+        self, state: WorkflowProgress, board: _Board, failure: Failure, now: datetime
+    ) -> Event | None:
+        """Undo what was done, the last first and one at a time, if that is wanted; then end."""
+        lasting: list[str] = []
+        if board.compensates:
+            if state.calls.open:
+                return None
+            attempts = _attempts(state.calls)
+            for step in self._to_undo(state):
+                assert step.undo is not None, "it is to be undone"
+                key = f"{step.id}.undo"
+                tried = attempts.get(key, ())
+                if not tried:
+                    arguments = resolve(step.undo.arguments, self._all_values(state, board))
+                    return self._begin(
+                        state, _call(key, step.undo.action, state.calls, arguments), now
+                    )
+                if tried[-1].finished and tried[-1].finished.reason:
+                    lasting.append(step.id)
+        if lasting:
+            told = f"{failure.message}; what could not be undone: {', '.join(lasting)}"
+            failure = replace(failure, message=told)
+        return EndDecided(Outcome(State.FAILED, failure=failure))
+
+    def _to_undo(self, state: WorkflowProgress) -> list[Step]:
+        """Return the steps that have succeeded and can be undone, the last one first."""
+        steps = {step.id: step for step in self._workflow.steps if step.undo}
+        done = [
+            one.call.id.rpartition("-")[0]
+            for one in state.calls.done
+            if one.finished and not one.finished.reason
+        ]
+        return [steps[key] for key in dict.fromkeys(reversed(done)) if key in steps]
+
+    def _all_values(self, state: WorkflowProgress, board: _Board) -> JsonValue:
+        return _values(state.life.input, board.outputs)
 
     def wanted(self, state: WorkflowProgress) -> tuple[Effect, ...]:
         """Return what may be under way; see `Machine`."""
@@ -98,13 +161,12 @@ class WorkflowMachine:
         if ending:
             return acts or (state.calls.close(ending),)
         board = self._board(state)
+        if board.failure:
+            return acts
+        writing = (turn for turn in board.ready if turn.step.instructions)
         return (
             *acts,
-            *(
-                self._generate(number, step, arguments)
-                for number, step, arguments in board.ready
-                if step.instructions
-            ),
+            *(self._generate(turn.number, turn.step, turn.arguments) for turn in writing),
         )
 
     def encode(self, state: WorkflowProgress) -> bytes:
@@ -120,9 +182,11 @@ class WorkflowMachine:
 
     def _board(self, state: WorkflowProgress) -> _Board:
         outputs: dict[str, JsonValue] = {}
-        ready: list[tuple[int, Step, Mapping[str, JsonValue]]] = []
+        ready: list[_Turn] = []
         failure: Failure | None = None
+        compensates = False
         texts = {one.step: one.text for one in state.generations}
+        attempts = _attempts(state.calls)
         for number, step in enumerate(self._workflow.steps, start=1):
             if not step.needs <= outputs.keys():
                 continue
@@ -131,18 +195,17 @@ class WorkflowMachine:
                 outputs[step.id] = None
             elif step.instructions and number in texts:
                 outputs[step.id] = {"text": texts[number]}
-            elif step.action and (last := _last(step, state.calls)):
-                assert last.finished is not None, "only what is done is over"
-                if not last.finished.reason:
-                    outputs[step.id] = read_json(last.finished.result)
-                elif step.on_failure.continues:
-                    outputs[step.id] = step.on_failure.default
-                else:
-                    told = f"step {step.id} failed: {last.finished.result}"
-                    failure = failure or Failure(last.finished.reason, told)
+            elif step.instructions:
+                ready.append(_Turn(number, step, step.id, step.resolve(values)))
             else:
-                ready.append((number, step, step.resolve(values)))
-        return _Board(outputs, tuple(ready), failure)
+                done, turns = _do(number, step, values, attempts)
+                ready += turns
+                if done and done.failure:
+                    compensates = compensates or step.on_failure.compensates
+                    failure = failure or done.failure
+                elif done:
+                    outputs[step.id] = done.output
+        return _Board(outputs, tuple(ready), failure, compensates)
 
     def _generate(self, number: int, step: Step, arguments: Mapping[str, JsonValue]) -> Generate:
         program = self._program
@@ -175,41 +238,98 @@ class WorkflowMachine:
         return Outcome(State.SUCCEEDED, answer)
 
 
-def _values(input_json: str, outputs: Mapping[str, JsonValue]) -> JsonValue:
+def _values(input_json: str, outputs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {
         "input": read_json(input_json),
         "steps": {name: {"output": output} for name, output in outputs.items()},
     }
 
 
-def _call(step: Step, calls: Calls, arguments: Mapping[str, JsonValue]) -> ActionCall:
-    """Return the next call of a step: the first is `fetch-1`."""
-    return ActionCall(
-        f"{step.id}-{len(_attempts(step, calls)) + 1}", step.action, write_json(dict(arguments))
-    )
+def _call(key: str, action: str, calls: Calls, arguments: Mapping[str, JsonValue]) -> ActionCall:
+    """Return the next call of a step or an item: the first is `fetch-1`, or `fetch.0-1`."""
+    count = len(_attempts(calls).get(key, ()))
+    return ActionCall(f"{key}-{count + 1}", action, write_json(dict(arguments)))
 
 
-def _attempts(step: Step, calls: Calls) -> list[Call]:
-    return [one for one in calls.done if one.call.id.rpartition("-")[0] == step.id]
+def _attempts(calls: Calls) -> Mapping[str, Sequence[Call]]:
+    """Return the calls that are done, by what they are named after."""
+    found: dict[str, list[Call]] = {}
+    for one in calls.done:
+        found.setdefault(one.call.id.rpartition("-")[0], []).append(one)
+    return found
 
 
-def _last(step: Step, calls: Calls) -> Call | None:
-    """Return the call that a step ends with; None while one is open or may be tried again.
+def _do(
+    number: int,
+    step: Step,
+    values: dict[str, JsonValue],
+    attempts: Mapping[str, Sequence[Call]],
+) -> tuple[_Done | None, list[_Turn]]:
+    """Return what a step has come to, and what of it may begin or is under way."""
+    if not step.each:
+        done = _come_to(step, step.id, values, attempts)
+        turn = _Turn(number, step, step.id, step.resolve(values))
+        return (done, []) if done else (None, [turn])
+    items = evaluate(step.each, values)
+    if not isinstance(items, list) or len(items) > ITEMS_MAX:
+        told = f"step {step.id}: `each` is no list of at most {ITEMS_MAX}"
+        return _Done(failure=Failure("STEP_INVALID", told)), []
+    dones: list[_Done] = []
+    turns: list[_Turn] = []
+    for index, item in enumerate(items):
+        own = {**values, "item": item, "index": index}
+        key = f"{step.id}.{index}"
+        if done := _come_to(step, key, own, attempts):
+            dones.append(done)
+        elif len(turns) < step.parallel:
+            turns.append(_Turn(number, step, key, step.resolve(own)))
+    failed = next((done for done in dones if done.failure), None)
+    if failed or len(dones) == len(items):
+        return failed or _Done([done.output for done in dones]), []
+    return None, turns
+
+
+def _come_to(
+    step: Step,
+    key: str,
+    values: dict[str, JsonValue],
+    attempts: Mapping[str, Sequence[Call]],
+) -> _Done | None:
+    """Return what a step, or an item of it, ends with; None while it may be tried again.
 
     What was denied stays denied, and what may have happened is not repeated.
     """
-    attempts = _attempts(step, calls)
-    if not attempts:
+    tried = attempts.get(key, ())
+    if not tried:
         return None
-    last = attempts[-1]
+    last, failures = tried[-1], sum(bool(one.finished and one.finished.reason) for one in tried)
     assert last.finished is not None, "only what is done is an attempt"
-    is_final = (
-        not last.finished.reason
-        or last.is_lost
-        or (last.decided is not None and last.decided.decision == Decision.DENY)
-        or len(attempts) > step.on_failure.retries
-    )
-    return last if is_final else None
+    if not last.finished.reason:
+        output = read_json(last.finished.result)
+        if step.repeat is None or _holds(step, step.repeat.until, values, output):
+            return _Done(output)
+        if len(tried) - failures < step.repeat.most:
+            return None
+        told = f"step {step.id}: `until` does not hold after {step.repeat.most} times"
+        return _failed(step, Failure("REPEATS_EXCEEDED", told))
+    is_denied = last.decided is not None and last.decided.decision == Decision.DENY
+    if not (last.is_lost or is_denied) and failures <= step.on_failure.retries:
+        return None
+    told = f"step {step.id} failed: {last.finished.result}"
+    return _failed(step, Failure(last.finished.reason, told))
+
+
+def _holds(step: Step, until: str, values: dict[str, JsonValue], output: JsonValue) -> bool:
+    others = values["steps"]
+    assert isinstance(others, Mapping), "values were made here"
+    own = {**values, "steps": {**others, step.id: {"output": output}}}
+    return is_true(evaluate(until, own))
+
+
+def _failed(step: Step, failure: Failure) -> _Done:
+    if step.on_failure.continues:
+        return _Done(step.on_failure.default)
+    return _Done(failure=failure)
 
 
 _PROGRESS = TypeAdapter(WorkflowProgress)

@@ -87,6 +87,7 @@ CALLS = [
     Call("DecideApproval", decision(allow=False), reason="APPROVAL_DECIDED"),
     Call("DecideApproval", decision(arguments="{}"), reason="ARGUMENTS_DIFFER"),
     Call("DecideApproval", decision(call="step-1-2"), reason="APPROVAL_NOT_FOUND"),
+    Call("DecideApproval", decision(call="post.3-1"), reason="APPROVAL_NOT_FOUND"),
     Call("DecideApproval", decision(run=OPEN_RUN), reason="APPROVAL_NOT_FOUND"),
     Call("DecideApproval", decision(run=NOBODY), reason="APPROVAL_NOT_FOUND"),
     Call("DecideApproval", pb.DecideApprovalRequest(name=RUN), reason="INVALID_FIELD"),
