@@ -71,7 +71,7 @@ OF_AUDITORS: Calls = {
     "keymanager": "GetSecret ListSecrets",
     "market": "ListWebhooks SubscribeUsage",
     "policy": "EvaluateUse GetApproval GetPolicy ListApprovals",
-    "runtime": "ListApprovals WatchRun",
+    "runtime": "DiffRuns ListApprovals ListEffects ReplayRun WatchRun",
 }
 
 OF_ANYONE: Calls = {"keymanager": "BeginEnrolment Enrol"}

@@ -65,7 +65,7 @@ ROLES = (
 )
 READING = (
     *("Get", "List", "Watch", "Quote", "PriceRun", "SubscribeUsage"),
-    *("EvaluateUse", "ExportAuditLog", "Prove"),
+    *("EvaluateUse", "ExportAuditLog", "Prove", "ReplayRun", "DiffRuns"),
 )
 
 

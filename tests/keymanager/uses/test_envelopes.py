@@ -42,7 +42,8 @@ def test_what_was_encrypted_opens_for_the_recipient(plaintext: bytes, seed: int)
     ciphertext = perform(Encrypt(CONTEXT, plaintext), data_key(1), seed=seed)
     sealed = perform(Decrypt(CONTEXT, ciphertext, RECIPIENT_KEY), data_key(1))
     assert opened(sealed, "decrypt", CONTEXT) == plaintext
-    assert plaintext not in ciphertext or len(plaintext) < 4
+    # What comes before it is the same for everybody, and so short that it may be a plaintext.
+    assert plaintext not in ciphertext[20:] or len(plaintext) < 4
 
 
 def test_the_header_has_magic_version_and_nonce() -> None:
