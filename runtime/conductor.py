@@ -6,7 +6,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 
 from chassis.log import log
 
@@ -48,6 +47,7 @@ class Conductor:
         self._performances: dict[str, Performance] = {}  # type: ignore[type-arg]
         self._rounds: asyncio.Task[None] | None = None
         self._programs: OrderedDict[str, Program] = OrderedDict()
+        self._reading = asyncio.Lock()
 
     async def start(self) -> None:
         """Take up every run that nobody has, now and from now on."""
@@ -122,7 +122,7 @@ class Conductor:
         """Return where two runs part."""
         journal = self._stage.journal
         both = [await read_records(journal, await journal.get(name)) for name in (left, right)]
-        return compare(*both)
+        return await asyncio.to_thread(compare, *both)
 
     def nudge(self, name: str) -> None:
         """Let a run look at once whether what it waits for has come."""
@@ -152,12 +152,14 @@ class Conductor:
         await performance.play()
 
     async def _program(self, run: Run) -> Program:
-        """Return what a run executes; many runs have one bundle."""
-        if run.bundle not in self._programs:
-            self._programs[run.bundle] = read_program(await self._stage.journal.payload(run.name))
-            if len(self._programs) > PROGRAMS_MAX:
-                self._programs.popitem(last=False)
-        return self._programs[run.bundle]
+        """Return what a run executes; many runs have one bundle, which is read once."""
+        async with self._reading:
+            if run.bundle not in self._programs:
+                payload = await self._stage.journal.payload(run.name)
+                self._programs[run.bundle] = read_program(payload)
+                if len(self._programs) > PROGRAMS_MAX:
+                    self._programs.popitem(last=False)
+            return self._programs[run.bundle]
 
     def _forget(self, name: str, task: asyncio.Task[None]) -> None:
         del self._tasks[name]
@@ -199,12 +201,10 @@ class Conductor:
                 return
 
     async def _take_up(self, leases: Sequence[Lease]) -> None:
-        """Begin runs; those with few events are read all at once, each bundle once."""
+        """Begin runs; those with few events are read all at once."""
         # These leases are ours now: who does not begin them would leave them lying.
         names = [lease.run for lease in leases]
         found = await until_kept(lambda: self._stage.journal.openings(names))
         openings = {opening.run.name: opening for opening in found}
-        for opening in found:
-            await until_kept(partial(self._program, opening.run))
         for lease in leases:
             self.begin(lease, openings.get(lease.run))

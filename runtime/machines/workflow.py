@@ -152,7 +152,7 @@ class WorkflowMachine:
         return [steps[key] for key in dict.fromkeys(reversed(done)) if key in steps]
 
     def _all_values(self, state: WorkflowProgress, board: _Board) -> JsonValue:
-        return _values(state.life.input, board.outputs)
+        return _values(read_json(state.life.input), board.outputs)
 
     def wanted(self, state: WorkflowProgress) -> tuple[Effect, ...]:
         """Return what may be under way; see `Machine`."""
@@ -187,10 +187,12 @@ class WorkflowMachine:
         compensates = False
         texts = {one.step: one.text for one in state.generations}
         attempts = _attempts(state.calls)
+        # It may be large, and is the same for all.
+        given = read_json(state.life.input)
         for number, step in enumerate(self._workflow.steps, start=1):
             if not step.needs <= outputs.keys():
                 continue
-            values = _values(state.life.input, {one: outputs[one] for one in step.needs})
+            values = _values(given, {one: outputs[one] for one in step.needs})
             if not step.happens(values):
                 outputs[step.id] = None
             elif step.instructions and number in texts:
@@ -229,7 +231,7 @@ class WorkflowMachine:
             if action.required and action.name not in state.calls.succeeded:
                 told = f"{action.name} is required, and no step of it succeeded"
                 return Outcome(State.FAILED, failure=Failure("ACTION_MISSING", told))
-        values = _values(state.life.input, board.outputs)
+        values = _values(read_json(state.life.input), board.outputs)
         output = evaluate(self._workflow.output, values)
         answer = output.strip() if isinstance(output, str) else write_json(output)
         if output is None or not answer:
@@ -238,9 +240,9 @@ class WorkflowMachine:
         return Outcome(State.SUCCEEDED, answer)
 
 
-def _values(input_json: str, outputs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+def _values(given: JsonValue, outputs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {
-        "input": read_json(input_json),
+        "input": given,
         "steps": {name: {"output": output} for name, output in outputs.items()},
     }
 
