@@ -392,19 +392,3 @@ async def test_a_caller_that_leaves_while_a_run_is_stored_leaves_no_run_behind(
         await world.until_ended(run.name)
     finally:
         await conductor.stop()
-
-
-async def test_a_bundle_that_cannot_be_read_any_more_stops_its_own_run_only(world: World) -> None:
-    broken = NewRun(
-        name=RUN.replace("0001", "0002"),
-        request_id="broken",
-        bundle="bundles/of-another-release",
-        payload=b"{}",
-        account="agents/a",
-        input='""',
-        dry_run=False,
-    )
-    await world.journal.create(broken, world.clock.now())
-    await world.create()
-    assert (await world.play()).state == State.SUCCEEDED
-    assert await world.open_names() == [broken.name]

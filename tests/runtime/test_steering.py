@@ -16,12 +16,13 @@ from runtime.facts import (
     ActionFinished,
     ApprovalDecided,
     EndDecided,
+    Failure,
     PauseRequested,
     ResumeRequested,
     SignalSent,
     State,
 )
-from runtime.ports import Generation, Prompt
+from runtime.ports import Generation, Prompt, RunFails
 from tests.fakes.runtime_ports import answer, calls
 from tests.runtime.worlds import (
     POST,
@@ -190,6 +191,28 @@ async def test_calls_of_one_step_are_performed_at_the_same_time(world: World) ->
     world.knowledge.search = meet  # type: ignore[method-assign, assignment]  # the fake has no such wish
     await world.create(lambda it: (with_actions(SEARCH)(it), it["limits"].update(passages=0)))
     assert (await world.play()).state == State.SUCCEEDED
+
+
+async def test_a_result_that_comes_together_with_the_end_is_not_journaled_after_it(
+    world: World,
+) -> None:
+    both = asyncio.Barrier(2)
+    failures = [RunFails(Failure("KNOWLEDGE_FAILED", "no")), None]
+
+    async def meet(*_: object) -> tuple[Any, ...]:
+        failure = failures.pop(0)
+        async with asyncio.timeout(10):
+            await both.wait()
+        if failure:
+            raise failure
+        return ()
+
+    search = ("knowledge.search", '{"query": "ether"}')
+    world.model.answers = once(search, search)
+    world.knowledge.search = meet  # type: ignore[method-assign, assignment]  # the fake has no such wish
+    await world.create(lambda it: (with_actions(SEARCH)(it), it["limits"].update(passages=0)))
+    assert (await world.play()).state == State.FAILED
+    assert (await world.kinds())[-2:] == ["EndDecided", "RunFinished"]
 
 
 # --- Forks ---------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from runtime import conductor as conductor_module
 from runtime.conductor import LEASE_SECONDS, Conductor
@@ -100,9 +101,12 @@ async def test_a_worker_that_wakes_up_too_late_does_nothing_any_more(world: Worl
     world.clock.advance(LEASE_SECONDS)
     async with worker(world, "two") as other:
         await until(lambda: other._tasks)
-        world.model.go_on.set()
-        await world.until_ended()
-        await until(lambda: not slow._tasks)
+        with structlog.testing.capture_logs() as logs:
+            world.model.go_on.set()
+            await world.until_ended()
+            await until(lambda: not slow._tasks)
+    # It lost the run, which is no bug.
+    assert {"run.lost"} == {one["event"] for one in logs} - {"run.finished"}
     assert (await world.kinds()).count("RunFinished") == 1
     assert len(world.board.posts) == 1
     await slow.stop()
