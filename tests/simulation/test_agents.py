@@ -100,7 +100,8 @@ async def run_agents(
     checkers.check_calls(runs, journals)
     checkers.check_bills(journals)
     checkers.check_ledger(await operator.entries(), journals)
-    for journal in journals.values():
+    for name, journal in journals.items():
+        checkers.check_replay(await operator.replay(name), journal)
         checkers.check_journal(journal)
         checkers.check_receipt(journal)
     for account in ACCOUNTS:
