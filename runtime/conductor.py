@@ -48,6 +48,8 @@ class Conductor:
         self._rounds: asyncio.Task[None] | None = None
         self._programs: OrderedDict[str, Program] = OrderedDict()
         self._reading = asyncio.Lock()
+        # Who had something said to it before it could hear.
+        self._unheard: set[str] = set()
 
     async def start(self) -> None:
         """Take up every run that nobody has, now and from now on."""
@@ -128,6 +130,8 @@ class Conductor:
         """Let a run look at once whether what it waits for has come."""
         if performance := self._performances.get(name):
             performance.nudge()
+        else:
+            self._unheard.add(name)
 
     async def ended(self, name: str) -> Run:
         """Return a run once it has ended; another worker may have it."""
@@ -149,6 +153,10 @@ class Conductor:
         if opening:
             performance.begin(opening.events, has_notes=opening.has_notes)
         self._performances[run.name] = performance
+        if run.name in self._unheard:
+            # It was said after the opening was read.
+            self._unheard.discard(run.name)
+            performance.nudge()
         await performance.play()
 
     async def _program(self, run: Run) -> Program:
@@ -183,6 +191,8 @@ class Conductor:
             try:
                 await self._stage.journal.renew(self._stage.clock.now(), seconds=LEASE_SECONDS)
                 await self._claim()
+                # Those of other workers; what is ours is found again.
+                self._unheard.clear()
                 for name in await self._stage.journal.noted():
                     self.nudge(name)
             except JournalUnavailable:
