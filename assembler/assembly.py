@@ -22,7 +22,8 @@ from chassis.source import read_draft
 from .agents import account_of, find_agents
 from .bundle import PAYLOAD_BYTES_MAX, Bundle, serialise
 from .errors import InvalidManifest
-from .manifest import Manifest, seconds_of
+from .manifest import Manifest
+from .part import seconds_of
 from .ports import Document, KnownAction, Link, ModelWish, Peers, Refusal
 from .problems import Code
 from .references import (

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from chassis.canonical import Json, canonical_json, sha256_hex
 
-from .manifest import Action, Budget, KnownCollection, Manifest, Model, seconds_of
+from .manifest import Action, Budget, KnownCollection, Manifest, Model
+from .part import seconds_of
 from .ports import KnownAction, Link, Signature
 from .rules import policy_of
 from .workflow import Step, Workflow
@@ -106,6 +107,7 @@ def _step(step: Step, known: Mapping[str, KnownAction]) -> Json:
             "continues": failing.then == "continue",
             "default": failing.default,
             **({"compensates": True} if failing.then == "compensate" else {}),
+            **({"backoff_seconds": seconds_of(failing.backoff)} if failing.backoff else {}),
         },
         **({"each": step.each, "parallel": step.parallel} if step.each else {}),
         **_repeat_and_undo(step, known),

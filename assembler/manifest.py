@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from .part import Part
+from .part import Part, seconds_of
 from .rules import RULES_MAX, Rule, TimeZone
 from .workflow import Workflow
 
@@ -33,7 +33,6 @@ COLLECTIONS_MAX = 16
 ACTIONS_MAX = 64
 DOCUMENTS_MAX = 256
 
-_SECONDS = {"s": 1, "m": 60, "h": 3_600}
 _SEMVER = (
     r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
     r"(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?"
@@ -48,11 +47,6 @@ _PATH = re.compile(rf"(?=.{{1,256}}\Z)(?!.*\.\.)(?:(?!\.?/){_PATH_PART}/)*(?!\.\
 def is_safe_path(path: str) -> bool:
     """Return whether a path stays in its folder and is written in the one normal way."""
     return bool(_PATH.fullmatch(path))
-
-
-def seconds_of(timeout: str) -> int:
-    """Return a duration such as `2m` in seconds."""
-    return int(timeout[:-1]) * _SECONDS[timeout[-1]]
 
 
 def manifest_schema() -> str:

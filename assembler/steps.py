@@ -10,10 +10,12 @@ from referencing import Registry
 from chassis.canonical import Json
 from chassis.draft import Draft, FieldPath
 from chassis.expressions import Expression, ExpressionInvalid, is_true, read_expression
-from chassis.problems import Flaw, clip, suggest
+from chassis.problems import Flaw, Severity, clip, suggest
 
+from .part import seconds_of
 from .ports import KnownAction
 from .problems import Code
+from .workflow import BACKOFF_SECONDS_MAX
 
 STEPS: FieldPath = ("spec", "workflow", "steps")
 OUTPUT: FieldPath = ("spec", "workflow", "output")
@@ -33,6 +35,7 @@ def check_steps(draft: Draft, actions: Mapping[str, KnownAction]) -> None:
             draft.report((*path, "id"), Flaw.DUPLICATE_ITEM, message, fix="Take another name.")
         _check_kind(draft, path, allowed)
         _check_shape(draft, path, allowed)
+        _check_backoff(draft, path)
         _check_needs(draft, path, ids, index)
         for call in (path, (*path, "undo")):
             action = actions.get(draft.text((*call, "action")))
@@ -79,6 +82,27 @@ _OF_ACTIONS = {
     "repeat": "Call an agent instead, and repeat that.",
     "undo": "Remove it: an answer of the model changes nothing outside.",
 }
+
+
+def _check_backoff(draft: Draft, path: FieldPath) -> None:
+    """Report a wait that never comes, or that is longer than the run."""
+    backoff = (*path, "on_failure", "backoff")
+    retries = draft.get((*path, "on_failure", "retry"))
+    if not draft.text(backoff):
+        return
+    if not isinstance(retries, int) or not retries:
+        message, fix = "says nothing: it is not tried again", "Add `retry:`, or remove it."
+        draft.report(backoff, Flaw.CONTRADICTION, message, fix=fix)
+        return
+    first = seconds_of(draft.text(backoff))
+    waits = sum(min(first * 2**retry, BACKOFF_SECONDS_MAX) for retry in range(retries))
+    # The default is the one of the manifest.
+    timeout = draft.text(("spec", "limits", "timeout")) or "2m"
+    if waits >= seconds_of(timeout):
+        message = f"waits {waits}s before its last retry, and the run ends after {timeout}"
+        fix = "Raise spec.limits.timeout, or retry less often or sooner."
+        warning = Severity.WARNING
+        draft.report(backoff, Code.STEP_LATE, message, fix=fix, severity=warning)
 
 
 def _check_needs(draft: Draft, path: FieldPath, ids: Sequence[str], index: int) -> None:

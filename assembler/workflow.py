@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
+from pydantic_core import PydanticCustomError
 
 from chassis.expressions import EXPRESSION_CHARACTERS_MAX
 
-from .part import Part
+from .part import Part, seconds_of
 
 # As the runtime has them.
 STEPS_MAX = 64
 ARGUMENTS_MAX = 64
 RETRIES_MAX = 10
+BACKOFF_SECONDS_MAX = 3_600
 PARALLEL_MAX = 64
 REPEATS_MAX = 100
 STEP_ID = "^[a-z][a-z0-9_]{0,31}$"
+
+
+def _check_backoff(backoff: str) -> str:
+    if backoff and seconds_of(backoff) > BACKOFF_SECONDS_MAX:
+        raise PydanticCustomError("OUT_OF_RANGE", "is more than 1h")
+    return backoff
 
 
 class OnFailure(Part):
@@ -24,6 +32,12 @@ class OnFailure(Part):
 
     retry: int = Field(
         default=0, ge=0, le=RETRIES_MAX, description="how often it is tried again", examples=[2]
+    )
+    backoff: Annotated[str, AfterValidator(_check_backoff)] = Field(
+        default="",
+        pattern="^([1-9][0-9]{0,5}[smh])?$",
+        description="how long to wait before the first retry, at most 1h; twice as long each time",
+        examples=["10s"],
     )
     then: Literal["stop", "continue", "compensate"] = Field(
         default="stop",

@@ -227,7 +227,10 @@ class ApprovalDecided:
 
 @dataclass(frozen=True)
 class SleepStarted:
-    """A call ends at a time, or before where it waits for a signal and that comes."""
+    """A call ends at a time, or before where it waits for a signal and that comes.
+
+    One that nobody has decided about begins then: an earlier try has failed.
+    """
 
     call_id: str
     until: datetime

@@ -77,6 +77,8 @@ class Performance(Generic[Progress]):
         self._deadline = min(own, run.deadline or own)
         self._writing = asyncio.Lock()
         self._tasks: dict[str, tuple[Effect, asyncio.Task[Event | None]]] = {}
+        # When to look again, because something follows then.
+        self._times: list[datetime] = []
         # Set whenever there is something to look at.
         self._wake = asyncio.Event()
         # Somebody else has said something, and who waits for a person may have got it.
@@ -202,7 +204,7 @@ class Performance(Generic[Progress]):
             self._has_notes = False
             notes = await until_kept(lambda: self._stage.journal.notes(self._run.name))
         # Between events, only time makes facts follow; and at first, what a crash left.
-        if notes or not self._tasks or any(one.sleep for one in self._state.calls.open):
+        if notes or not self._tasks or self._times:
             await self._keep(
                 tuple(note.note for note in notes), heard=tuple(note.number for note in notes)
             )
@@ -225,6 +227,7 @@ class Performance(Generic[Progress]):
         if self._state.life.finished:
             return
         wanted = {effect.key: effect for effect in self._machine.wanted(self._state)}
+        self._times = [one.until for one in wanted.values() if isinstance(one, Sleep)]
         await self._break_off(
             [key for key, (effect, _) in self._tasks.items() if wanted.get(key) != effect]
         )
@@ -247,7 +250,7 @@ class Performance(Generic[Progress]):
         if self._state.life.finished:
             return
         now = self._stage.clock.now()
-        times = [one.sleep.until for one in self._state.calls.open if one.sleep]
+        times = [*self._times]
         if self.ending is None:
             times.append(self._deadline)
         timer = None

@@ -19,6 +19,8 @@ from chassis.expressions import (
 STEPS_MAX = 64
 ARGUMENTS_MAX = 64
 RETRIES_MAX = 10
+# However often a step has failed, it does not wait longer before it is tried again.
+BACKOFF_SECONDS_MAX = 3_600
 # Of the list that a step is done for each of, and at once.
 ITEMS_MAX = 100
 PARALLEL_MAX = 64
@@ -43,6 +45,13 @@ class FailureAction:
     default: JsonValue = None
     # What was done before is undone, the last first, and then the run ends.
     compensates: bool = False
+    # Before the first retry; before each further one it is twice as long.
+    backoff_seconds: Annotated[int, Field(ge=0, le=BACKOFF_SECONDS_MAX)] = 0
+
+    def wait_seconds(self, failures: int) -> int:
+        """Return how long to wait after so many failures: always the same, so that runs replay."""
+        assert failures > 0, "what has not failed is not tried again"
+        return int(min(self.backoff_seconds * 2 ** (failures - 1), BACKOFF_SECONDS_MAX))
 
 
 @dataclass(frozen=True)

@@ -66,10 +66,14 @@ class Calls:
     # Actions that have succeeded.
     succeeded: tuple[str, ...] = ()
     signals: tuple[SignalSent, ...] = ()
+    # Calls that will be made at a time, and not before.
+    later: Mapping[str, datetime] = field(default_factory=dict)
 
     def made(self, calls: tuple[ActionCall, ...]) -> Calls:
         """Return the calls with some more."""
-        return replace(self, open=(*self.open, *map(Call, calls)))
+        names = {call.id for call in calls}
+        later = {name: time for name, time in self.later.items() if name not in names}
+        return replace(self, open=(*self.open, *map(Call, calls)), later=later)
 
     def apply(self, event: Event) -> Calls:
         """Return the calls after one more event."""
@@ -85,6 +89,8 @@ class Calls:
                 return self._with(call.id, lambda it: replace(it, awaited=event))
             case ApprovalDecided():
                 return replace(self, open=tuple(_answered(one, event) for one in self.open))
+            case SleepStarted() if all(one.call.id != event.call_id for one in self.open):
+                return replace(self, later={**self.later, event.call_id: event.until})
             case SleepStarted():
                 return self._with(event.call_id, lambda it: replace(it, sleep=event))
             case SignalSent():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
@@ -20,13 +20,14 @@ from ..facts import (
     Failure,
     GenerationFinished,
     Outcome,
+    SleepStarted,
     State,
 )
 from ..jsontext import read_json, write_json
 from ..program import Program
 from ..workflow import ITEMS_MAX, Step, evaluate, resolve
 from .calls import Call, Calls
-from .effects import Effect, Generate
+from .effects import Effect, Generate, Sleep
 from .life import Life
 
 
@@ -106,9 +107,15 @@ class WorkflowMachine:
         if board.failure:
             return self._follow_failure(state, board, board.failure, now)
         under_way = {one.call.id for one in calls.open}
+        attempts = _attempts(calls)
         for turn in board.ready:
-            call = _call(turn.key, turn.step.action, calls, turn.arguments)
-            if turn.step.action and call.id not in under_way:
+            tried = attempts.get(turn.key, ())
+            call = _call(turn.key, turn.step.action, tried, turn.arguments)
+            if not turn.step.action or call.id in under_way:
+                continue
+            if call.id not in calls.later and (seconds := _wait_seconds(turn.step, tried)):
+                return SleepStarted(call.id, now + timedelta(seconds=seconds))
+            if now >= calls.later.get(call.id, now):
                 return self._begin(state, call, now)
         return None if board.ready else EndDecided(self._outcome(state, board))
 
@@ -131,9 +138,7 @@ class WorkflowMachine:
                 tried = attempts.get(key, ())
                 if not tried:
                     arguments = resolve(step.undo.arguments, self._all_values(state, board))
-                    return self._begin(
-                        state, _call(key, step.undo.action, state.calls, arguments), now
-                    )
+                    return self._begin(state, _call(key, step.undo.action, (), arguments), now)
                 if tried[-1].finished and tried[-1].finished.reason:
                     lasting.append(step.id)
         if lasting:
@@ -166,6 +171,7 @@ class WorkflowMachine:
         writing = (turn for turn in board.ready if turn.step.instructions)
         return (
             *acts,
+            *(Sleep(call_id, until) for call_id, until in state.calls.later.items()),
             *(self._generate(turn.number, turn.step, turn.arguments) for turn in writing),
         )
 
@@ -247,10 +253,21 @@ def _values(given: JsonValue, outputs: Mapping[str, JsonValue]) -> dict[str, Jso
     }
 
 
-def _call(key: str, action: str, calls: Calls, arguments: Mapping[str, JsonValue]) -> ActionCall:
+def _call(
+    key: str, action: str, tried: Sequence[Call], arguments: Mapping[str, JsonValue]
+) -> ActionCall:
     """Return the next call of a step or an item: the first is `fetch-1`, or `fetch.0-1`."""
-    count = len(_attempts(calls).get(key, ()))
-    return ActionCall(f"{key}-{count + 1}", action, write_json(dict(arguments)))
+    return ActionCall(f"{key}-{len(tried) + 1}", action, write_json(dict(arguments)))
+
+
+def _wait_seconds(step: Step, tried: Sequence[Call]) -> int:
+    """Return how long to wait before the next try, if the last one has failed."""
+    has_failed = tried and tried[-1].finished and tried[-1].finished.reason
+    return step.on_failure.wait_seconds(_failures(tried)) if has_failed else 0
+
+
+def _failures(tried: Sequence[Call]) -> int:
+    return sum(bool(one.finished and one.finished.reason) for one in tried)
 
 
 def _attempts(calls: Calls) -> Mapping[str, Sequence[Call]]:
@@ -304,7 +321,7 @@ def _come_to(
     tried = attempts.get(key, ())
     if not tried:
         return None
-    last, failures = tried[-1], sum(bool(one.finished and one.finished.reason) for one in tried)
+    last, failures = tried[-1], _failures(tried)
     assert last.finished is not None, "only what is done is an attempt"
     if not last.finished.reason:
         output = read_json(last.finished.result)

@@ -65,6 +65,12 @@ _ROWS = [
      34, 15, "[2].undo"),
     ("too many retries", "retry: 1", "retry: 11", Flaw.OUT_OF_RANGE, 34, 29,
      "[2].on_failure.retry"),
+    ("a wait that is too long", "retry: 1", "retry: 1, backoff: 2h", Flaw.OUT_OF_RANGE, 34, 41,
+     "[2].on_failure.backoff"),
+    ("a retry after the end", "retry: 1", "retry: 1, backoff: 1h", Code.STEP_LATE, 34, 41,
+     "[2].on_failure.backoff"),
+    ("a wait before nothing", "retry: 1", "backoff: 10s", Flaw.CONTRADICTION, 34, 31,
+     "[2].on_failure.backoff"),
 ]  # fmt: skip
 WORKFLOWS = [
     Broken(name, MANIFEST_OF_STEPS.replace(old, new, 1), code, line, column, f"{_STEPS}{field}")

@@ -13,7 +13,9 @@ from .workbench import MANIFEST, Workbench
 
 
 async def test_the_runtime_opens_the_steps_as_they_were_written() -> None:
-    assembly = await Workbench().assemble(MANIFEST_OF_STEPS)
+    assembly = await Workbench().assemble(
+        MANIFEST_OF_STEPS.replace("retry: 1", "retry: 1, backoff: 10s")
+    )
 
     workflow = read_program(assembly.bundle.payload).workflow
     assert workflow is not None
@@ -23,6 +25,7 @@ async def test_the_runtime_opens_the_steps_as_they_were_written() -> None:
     assert (write.needs, post.needs) == (frozenset({"find"}), frozenset({"find", "write"}))
     assert (post.on_failure.retries, post.on_failure.continues) == (1, True)
     assert post.on_failure.default == "none"
+    assert post.on_failure.backoff_seconds == 10
     assert workflow.output == "steps.write.output.text"
 
 
@@ -53,3 +56,16 @@ async def test_more_answers_than_steps_are_noticed() -> None:
 
     (problem,) = await Workbench().validate(broken)
     assert (problem.code, problem.field) == (Flaw.CONTRADICTION, "spec.limits.steps")
+
+
+async def test_retries_that_come_after_the_end_are_a_warning() -> None:
+    late = MANIFEST_OF_STEPS.replace("retry: 1", "retry: 3, backoff: 20s")
+
+    (problem,) = (await Workbench().assemble(late)).warnings
+    assert (problem.code, problem.field) == (
+        "STEP_LATE",
+        "spec.workflow.steps[2].on_failure.backoff",
+    )
+    # 20 + 40 + 80.
+    assert "waits 140s" in problem.message
+    assert not (await Workbench().assemble(late.replace("retry: 3", "retry: 2"))).warnings

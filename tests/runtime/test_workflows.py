@@ -12,7 +12,7 @@ from runtime.conductor import Conductor
 from runtime.facts import ActionDecided, Failure, State
 from runtime.ports import RunFails
 from tests.fakes.runtime_ports import answer
-from tests.runtime.worlds import POST, RUN, SEARCH, SLEEP, World, with_actions
+from tests.runtime.worlds import POST, RUN, SEARCH, SLEEP, World, until, with_actions
 
 FIND = {"id": "find", "action": "knowledge.search", "arguments": {"query": {"from": "input"}}}
 WRITE = {
@@ -37,9 +37,11 @@ def world(tmp_path: Path) -> World:
 
 def steps(*chosen: dict[str, Any], output: str) -> Callable[[dict[str, Any]], object]:
     def change(content: dict[str, Any]) -> None:
-        with_actions({**SEARCH, "limits": {"per_run": 0}}, {**POST, "required": False}, SLEEP)(
-            content
-        )
+        with_actions(
+            {**SEARCH, "limits": {"per_run": 0}},
+            {**POST, "required": False, "limits": {"per_run": 0}},
+            SLEEP,
+        )(content)
         content["workflow"] = {"steps": list(chosen), "output": output}
 
     return change
@@ -89,6 +91,29 @@ async def test_a_step_sleeps_while_another_goes_on(world: World) -> None:
     assert world.model.prompts == []
     world.clock.advance(6)
     assert (await world.play()).state == State.SUCCEEDED
+    assert await replays(world) == []
+
+
+async def test_a_step_that_was_refused_waits_before_its_retry_also_across_a_restart(
+    world: World,
+) -> None:
+    world.board.fail_next(409)
+    failing = {"retries": 1, "backoff_seconds": 10}
+    refused = {**PUT, "arguments": {"text": "Up."}, "on_failure": failing}
+    await world.create(steps(refused, FIND, output="steps.put.output.id"))
+    conductor = Conductor(world.stage())
+    await conductor.start()
+    await world.until_kind("SleepStarted")
+    await conductor.stop()
+    world.clock.advance(9)
+    conductor = Conductor(world.stage())
+    await conductor.start()
+    await until(lambda: world.knowledge.queries)
+    await conductor.stop()
+    assert world.board.posts == {}
+    world.clock.advance(1)
+    assert (await world.play()).answer == "1"
+    assert (await world.kinds()).count("SleepStarted") == 1
     assert await replays(world) == []
 
 

@@ -500,7 +500,9 @@ Global___ApprovalDecided: _TypeAlias = ApprovalDecided  # noqa: Y015
 
 @_typing.final
 class SleepStarted(_message.Message):
-    """A call waits for a time, or for a signal before it."""
+    """A call waits for a time, or for a signal before it; or it is not made before a time, since an
+    earlier try of it has failed.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -513,7 +515,7 @@ class SleepStarted(_message.Message):
     """Name of the signal; empty if it waits for none. Output only."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
-        """When it ends at the latest. Output only."""
+        """When it ends at the latest, or is made. Output only."""
 
     def __init__(
         self,

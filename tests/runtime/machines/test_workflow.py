@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import BundleInvalid
-from runtime.facts import ActionFinished, Event, GenerationFinished, RunFinished, State
+from runtime.facts import (
+    ActionFinished,
+    Event,
+    GenerationFinished,
+    RunFinished,
+    SleepStarted,
+    State,
+)
 from runtime.machines import fold
 from runtime.machines.workflow import WorkflowMachine
 from runtime.program import Program
@@ -49,7 +56,11 @@ def graphs(draw: st.DrawFn) -> Program:
             step["action"] = draw(st.sampled_from(["knowledge.search", "board.post"]))
             name = "query" if step["action"] == "knowledge.search" else "text"
             step["arguments"] = {name: "x"}
-            step["on_failure"] = {"retries": draw(st.integers(0, 2)), "continues": True}
+            step["on_failure"] = {
+                "retries": draw(st.integers(0, 2)),
+                "continues": True,
+                "backoff_seconds": draw(st.sampled_from([0, 10])),
+            }
         steps.append(step)
     return workflow(*steps, output=draw(st.sampled_from(["input", "steps.s0.output || 'x'"])))
 
@@ -99,6 +110,7 @@ def test_a_failing_step_is_tried_as_often_as_it_may_and_the_run_goes_on(
 ) -> None:
     events = Player([("text", [])] * 9, order, refusals).play(WorkflowMachine(agent))
     assert agent.workflow is not None
+    waits = [one.call_id for one in events if isinstance(one, SleepStarted)]
     for step in agent.workflow.steps:
         ends = [
             one
@@ -108,7 +120,25 @@ def test_a_failing_step_is_tried_as_often_as_it_may_and_the_run_goes_on(
         assert [one.call_id for one in ends] == [f"{step.id}-{n + 1}" for n in range(len(ends))]
         assert len(ends) <= step.on_failure.retries + 1
         assert all(one.reason for one in ends[:-1])
+        waited = [call_id for call_id in waits if call_id.startswith(f"{step.id}-")]
+        backs_off = bool(step.on_failure.backoff_seconds)
+        assert waited == [one.call_id for one in ends[1:] if backs_off]
     assert isinstance(events[-1], RunFinished)
+
+
+def test_each_retry_comes_after_twice_the_time_of_the_one_before_up_to_an_hour() -> None:
+    failing = {"retries": 4, "backoff_seconds": 600}
+    machine = WorkflowMachine(workflow({**FIND, "on_failure": failing}))
+    records = Player([], refusals=[True] * 4).records(machine)
+    waits = [
+        (record.event.call_id, (record.event.until - record.create_time).total_seconds())
+        for record in records
+        if isinstance(record.event, SleepStarted)
+    ]
+    assert waits == [("find-2", 600), ("find-3", 1_200), ("find-4", 2_400), ("find-5", 3_600)]
+    assert [one.difference for one in replay(machine, workflow(FIND), records)] == [""] * len(
+        records
+    )
 
 
 @given(graphs(), orders, st.lists(st.booleans(), max_size=9))
