@@ -24,6 +24,12 @@ REQUEST_SCHEMA: dict[str, Json] = {
     "required": ["request"],
     "additionalProperties": False,
 }
+ANSWER_SCHEMA: dict[str, Json] = {
+    "type": "object",
+    "properties": {"answer": {"type": "string"}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ def _read(store: BundleStore, bundle: Bundle, known: dict[str, Agent]) -> Agent:
         effect="write" if writes else "read",
         needs_credential=False,
         settings_schema={"type": "object", "additionalProperties": False},
+        output_schema=ANSWER_SCHEMA,
     )
     known[bundle.name] = Agent(
         action=action,

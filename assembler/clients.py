@@ -233,4 +233,5 @@ def _action_from_proto(found: runtime_pb2.CatalogueAction) -> KnownAction:
         needs_credential=found.needs_credential,
         # An action without a schema takes no settings.
         settings_schema=json.loads(found.settings_schema or '{"additionalProperties": false}'),
+        output_schema=json.loads(found.output_schema or "{}"),
     )

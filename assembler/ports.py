@@ -6,7 +6,7 @@ Each of them may raise `PeerUnavailable`. What a manifest is to blame for comes 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from chassis.canonical import Json
@@ -40,6 +40,8 @@ class KnownAction:
     effect: Effect
     needs_credential: bool
     settings_schema: Mapping[str, Json]
+    # What a call that succeeded gives; empty where nobody knows.
+    output_schema: Mapping[str, Json] = field(default_factory=dict)
 
 
 class Catalogue(Protocol):

@@ -47,6 +47,7 @@ class Code(StrEnum):
     STEP_CYCLE = "STEP_CYCLE"  # it needs itself, or a later one
     STEP_ARGUMENT = "STEP_ARGUMENT"  # not what the action takes
     STEP_NEVER = "STEP_NEVER"  # its condition cannot hold
+    STEP_OUTPUT = "STEP_OUTPUT"  # has never what is used of it
     STEP_LATE = "STEP_LATE"  # a warning: its last retry comes after the end of the run
     EXPRESSION_INVALID = "EXPRESSION_INVALID"
     # The whole.

@@ -12,10 +12,11 @@ from chassis.draft import Draft, FieldPath
 from chassis.expressions import Expression, ExpressionInvalid, is_true, read_expression
 from chassis.problems import Flaw, Severity, clip, suggest
 
+from .flows import check_flows
 from .part import seconds_of
 from .ports import KnownAction
 from .problems import Code
-from .workflow import BACKOFF_SECONDS_MAX
+from .workflow import BACKOFF_SECONDS_MAX, is_reference
 
 STEPS: FieldPath = ("spec", "workflow", "steps")
 OUTPUT: FieldPath = ("spec", "workflow", "output")
@@ -43,6 +44,7 @@ def check_steps(draft: Draft, actions: Mapping[str, KnownAction]) -> None:
                 _check_arguments(draft, call, action)
     _check_expression(draft, OUTPUT, ids, ids)
     _check_limit(draft, paths)
+    check_flows(draft, paths, OUTPUT, actions)
 
 
 def _check_kind(draft: Draft, path: FieldPath, allowed: set[str]) -> None:
@@ -120,7 +122,7 @@ def _check_needs(draft: Draft, path: FieldPath, ids: Sequence[str], index: int) 
     for call, known in ((path, before), ((*path, "undo"), own)):
         arguments = draft.get((*call, "with"))
         for name, value in arguments.items() if isinstance(arguments, Mapping) else ():
-            if _is_reference(value):
+            if is_reference(value):
                 _check_expression(draft, (*call, "with", name, _FROM), ids, known, items)
 
 
@@ -167,7 +169,7 @@ def _check_step(
 
 
 def _check_arguments(draft: Draft, path: FieldPath, action: KnownAction) -> None:
-    """Report inputs that the action does not take; values of references show only in a run."""
+    """Report inputs that the action does not take; what comes from other steps is checked later."""
     given = draft.get((*path, "with")) or {}
     properties = action.parameters_schema.get("properties")
     if not isinstance(given, Mapping) or not isinstance(properties, Mapping):
@@ -185,7 +187,7 @@ def _check_arguments(draft: Draft, path: FieldPath, action: KnownAction) -> None
             fix = suggest(name, list(properties))
             key = draft.key_place(place)
             draft.report(place, Code.STEP_ARGUMENT, message, fix=fix, place=key)
-        elif not _is_reference(value):
+        elif not is_reference(value):
             _check_value(draft, place, value, properties[name])
 
 
@@ -196,10 +198,6 @@ def _check_value(draft: Draft, path: FieldPath, value: Json, schema: Json) -> No
     violation = next(Draft202012Validator(schema, registry=Registry()).iter_errors(value), None)
     if violation is not None:
         draft.report(path, Code.STEP_ARGUMENT, clip(violation.message, length_max=200))
-
-
-def _is_reference(value: Json) -> bool:
-    return isinstance(value, Mapping) and list(value) == [_FROM] and isinstance(value[_FROM], str)
 
 
 def _check_limit(draft: Draft, paths: Sequence[FieldPath]) -> None:

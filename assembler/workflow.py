@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
+from chassis.canonical import Json
 from chassis.expressions import EXPRESSION_CHARACTERS_MAX
 
 from .part import Part, seconds_of
@@ -19,6 +21,11 @@ BACKOFF_SECONDS_MAX = 3_600
 PARALLEL_MAX = 64
 REPEATS_MAX = 100
 STEP_ID = "^[a-z][a-z0-9_]{0,31}$"
+
+
+def is_reference(value: Json) -> bool:
+    """Tell whether an input is an expression, and not a value."""
+    return isinstance(value, Mapping) and list(value) == ["from"] and isinstance(value["from"], str)
 
 
 def _check_backoff(backoff: str) -> str:

@@ -41,11 +41,21 @@ class ExpressionInvalid(ValueError):
 
 
 @dataclass(frozen=True)
+class Node:
+    """A part of an expression; kinds, values and children are those of JMESPath."""
+
+    kind: str
+    value: Json
+    children: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
 class Expression:
     """A text that was read; `paths` are the fields that it looks at, from the outermost in."""
 
     text: str
     paths: tuple[tuple[str, ...], ...]
+    tree: Node
 
     def of(self, value: Json) -> Json:
         """Return what it is of a value; null where there is nothing."""
@@ -64,7 +74,7 @@ def read_expression(text: str) -> Expression:
     try:
         tree = jmespath.compile(text).parsed
         _require_allowed(tree)
-        return Expression(text, tuple(_paths(tree)))
+        return Expression(text, tuple(_paths(tree)), _node(tree))
     except (JMESPathError, PendingDeprecationWarning) as error:
         told = str(error).partition("\n")[0]
         raise ExpressionInvalid(f"is no expression: {told[:200]}") from error
@@ -96,6 +106,10 @@ def _require_json(literal: str) -> None:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:
         raise ExpressionInvalid("has a literal that is not JSON; put a text in '…'") from error
+
+
+def _node(tree: Mapping[str, Any]) -> Node:
+    return Node(tree["type"], tree.get("value"), tuple(map(_node, tree["children"])))
 
 
 def _paths(node: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -102,6 +102,7 @@ def catalogue_action_to_proto(descriptor: Descriptor) -> runtime_pb2.CatalogueAc
         idempotent=descriptor.is_idempotent,
         reconcilable=descriptor.is_reconcilable,
         settings_schema=write_json(dict(descriptor.settings_schema)),
+        output_schema=write_json(dict(descriptor.output_schema)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from pydantic import JsonValue
@@ -39,6 +39,8 @@ class Descriptor:
     is_reconcilable: bool = False
     # Only writes are counted.
     quotas: tuple[Quota, ...] = ()
+    # What a call that succeeded gives, so that steps which use it can be checked; empty: anything.
+    output_schema: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,17 @@ class Unsent(PeerUnavailable):
     """What was to be sent has certainly not happened: it may be sent again, after so long."""
 
     retry_seconds: float = 0.0
+
+
+def closed_object(**properties: JsonValue) -> dict[str, JsonValue]:
+    """Return the schema of an object that has all of these and nothing else."""
+    names: list[JsonValue] = [*properties]
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": names,
+        "additionalProperties": False,
+    }
 
 
 class Connector(Protocol):

@@ -13,7 +13,7 @@ from chassis.errors import PeerUnavailable
 
 from ..facts import Failure
 from ..ports import RunFails, Signer
-from . import Descriptor, Order, Result
+from . import Descriptor, Order, Result, closed_object
 from .http import Refusal, ask, preparing
 
 _DESCRIPTOR = Descriptor(
@@ -42,6 +42,7 @@ _DESCRIPTOR = Descriptor(
     },
     is_idempotent=True,
     is_reconcilable=True,
+    output_schema=closed_object(posted={"type": "boolean"}, id={"type": "string"}),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import JsonValue
 
 from ..ports import Knowledge
-from . import Descriptor, Order, Result
+from . import Descriptor, Order, Result, closed_object
 
 PASSAGES_MAX = 3
 
@@ -21,6 +21,13 @@ _DESCRIPTOR = Descriptor(
     effect="read",
     needs_credential=False,
     settings_schema={"type": "object", "additionalProperties": False},
+    output_schema=closed_object(
+        passages={
+            "type": "array",
+            "items": closed_object(document={"type": "string"}, text={"type": "string"}),
+            "maxItems": PASSAGES_MAX,
+        }
+    ),
 )
 
 

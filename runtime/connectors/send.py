@@ -6,7 +6,7 @@ from ..errors import ScheduleNotFound
 from ..schedules.inbox import EventRefused, Inbox
 from ..schedules.schedule import Firing
 from ..schedules.store import QueueFull, SchedulePaused
-from . import Descriptor, Order, Result
+from . import Descriptor, Order, Result, closed_object
 
 _DESCRIPTOR = Descriptor(
     name="agent.send",
@@ -32,6 +32,7 @@ _DESCRIPTOR = Descriptor(
     },
     is_idempotent=True,
     is_reconcilable=True,
+    output_schema=closed_object(sent={"type": "boolean"}, firing={"type": "string"}),
 )
 
 

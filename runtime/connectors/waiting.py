@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from . import Descriptor, Order, Result
+from . import Descriptor, Order, Result, closed_object
 
 SLEEP, WAIT = "run.sleep", "run.wait"
 SECONDS_MAX = 7 * 24 * 3_600
@@ -22,6 +22,7 @@ _SLEEP = Descriptor(
     effect="read",
     needs_credential=False,
     settings_schema={"type": "object", "additionalProperties": False},
+    output_schema=closed_object(slept={"type": "boolean"}),
 )
 _WAIT = Descriptor(
     name=WAIT,
@@ -38,6 +39,7 @@ _WAIT = Descriptor(
     effect="read",
     needs_credential=False,
     settings_schema={"type": "object", "additionalProperties": False},
+    output_schema=closed_object(signal={"type": "string"}, payload={}),
 )
 
 

@@ -69,10 +69,36 @@ _ROWS = [
      "[2].on_failure.backoff"),
     ("a retry after the end", "retry: 1", "retry: 1, backoff: 1h", Code.STEP_LATE, 34, 41,
      "[2].on_failure.backoff"),
+    ("a field that no output has", "steps.write.output.text}", "steps.write.output.txt}",
+     Code.STEP_OUTPUT, 32, 29, "[2].with.text.from"),
+    ("a field of a text", "output: steps.write.output.text", "output: steps.write.output.text.a",
+     Code.STEP_OUTPUT, 35, 13, "spec.workflow.output"),
+    ("an item of an object", "from: steps.find.output}", "from: 'steps.find.output[0]'}",
+     Code.STEP_OUTPUT, 28, 30, "[1].with.facts.from"),
+    ("a condition about nothing", "when: input.urgent", "when: steps.find.output.passage",
+     Code.STEP_OUTPUT, 29, 15, "[1].when"),
+    ("a number for a text", "from: steps.write.output.text}",
+     "from: 'steps.find.output.passages[0].score'}", Code.STEP_ARGUMENT, 32, 29,
+     "[2].with.text.from"),
+    ("items of an object", "after: [find]", "each: steps.find.output", Code.STEP_ARGUMENT, 33, 15,
+     "[2].each"),
+    ("a field that no item has", "after: [find]",
+     "each: steps.find.output.passages\n        repeat: {until: item.none, most: 2}",
+     Code.STEP_OUTPUT, 34, 25, "[2].repeat.until"),
+    ("an undoing that uses what is not there", "after: [find]",
+     "undo: {action: board.post, with: {text: {from: steps.find.output.id}}}", Code.STEP_OUTPUT,
+     33, 56, "[2].undo.with.text.from"),
     ("a wait before nothing", "retry: 1", "backoff: 10s", Flaw.CONTRADICTION, 34, 31,
      "[2].on_failure.backoff"),
 ]  # fmt: skip
 WORKFLOWS = [
-    Broken(name, MANIFEST_OF_STEPS.replace(old, new, 1), code, line, column, f"{_STEPS}{field}")
+    Broken(
+        name,
+        MANIFEST_OF_STEPS.replace(old, new, 1),
+        code,
+        line,
+        column,
+        _STEPS + field if field.startswith("[") else field,
+    )
     for name, old, new, code, line, column, field in _ROWS
 ]

@@ -149,7 +149,10 @@ async def test_the_catalogue_is_that_of_the_runtime(answering: Answering, peers:
         effect=action_pb2.Action.EFFECT_WRITE,
     )
     found = runtime_pb2.CatalogueAction(
-        action=action, needs_credential=True, settings_schema='{"type": "object"}'
+        action=action,
+        needs_credential=True,
+        settings_schema='{"type": "object"}',
+        output_schema='{"type": "array"}',
     )
     answering.answers["ListActions"] = runtime_pb2.ListActionsResponse(actions=[found])
 
@@ -162,6 +165,7 @@ async def test_the_catalogue_is_that_of_the_runtime(answering: Answering, peers:
             effect="write",
             needs_credential=True,
             settings_schema={"type": "object"},
+            output_schema={"type": "array"},
         )
     ]
 
@@ -177,6 +181,7 @@ async def test_an_action_without_a_schema_takes_no_settings(
     (listed,) = await peers.catalogue.actions()
 
     assert (listed.effect, listed.settings_schema) == ("read", {"additionalProperties": False})
+    assert listed.output_schema == {}
 
 
 async def test_a_link_is_what_the_linker_made(answering: Answering, peers: Peers) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from assembler.problems import Code
 from chassis.problems import Flaw
 from runtime.program import read_program
 from tests.specs import ROOT
@@ -47,6 +50,48 @@ async def test_all_that_is_wrong_with_steps_is_said_at_once() -> None:
     broken = broken.replace("input.urgent", "urgent").replace("id: find,", "id: find, when: '!',")
 
     assert [problem.line for problem in await Workbench().validate(broken)] == [25, 29, 33]
+
+
+async def test_an_output_that_does_not_fit_is_told_with_the_way_out() -> None:
+    wrong = MANIFEST_OF_STEPS.replace("output: steps.write.output.text", "output: input")
+    wrong = wrong.replace("steps.write.output.text}", "steps.find.output.passages}")
+    wrong = wrong.replace("steps.find.output}", "steps.find.output.passage}")
+
+    field, kind = await Workbench().validate(wrong)
+    assert field.message == "`steps.find.output` never has a `passage`"
+    assert field.fix == "Did you mean `passages`?"
+    assert kind.message == "`text` of `board.post` takes a text, and this gives a list"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "input.text",
+        "steps.find.output.passages[0].text",
+        "steps.find.output.passages[0].score && steps.write.output.text",
+        "steps.find.output.passages[0].score == `1` && 'one' || 'another'",
+    ],
+)
+async def test_what_may_fit_is_no_problem(source: str) -> None:
+    fitting = MANIFEST_OF_STEPS.replace("steps.write.output.text}", f'"{source}"}}')
+
+    assert await Workbench().validate(fitting) == []
+
+
+async def test_what_becomes_of_a_step_otherwise_counts_too() -> None:
+    post = "      - {id: last, action: board.post, with: {text: {from: steps.post.output}}}\n"
+    either = MANIFEST_OF_STEPS.replace("    output:", f"{post}    output:")
+
+    # It is `none` if the post has failed; what a post gives is not known.
+    assert await Workbench().validate(either) == []
+    (problem,) = await Workbench().validate(
+        either.replace("steps.post.output", "steps.find.output")
+    )
+    assert problem.code == Code.STEP_ARGUMENT
+    default = "{retry: 1, then: continue, default: none}"
+    failing = either.replace("{from: input}}", f"{{from: input}}}}, on_failure: {default}")
+    failing = failing.replace("steps.post.output", "steps.find.output")
+    assert await Workbench().validate(failing) == []
 
 
 async def test_more_answers_than_steps_are_noticed() -> None:

@@ -19,8 +19,15 @@ from assembler.ports import (
     Signature,
 )
 from assembler.problems import Code
+from chassis.canonical import Json
 from chassis.errors import ServiceError
 
+PASSAGE: dict[str, Json] = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "score": {"type": "integer"}},
+    "required": ["text", "score"],
+    "additionalProperties": False,
+}
 SEARCH = KnownAction(
     name="knowledge.search",
     program="catalogue:knowledge.search",
@@ -34,6 +41,12 @@ SEARCH = KnownAction(
     effect="read",
     needs_credential=False,
     settings_schema={"type": "object", "additionalProperties": False},
+    output_schema={
+        "type": "object",
+        "properties": {"passages": {"type": "array", "items": PASSAGE}},
+        "required": ["passages"],
+        "additionalProperties": False,
+    },
 )
 POST = KnownAction(
     name="board.post",

@@ -43,6 +43,7 @@ def test_every_schema_of_the_catalogue_is_one() -> None:
     for connector in catalogue(httpx.AsyncClient(), FakeKnowledge(), SIGNER).values():
         Draft202012Validator.check_schema(connector.descriptor.parameters_schema)
         Draft202012Validator.check_schema(connector.descriptor.settings_schema)
+        Draft202012Validator.check_schema(connector.descriptor.output_schema)
 
 
 async def test_a_post_carries_key_and_signature() -> None:

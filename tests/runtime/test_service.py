@@ -175,6 +175,7 @@ def test_the_assembler_may_list_actions(grpc_stub_as: StubAs) -> None:
     ]
     assert [entry.needs_credential for entry in actions] == [True, False, False, False]
     assert json.loads(actions[0].settings_schema)["required"] == ["url"]
+    assert json.loads(actions[0].output_schema)["required"] == ["posted", "id"]
 
 
 @pytest.mark.parametrize("caller", ["assembler", "linker", "keymanager", "knowledge", "gas"])

@@ -1354,6 +1354,7 @@ class CatalogueAction(_message.Message):
     SETTINGS_SCHEMA_FIELD_NUMBER: _builtins.int
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
     RECONCILABLE_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_FIELD_NUMBER: _builtins.int
     needs_credential: _builtins.bool
     """It needs a `credential`, the name of a secret. Output only."""
     settings_schema: _builtins.str
@@ -1365,6 +1366,10 @@ class CatalogueAction(_message.Message):
     reconcilable: _builtins.bool
     """It can be looked up whether a call happened. An effect whose action is neither is never sent
     again after a lost answer: its call ends with the reason `UNKNOWN`. Output only.
+    """
+    output_schema: _builtins.str
+    """What a call that succeeded gives, a JSON Schema as JSON text; `{}` where that is not known.
+    Output only.
     """
     @_builtins.property
     def action(self) -> _action_pb2.Action:
@@ -1378,10 +1383,11 @@ class CatalogueAction(_message.Message):
         settings_schema: _builtins.str = ...,
         idempotent: _builtins.bool = ...,
         reconcilable: _builtins.bool = ...,
+        output_schema: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "idempotent", b"idempotent", "needs_credential", b"needs_credential", "reconcilable", b"reconcilable", "settings_schema", b"settings_schema"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "idempotent", b"idempotent", "needs_credential", b"needs_credential", "output_schema", b"output_schema", "reconcilable", b"reconcilable", "settings_schema", b"settings_schema"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -64,6 +64,12 @@ async def test_only_who_may_send_is_heard(office: Office) -> None:
     assert (await action.perform(replace(ORDER, account="agents/clerk"))).reason == ""
 
 
+async def test_it_gives_what_it_says(action: AgentSend) -> None:
+    result = await action.perform(ORDER)
+    assert action.descriptor.output_schema
+    Draft202012Validator(action.descriptor.output_schema).validate(result.value)
+
+
 async def test_a_message_has_a_limit(office: Office, action: AgentSend) -> None:
     large: dict[str, JsonValue] = {"payload": {"a": "x" * EVENT_BYTES_MAX}}
     assert (await action.perform(replace(ORDER, arguments=large))).reason == "MESSAGE_INVALID"
