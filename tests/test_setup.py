@@ -38,6 +38,7 @@ cmake*) mkdir -p "$4" ;;
 ninja*)
     if [ -n "$INTERRUPT" ]; then kill -INT 0; fi
     mkdir -p "$2/bin" && echo compiled >"$2/bin/libllama.so" ;;
+*'-m sandbox.build'*) for file; do :; done && echo runner >"$file" ;;
 *'-m cli'*) echo "$PWD $PYTHONPATH $PYTHONSAFEPATH $*" ;;
 esac
 """
@@ -65,7 +66,12 @@ class Machine:
         (self.programs / "fake").chmod(0o755)
         self.install("python3", "cc", "c++", "df", "nproc")
         shutil.copytree(BIN, self.checkout / "bin")
-        (self.checkout / "requirements.lock").write_text("grpcio==1\n")
+        (self.checkout / "requirements.lock").write_text("componentize-py==1\nwasmtime==1\n")
+        for name in ("sandbox/guest/runner.py", "sandbox/build.py", "sandbox/machine.py"):
+            (self.checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.checkout / name).write_text(name)
+        (self.checkout / "sdk/actionvm_sdk").mkdir(parents=True)
+        (self.checkout / "sdk/actionvm_sdk/__init__.py").write_text("")
         (self.checkout / "requirements-native.lock").write_text("llama-cpp-python==1\n")
 
     def install(self, *programs: str) -> None:
@@ -104,6 +110,10 @@ class Machine:
         return words in (self.folder / "calls").read_text()
 
     @property
+    def runner(self) -> Path:
+        return self.checkout / ".venv/share/actionvm/runner.cwasm"
+
+    @property
     def library(self) -> Path:
         packages = self.checkout / ".venv/lib/python3.11/site-packages"
         return packages / "llama_cpp/lib/libllama.so"
@@ -127,6 +137,15 @@ def test_a_fresh_machine_gets_packages_and_a_library(machine: Machine) -> None:
     assert run.returncode == 0, run.stderr
     assert machine.has_called("pip install --require-hashes --compile --no-input -r requirem")
     assert machine.library.read_text() == "compiled\n"
+    assert machine.runner.read_text() == "runner\n"
+
+
+def test_a_changed_guest_makes_a_new_runner(machine: Machine) -> None:
+    machine.run()
+    (machine.checkout / "sandbox/guest/runner.py").write_text("changed")
+    machine.run()
+    assert machine.has_called("-m sandbox.build")
+    assert not machine.has_called("pip install")
 
 
 def test_standard_output_stays_free_for_the_program(machine: Machine) -> None:
@@ -197,6 +216,7 @@ def test_a_python_without_any_pip_is_refused(machine: Machine) -> None:
         ("pip wheel", "cannot be packed"),
         ("--force-reinstall", "was removed: try again"),
         ("import llama_cpp", "was removed: try again"),
+        ("-m sandbox.build", "the runner cannot be built"),
     ],
 )
 def test_after_a_failed_step_the_next_run_works(machine: Machine, step: str, way_out: str) -> None:

@@ -1,0 +1,1 @@
+"""Executes the code of actions, which is hostile until proven otherwise."""

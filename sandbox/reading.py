@@ -1,0 +1,190 @@
+"""Reads what a worker and the code in it say: nothing in it is trusted."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from .frames import Broken
+from .outcome import Described, Examined, Flaw, Frame, Outcome, Reason
+from .ports import Asked, Code, Order
+
+_ACTIONS_MAX = 32
+_FLAWS_MAX = 32
+
+Text = Annotated[str, Field(max_length=65_536)]
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,63}$")]
+# Of one line; a guest may say anything.
+Line = Annotated[int, Field(ge=0, le=10**6)]
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class _Frame(_Told):
+    file: Text
+    line: Line | None
+    column: Line
+    function: Text
+
+
+class _Error(_Told):
+    kind: Text
+    message: Text
+    frames: Annotated[list[_Frame], Field(max_length=16)] = []
+
+
+class _Result(_Told):
+    value: JsonValue = None
+    error: _Error | None = None
+
+
+class _Action(_Told):
+    name: Name
+    description: Annotated[str, Field(max_length=16_384)]
+    capabilities: Annotated[list[Name], Field(max_length=64)]
+    parameters_schema: dict[str, JsonValue]
+    output_schema: dict[str, JsonValue]
+    line: Line
+
+
+class _Description(_Told):
+    actions: Annotated[list[_Action], Field(max_length=_ACTIONS_MAX)] = []
+    error: _Error | None = None
+
+
+class _Problem(_Told):
+    file: Text
+    line: Line
+    column: Line
+    kind: Text
+    message: Text
+
+
+class _Asked(_Told):
+    action: Name
+    arguments: dict[str, JsonValue]
+
+
+class _Done(_Told):
+    """What a worker of ours says."""
+
+    reason: Reason | None = None
+    message: Text = ""
+    answer: str = ""
+    fuel: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    logs: list[str] = []
+    logs_dropped: int = 0
+    problems: list[_Problem] = []
+
+
+_ASKED = TypeAdapter(Annotated[list[_Asked], Field(max_length=64)])
+
+
+def read_asked(text: object) -> list[Asked] | str:
+    """Return what code asks for, or what is wrong with that."""
+    try:
+        asked = _ASKED.validate_json(text if isinstance(text, str) else "")
+    except ValidationError as error:
+        return f"a call needs an action and arguments: {error.errors()[0]['msg']}"
+    return [Asked(one.action, one.arguments) for one in asked]
+
+
+def read_outcome(done: dict[str, Any], order: Order) -> Outcome:
+    """Return how an execution ended."""
+    told = _done(done)
+    outcome = Outcome(fuel=told.fuel, logs=(*told.logs,), logs_dropped=told.logs_dropped)
+    if told.problems:
+        first = told.problems[0]
+        message = f"{first.file}:{first.line}: {first.kind}: {first.message}"
+        return _failed(outcome, Reason.CODE_INVALID, message)
+    if told.reason:
+        return _failed(outcome, told.reason, told.message or _ABOUT.get(told.reason, ""))
+    try:
+        result = _Result.model_validate_json(told.answer)
+    except ValidationError:
+        return _failed(outcome, Reason.TRAPPED, "its result is not JSON")
+    if result.error is None:
+        return Outcome(
+            result.value, fuel=told.fuel, logs=outcome.logs, logs_dropped=outcome.logs_dropped
+        )
+    error = result.error
+    if error.kind == "MemoryError":
+        message = f"it needs more than {order.limits.memory_bytes} bytes of memory"
+        return _failed(outcome, Reason.MEMORY_EXHAUSTED, message, error)
+    return _failed(outcome, Reason.CODE_FAILED, f"{error.kind}: {error.message}", error)
+
+
+def read_examined(done: dict[str, Any], code: Code) -> Examined:
+    """Return what code says of itself."""
+    told = _done(done)
+    if told.problems:
+        flaws = [
+            Flaw(one.kind, one.message, one.file, one.line, max(1, one.column))
+            for one in told.problems[:_FLAWS_MAX]
+        ]
+        return Examined(flaws=(*flaws,))
+    if told.reason:
+        message = f"it was stopped while it was loaded: {told.reason}"
+        return Examined(flaws=(Flaw("failed", message, code.main),))
+    try:
+        found = _Description.model_validate_json(told.answer)
+    except ValidationError as problem:
+        message = str(problem.errors()[0]["msg"])
+        return Examined(flaws=(Flaw("failed", message, code.main),))
+    if error := found.error:
+        kind = "schema" if error.kind == "SchemaError" else "failed"
+        last = _frames(error)[-1:] or (Frame(code.main, 1, 1, ""),)
+        message = error.message if kind == "schema" else f"{error.kind}: {error.message}"
+        flaw = Flaw(kind, message, last[0].file, max(1, last[0].line), max(1, last[0].column))
+        return Examined(flaws=(flaw,))
+    actions = [
+        Described(
+            name=one.name,
+            description=one.description,
+            capabilities=(*one.capabilities,),
+            parameters_schema=one.parameters_schema,
+            output_schema=one.output_schema,
+            line=one.line,
+        )
+        for one in found.actions
+    ]
+    return Examined(actions=(*actions,), fuel=told.fuel)
+
+
+def _done(done: dict[str, Any]) -> _Done:
+    try:
+        return _Done.model_validate_json(json.dumps(done))
+    except ValidationError as error:
+        raise Broken("no end of an execution") from error
+
+
+def _failed(outcome: Outcome, reason: Reason, message: str, error: _Error | None = None) -> Outcome:
+    return Outcome(
+        reason=reason,
+        message=message[:4_096],
+        frames=_frames(error) if error else (),
+        fuel=outcome.fuel,
+        logs=outcome.logs,
+        logs_dropped=outcome.logs_dropped,
+    )
+
+
+def _frames(error: _Error) -> tuple[Frame, ...]:
+    return tuple(Frame(one.file, one.line or 1, one.column, one.function) for one in error.frames)
+
+
+_ABOUT = {
+    Reason.FUEL_EXHAUSTED: "it computed for longer than its fuel lasts",
+    Reason.TIME_EXCEEDED: "it took too long",
+    Reason.MEMORY_EXHAUSTED: "it needs more memory than it may have",
+    Reason.STACK_EXHAUSTED: "it calls itself too deep",
+    Reason.OUTPUT_EXCEEDED: "its result is too large",
+    Reason.ARGUMENTS_EXCEEDED: "what it is handed, or asks with, is too large",
+    Reason.HOST_CALLS_EXCEEDED: "it asks its host too often",
+    Reason.TRAPPED: "it asked for what the sandbox does not have",
+    Reason.WORKER_LOST: "the worker that executed it died twice",
+}
