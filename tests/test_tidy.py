@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("assembler", "gas", "keymanager", "knowledge", "linker", "runtime")
 PACKAGES = (
-    *("actionvm", "chassis", "cli", "enrolment", "models", "platformd", "protos", "tests"),
+    *("actionvm", "chassis", "cli", "enrolment", "models", "platformd", "protos", "sandbox"),
+    "tests",
     *SERVICES,
 )
 
@@ -174,9 +175,8 @@ def test_a_contract_has_its_service(service: str) -> None:
 
 
 def test_what_we_write_has_tests() -> None:
-    folders = [
-        ROOT / "tests" / package for package in ("chassis", "cli", "models", "platformd", *SERVICES)
-    ]
+    packages = ("chassis", "cli", "models", "platformd", "sandbox", *SERVICES)
+    folders = [ROOT / "tests" / package for package in packages]
     _assert_none(name(folder) for folder in folders if not list(folder.rglob("test_*.py")))
 
 

@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from chassis.holders import HoldersMalformed, read_holders
+from sandbox.jail import Survey, survey
 
 from ..command import AsJson, home_of
 from ..errors import CommandError, ExitCode
@@ -46,6 +47,7 @@ def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
         check_python(),
         check_compiler(),
         *check_machine(MODELS_DIR),
+        check_sandbox(survey()),
         check_home(home),
         check_holders(home),
         check_disk(home),
@@ -78,6 +80,18 @@ def check_compiler() -> Finding:
         way_out = "only needed to build llama.cpp: install gcc and g++"
         return Finding("compiler", Verdict.NOTE, f"no {' and no '.join(missing)}", way_out)
     return Finding("compiler", Verdict.OK, "cc and c++")
+
+
+def check_sandbox(found: Survey) -> Finding:
+    """Say what would hold code that got out of its virtual machine."""
+    lacks = found.lacks()
+    if not lacks:
+        return Finding("sandbox", Verdict.OK, f"code runs behind {found.layers}")
+    missing = "; ".join(f"no {one.layer}: {one.detail}" for one in lacks)
+    detail = f"code runs behind {found.layers}; {missing}"
+    if not found.is_strong:
+        detail += "; too little for code from others"
+    return Finding("sandbox", Verdict.NOTE, detail, "; ".join(one.way_out for one in lacks))
 
 
 def check_home(home: Home) -> Finding:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands.doctor import check_sandbox
 from cli.home import Home
 from cli.services import SERVICE_NAMES
 from cli.state import Child, State, read_state
 from keymanager.identity.own import publish
+from sandbox.jail import Survey
 from tests.keymanager.authorities import an_authority
 
 from .conftest import FakeSystem, Invoke
@@ -220,6 +222,29 @@ def test_status_shows_why_a_service_stays_down(
 
 def test_doctor_says_that_key_storage_is_an_emulation(invoke: Invoke) -> None:
     assert "an emulation of sealed storage" in invoke("doctor").stdout
+
+
+def test_doctor_says_what_would_hold_code(invoke: Invoke) -> None:
+    found = json.loads(invoke("doctor", "--json").stdout)["findings"]
+
+    (sandbox,) = (one for one in found if one["check"] == "sandbox")
+    assert sandbox["detail"].startswith("code runs behind ")
+    assert (sandbox["verdict"] == "ok") == (sandbox["fix"] == "")
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "words"),
+    [
+        (Survey("/usr/bin/bwrap", "", landlock=7, seccomp=True), "ok", "landlock:7,seccomp"),
+        (Survey("", "", landlock=7, seccomp=True), "note", "no bubblewrap: it is not installed"),
+        (Survey("", "", landlock=0, seccomp=False), "note", "too little for code from others"),
+    ],
+)
+def test_doctor_says_which_layer_is_missing(found: Survey, verdict: str, words: str) -> None:
+    finding = check_sandbox(found)
+
+    assert (finding.verdict, bool(finding.fix)) == (verdict, verdict == "note")
+    assert words in finding.detail
 
 
 @pytest.mark.parametrize("name", ["tokens/operator", "webhooks.key"])
