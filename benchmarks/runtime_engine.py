@@ -26,13 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from chassis.clock import SystemClock
 from chassis.log import install_log
 from runtime.audience import Audience
+from runtime.bundles import SealedBundle
 from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
 from runtime.facts import ActionFinished, State
 from runtime.journal.opening import open_journal, open_journal_database
 from runtime.journal.port import Entry, Journal, NewRun
 from runtime.ports import Generation, Prompt
-from runtime.program import SealedBundle
 from runtime.stage import Stage
 from tests.fakes.runtime_ports import (
     FakeApprovals,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from difflib import unified_diff
 from itertools import zip_longest
 
-from .facts import EffectSent, Event, RunFinished, RunStarted, encode
+from .encoding import encode
+from .facts import EffectSent, Event, RunFinished, RunStarted
 from .journal.port import Record
 
 # Of the difference that people read.

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from chassis.log import log
 
+from .bundles import read_program, require_connectors
 from .comparing import Parting, compare
 from .errors import JournalUnavailable, LeaseLost
 from .facts import CancelRequested, Note
@@ -18,7 +19,7 @@ from .journal.port import Lease, NewRun, Opening, Run
 from .machines.choosing import machine_of
 from .patience import until_kept
 from .performance import Performance
-from .program import Program, read_program, require_connectors
+from .program import Program
 from .replaying import Replayed, replay
 from .stage import Stage
 

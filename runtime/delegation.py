@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from .bundles import SealedBundle
 from .errors import BundleInvalid, BundleNotFound
 from .facts import ActionFinished, Caller, EffectSent, Failure, State
 from .journal.port import Lease, NewRun, Run
 from .jsontext import write_json
 from .machines.effects import Act
 from .policy import decided_arguments
-from .program import SealedBundle
 from .stage import Stage
 
 # Agents in a chain, the one that somebody outside asked among them.

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 
 from chassis.canonical import sha256_hex
 
@@ -238,6 +238,36 @@ class SleepStarted:
 
 
 @dataclass(frozen=True)
+class HostCalled:
+    """The code of a call has asked its host for some calls at once; it waits for all results.
+
+    `now` is the time that it has seen since the results before, or since its start.
+    """
+
+    call_id: str
+    calls: tuple[ActionCall, ...]
+    now: datetime
+
+
+@dataclass(frozen=True)
+class CodeExecuted:
+    """The code of a call has ended; with the results in the journal it does so again.
+
+    `result` is JSON text and `reason` is empty unless it failed; `seed` is that of its dice.
+    """
+
+    call_id: str
+    result: str
+    reason: str
+    gas: int
+    fuel: int
+    seed: int
+    now: datetime
+    logs: tuple[str, ...] = ()
+    logs_dropped: int = 0
+
+
+@dataclass(frozen=True)
 class ActionFinished:
     """A call has a result, JSON text as the model sees it; `reason` is empty unless it failed."""
 
@@ -298,71 +328,15 @@ Event: TypeAlias = (
     | EffectUnknown
     | ApprovalAwaited
     | SleepStarted
+    | HostCalled
+    | CodeExecuted
     | ActionFinished
     | EndDecided
     | RunFinished
     | Note
 )
 
-# The names by which the journal knows them; a name in a journal is there for good.
-_KINDS: dict[str, type[Event]] = {
-    "started": RunStarted,
-    "retrieved": KnowledgeRetrieved,
-    "generated": GenerationFinished,
-    "decided": ActionDecided,
-    "sent": EffectSent,
-    "unsent": EffectUnsent,
-    "unknown": EffectUnknown,
-    "awaited": ApprovalAwaited,
-    "approved": ApprovalDecided,
-    "slept": SleepStarted,
-    "acted": ActionFinished,
-    "cancel_requested": CancelRequested,
-    "pause_requested": PauseRequested,
-    "resume_requested": ResumeRequested,
-    "signalled": SignalSent,
-    "ending": EndDecided,
-    "finished": RunFinished,
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
-_ADAPTERS: dict[str, TypeAdapter[Event]] = {
-    name: TypeAdapter(kind) for name, kind in _KINDS.items()
-}
-_OUTCOME = TypeAdapter(Outcome)
-_CALLERS = TypeAdapter(Callers)
-
-
-def encode(event: Event) -> tuple[str, bytes]:
-    """Return the name and the JSON of an event, as the journal keeps them."""
-    name = _NAMES[type(event)]
-    return name, _ADAPTERS[name].dump_json(event)
-
-
-def decode(name: str, fact: bytes) -> Event:
-    """Return the event that `encode` was given."""
-    return _ADAPTERS[name].validate_json(fact)
-
 
 def parent_of(callers: Callers) -> str:
     """Return the run that waits for the answer itself; empty if there is none."""
     return callers[-1].run if callers else ""
-
-
-def encode_callers(callers: Callers) -> bytes:
-    """Return the JSON of callers."""
-    return _CALLERS.dump_json(callers)
-
-
-def decode_callers(text: bytes) -> Callers:
-    """Return the callers that `encode_callers` was given."""
-    return _CALLERS.validate_json(text)
-
-
-def encode_outcome(outcome: Outcome) -> bytes:
-    """Return the JSON of an outcome."""
-    return _OUTCOME.dump_json(outcome)
-
-
-def decode_outcome(text: bytes) -> Outcome:
-    """Return the outcome that `encode_outcome` was given."""
-    return _OUTCOME.validate_json(text)

@@ -12,9 +12,10 @@ from typing import Protocol
 
 from chassis.errors import PeerUnavailable
 
+from .bundles import SealedBundle
 from .conversation import ActionChoice, Message
 from .facts import ActionCall, Callers, Failure, Passage, Receipt, Signature, Usage
-from .program import Budget, ModelChoice, ProgramAction, SealedBundle
+from .program import Budget, ModelChoice, ProgramAction
 
 
 class RunFails(Exception):

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from chassis.clock import Clock
 
 from .audience import Audience
+from .bundles import SealedBundle, open_bundle, require_connectors
 from .connectors import Connector
 from .journal.port import Journal
 from .ports import Approvals, Bundles, GasMeter, Knowledge, Model, Signer
-from .program import Program, SealedBundle, open_bundle, require_connectors
+from .program import Program
 from .turns import Turns
 
 

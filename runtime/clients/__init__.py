@@ -17,12 +17,13 @@ from chassis.channel import RemoteError, remote_error, translated
 from chassis.coalescer import Coalescer
 from chassis.errors import InvalidField, PeerUnavailable, ServiceError
 
+from ..bundles import BUNDLE_KEY, SealedBundle
 from ..conversation import ActionChoice, Message, Role
 from ..errors import BundleNotFound
 from ..facts import ActionCall, Callers, Charge, Failure, Passage, Receipt, Signature, Usage
 from ..jsontext import write_json
 from ..ports import Generation, Hold, PersonAwaited, Prompt, RunFails
-from ..program import BUNDLE_KEY, Budget, ProgramAction, SealedBundle
+from ..program import Budget, ProgramAction
 
 RECEIPT_KEY = "keys/receipts"
 # A model may have to be loaded first.

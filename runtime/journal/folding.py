@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..encoding import encode_outcome
 from ..facts import (
     ActionFinished,
     Event,
@@ -14,7 +15,6 @@ from ..facts import (
     RunFinished,
     RunStarted,
     State,
-    encode_outcome,
 )
 from .port import NewRun
 

@@ -6,7 +6,8 @@ from hashlib import sha256
 
 from sqlalchemy import Connection, func, insert, select, text, update
 
-from ..facts import EndDecided, Failure, Outcome, State, decode_outcome, encode_outcome
+from ..encoding import decode_outcome, encode_outcome
+from ..facts import EndDecided, Failure, Outcome, State
 from .operations import fact_of, note_sha256
 from .tables import BLOB, EVENT, FACT_BYTES_MAX, NOTE, RUN, TABLES, VERSION
 

@@ -7,7 +7,8 @@ from datetime import datetime
 from hashlib import sha256
 from typing import ClassVar, NamedTuple, TypeAlias
 
-from ..facts import Event, Note, RunFinished, encode
+from ..encoding import encode
+from ..facts import Event, Note, RunFinished
 from .folding import first_events
 from .port import Entry, NewRun
 from .tables import FACT_BYTES_MAX

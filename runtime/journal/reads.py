@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, select, tuple_
 
+from ..encoding import decode, decode_outcome
 from ..errors import ApprovalNotFound, RunNotFound, RunUnfinished
 from ..facts import (
     ApprovalAwaited,
@@ -21,8 +22,6 @@ from ..facts import (
     RunStarted,
     SignalSent,
     State,
-    decode,
-    decode_outcome,
 )
 from .port import OPENING_EVENTS_MAX, KeptNote, Opening, Record, Run, Snapshot, Waiting
 from .tables import APPROVAL, BLOB, BUNDLE, EVENT, NOTE, RUN, SNAPSHOT

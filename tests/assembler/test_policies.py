@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assembler.rules import Rule
-from runtime.program import read_program
+from runtime.bundles import read_program
 from tests.assembler.workbench import MANIFEST, Workbench, changed
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "policy.md"

@@ -8,7 +8,7 @@ import pytest
 
 from assembler.problems import Code
 from chassis.problems import Flaw
-from runtime.program import read_program
+from runtime.bundles import read_program
 from tests.specs import ROOT
 
 from .broken_workflows import MANIFEST_OF_STEPS

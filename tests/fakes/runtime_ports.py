@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chassis.canonical import canonical_json, sha256_hex
+from runtime.bundles import BUNDLE_KEY, SealedBundle
 from runtime.errors import ApprovalDecided, BundleNotFound
 from runtime.facts import ActionCall, Callers, Charge, Failure, Passage, Receipt, Signature, Usage
 from runtime.ports import Generation, Hold, PersonAwaited, Prompt, RunFails
-from runtime.program import BUNDLE_KEY, Budget, SealedBundle
+from runtime.program import Budget
 
 USAGES = (Usage("input_tokens", 10), Usage("output_tokens", 5))
 GENERATION_GAS = 7

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from actionvm.action.v1 import action_pb2
 from chassis.server import Hosted
+from runtime.bundles import SealedBundle
 from runtime.journal.port import NewRun
-from runtime.program import SealedBundle
 from runtime.service import hosted
 from tests.runtime.worlds import RUN, World
 

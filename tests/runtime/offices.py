@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from runtime.bundles import SealedBundle
 from runtime.facts import ActionFinished
 from runtime.journal.port import Run
 from runtime.ports import Generation, Prompt
-from runtime.program import SealedBundle
 from tests.fakes.runtime_ports import answer, calls
 from tests.runtime.worlds import ASK, POST, RUN, World
 

@@ -15,8 +15,8 @@ from actionvm.action.v1 import action_pb2
 from actionvm.runtime.v1 import runtime_pb2 as pb
 from actionvm.runtime.v1 import runtime_pb2_grpc
 from chassis.server import Hosted
+from runtime.bundles import read_program
 from runtime.journal.port import NewRun
-from runtime.program import read_program
 from runtime.service import hosted
 from tests.fakes.runtime_ports import answer, calls
 from tests.grpc_fixtures import HostedFactory, StubAs

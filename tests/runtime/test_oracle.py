@@ -21,11 +21,11 @@ from typing import cast
 import pytest
 
 from chassis.clock import SystemClock
+from runtime.bundles import read_program
 from runtime.conductor import Conductor
 from runtime.facts import Passage, State
 from runtime.journal.port import NewRun
 from runtime.ports import Generation, Prompt
-from runtime.program import read_program
 from tests.fakes.runtime_ports import FakeKnowledge, FakeModel, answer, calls
 from tests.runtime.worlds import SEARCH, FakeClock, World
 

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 
 from actionvm.action.v1 import action_pb2
 from chassis.canonical import canonical_json
-from runtime.clients import sealed_bundle
-from runtime.connectors.catalogue import catalogue
-from runtime.errors import BundleInvalid
-from runtime.program import (
+from runtime.bundles import (
     BUNDLE_KEY,
     PAYLOAD_BYTES_MAX,
     open_bundle,
     read_program,
     require_connectors,
 )
+from runtime.clients import sealed_bundle
+from runtime.connectors.catalogue import catalogue
+from runtime.errors import BundleInvalid
 from tests.fakes.runtime_ports import FakeKnowledge, FakeSigner
 from tests.runtime.hosting import bundle_to_proto
 from tests.runtime.worlds import ASK, POST, SEARCH, payload, program, with_actions

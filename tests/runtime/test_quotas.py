@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from runtime import patience
+from runtime.bundles import read_program
 from runtime.conductor import Conductor
 from runtime.connectors import Quota
 from runtime.errors import LimitReached
 from runtime.facts import ActionFinished, EffectSent
 from runtime.journal.port import Entry, Lease, NewRun
-from runtime.program import read_program
 from runtime.rules import Use
 from runtime.turns import Turns
 from tests.fakes.service import FakeService

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from runtime.bundles import read_program
 from runtime.conductor import Conductor
 from runtime.facts import ActionDecided, ApprovalDecided, Decision, State
 from runtime.journal.port import NewRun
 from runtime.machines.agent import AgentLoop
-from runtime.program import read_program
 from runtime.replaying import replay
 from tests.fakes.runtime_ports import answer, calls
 from tests.runtime.crashes import Fuse, crash

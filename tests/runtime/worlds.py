@@ -16,6 +16,7 @@ import httpx
 
 from chassis.canonical import canonical_json
 from runtime.audience import Audience
+from runtime.bundles import SealedBundle, read_program
 from runtime.conductor import Conductor
 from runtime.connectors import Connector
 from runtime.connectors.catalogue import catalogue
@@ -23,7 +24,7 @@ from runtime.connectors.waiting import waiting_actions
 from runtime.facts import CancelRequested, Event
 from runtime.journal.opening import WORKER, open_journal, open_journal_database
 from runtime.journal.port import Journal, NewRun, Run
-from runtime.program import REQUEST_SCHEMA, Program, SealedBundle, read_program
+from runtime.program import REQUEST_SCHEMA, Program
 from runtime.service import RuntimeService
 from runtime.stage import Stage
 from tests.fakes.board import FakeBoard

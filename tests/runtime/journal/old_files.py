@@ -7,16 +7,8 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from runtime.facts import (
-    Event,
-    Failure,
-    Outcome,
-    RunStarted,
-    SignalSent,
-    State,
-    encode,
-    encode_outcome,
-)
+from runtime.encoding import encode, encode_outcome
+from runtime.facts import Event, Failure, Outcome, RunStarted, SignalSent, State
 from tests.runtime.worlds import RUN, START
 
 from .runs import AWAITED, LARGE, SECOND

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.conversation import ActionChoice, Role
+from runtime.encoding import decode, encode
 from runtime.facts import (
     ActionCall,
     ActionFinished,
@@ -29,8 +30,6 @@ from runtime.facts import (
     SignalSent,
     State,
     Usage,
-    decode,
-    encode,
 )
 from runtime.machines import fold
 from runtime.machines.agent import AgentLoop, AgentProgress
