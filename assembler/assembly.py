@@ -35,6 +35,7 @@ from .references import (
     collections,
     named_secrets,
 )
+from .steps import STEPS
 from .store import BundleStore
 from .structure import check_structure
 from .template import Scalar, render
@@ -283,6 +284,7 @@ def _wish(draft: Draft) -> ModelWish | None:
         account=account if ACCOUNT_NAME.fullmatch(account) else "",
         fallbacks=tuple(fallbacks),
         cache_seconds=seconds_of(cache) if cache else 0,
+        needs_answer_schema=any(draft.get((*path, "output")) for path in draft.items(STEPS)),
     )
 
 

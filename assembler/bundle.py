@@ -110,6 +110,7 @@ def _step(step: Step, known: Mapping[str, KnownAction]) -> Json:
             **({"backoff_seconds": seconds_of(failing.backoff)} if failing.backoff else {}),
         },
         **({"each": step.each, "parallel": step.parallel} if step.each else {}),
+        **({"output_schema": step.output} if step.output else {}),
         **_repeat_and_undo(step, known),
     }
 

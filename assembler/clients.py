@@ -97,6 +97,7 @@ class ModelsClient:
                 for model, credential in wish.fallbacks
             ],
             cache_seconds=wish.cache_seconds,
+            needs_answer_schema=wish.needs_answer_schema,
         )
         refusals: dict[str, Code | Flaw] = {
             "PROVIDER_NOT_FOUND": Code.PROVIDER_NOT_FOUND,

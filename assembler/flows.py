@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from chassis.draft import Draft, FieldPath
 from chassis.expressions import ExpressionInvalid, Node, read_expression
 from chassis.problems import clip, suggest
+from chassis.schemas import flaws_of_schema
 
 from .ports import KnownAction
 from .problems import Code
@@ -79,7 +80,11 @@ def _own_output(draft: Draft, path: FieldPath, actions: Mapping[str, KnownAction
     """Return what a step that has succeeded gives, for one item if it is done for each."""
     name = draft.text((*path, "action"))
     if not name:
-        return _TEXT
+        schema = draft.get((*path, "output"))
+        if schema is None:
+            return _TEXT
+        is_right = isinstance(schema, Mapping) and schema.get("type") == "object"
+        return shape_of_schema(schema) if is_right and not flaws_of_schema(schema) else ANY
     return shape_of_schema(actions[name].output_schema) if name in actions else ANY
 
 

@@ -66,6 +66,7 @@ class ModelWish:
     account: str = ""
     fallbacks: tuple[tuple[str, str], ...] = ()
     cache_seconds: int = 0
+    needs_answer_schema: bool = False
 
 
 @dataclass(frozen=True)

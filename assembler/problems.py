@@ -48,6 +48,7 @@ class Code(StrEnum):
     STEP_ARGUMENT = "STEP_ARGUMENT"  # not what the action takes
     STEP_NEVER = "STEP_NEVER"  # its condition cannot hold
     STEP_OUTPUT = "STEP_OUTPUT"  # has never what is used of it
+    SCHEMA_INVALID = "SCHEMA_INVALID"  # of an output: not of the part of JSON Schema that is taken
     STEP_LATE = "STEP_LATE"  # a warning: its last retry comes after the end of the run
     EXPRESSION_INVALID = "EXPRESSION_INVALID"
     # The whole.

@@ -103,9 +103,11 @@ _NOTHING = Shape(frozenset())
 
 
 def shape_of(values: Iterable[Json]) -> Shape:
-    """Return the shape of what is one of these values."""
+    """Return the shape of what is one of these values; of more than a few, it could be anything."""
     found = _NOTHING
-    for value in values:
+    for count, value in enumerate(values):
+        if count >= VALUES_MAX:
+            return ANY
         found |= _shape_of(value)
     return found
 

@@ -13,6 +13,7 @@ from chassis.expressions import Expression, ExpressionInvalid, is_true, read_exp
 from chassis.problems import Flaw, Severity, clip, suggest
 
 from .flows import check_flows
+from .outputs import check_output
 from .part import seconds_of
 from .ports import KnownAction
 from .problems import Code
@@ -67,19 +68,25 @@ def _check_shape(draft: Draft, path: FieldPath, allowed: set[str]) -> None:
         fix = suggest(undoing, sorted(allowed)) or "Add it there."
         draft.report((*path, "undo", "action"), Code.ACTION_UNKNOWN, message, fix=fix)
     if draft.text((*path, "model")) and not draft.text((*path, "action")):
+        has_output = (*path, "output") in draft.spots
         for name, fix in _OF_ACTIONS.items():
-            if (*path, name) in draft.spots:
+            if (*path, name) in draft.spots and not (name == "on_failure" and has_output):
                 message = f"a step of the model has no `{name}`"
                 draft.report((*path, name), Flaw.CONTRADICTION, message, fix=fix)
+        if draft.text((*path, "on_failure", "backoff")):
+            message = "an answer that does not fit is asked for again at once"
+            draft.report((*path, "on_failure", "backoff"), Flaw.CONTRADICTION, message, fix=_REMOVE)
+    check_output(draft, path)
     if (*path, "each") in draft.spots and (*path, "undo") in draft.spots:
         message = "what is done for each item cannot be undone here"
         fix = "Call an agent for each item, whose own workflow undoes it."
         draft.report((*path, "undo"), Flaw.CONTRADICTION, message, fix=fix)
 
 
+_REMOVE = "Remove it."
 # What only steps with an action have, and what to do instead.
 _OF_ACTIONS = {
-    "on_failure": "Remove it; `spec.model.fallbacks` are for models that do not answer.",
+    "on_failure": "Add `output:`; `spec.model.fallbacks` are for models that do not answer.",
     "each": "Call an agent for each item instead.",
     "repeat": "Call an agent instead, and repeat that.",
     "undo": "Remove it: an answer of the model changes nothing outside.",
@@ -202,10 +209,14 @@ def _check_value(draft: Draft, path: FieldPath, value: Json, schema: Json) -> No
 
 def _check_limit(draft: Draft, paths: Sequence[FieldPath]) -> None:
     path: FieldPath = ("spec", "limits", "steps")
-    count = sum(bool(draft.text((*step, "model"))) for step in paths)
+    count = 0
+    for step in paths:
+        retries = draft.get((*step, "on_failure", "retry"))
+        if draft.text((*step, "model")):
+            count += 1 + (retries if isinstance(retries, int) else 0)
     limit = draft.get(path)
     # The default is the one of the manifest.
     most = limit if isinstance(limit, int) else 8
     if count > most:
-        message = f"the workflow asks the model {count} times, and {most} are allowed"
+        message = f"the workflow asks the model up to {count} times, and {most} are allowed"
         draft.report(path, Flaw.CONTRADICTION, message, fix=f"Raise it to {count}.")

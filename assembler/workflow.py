@@ -111,6 +111,12 @@ class Step(Part):
         description="its inputs: values, or `from` with an expression",
         examples=[{"query": {"from": "input"}}],
     )
+    output: dict[str, JsonValue] | None = Field(
+        default=None,
+        max_length=64,
+        description="what an answer of the model has to fit, the JSON Schema of an object",
+        examples=[{"type": "object", "properties": {"title": {"type": "string"}}}],
+    )
     when: str = Field(
         default="",
         max_length=EXPRESSION_CHARACTERS_MAX,

@@ -59,6 +59,14 @@ def converse(
     )
 
 
+def corrections(text: str, told: str) -> tuple[Message, ...]:
+    """Return what a model is told about an answer of it that was not right; nothing if it was."""
+    if not told:
+        return ()
+    again = Message(Role.USER, f"That does not fit: {told}. Answer again, with nothing but JSON.")
+    return (Message(Role.ASSISTANT, text), again) if text else (again,)
+
+
 def input_text(input_json: str) -> str:
     """Return the input as people read it: a string without quotes, anything else as JSON."""
     value = read_json(input_json)

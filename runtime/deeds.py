@@ -32,7 +32,7 @@ from .jsontext import write_json
 from .machines.effects import Act, Close, Effect, Generate, Retrieve, prompt_sha256
 from .outbox import EffectLost, Errand, Outbox, QuotaExceeded
 from .patience import until_kept
-from .ports import Generation, PersonAwaited, Prompt
+from .ports import AnswerUnfit, Generation, PersonAwaited, Prompt
 from .program import Program
 from .rules import Use
 from .stage import Stage
@@ -162,9 +162,14 @@ class Deeds:
             messages=effect.messages,
             actions=effect.actions,
             choice=effect.choice,
+            answer_schema=effect.answer_schema,
         )
         try:
-            finished = await self._read(effect.step, prompt)
+            try:
+                finished = await self._read(effect.step, prompt)
+            except AnswerUnfit:
+                # What it was, nobody has said; its gas is on the bill.
+                finished = GenerationFinished(effect.step, "", (), (), 0)
             return replace(finished, prompt_sha256=prompt_sha256(effect))
         except BaseException:
             self._stage.audience.end(self._run.name, effect.step)

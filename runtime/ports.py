@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from chassis.errors import PeerUnavailable
+from chassis.errors import InvalidArgument, PeerUnavailable
 
 from .bundles import SealedBundle
 from .conversation import ActionChoice, Message
@@ -47,6 +47,8 @@ class Prompt:
     messages: tuple[Message, ...]
     actions: tuple[ProgramAction, ...]
     choice: ActionChoice
+    # What a text has to fit, a JSON Schema as JSON text; empty for free text.
+    answer_schema: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,22 @@ class Bundles(Protocol):
         """Return a bundle, unchecked; raise `BundleNotFound`."""
 
 
+@dataclass(eq=False)
+class AnswerUnfit(InvalidArgument):
+    """A model has answered, and not with what the schema of the answer allows."""
+
+    reason = "ANSWER_UNFIT"
+    message = "the answer does not fit its schema"
+
+
 class Model(Protocol):
     """What generates."""
 
     def generate(self, prompt: Prompt) -> AsyncGenerator[str | Generation, None]:
-        """Yield text as it is written, and the whole answer last; closing it stops the model."""
+        """Yield text as it is written, and the whole answer last; closing it stops the model.
+
+        Raise `AnswerUnfit` where that is known; who asks looks at each answer anyway.
+        """
 
 
 class Knowledge(Protocol):

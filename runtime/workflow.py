@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, ClassVar, cast
 
+from jsonschema import Draft202012Validator
+from jsonschema import ValidationError as SchemaViolation
 from pydantic import ConfigDict, Field, JsonValue
+from referencing import Registry
 
 from chassis.expressions import (
     EXPRESSION_CHARACTERS_MAX,
@@ -15,6 +18,10 @@ from chassis.expressions import (
     is_true,
     read_expression,
 )
+from chassis.problems import clip
+from chassis.schemas import flaws_of_schema
+
+from .jsontext import read_json, write_json
 
 STEPS_MAX = 64
 ARGUMENTS_MAX = 64
@@ -96,6 +103,10 @@ class Step:
     parallel: Annotated[int, Field(ge=1, le=PARALLEL_MAX)] = 8
     repeat: Repeat | None = None
     undo: Undo | None = None
+    # What an answer of the model has to fit; without it, the output is a text.
+    output_schema: Annotated[dict[str, JsonValue], Field(max_length=64)] = field(
+        default_factory=dict
+    )
 
     @cached_property
     def needs(self) -> frozenset[str]:
@@ -121,6 +132,24 @@ class Step:
         sources = (source_of(value) for value in undoing)
         return tuple(one for one in (self.repeat.until if self.repeat else "", *sources) if one)
 
+    def read_answer(self, text: str) -> tuple[JsonValue, str]:
+        """Return the output that an answer of the model is, or why it is none."""
+        try:
+            value = read_json(text.strip(), is_unique=True)
+            violation = next(self._output.iter_errors(value), None)
+        except ValueError as error:
+            told = f"it is not JSON: {clip(str(error), length_max=200)}"
+            return None, told if text else "there is none"
+        except RecursionError:
+            # Of the words for what does not fit.
+            return None, "it is nested too deeply"
+        # The words of jsonschema would quote what the model wrote.
+        return value, _told(violation) if violation else ""
+
+    @cached_property
+    def _output(self) -> Draft202012Validator:
+        return Draft202012Validator(self.output_schema, registry=Registry())
+
     def happens(self, values: JsonValue) -> bool:
         """Tell whether its condition holds."""
         return not self.when or is_true(evaluate(self.when, values))
@@ -138,6 +167,17 @@ class Workflow:
 
     steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=STEPS_MAX)]
     output: _Expression
+
+    @property
+    def generations_max(self) -> int:
+        """Return how often the model is asked at most."""
+        return sum(one.on_failure.retries + 1 for one in self.steps if one.instructions)
+
+
+def _told(violation: SchemaViolation) -> str:
+    # A part of a schema, which is JSON.
+    wanted = clip(write_json(cast("JsonValue", violation.validator_value)), length_max=100)
+    return f"{violation.json_path} does not keep to `{violation.validator}: {wanted}`"
 
 
 def evaluate(text: str, values: JsonValue) -> JsonValue:
@@ -175,7 +215,7 @@ def problem_of(workflow: Workflow, *, actions: frozenset[str], generations_max: 
         _require_paths((workflow.output,), known, ())
     except ExpressionInvalid as error:
         return str(error)
-    if sum(bool(step.instructions) for step in workflow.steps) > generations_max:
+    if workflow.generations_max > generations_max:
         return "it asks the model more often than limits.steps allows"
     return ""
 
@@ -200,14 +240,28 @@ def _problem_of(step: Step, known: set[str], actions: frozenset[str]) -> str:
 
 
 def _problem_of_shape(step: Step) -> str:
-    only_actions = step.each or step.repeat or step.undo or step.on_failure != FailureAction()
-    if step.instructions and only_actions:
-        return "only actions are repeated, undone, done for each, or have a failure action"
+    if step.instructions and (step.each or step.repeat or step.undo):
+        return "only actions are repeated, undone or done for each"
+    if step.instructions and step.on_failure != FailureAction() and not step.output_schema:
+        return "only actions, and answers with a schema, have a failure action"
+    if step.instructions and step.on_failure.backoff_seconds:
+        return "an answer that does not fit is asked for again at once"
+    if step.output_schema and (told := _problem_of_schema(step)):
+        return told
     if step.each and step.undo:
         return "what is done for each is not undone; call an agent that undoes its own steps"
     if step.on_failure.continues and step.on_failure.compensates:
         return "it either goes on or undoes"
     return ""
+
+
+def _problem_of_schema(step: Step) -> str:
+    if not step.instructions:
+        return "only answers of the model have a schema"
+    if step.output_schema.get("type") != "object":
+        return "its output is no object"
+    flaw = next(iter(flaws_of_schema(step.output_schema)), None)
+    return f"output.{'.'.join(map(str, flaw.path))}: {flaw.message}" if flaw else ""
 
 
 def _require_paths(expressions: tuple[str, ...], known: set[str], more: tuple[str, ...]) -> None:

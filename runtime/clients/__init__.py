@@ -22,7 +22,7 @@ from ..conversation import ActionChoice, Message, Role
 from ..errors import BundleNotFound
 from ..facts import ActionCall, Callers, Charge, Failure, Passage, Receipt, Signature, Usage
 from ..jsontext import write_json
-from ..ports import Generation, Hold, PersonAwaited, Prompt, RunFails
+from ..ports import AnswerUnfit, Generation, Hold, PersonAwaited, Prompt, RunFails
 from ..program import Budget, ProgramAction
 
 RECEIPT_KEY = "keys/receipts"
@@ -139,6 +139,7 @@ class LinkerClient:
                 for fallback in prompt.model.fallbacks
             ],
             cache_seconds=prompt.model.cache_seconds,
+            needs_answer_schema=bool(prompt.answer_schema),
         )
         request = linker_pb2.LinkModelRequest(config=config, account=prompt.account)
         key = request.SerializeToString(deterministic=True)
@@ -156,6 +157,8 @@ class LinkerClient:
             "QUEUE_FULL": lambda _: PeerUnavailable("linker"),
             "RATE_LIMITED": lambda _: PeerUnavailable("linker"),
         }
+        if prompt.answer_schema:
+            known = {**known, "SCHEMA_UNSUPPORTED": lambda _: AnswerUnfit()}
         call = self._stub.Generate(_generate_request(prompt, link))
         try:
             with _within_run("linker", "MODEL_FAILED", known):
@@ -183,6 +186,7 @@ def _generate_request(prompt: Prompt, link: str) -> linker_pb2.GenerateRequest:
         messages=[_message_to_proto(message) for message in prompt.messages],
         actions=[_action_to_proto(action) for action in prompt.actions],
         action_choice=_CHOICES[prompt.choice],
+        answer_schema=prompt.answer_schema,
         tokens_max=prompt.model.tokens_max,
         temperature=prompt.model.temperature,
         top_p=prompt.model.top_p,

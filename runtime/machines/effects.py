@@ -36,6 +36,8 @@ class Generate:
     messages: tuple[Message, ...]
     actions: tuple[ProgramAction, ...]
     choice: ActionChoice
+    # What a text has to fit, a JSON Schema as JSON text; empty for free text.
+    answer_schema: str = ""
 
     @property
     def key(self) -> str:
@@ -47,7 +49,8 @@ def prompt_sha256(effect: Generate) -> str:
     """Return the digest of all that decides what a model is asked."""
     actions = tuple(action.name for action in effect.actions)
     asked = (effect.model, effect.messages, actions, effect.choice)
-    return sha256_hex(_ASKED.dump_json(asked))
+    # Of free text nothing is added: so the digests of before stay what they are.
+    return sha256_hex(_ASKED.dump_json(asked) + effect.answer_schema.encode())
 
 
 _ASKED: TypeAdapter[tuple[ModelChoice, tuple[Message, ...], tuple[str, ...], ActionChoice]] = (

@@ -41,6 +41,7 @@ WISH = ModelWish(
     account="agents/brief",
     fallbacks=(("far/off", ""),),
     cache_seconds=60,
+    needs_answer_schema=True,
 )
 DOCUMENT = Document("collections/a/documents/b.md", "text", "private")
 SHA256 = "5" * 64
@@ -198,6 +199,7 @@ async def test_a_link_is_what_the_linker_made(answering: Answering, peers: Peers
                 context_tokens_min=160,
                 fallbacks=[linker_pb2.Fallback(model="far/off")],
                 cache_seconds=60,
+                needs_answer_schema=True,
             ),
             account="agents/brief",
         )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from assembler.flows import shape_of_tree
-from assembler.shapes import Shape, shape_of, shape_of_schema
+from assembler.shapes import ANY, Shape, shape_of, shape_of_schema
 from chassis.canonical import Json
 from chassis.expressions import read_expression
 
@@ -114,6 +114,11 @@ def test_only_what_can_never_be_both_does_not_overlap(
     overlap: bool,  # noqa: FBT001  # a case
 ) -> None:
     assert shape_of_schema(one).overlaps(shape_of_schema(other)) is overlap
+
+
+def test_of_many_values_there_could_be_any() -> None:
+    # Looking at all of them would take as long as there are fields, squared.
+    assert shape_of({f"a{one}": one} for one in range(65)) == ANY
 
 
 def test_a_schema_without_an_end_could_be_anything() -> None:

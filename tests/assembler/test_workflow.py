@@ -94,6 +94,25 @@ async def test_what_becomes_of_a_step_otherwise_counts_too() -> None:
     assert await Workbench().validate(failing) == []
 
 
+async def test_an_answer_with_a_schema_is_wanted_of_a_model_that_promises_it() -> None:
+    note = "output: {type: object, properties: {text: {type: string}}}\n        when: input.urgent"
+    workbench = Workbench()
+    assembly = await workbench.assemble(MANIFEST_OF_STEPS.replace("when: input.urgent", note))
+
+    assert [wish.needs_answer_schema for wish in workbench.peers.models.wishes] == [True]
+    workflow = read_program(assembly.bundle.payload).workflow
+    assert workflow
+    assert workflow.steps[1].output_schema["properties"] == {"text": {"type": "string"}}
+
+
+async def test_answers_that_are_asked_for_again_count_as_steps() -> None:
+    again = "output: {type: object}\n        on_failure: {retry: 8}\n        when: input.urgent"
+
+    (problem,) = await Workbench().validate(MANIFEST_OF_STEPS.replace("when: input.urgent", again))
+    assert problem.field == "spec.limits.steps"
+    assert "up to 9 times" in problem.message
+
+
 async def test_more_answers_than_steps_are_noticed() -> None:
     broken = MANIFEST_OF_STEPS.replace("steps: 8", "steps: 1").replace(
         "  workflow:\n    steps:\n", "  workflow:\n    steps:\n      - {id: plan, model: Plan.}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import pytest
 
 from runtime.conductor import Conductor
-from runtime.facts import ActionDecided, Failure, State
-from runtime.ports import RunFails
+from runtime.facts import ActionDecided, Failure, GenerationFinished, State
+from runtime.ports import AnswerUnfit, RunFails
 from tests.fakes.runtime_ports import answer
 from tests.runtime.worlds import POST, RUN, SEARCH, SLEEP, World, until, with_actions
 
@@ -115,6 +116,73 @@ async def test_a_step_that_was_refused_waits_before_its_retry_also_across_a_rest
     assert (await world.play()).answer == "1"
     assert (await world.kinds()).count("SleepStarted") == 1
     assert await replays(world) == []
+
+
+NOTE = {
+    "id": "note",
+    "instructions": "Write a note.",
+    "output_schema": {
+        "type": "object",
+        "properties": {"title": {"type": "string", "maxLength": 9}},
+        "required": ["title"],
+        "additionalProperties": False,
+    },
+}
+
+
+async def test_an_answer_of_the_model_that_fits_its_schema_is_the_output(world: World) -> None:
+    world.model.answers = lambda _: answer(' {"title": "Up"}\n')
+    await world.create(steps(NOTE, output="steps.note.output.title"))
+    assert (await world.play()).answer == "Up"
+    (prompt,) = world.model.prompts
+    assert json.loads(prompt.answer_schema) == NOTE["output_schema"]
+    assert prompt.answer_schema in prompt.messages[0].text
+    assert await replays(world) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Ether is up.", "it is not JSON"),
+        ('{"title": "Ether is up."}', "$.title does not keep to `maxLength: 9`"),
+        ('{"title": "Up", "more": 1}', "$ does not keep to `additionalProperties: false`"),
+        ('{"title": "Up", "title": "Down"}', "a name twice"),
+        ("[]", '$ does not keep to `type: "object"`'),
+        ("[" * 900 + "]" * 900, '$ does not keep to `type: "object"`'),
+        ("[" * 100_000, "nested too deeply"),
+        ("", "there is none"),
+    ],
+)
+async def test_an_answer_that_does_not_fit_is_asked_for_again_and_then_fails_the_step(
+    world: World, text: str, told: str
+) -> None:
+    world.model.answers = lambda _: answer(text)
+    failing = {"retries": 1}
+    await world.create(steps(FIND, {**NOTE, "on_failure": failing}, output="steps.note.output"))
+    failure = (await world.play()).failure
+    assert failure
+    assert failure.reason == "OUTPUT_INVALID"
+    assert told in failure.message
+    first, second = world.model.prompts
+    assert first.model.seed != second.model.seed
+    assert told in second.messages[-1].text
+    assert await replays(world) == []
+
+
+async def test_a_second_answer_that_fits_is_as_good(world: World) -> None:
+    world.model.fail_next(AnswerUnfit())
+    world.model.answers = lambda _: answer('{"title": "Up"}')
+    note = {**NOTE, "on_failure": {"retries": 1}}
+    await world.create(steps(FIND, note, WRITE, output="steps.note.output.title"))
+    assert (await world.play()).answer == "Up"
+    numbers = [one.step for one in await world.events() if isinstance(one, GenerationFinished)]
+    assert sorted(numbers) == [2, 3, 5]
+
+
+async def test_a_run_goes_on_without_an_answer_that_fits(world: World) -> None:
+    default = {"continues": True, "default": {"title": "None"}}
+    await world.create(steps({**NOTE, "on_failure": default}, output="steps.note.output.title"))
+    assert (await world.play()).answer == "None"
 
 
 async def test_a_denied_step_stops_the_run_and_nothing_comes_after_it(world: World) -> None:

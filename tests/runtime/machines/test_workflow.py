@@ -65,6 +65,10 @@ def graphs(draw: st.DrawFn) -> Program:
     return workflow(*steps, output=draw(st.sampled_from(["input", "steps.s0.output || 'x'"])))
 
 
+OBJECT = {"type": "object"}
+HOSTILE = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(a+)+$"}}}
+ANSWER = {"id": "a", "instructions": "x", "output_schema": OBJECT}
+
 orders = st.lists(st.integers(0, 9), max_size=30)
 
 
@@ -171,8 +175,20 @@ def test_steps_that_need_nothing_are_under_way_at_once() -> None:
         ({"id": "a", "instructions": "x", "when": "length(@)"}, "function expression"),
         ({"id": "a", "instructions": "x", "when": "other"}, "not about input"),
         ({"id": "a", "instructions": "x", "on_failure": {"retries": 1}}, "only actions"),
+        ({"id": "a", "action": "board.post", "output_schema": OBJECT}, "only answers"),
+        ({"id": "a", "instructions": "x", "output_schema": {"type": "string"}}, "is no object"),
+        ({"id": "a", "instructions": "x", "output_schema": HOSTILE}, "no `pattern` is taken"),
+        ({**ANSWER, "on_failure": {"retries": 1, "backoff_seconds": 1}}, "again at once"),
+        ({**ANSWER, "on_failure": {"retries": 10}, "each": "input"}, "only actions"),
     ],
 )
 def test_a_bundle_whose_steps_make_no_sense_does_not_open(step: dict[str, Any], told: str) -> None:
     with pytest.raises(BundleInvalid, match=told):
         workflow(FIND, step)
+
+
+def test_a_bundle_that_could_ask_the_model_more_often_than_it_may_does_not_open() -> None:
+    steps = [{**ANSWER, "id": f"a{one}", "on_failure": {"retries": 10}} for one in range(6)]
+    with pytest.raises(BundleInvalid, match=r"more often than limits\.steps"):
+        workflow(*steps)
+    assert workflow(*steps[:5]).workflow
