@@ -13,7 +13,11 @@ from chassis.errors import InvalidField
 from chassis.receivers import require_url
 from chassis.seal import require_key_file
 
+from .egress import Refused
+from .egress.addresses import read_local
+
 RECEIVERS_MAX = 8
+LOCAL_SERVICES_MAX = 64
 
 
 class RuntimeConfig(ServiceConfig):
@@ -58,6 +62,30 @@ class RuntimeConfig(ServiceConfig):
         default=None,
         description="32 bytes or more that nobody can guess; what those hear is signed with it",
     )
+
+    egress_allow: str = Field(
+        default="",
+        description="host:port that agents may ask although they are private; with commas between",
+    )
+
+    @property
+    def local_services(self) -> frozenset[tuple[str, int]]:
+        """Return what `egress_allow` names."""
+        named = (part.strip() for part in self.egress_allow.split(","))
+        return frozenset(read_local(part) for part in named if part)
+
+    @field_validator("egress_allow")
+    @classmethod
+    def _are_local_services(cls, text: str) -> str:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if len(parts) > LOCAL_SERVICES_MAX:
+            raise ValueError(f"has {len(parts)} services; at most {LOCAL_SERVICES_MAX} are allowed")
+        for part in parts:
+            try:
+                read_local(part)
+            except Refused as error:
+                raise ValueError(error.message) from error
+        return text
 
     @field_validator("database_url")
     @classmethod
