@@ -153,7 +153,9 @@ class Outbox:
         try:
             return await self._connector(errand).perform(errand.order)
         except (PersonAwaited, Unsent) as error:
-            if isinstance(error, Unsent) and error.retry_seconds:
+            # Without a credential, a service knows nothing that all who call the action share.
+            is_shared = bool(errand.act.action.credential)
+            if isinstance(error, Unsent) and error.retry_seconds and is_shared:
                 until = self._clock.now() + timedelta(seconds=error.retry_seconds)
                 self._turns.close(self._place(errand), until)
             if not is_open:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ from runtime.rules import Use
 from runtime.turns import Turns
 from tests.fakes.service import FakeService
 from tests.runtime.test_effects import BOARD
-from tests.runtime.worlds import RUN, START, World, with_limits
+from tests.runtime.worlds import POST, RUN, START, World, with_actions, with_limits
 
 SECOND, THIRD = RUN.replace("0001", "0002"), RUN.replace("0001", "0003")
 HOURLY = Quota("board.posts", count=1, seconds=3_600)
@@ -38,8 +40,15 @@ def _world(folder: Path, *quotas: Quota) -> tuple[World, FakeService]:
     return World(folder, services=[service]), service
 
 
-async def _create(world: World, name: str, *, seconds: int = 60) -> None:
-    sealed = world.seal(with_limits(seconds=seconds))
+async def _create(
+    world: World,
+    name: str,
+    *,
+    seconds: int = 60,
+    change: Callable[[dict[str, Any]], object] = bool,
+) -> None:
+    limit = with_limits(seconds=seconds)
+    sealed = world.seal(lambda content: (limit(content), change(content)))
     new = NewRun(
         name=name,
         request_id=name,
@@ -79,6 +88,29 @@ async def test_after_its_window_a_quota_has_room_again(tmp_path: Path) -> None:
     await _create(world, SECOND)
     await world.play(SECOND)
     assert service.arrivals == ["", ""]
+
+
+async def test_a_service_that_knows_no_credential_closes_nothing_for_others(
+    tmp_path: Path,
+) -> None:
+    like = replace(BOARD, needs_credential=False)
+    service = FakeService(like, idempotent=False, reconcilable=False)
+    world = World(tmp_path, services=[service])
+    change = with_actions({**POST, "credential": ""})
+    service.fail_next("unsent")
+    service.retry_seconds = 3_600
+    await world.create(change)
+    conductor = Conductor(world.stage())
+    await conductor.start()
+    try:
+        await world.until_kind("EffectUnsent")
+        await _create(world, SECOND, change=change)
+        await conductor._claim()
+        await world.until_ended(SECOND)
+        assert (await _result(world, SECOND)).reason == ""
+        assert [*service.effects] == [f"{SECOND}/call/step-1-1"]
+    finally:
+        await conductor.stop()
 
 
 async def test_every_attempt_counts(tmp_path: Path) -> None:
