@@ -34,6 +34,7 @@ from runtime.journal.opening import open_journal, open_journal_database
 from runtime.journal.port import Entry, Journal, NewRun
 from runtime.ports import Generation, Prompt
 from runtime.stage import Stage
+from tests.fakes.internet import Internet
 from tests.fakes.runtime_ports import (
     FakeApprovals,
     FakeBundles,
@@ -95,7 +96,7 @@ def stage(journal: Journal, model: FakeModel) -> Stage:
         meter=FakeGasMeter(),
         signer=signer,
         approvals=FakeApprovals(),
-        connectors=catalogue(None, knowledge, signer),  # type: ignore[arg-type]  # nobody posts
+        connectors=catalogue(None, knowledge, signer, Internet().egress()),  # type: ignore[arg-type]  # nobody posts
     )
 
 

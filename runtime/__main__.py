@@ -37,6 +37,7 @@ from .conductor import Conductor
 from .config import RuntimeConfig
 from .connectors.catalogue import catalogue
 from .connectors.send import AgentSend
+from .egress.system import open_egress
 from .journal.opening import WORKER, open_journal, open_journal_database
 from .questions import Questions
 from .schedules.clients import KnowledgeCollections
@@ -76,6 +77,7 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         desk = Desk(ScheduleStore(schedules), SystemClock())
         # The proxies of the environment are for people; an agent goes where its bundle says.
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        egress = await stack.enter_async_context(open_egress(config.local_services))
         stage = Stage(
             journal=open_journal(engine, worker=_worker(config)),
             audience=Audience(),
@@ -91,7 +93,7 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
             meter=GasClient(await channel_to("gas", config.gas_address)),
             signer=signer,
             approvals=ApprovalsClient(keys, lambda: _channel_of_people(config)),
-            connectors=catalogue(http, knowledge, signer, AgentSend(desk.inbox)),
+            connectors=catalogue(http, knowledge, signer, egress, AgentSend(desk.inbox)),
         )
         conductor = Conductor(stage)
         await conductor.start()

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import httpx
 
+from ..egress.client import Egress
 from ..ports import Knowledge, Signer
 from . import Connector
 from .board import BoardPost
 from .knowledge import KnowledgeSearch
 from .waiting import waiting_actions
+from .web import WebGet, WebSend
 
 
 def catalogue(
-    http: httpx.AsyncClient, knowledge: Knowledge, signer: Signer, *others: Connector
+    http: httpx.AsyncClient,
+    knowledge: Knowledge,
+    signer: Signer,
+    egress: Egress,
+    *others: Connector,
 ) -> dict[str, Connector]:
     """Return the connectors of this runtime, and others, by the names of their actions."""
     connectors: list[Connector] = [
         BoardPost(http, signer),
         KnowledgeSearch(knowledge),
         *waiting_actions(),
+        WebGet(egress),
+        WebSend(egress),
         *others,
     ]
     return {connector.descriptor.name: connector for connector in connectors}

@@ -28,7 +28,7 @@ REFUSAL_CHARACTERS_MAX = 300
 # Before a connection stands, nothing was sent over it.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 # The service says that it did not do it. 5xx say nothing: who answers may not be who does it.
-_NOT_DONE = {httpx.codes.TOO_EARLY, httpx.codes.TOO_MANY_REQUESTS}
+NOT_DONE = {httpx.codes.TOO_EARLY, httpx.codes.TOO_MANY_REQUESTS}
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ async def ask(
         raise Unsent(peer) from error
     except (httpx.HTTPError, TimeoutError) as error:
         raise PeerUnavailable(peer) from error
-    if response.status_code in _NOT_DONE:
+    if response.status_code in NOT_DONE:
         raise Unsent(peer, retry_seconds(response.headers))
-    if response.is_server_error or response.status_code == httpx.codes.REQUEST_TIMEOUT:
+    if is_uncertain(response.status_code):
         raise PeerUnavailable(peer)
     value = _object(content)
     if response.is_success:
@@ -87,14 +87,22 @@ async def ask(
     return Refusal(response.status_code, message[:REFUSAL_CHARACTERS_MAX])
 
 
+def is_uncertain(status: int) -> bool:
+    """Tell whether a status leaves open what was done."""
+    return status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.REQUEST_TIMEOUT
+
+
 def retry_seconds(headers: Mapping[str, str]) -> float:
-    """Return what `Retry-After` says, in seconds or as a date; 0 if it says nothing."""
-    text = headers.get("Retry-After", "").strip()
+    """Return what `Retry-After` says, in seconds or as a date; 0 if it says nothing.
+
+    Names of headers are lower-case, or found whatever their case.
+    """
+    text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         # Python refuses to read numbers of thousands of digits.
         return min(float(text[:20]), RETRY_SECONDS_MAX)
     # By the clock of the service, which need not be ours.
-    until, now = _time(text), _time(headers.get("Date", ""))
+    until, now = _time(text), _time(headers.get("date", ""))
     if until is None or now is None:
         return 0.0
     return min(max(0.0, (until - now).total_seconds()), RETRY_SECONDS_MAX)

@@ -11,13 +11,14 @@ from jsonschema import Draft202012Validator
 
 from chassis.canonical import sha256_hex
 from chassis.errors import PeerUnavailable
-from runtime.connectors import Order, Result, Unsent
+from runtime.connectors import Connector, Order, Result, Unsent
 from runtime.connectors.board import BoardPost
 from runtime.connectors.catalogue import catalogue
 from runtime.connectors.http import ANSWER_BYTES_MAX, RETRY_SECONDS_MAX, retry_seconds
 from runtime.connectors.knowledge import KnowledgeSearch
 from runtime.ports import RunFails
 from tests.fakes.board import FakeBoard
+from tests.fakes.internet import Internet
 from tests.fakes.runtime_ports import FakeKnowledge, FakeSigner
 
 ORDER = Order(
@@ -31,6 +32,10 @@ ORDER = Order(
 SIGNER = FakeSigner()
 
 
+def _catalogue() -> dict[str, Connector]:
+    return catalogue(httpx.AsyncClient(), FakeKnowledge(), SIGNER, Internet().egress())
+
+
 def _post(transport: httpx.AsyncBaseTransport) -> BoardPost:
     return BoardPost(httpx.AsyncClient(transport=transport), SIGNER)
 
@@ -40,7 +45,7 @@ def _answering(status: int, content: bytes) -> BoardPost:
 
 
 def test_every_schema_of_the_catalogue_is_one() -> None:
-    for connector in catalogue(httpx.AsyncClient(), FakeKnowledge(), SIGNER).values():
+    for connector in _catalogue().values():
         Draft202012Validator.check_schema(connector.descriptor.parameters_schema)
         Draft202012Validator.check_schema(connector.descriptor.settings_schema)
         Draft202012Validator.check_schema(connector.descriptor.output_schema)
@@ -131,7 +136,7 @@ DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
     ],
 )
 def test_a_service_says_how_long_it_wants_to_be_left_alone(after: str, seconds: float) -> None:
-    assert retry_seconds({"Retry-After": after, "Date": DATE}) == seconds
+    assert retry_seconds({"retry-after": after, "date": DATE}) == seconds
 
 
 async def test_who_asks_too_often_is_told_when_to_ask_again() -> None:
@@ -197,7 +202,7 @@ async def test_the_path_that_is_signed_is_the_one_that_is_sent() -> None:
 def test_the_pattern_of_an_address_is_decided_in_linear_time() -> None:
     [board] = [
         connector
-        for connector in catalogue(httpx.AsyncClient(), FakeKnowledge(), SIGNER).values()
+        for connector in _catalogue().values()
         if connector.descriptor.name == "board.post"
     ]
     validator = Draft202012Validator(board.descriptor.settings_schema)

@@ -13,15 +13,15 @@ import structlog.testing
 from chassis.errors import PeerUnavailable
 from runtime import patience
 from runtime.connectors import Order, Result
-from runtime.connectors.catalogue import catalogue
+from runtime.connectors.board import BoardPost
 from runtime.facts import UNKNOWN, ActionFinished, EffectSent, EffectUnknown, State
-from tests.fakes.runtime_ports import FakeKnowledge, FakeSigner
+from tests.fakes.runtime_ports import FakeSigner
 from tests.fakes.service import FakeService
 from tests.runtime.crashes import Fuse, crash
 from tests.runtime.worlds import RUN, World
 
 KEY = f"{RUN}/call/step-1-1"
-BOARD = catalogue(httpx.AsyncClient(), FakeKnowledge(), FakeSigner())["board.post"].descriptor
+BOARD = BoardPost(httpx.AsyncClient(), FakeSigner()).descriptor
 # Idempotent, reconcilable.
 KINDS = [(True, False), (False, True), (True, True), (False, False)]
 NEITHER = KINDS[-1]

@@ -12,13 +12,16 @@ from jsonschema import Draft202012Validator
 from assembler.agents import ANSWER_SCHEMA
 from runtime.connectors.catalogue import catalogue
 from runtime.facts import ActionFinished, SignalSent
+from tests.fakes.internet import Internet
 from tests.fakes.runtime_ports import FakeKnowledge, FakeSigner, answer, calls
 from tests.runtime.offices import delegates, open_office
 from tests.runtime.worlds import POST, RUN, SEARCH, SLEEP, WAIT, World, with_actions
 
 SCHEMAS = {
     connector.descriptor.name: connector.descriptor.output_schema
-    for connector in catalogue(httpx.AsyncClient(), FakeKnowledge(), FakeSigner()).values()
+    for connector in catalogue(
+        httpx.AsyncClient(), FakeKnowledge(), FakeSigner(), Internet().egress()
+    ).values()
 }
 
 

@@ -25,12 +25,13 @@ from runtime.bundles import (
 from runtime.clients import sealed_bundle
 from runtime.connectors.catalogue import catalogue
 from runtime.errors import BundleInvalid
+from tests.fakes.internet import Internet
 from tests.fakes.runtime_ports import FakeKnowledge, FakeSigner
 from tests.runtime.hosting import bundle_to_proto
 from tests.runtime.worlds import ASK, POST, SEARCH, payload, program, with_actions
 
 SIGNER = FakeSigner()
-CONNECTORS = catalogue(httpx.AsyncClient(), FakeKnowledge(), SIGNER)
+CONNECTORS = catalogue(httpx.AsyncClient(), FakeKnowledge(), SIGNER, Internet().egress())
 
 
 def test_a_signed_bundle_opens() -> None:

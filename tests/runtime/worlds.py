@@ -28,6 +28,7 @@ from runtime.program import REQUEST_SCHEMA, Program
 from runtime.service import RuntimeService
 from runtime.stage import Stage
 from tests.fakes.board import FakeBoard
+from tests.fakes.internet import Internet
 from tests.fakes.runtime_ports import (
     FakeApprovals,
     FakeBundles,
@@ -164,6 +165,7 @@ class World:
 
     folder: Path
     board: FakeBoard = field(default_factory=FakeBoard)
+    internet: Internet = field(default_factory=Internet)
     bundles: FakeBundles = field(default_factory=FakeBundles)
     model: FakeModel = field(default_factory=FakeModel)
     knowledge: FakeKnowledge = field(default_factory=FakeKnowledge)
@@ -204,7 +206,7 @@ class World:
             meter=cast("FakeGasMeter", wrap(self.meter, "meter")),
             signer=signer,
             approvals=cast("FakeApprovals", wrap(self.approvals, "approvals")),
-            connectors=catalogue(http, knowledge, signer, *services),
+            connectors=catalogue(http, knowledge, signer, self.internet.egress(), *services),
         )
 
     def seal(self, change: Callable[[dict[str, Any]], object] = bool) -> SealedBundle:

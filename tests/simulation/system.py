@@ -58,6 +58,7 @@ from runtime.schedules.tables import TABLES as SCHEDULE_TABLES
 from runtime.service import RuntimeService
 from runtime.service import hosted as hosted_runtime
 from runtime.stage import Stage
+from tests.fakes.internet import Internet
 from tests.fakes.platform import FakePlatform
 from tests.keymanager.authorities import identity_parts
 from tests.linker.shelves import make_shelf
@@ -147,6 +148,8 @@ class System:
         keys = process.channel("keymanager")
         signer = runtime_clients.KeymanagerClient(keys)
         desk = Desk(ScheduleStore(_database(process, SCHEDULE_TABLES, "schedules")), self.world)
+        # Of which nobody here asks anything.
+        internet = Internet()
         async with httpx.AsyncClient(transport=self.board) as http:
             stage = Stage(
                 journal=SqliteJournal(
@@ -162,7 +165,7 @@ class System:
                 signer=signer,
                 # Nobody decides anything here.
                 approvals=ApprovalsClient(keys, lambda: keys),
-                connectors=catalogue(http, found, signer, AgentSend(desk.inbox)),
+                connectors=catalogue(http, found, signer, internet.egress(), AgentSend(desk.inbox)),
             )
             conductor = Conductor(stage)
             await conductor.start()
