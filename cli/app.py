@@ -16,6 +16,7 @@ from .command import (
     spell_commands,
 )
 from .commands import (
+    action,
     agents,
     approvals,
     audit,
@@ -87,6 +88,7 @@ commands: dict[str, Callable[..., None]] = {
 for name, command in commands.items():
     app.command(name, cls=Command)(command)
 for name, group in {
+    "action": action.app,
     "schedules": schedules.app,
     "secrets": secrets.app,
     "policy": policy.app,

@@ -1,0 +1,1 @@
+"""Actions written in Python: their files, their tests, and a sandbox to try them in."""
