@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, select, tuple_
+from sqlalchemy import Connection, and_, bindparam, func, select, tuple_
 
 from ..encoding import decode, decode_outcome
 from ..errors import ApprovalNotFound, RunNotFound, RunUnfinished
@@ -39,11 +39,45 @@ _APPROVAL_NAME = (
 _RUNS = select(RUN, EVENT.c.kind, _FACT, _APPROVAL_NAME.label("approval")).select_from(
     _EVENTS.join(RUN, and_(EVENT.c.run == RUN.c.number, EVENT.c.sequence == 1))
 )
+# What is read for every run. Made once: making a statement takes longer than executing it.
+_RUN_BY_NAME = _RUNS.where(RUN.c.name == bindparam("name"))
+_RUNS_BY_NUMBER = _RUNS.where(RUN.c.number.in_(bindparam("numbers", expanding=True)))
+_NUMBER_BY_NAME = select(RUN.c.number).where(RUN.c.name == bindparam("name"))
+_EVENTS_OF_RUN = (
+    select(EVENT.c.sequence, EVENT.c.create_time, EVENT.c.kind, _FACT)
+    .select_from(_EVENTS)
+    .where(EVENT.c.run == bindparam("number"), EVENT.c.sequence > bindparam("after"))
+    .order_by(EVENT.c.sequence)
+    .limit(bindparam("most"))
+)
+_LAST_EVENT_OF_RUN = (
+    select(EVENT.c.kind, _FACT)
+    .select_from(_EVENTS)
+    .where(EVENT.c.run == bindparam("number"))
+    .order_by(EVENT.c.sequence.desc())
+    .limit(1)
+)
+_SNAPSHOT_OF_RUN = (
+    select(SNAPSHOT.c.sequence, SNAPSHOT.c.state)
+    .join(RUN, RUN.c.number == SNAPSHOT.c.run)
+    .where(RUN.c.name == bindparam("name"))
+)
+_PAYLOAD_OF_RUN = (
+    select(BUNDLE.c.payload)
+    .join(RUN, RUN.c.bundle == BUNDLE.c.name)
+    .where(RUN.c.name == bindparam("name"))
+)
+_NOTES_OF_RUN = (
+    select(NOTE.c.number, NOTE.c.kind, NOTE.c.fact)
+    .join(RUN, RUN.c.number == NOTE.c.run)
+    .where(RUN.c.name == bindparam("name"), NOTE.c.is_heard.is_(False))
+    .order_by(NOTE.c.number)
+)
 
 
 def run(connection: Connection, name: str) -> Run:
     """Return a run; raise `RunNotFound`."""
-    row = connection.execute(_RUNS.where(RUN.c.name == name)).first()
+    row = connection.execute(_RUN_BY_NAME, {"name": name}).first()
     if row is None:
         raise RunNotFound(name)
     return _run(row)
@@ -51,7 +85,7 @@ def run(connection: Connection, name: str) -> Run:
 
 def runs(connection: Connection, numbers: Sequence[int]) -> dict[int, Run]:
     """Return runs by their numbers."""
-    found = connection.execute(_RUNS.where(RUN.c.number.in_(numbers)))
+    found = connection.execute(_RUNS_BY_NUMBER, {"numbers": numbers})
     return {row.number: _run(row) for row in found}
 
 
@@ -98,8 +132,8 @@ def newest(connection: Connection, limit: int, before: int | None) -> list[Run]:
 
 def events(connection: Connection, name: str, after: int, limit: int) -> list[Record]:
     """Return events of a run; raise `RunNotFound`."""
-    query = _select_events(_number(connection, name)).where(EVENT.c.sequence > after)
-    found = connection.execute(query.order_by(EVENT.c.sequence).limit(limit))
+    number = _number(connection, name)
+    found = connection.execute(_EVENTS_OF_RUN, {"number": number, "after": after, "most": limit})
     return [
         Record(row.sequence, _time(row.create_time), decode(row.kind, row.fact)) for row in found
     ]
@@ -107,15 +141,13 @@ def events(connection: Connection, name: str, after: int, limit: int) -> list[Re
 
 def snapshot(connection: Connection, name: str) -> Snapshot | None:
     """Return the last state of a run that was kept."""
-    query = select(SNAPSHOT.c.sequence, SNAPSHOT.c.state).join(RUN, RUN.c.number == SNAPSHOT.c.run)
-    row = connection.execute(query.where(RUN.c.name == name)).first()
+    row = connection.execute(_SNAPSHOT_OF_RUN, {"name": name}).first()
     return Snapshot(row.sequence, row.state) if row else None
 
 
 def payload(connection: Connection, name: str) -> bytes:
     """Return the payload of the bundle of a run; raise `RunNotFound`."""
-    query = select(BUNDLE.c.payload).join(RUN, RUN.c.bundle == BUNDLE.c.name)
-    row = connection.execute(query.where(RUN.c.name == name)).first()
+    row = connection.execute(_PAYLOAD_OF_RUN, {"name": name}).first()
     if row is None:
         raise RunNotFound(name)
     return bytes(row.payload)
@@ -123,14 +155,8 @@ def payload(connection: Connection, name: str) -> bytes:
 
 def notes(connection: Connection, name: str) -> list[KeptNote]:
     """Return notes that were not heard."""
-    query = (
-        select(NOTE.c.number, NOTE.c.kind, NOTE.c.fact)
-        .join(RUN, RUN.c.number == NOTE.c.run)
-        .where(RUN.c.name == name, NOTE.c.is_heard.is_(False))
-        .order_by(NOTE.c.number)
-    )
     found = list[KeptNote]()
-    for number, kind, fact in connection.execute(query):
+    for number, kind, fact in connection.execute(_NOTES_OF_RUN, {"name": name}):
         event = decode(kind, fact)
         assert isinstance(
             event,
@@ -179,8 +205,8 @@ def awaited(connection: Connection, name: str, call: str) -> ApprovalAwaited:
 
 def receipt(connection: Connection, name: str) -> Receipt:
     """Return the signed receipt; raise `RunNotFound` and `RunUnfinished`."""
-    query = _select_events(_number(connection, name)).order_by(EVENT.c.sequence.desc())
-    row = connection.execute(query.limit(1)).one()
+    number = _number(connection, name)
+    row = connection.execute(_LAST_EVENT_OF_RUN, {"number": number}).one()
     event = decode(row.kind, row.fact)
     if not isinstance(event, RunFinished):
         raise RunUnfinished(name)
@@ -191,15 +217,10 @@ _IS_ITS_EVENT = and_(EVENT.c.run == APPROVAL.c.run, EVENT.c.sequence == APPROVAL
 
 
 def _number(connection: Connection, name: str) -> int:
-    row = connection.execute(select(RUN.c.number).where(RUN.c.name == name)).first()
+    row = connection.execute(_NUMBER_BY_NAME, {"name": name}).first()
     if row is None:
         raise RunNotFound(name)
     return int(row.number)
-
-
-def _select_events(number: int) -> Select[tuple[int, str, str, bytes]]:
-    columns = EVENT.c.sequence, EVENT.c.create_time, EVENT.c.kind, _FACT
-    return select(*columns).select_from(_EVENTS).where(EVENT.c.run == number)
 
 
 def _run(row: Any) -> Run:  # noqa: ANN401  # a row of `_RUNS`
