@@ -6,7 +6,6 @@ entry takes, and with what the journal said when it refused one.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -34,7 +33,7 @@ class Counting:
     def __init__(self, program: Program, now: datetime, known: Mapping[str, int]) -> None:
         self._program = program
         self._now = now
-        self._used = Counter(known)
+        self._used = dict(known)
         self.uses: list[Use] = []
 
     def decided(self, fact: Event, calls: Calls, *, dry_run: bool) -> Event:
@@ -52,6 +51,6 @@ class Counting:
             facts=Facts(self._now, self._used),
         )
         for use in verdict.uses:
-            self._used[use.key] += use.amount
+            self._used[use.key] = self._used.get(use.key, 0) + use.amount
             self.uses.append(use)
         return ActionDecided(fact.call, verdict.decision, verdict.rule)

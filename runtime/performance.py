@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Generic, TypeVar
@@ -293,6 +292,8 @@ class Performance(Generic[Progress]):
         return events
 
     async def _break_off(self, keys: list[str]) -> None:
+        if not keys:
+            return
         tasks = [self._tasks.pop(key)[1] for key in keys]
         for task in tasks:
             task.cancel()
@@ -315,10 +316,20 @@ class Performance(Generic[Progress]):
             now = self._stage.clock.now()
             known: dict[str, int] = {}
             while True:
-                entry, state = self._write(events, now, known)
-                if not entry.events:
+                made, state, counted = self._follow(events, now, known)
+                if not made:
                     return
-                entry = replace(entry, heard=heard, begun=begun, uses=(*entry.uses, *uses))
+                is_due = self._sequence + len(made) - self._snapshot_sequence >= SNAPSHOT_EVENTS
+                entry = Entry(
+                    lease=self._lease,
+                    sequence=self._sequence + 1,
+                    events=made,
+                    time=now,
+                    heard=heard,
+                    begun=begun,
+                    snapshot=self._machine.encode(state) if is_due else b"",
+                    uses=(*counted, *uses),
+                )
                 try:
                     await until_kept(partial(self._stage.journal.append, entry))
                     break
@@ -327,17 +338,17 @@ class Performance(Generic[Progress]):
                     if reached.key in {use.key for use in uses}:
                         raise
                     _learn(known, reached)
-            self._state, self._sequence = state, self._sequence + len(entry.events)
+            self._state, self._sequence = state, self._sequence + len(made)
             if entry.snapshot:
                 self._snapshot_sequence = self._sequence
             if begun:
                 self._runs.begin(Lease(begun.name, epoch=1))
-            self._tell(entry.events)
+            self._tell(made)
 
-    def _write(
+    def _follow(
         self, events: tuple[Event, ...], now: datetime, known: Mapping[str, int]
-    ) -> tuple[Entry, Progress]:
-        """Return events with all that follows from them, and the state after that."""
+    ) -> tuple[tuple[Event, ...], Progress, list[Use]]:
+        """Return events with all that follows from them, the state after that, and its uses."""
         counting = Counting(self._program, now, known)
         state, made = self._state, list[Event]()
         # Without an event, only time has made something follow.
@@ -349,16 +360,7 @@ class Performance(Generic[Progress]):
                 fact = counting.decided(fact, state.calls, dry_run=state.life.dry_run)
                 state = self._machine.apply(state, fact)
                 made.append(fact)
-        is_due = self._sequence + len(made) - self._snapshot_sequence >= SNAPSHOT_EVENTS
-        entry = Entry(
-            lease=self._lease,
-            sequence=self._sequence + 1,
-            events=tuple(made),
-            time=now,
-            snapshot=self._machine.encode(state) if is_due else b"",
-            uses=tuple(counting.uses),
-        )
-        return entry, state
+        return tuple(made), state, counting.uses
 
     def _tell(self, events: Sequence[Event]) -> None:
         """Tell who watches."""

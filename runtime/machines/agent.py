@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,6 +20,7 @@ from ..facts import (
     Passage,
     State,
 )
+from ..frozen import replace
 from ..policy import has_calls_left
 from ..program import ModelChoice, Program, ProgramAction
 from .calls import Calls

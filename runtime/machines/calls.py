@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ..connectors.waiting import SLEEP, WAIT
@@ -23,6 +23,7 @@ from ..facts import (
     SignalSent,
     SleepStarted,
 )
+from ..frozen import replace
 from ..jsontext import read_json, write_json
 from ..policy import Facts, decide, decided_arguments
 from ..program import Program, ProgramAction

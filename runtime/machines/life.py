@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..facts import (
     CancelRequested,
@@ -15,6 +15,7 @@ from ..facts import (
     RunStarted,
     State,
 )
+from ..frozen import replace
 
 _OF_LIFE = (
     RunStarted,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -20,6 +20,7 @@ from ..facts import (
     SleepStarted,
     State,
 )
+from ..frozen import replace
 from ..jsontext import read_json, write_json
 from ..program import Program
 from ..workflow import Step, evaluate, resolve
