@@ -17,7 +17,7 @@ from .release import Release, owner_signer
 from .sources import Sources
 
 ROLES = ("assembler", "gas", "keymanager", "knowledge", "linker", "runtime")
-SHARED_FOLDERS = ("actionvm", "chassis", "enrolment", "platformd")
+SHARED_FOLDERS = ("actionvm", "chassis", "enrolment", "platformd", "sandbox")
 # One process imports everything, then forks: all of it is in each of its children.
 SUPERVISOR = "cli.supervisor"
 SUPERVISED_FOLDERS = (*SHARED_FOLDERS, "cli", *ROLES)

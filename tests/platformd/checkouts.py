@@ -22,7 +22,7 @@ from platformd.sign_release import sign_release
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20.0
-PACKAGES = ("actionvm", "chassis", "cli", "enrolment", *ROLES)
+PACKAGES = ("actionvm", "chassis", "cli", "enrolment", "sandbox", *ROLES)
 
 # A service that asks what its arguments say, and prints the answers as JSON.
 PROBE = """

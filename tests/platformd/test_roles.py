@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from platformd import protocol
 from platformd.client import Refused
+from platformd.measure import PACKAGES
 from platformd.process import birth_of
 
-from .checkouts import Checkout, derive
+from .checkouts import ROOT, Checkout, derive
 
 MEASURE = {"operation": "measure"}
 
@@ -32,6 +33,13 @@ def supervised(checkout: Checkout, role: str) -> list[dict[str, protocol.Value]]
     return checkout.run(
         MEASURE, derive("code"), derive("signer"), module="cli.supervisor", arguments=arguments
     )
+
+
+def test_every_package_of_this_checkout_is_known() -> None:
+    # With one that is not, no service gets a role, and nothing starts.
+    packages = {folder.parent.name for folder in ROOT.glob("*/__init__.py")}
+
+    assert packages <= PACKAGES
 
 
 @pytest.mark.parametrize("role", ["keymanager", "gas"])
