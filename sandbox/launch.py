@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from . import jail
 from .errors import SandboxUnavailable
-from .pool import receive
+from .incoming import Incoming
+from .pool import SESSIONS_MAX
 
 START_SECONDS = 30.0
 _ROOT = Path(__file__).resolve().parent.parent
+_READY_BYTES = 4_096
+# What a worker imports of ours; it sees nothing else of this folder.
+_PACKAGES = ("chassis", "sandbox")
 
 
 def installed_runner() -> Path:
@@ -23,22 +30,22 @@ def installed_runner() -> Path:
     return path
 
 
-class WorkerProcess:
-    """A worker, and its end of the socket."""
+@functools.cache
+def surveyed() -> jail.Survey:
+    """Return which bars this machine has."""
+    return jail.survey()
 
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
+
+class WorkerProcess:
+    """A worker, and our ends of its sockets."""
+
+    def __init__(self, process: subprocess.Popen[bytes], channels: Sequence[socket.socket]) -> None:
         self._process = process
-        self.reader = reader
-        self.writer = writer
+        self.channels = channels
 
     @property
     def pid(self) -> int:
-        """Return the number of its process."""
+        """Return the number of its process, or of the bars around it."""
         return self._process.pid
 
     def kill(self) -> None:
@@ -50,29 +57,51 @@ class WorkerProcess:
         await asyncio.to_thread(self._process.wait)
 
 
-async def start_worker() -> WorkerProcess:
-    """Start a worker, and wait until it is behind bars and ready."""
-    runner = installed_runner()
-    ours, theirs = socket.socketpair()
-    with theirs:
-        argv = [sys.executable, "-I", "-c", _MAIN, str(_ROOT), str(theirs.fileno()), str(runner)]
-        process = await asyncio.to_thread(
-            subprocess.Popen,
-            argv,
-            env={},
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            cwd="/",
-        )
-    reader, writer = await asyncio.open_connection(sock=ours)
-    started = WorkerProcess(process, reader, writer)
+async def start_worker(
+    sessions: int = SESSIONS_MAX, *, runner: Path | None = None
+) -> WorkerProcess:
+    """Start a worker, and wait until it is behind bars and ready; raise `SandboxUnavailable`."""
+    runner = runner or installed_runner()
+    survey = await asyncio.to_thread(surveyed)
+    pairs = [socket.socketpair() for _ in range(sessions)]
+    theirs = [their.fileno() for _, their in pairs]
+    argv = [
+        *(sys.executable, "-I", "-c", _MAIN, str(_ROOT)),
+        *(",".join(map(str, theirs)), str(runner), str(survey.layers)),
+    ]
+    readable = [*jail.interpreter_paths(), *(_ROOT / name for name in _PACKAGES), runner]
+    # From this thread, since bubblewrap ends with the one that started it.
+    process = subprocess.Popen(  # noqa: ASYNC220  # it takes a millisecond
+        jail.command(survey, argv, readable=readable, descriptors=theirs),
+        env={},
+        pass_fds=theirs,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+    )
+    started = WorkerProcess(process, [ours for ours, _ in pairs])
+    for ours, their in pairs:
+        their.close()
+        ours.setblocking(False)  # noqa: FBT003  # its name for it
     try:
         async with asyncio.timeout(START_SECONDS):
-            await receive(reader)
+            await _ready(started.channels[0])
     except BaseException:
         started.kill()
+        for channel in started.channels:
+            channel.close()
+        await started.gone()
         raise
     return started
+
+
+async def _ready(channel: socket.socket) -> None:
+    told = await asyncio.get_running_loop().sock_recv(channel, _READY_BYTES)
+    messages = [*Incoming().feed(told)]
+    if messages != [{"ready": True}]:
+        said = messages[0].get("unconfined") if messages else "it ended before it was ready"
+        raise SandboxUnavailable(f"no worker starts: {said}")
 
 
 # Isolated Python does not look beside itself for modules.

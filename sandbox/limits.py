@@ -19,6 +19,8 @@ class Limits:
     wall_seconds: float = 30.0
     host_calls: int = 20
     argument_bytes: int = MEBIBYTE
+    # Of what a host answers at once.
+    answer_bytes: int = 2 * MEBIBYTE
     output_bytes: int = 256 * 1024
     # Of lines beyond, only the number is kept.
     log_bytes: int = 64 * 1024

@@ -7,6 +7,7 @@ raise, since wasmtime keeps the exception where another thread would find it.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import random
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import wasmtime
 from wasmtime import _ffi as ffi
@@ -29,6 +31,9 @@ _INSTANCES_MAX = 30
 _TABLES_MAX = 4
 _STACK_BYTES = 512 * 1024
 _RANDOM_BYTES_MAX = 64 * 1024
+# What the host does for code is on its bill: about as many instructions as it takes time.
+_CALL_FUEL = 100_000
+_RANDOM_BYTE_FUEL = 6_000
 _HOST = "actionvm:action/host@0.1.0"
 
 
@@ -70,6 +75,10 @@ class Machine:
         self._linker = _link(engine, component, self._session)
         self._ticker = _Ticker(engine)
 
+    def start_clock(self) -> None:
+        """Let time pass for code, so that it is interrupted; this starts a thread."""
+        self._ticker.start()
+
     def call(self, session: Session, export: str, *arguments: str) -> str:
         """Call an export in a fresh instance; raise `Trap`."""
         store = wasmtime.Store(self._engine)
@@ -83,7 +92,8 @@ class Machine:
                 memories=1,
             )
             store.set_fuel(limits.fuel)
-            store.set_epoch_deadline(_ticks(limits.compute_seconds))
+            left = min(limits.compute_seconds, session.deadline - time.monotonic())
+            store.set_epoch_deadline(_ticks(left))
             self._current.session = session
             with self._ticker.ticking():
                 return self._enter(store, session, export, arguments)
@@ -126,7 +136,7 @@ def configure() -> wasmtime.Config:
 
 
 def load(path: Path) -> Machine:
-    """Map a runner that `native.compile_runner` has compiled on this machine."""
+    """Map a runner that `build.py` has compiled on this machine."""
     engine = wasmtime.Engine(configure())
     return Machine(engine, Component.deserialize_file(engine, str(path)))
 
@@ -138,6 +148,8 @@ class _Ticker:
         self._engine = engine
         self._count = 0
         self._busy = threading.Condition()
+
+    def start(self) -> None:
         threading.Thread(target=self._tick, name="ticker", daemon=True).start()
 
     @contextmanager
@@ -155,8 +167,11 @@ class _Ticker:
         while True:
             with self._busy:
                 self._busy.wait_for(lambda: self._count)
+            start = time.monotonic()
             time.sleep(TICK_SECONDS)  # noqa: TID251  # it is the clock
-            self._engine.increment_epoch()
+            # On a busy machine it sleeps for longer.
+            for _ in range(max(1, round((time.monotonic() - start) / TICK_SECONDS))):
+                self._engine.increment_epoch()
 
 
 def _ticks(seconds: float) -> int:
@@ -167,69 +182,123 @@ def _link(engine: wasmtime.Engine, component: Component, session: Callable[[], S
     """Return a linker with our few functions; everything else traps."""
     linker = Linker(engine)
     version = _wasi_version(engine, component)
+    functions: dict[str, dict[str, tuple[Callable[..., Any], Any]]] = {
+        _HOST: {"ask": (_ask, "[]"), "log": (_log, None), "now": (_now, 0.0)},
+        f"wasi:cli/environment@{version}": {
+            "get-environment": (_nothing, []),
+            "get-arguments": (_nothing, []),
+            "initial-cwd": (_nothing, None),
+        },
+        f"wasi:clocks/wall-clock@{version}": {"now": (_wall, _record(seconds=0, nanoseconds=0))},
+        f"wasi:clocks/monotonic-clock@{version}": {"now": (_nanoseconds, 0)},
+        f"wasi:random/random@{version}": {
+            "get-random-bytes": (_random, b""),
+            "get-random-u64": (_random_number, 0),
+        },
+        f"wasi:filesystem/preopens@{version}": {"get-directories": (_nothing, [])},
+    }
     with linker.root() as root:
-        with root.add_instance(_HOST) as host:
-            host.add_func("ask", lambda context, calls: _ask(session(), context, calls))
-            host.add_func("log", lambda _, text: _log(session(), text))
-            host.add_func("now", lambda _: session().now())
-        with root.add_instance(f"wasi:cli/environment@{version}") as environment:
-            environment.add_func("get-environment", lambda _: [])
-            environment.add_func("get-arguments", lambda _: [])
-            environment.add_func("initial-cwd", lambda _: None)
-        with root.add_instance(f"wasi:clocks/wall-clock@{version}") as clock:
-            clock.add_func("now", lambda _: _wall(session()))
-        with root.add_instance(f"wasi:clocks/monotonic-clock@{version}") as clock:
-            clock.add_func("now", lambda _: _nanoseconds(session()))
-        with root.add_instance(f"wasi:random/random@{version}") as dice:
-            dice.add_func("get-random-bytes", lambda _, count: _random(session(), count))
-            dice.add_func("get-random-u64", lambda _: session().dice.getrandbits(64))
-        with root.add_instance(f"wasi:filesystem/preopens@{version}") as files:
-            files.add_func("get-directories", lambda _: [])
+        for instance, named in functions.items():
+            with root.add_instance(instance) as added:
+                for name, (function, otherwise) in named.items():
+                    added.add_func(name, _guarded(session, function, otherwise))
     linker.define_unknown_imports_as_traps(component)
     return linker
 
 
-def _ask(session: Session, context: wasmtime.StoreContext, calls: str) -> str:
-    try:
-        return session.ask(calls)
-    except Trap as trap:
-        session.stopped = trap.reason
+def _guarded(
+    session: Callable[[], Session],
+    function: Callable[..., Any],
+    otherwise: Any,  # noqa: ANN401  # what WebAssembly gets where the code is stopped
+) -> Callable[..., Any]:
+    """Return a function that never raises, and takes fuel for the work of the host."""
+
+    def call(context: wasmtime.StoreContext, *arguments: Any) -> Any:  # noqa: ANN401  # by its type
+        current = session()
+        try:
+            returned, price = function(current, *arguments)
+            if function is _ask:
+                # Waiting does not count.
+                left = min(current.limits.compute_seconds, current.deadline - time.monotonic())
+                _set_ticks(context, _ticks(left))
+            _charge(context, _CALL_FUEL + price)
+        except Trap as trap:
+            current.stopped = trap.reason
+        except Exception:  # noqa: BLE001  # a bug, which no other thread must see
+            current.stopped = Reason.TRAPPED
+        else:
+            return otherwise if returned is None else returned
         # The code goes no further than its next instruction.
-        ffi.wasmtime_context_set_epoch_deadline(context._context(), 0)  # noqa: SLF001  # the wrapper lacks it
-        ffi.wasmtime_context_set_fuel(context._context(), 0)  # noqa: SLF001
-        return "[]"
-    finally:
-        if session.stopped is None:
-            # Waiting does not count.
-            left = min(session.limits.compute_seconds, session.deadline - time.monotonic())
-            ffi.wasmtime_context_set_epoch_deadline(context._context(), _ticks(left))  # noqa: SLF001
+        _set_ticks(context, 0)
+        _set_fuel(context, 0)
+        return otherwise
+
+    return call
 
 
-def _random(session: Session, count: int) -> bytes:
-    # More than this nobody needs at once; code that gets less fails by itself.
-    return session.dice.randbytes(min(count, _RANDOM_BYTES_MAX))
+def _set_ticks(context: wasmtime.StoreContext, ticks: int) -> None:
+    ffi.wasmtime_context_set_epoch_deadline(context._context(), ticks)  # noqa: SLF001  # the wrapper lacks it
 
 
-def _log(session: Session, text: str) -> None:
-    size = len(text.encode(errors="replace")) + 1
+def _set_fuel(context: wasmtime.StoreContext, fuel: int) -> None:
+    ffi.wasmtime_context_set_fuel(context._context(), fuel)  # noqa: SLF001
+
+
+def _charge(context: wasmtime.StoreContext, price: int) -> None:
+    left = ctypes.c_uint64()
+    ffi.wasmtime_context_get_fuel(context._context(), ctypes.byref(left))  # noqa: SLF001
+    _set_fuel(context, max(0, left.value - price))
+
+
+def _ask(session: Session, calls: str) -> tuple[str, int]:
+    answers = session.ask(calls)
+    return answers, len(calls) + len(answers)
+
+
+def _now(session: Session) -> tuple[float, int]:
+    return session.now(), 0
+
+
+def _nothing(_session: Session) -> tuple[None, int]:
+    return None, 0
+
+
+def _random(session: Session, count: int) -> tuple[bytes, int]:
+    if count > _RANDOM_BYTES_MAX:
+        raise Trap(Reason.TRAPPED)
+    # They are handed over one by one.
+    return session.dice.randbytes(count), count * _RANDOM_BYTE_FUEL
+
+
+def _random_number(session: Session) -> tuple[int, int]:
+    return session.dice.getrandbits(64), 0
+
+
+def _log(session: Session, text: str) -> tuple[None, int]:
+    size = len(text.encode()) + 1
     if session.log_bytes + size > session.limits.log_bytes:
         session.logs_dropped += 1
-        return
-    session.logs.append(text)
-    session.log_bytes += size
+    else:
+        session.logs.append(text)
+        session.log_bytes += size
+    return None, size
 
 
-def _wall(session: Session) -> Record:
+def _wall(session: Session) -> tuple[Record, int]:
     now = session.now()
+    return _record(seconds=int(now), nanoseconds=int((now - int(now)) * 1e9)), 0
+
+
+def _record(**fields: int) -> Record:
     record = Record()
-    vars(record).update(seconds=int(now), nanoseconds=int((now - int(now)) * 1e9))
+    vars(record).update(fields)
     return record
 
 
-def _nanoseconds(session: Session) -> int:
+def _nanoseconds(session: Session) -> tuple[int, int]:
     # It stands still between answers, but for what a loop needs to see it move.
     session.reads += 1
-    return int(session.now() * 1e9) + session.reads * 1_000
+    return int(session.now() * 1e9) + session.reads * 1_000, 0
 
 
 def _wasi_version(engine: wasmtime.Engine, component: Component) -> str:
@@ -248,4 +317,5 @@ _WORDS = {
     "call stack exhausted": Reason.STACK_EXHAUSTED,
     "hostcalls has been exhausted": Reason.OUTPUT_EXCEEDED,
     "resource limit exceeded": Reason.MEMORY_EXHAUSTED,
+    "alloc_error": Reason.MEMORY_EXHAUSTED,
 }

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from socket import socket
 from typing import Any, Protocol
 
 from chassis.log import log
 
 from . import frames
 from .errors import SandboxUnavailable
+from .lanes import Lane, Lost
 from .limits import Limits
-from .outcome import Examined, Outcome, Reason
+from .outcome import Examined, Flaw, Outcome, Reason
 from .ports import Answer, Asked, Code, Host, Order, Suspended
-from .reading import read_asked, read_examined, read_outcome
+from .reading import Done, read_examined, read_outcome
 
 # A worker is replaced after so many executions, so that nothing can pile up in it.
 EXECUTIONS_MAX = 1_000
@@ -24,16 +25,17 @@ EXECUTIONS_MAX = 1_000
 SESSIONS_MAX = 16
 # Who has lost its worker so often is to blame for it.
 TRIES_MAX = 2
-# Beyond the time of an execution, after which its worker is not believed to end it.
-GRACE_SECONDS = 2.0
+# The rest of an order has room beside it.
+_ORDER_BYTES_MAX = frames.MESSAGE_BYTES_MAX - 64 * 1024
 _EXAMINE = Limits(fuel=20_000_000_000)
 
 
 class Process(Protocol):
-    """A process behind bars, and the connection to it."""
+    """A process behind bars."""
 
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    @property
+    def channels(self) -> Sequence[socket]:
+        """Return our ends of its sockets, on each of which it serves one execution at a time."""
 
     def kill(self) -> None:
         """Kill it, whatever it does."""
@@ -42,179 +44,149 @@ class Process(Protocol):
         """Wait until it is dead."""
 
 
-class Lost(Exception):
-    """A worker died while it executed something."""
-
-
-@dataclass(eq=False)
-class _Session:
-    """One execution in one worker."""
-
-    number: int
-    host: Host
-    done: asyncio.Future[dict[str, Any]]
-    asking: set[asyncio.Task[None]] = field(default_factory=set)
-
-    @property
-    def is_over(self) -> bool:
-        """Tell whether its worker has said how it ended."""
-        return self.done.done() and not self.done.cancelled() and not self.done.exception()
-
-
 class _Worker:
-    """One process, and what is under way in it."""
+    """One process, and its lanes."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, freed: Callable[[], None]) -> None:
         self._process = process
-        self._sessions: dict[int, _Session] = {}
-        self._numbers = itertools.count(1)
+        self._freed = freed
+        self._lanes: list[Lane] = []
+        self._idle: list[Lane] = []
         self.count = 0
         self.is_lost = False
-        self._reading = asyncio.create_task(self._read())
 
     @property
     def load(self) -> int:
         """Return how much is under way."""
-        return len(self._sessions)
+        return len(self._lanes) - len(self._idle)
 
-    async def run(self, message: Mapping[str, Any], host: Host, seconds: float) -> dict[str, Any]:
-        """Have a message carried out; raise `Lost`, and whatever the host raises."""
+    async def connect(self) -> None:
+        """Connect its lanes."""
+        loop = asyncio.get_running_loop()
+        for channel in self._process.channels:
+            _, lane = await loop.create_connection(
+                lambda: Lane(self._free, self._fail), sock=channel
+            )
+            self._lanes.append(lane)
+            self._idle.append(lane)
+
+    def take(self) -> Lane:
+        """Return a lane that is free; it comes back by itself."""
         self.count += 1
-        number = next(self._numbers)
-        session = _Session(number, host, asyncio.get_running_loop().create_future())
-        self._sessions[number] = session
-        try:
-            self._send({**message, "id": number, "now": host.now()})
-            async with asyncio.timeout(seconds + GRACE_SECONDS):
-                return await session.done
-        except TimeoutError:
-            log.warning("sandbox.stuck")
-            self.kill()
-            return {"reason": Reason.TIME_EXCEEDED}
-        finally:
-            if not session.is_over:
-                # Nobody waits for it any more: it ends where it asks next.
-                self._send({"id": number, "answers": "[]", "now": 0.0, "stop": True})
-            for task in session.asking:
-                task.cancel()
-            self._sessions.pop(number, None)
+        return self._idle.pop()
 
     def kill(self) -> None:
         """End it; what is under way is lost."""
         self.is_lost = True
         self._process.kill()
+        for lane in self._lanes:
+            lane.close()
 
     async def close(self) -> None:
         """End it, and wait until it is gone."""
         self.kill()
         await self._process.gone()
-        await asyncio.gather(self._reading, return_exceptions=True)
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _free(self, lane: Lane) -> None:
+        self._idle.append(lane)
+        self._freed()
+
+    def _fail(self, told: str) -> None:
+        """End it, since it died, or says what no worker says."""
         if not self.is_lost:
-            self._process.writer.write(frames.pack(message))
-
-    async def _read(self) -> None:
-        try:
-            while True:
-                self._take(await receive(self._process.reader))
-        except (OSError, EOFError, frames.Broken, KeyError, TypeError, ValueError) as error:
-            # It died, or it says what no worker says: it is not ours any more.
-            if not self.is_lost:
-                log.warning("sandbox.worker_lost", error=repr(error)[:200])
-        finally:
+            log.warning("sandbox.worker_lost", error=told[:200])
             self.kill()
-            for session in self._sessions.values():
-                if not session.done.done():
-                    session.done.set_exception(Lost())
-            self._process.writer.close()
-
-    def _take(self, message: dict[str, Any]) -> None:
-        number = message["id"]
-        session = self._sessions.get(number)
-        if session is None:
-            return
-        if "ask" in message:
-            asked = read_asked(message["ask"])
-            task = asyncio.create_task(self._ask(session, asked))
-            session.asking.add(task)
-        elif not session.done.done():
-            session.done.set_result(dict(message["done"]))
-
-    async def _ask(self, session: _Session, asked: list[Asked] | str) -> None:
-        try:
-            if isinstance(asked, str):
-                answers = [Answer(reason="CALL_INVALID", message=asked)]
-            else:
-                answers = [*await session.host.ask(asked)]
-        except Exception as error:  # noqa: BLE001  # whoever executes is told
-            if not session.done.done():
-                session.done.set_exception(error)
-            return
-        self._answer(session, answers)
-
-    def _answer(self, session: _Session, answers: list[Answer]) -> None:
-        told = json.dumps([asdict(one) for one in answers])
-        self._send({"id": session.number, "answers": told, "now": session.host.now()})
 
 
 class Pool:
     """A `Sandbox` of workers; they start when they are needed."""
 
-    def __init__(self, start: Callable[[], Awaitable[Process]], *, workers: int) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Awaitable[Process]],
+        *,
+        workers: int,
+        sessions: int = SESSIONS_MAX,
+    ) -> None:
         self._start = start
         self._workers_max = workers
         self._workers: list[_Worker] = []
         self._starting = asyncio.Lock()
-        self._room = asyncio.Semaphore(workers * SESSIONS_MAX)
+        self._is_closed = False
+        # Each worker has so many channels.
+        self._room = asyncio.Semaphore(workers * sessions)
 
     async def close(self) -> None:
         """End all workers."""
-        workers, self._workers = self._workers, []
+        self._is_closed = True
+        async with self._starting:
+            workers, self._workers = self._workers, []
         await asyncio.gather(*(worker.close() for worker in workers))
 
     async def examine(self, code: Code) -> Examined:
         """Compile code and let it describe itself; see `Sandbox`."""
-        message = {"files": dict(code.files), "main": code.main, "limits": asdict(_EXAMINE)}
-        done = await self._run(message, _Mute(), _EXAMINE.wall_seconds)
-        return read_examined(done, code)
+        order = {"files": dict(code.files), "main": code.main, "limits": asdict(_EXAMINE)}
+        if len(json.dumps(order["files"])) > _ORDER_BYTES_MAX:
+            return Examined(flaws=(Flaw("failed", _TOO_LARGE, code.main),))
+        return read_examined(await self._run(order, _Mute(), _EXAMINE), code)
 
     async def execute(self, code: Code, order: Order, host: Host) -> Outcome:
         """Execute an action; see `Sandbox`."""
+        files, arguments = dict(code.files), dict(order.arguments)
+        size = len(json.dumps(arguments))
+        if size > order.limits.argument_bytes:
+            return Outcome(reason=Reason.ARGUMENTS_EXCEEDED)
+        if len(json.dumps(files)) + size > _ORDER_BYTES_MAX:
+            return Outcome(reason=Reason.CODE_INVALID, message=_TOO_LARGE)
         message = {
-            "files": dict(code.files),
+            "files": files,
             "main": code.main,
             "limits": asdict(order.limits),
             "action": order.action,
-            "arguments": dict(order.arguments),
+            "arguments": arguments,
             "seed": order.seed,
         }
-        if len(json.dumps(message["arguments"]).encode()) > order.limits.argument_bytes:
-            return Outcome(reason=Reason.ARGUMENTS_EXCEEDED)
-        return read_outcome(await self._run(message, host, order.limits.wall_seconds), order)
+        return read_outcome(await self._run(message, host, order.limits), order)
 
-    async def _run(self, message: Mapping[str, Any], host: Host, seconds: float) -> dict[str, Any]:
-        async with self._room:
-            for _ in range(TRIES_MAX):
-                worker = await self._worker()
-                try:
-                    return await worker.run(message, host, seconds)
-                except Lost:
-                    continue
-        return {"reason": Reason.WORKER_LOST}
+    async def _run(self, order: Mapping[str, Any], host: Host, limits: Limits) -> Done:
+        for _ in range(TRIES_MAX):
+            lane = await self._lane()
+            try:
+                return await lane.run(order, host, limits)
+            except Lost:
+                continue
+        return Done(reason=Reason.WORKER_LOST)
+
+    async def _lane(self) -> Lane:
+        """Wait for a lane, which gives its room back itself."""
+        await self._room.acquire()
+        try:
+            worker = await self._worker()
+        except BaseException:
+            self._room.release()
+            raise
+        return worker.take()
 
     async def _worker(self) -> _Worker:
         """Return the worker that has the least to do."""
         async with self._starting:
             await self._retire()
-            free = min(self._workers, key=lambda one: one.load, default=None)
-            if free is None or (free.load and len(self._workers) < self._workers_max):
-                try:
-                    free = _Worker(await self._start())
-                except (OSError, EOFError, TimeoutError, frames.Broken) as error:
-                    raise SandboxUnavailable(f"no worker starts: {error}") from error
+            young = [one for one in self._workers if one.count < EXECUTIONS_MAX and not one.is_lost]
+            free = min(young, key=lambda one: one.load, default=None)
+            if free is None or (free.load and len(young) < self._workers_max):
+                free = await self._started()
                 self._workers.append(free)
             return free
+
+    async def _started(self) -> _Worker:
+        if self._is_closed:
+            raise SandboxUnavailable("the sandbox is closed")
+        try:
+            worker = _Worker(await self._start(), self._room.release)
+            await worker.connect()
+        except (OSError, EOFError, TimeoutError, frames.Broken) as error:
+            raise SandboxUnavailable(f"no worker starts: {error}") from error
+        return worker
 
     async def _retire(self) -> None:
         """Let go of workers that are lost, or have done enough."""
@@ -237,10 +209,6 @@ class _Mute:
         return 0.0
 
 
-async def receive(reader: asyncio.StreamReader) -> dict[str, Any]:
-    """Read a message; raise `EOFError` at the end, and `Broken`."""
-    header = await reader.readexactly(frames.HEADER.size)
-    return frames.unpack(await reader.readexactly(frames.size_of(header)))
+_TOO_LARGE = f"the code and its arguments are larger than {_ORDER_BYTES_MAX} bytes of JSON"
 
-
-__all__ = ["Lost", "Pool", "Process", "Suspended", "receive"]
+__all__ = ["Lost", "Pool", "Process", "Suspended"]

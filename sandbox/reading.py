@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+import math
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from .frames import Broken
+from .limits import Limits
 from .outcome import Described, Examined, Flaw, Frame, Outcome, Reason
 from .ports import Asked, Code, Order
 
 _ACTIONS_MAX = 32
-_FLAWS_MAX = 32
+FLAWS_MAX = 32
+_TOLD_MAX = 500
+# As deep as the SDK writes, with what is around it.
+_DEPTH_MAX = 80
+# What canonical JSON has no way to write: there, numbers are those of JavaScript.
+_INTEGER_MAX = 2**53 - 1
 
 Text = Annotated[str, Field(max_length=65_536)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,63}$")]
 # Of one line; a guest may say anything.
-Line = Annotated[int, Field(ge=0, le=10**6)]
+Line = Annotated[int, Field(ge=0, le=10**7)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Told(BaseModel):
@@ -69,33 +76,53 @@ class _Asked(_Told):
     arguments: dict[str, JsonValue]
 
 
-class _Done(_Told):
-    """What a worker of ours says."""
+class Done(_Told):
+    """What a worker of ours says of the end of an execution."""
 
-    reason: Reason | None = None
+    # As JSON has it.
+    reason: Annotated[Reason | None, Field(strict=False)] = None
     message: Text = ""
     answer: str = ""
-    fuel: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    fuel: Count = 0
     logs: list[str] = []
-    logs_dropped: int = 0
-    problems: list[_Problem] = []
+    logs_dropped: Count = 0
+    problems: Annotated[list[_Problem], Field(max_length=FLAWS_MAX)] = []
 
 
 _ASKED = TypeAdapter(Annotated[list[_Asked], Field(max_length=64)])
 
 
-def read_asked(text: object) -> list[Asked] | str:
-    """Return what code asks for, or what is wrong with that."""
+def read_asked(text: object, limits: Limits) -> list[Asked] | str:
+    """Return what code asks for, or what is wrong with that; raise `Broken`."""
+    if not isinstance(text, str) or len(text) > limits.argument_bytes:
+        raise Broken("no question")
     try:
-        asked = _ASKED.validate_json(text if isinstance(text, str) else "")
-    except ValidationError as error:
-        return f"a call needs an action and arguments: {error.errors()[0]['msg']}"
+        asked = _ASKED.validate_json(text)
+        for one in asked:
+            _check(one.arguments)
+    except ValueError as error:
+        return f"a call needs an action and arguments: {_told(error)}"
     return [Asked(one.action, one.arguments) for one in asked]
 
 
-def read_outcome(done: dict[str, Any], order: Order) -> Outcome:
+def read_done(value: object, limits: Limits) -> Done:
+    """Return how a worker says that an execution ended; raise `Broken`."""
+    try:
+        done = Done.model_validate(value)
+    except ValidationError as error:
+        raise Broken("no end of an execution") from error
+    logged = sum(len(line) + 1 for line in done.logs)
+    if (
+        done.fuel > limits.fuel
+        or logged > limits.log_bytes
+        or len(done.answer) > limits.output_bytes
+    ):
+        raise Broken("an execution that went over its limits")
+    return done
+
+
+def read_outcome(told: Done, order: Order) -> Outcome:
     """Return how an execution ended."""
-    told = _done(done)
     outcome = Outcome(fuel=told.fuel, logs=(*told.logs,), logs_dropped=told.logs_dropped)
     if told.problems:
         first = told.problems[0]
@@ -105,8 +132,9 @@ def read_outcome(done: dict[str, Any], order: Order) -> Outcome:
         return _failed(outcome, told.reason, told.message or _ABOUT.get(told.reason, ""))
     try:
         result = _Result.model_validate_json(told.answer)
-    except ValidationError:
-        return _failed(outcome, Reason.TRAPPED, "its result is not JSON")
+        _check(result.value)
+    except ValueError as problem:
+        return _failed(outcome, Reason.CODE_FAILED, f"its result is not JSON: {_told(problem)}")
     if result.error is None:
         return Outcome(
             result.value, fuel=told.fuel, logs=outcome.logs, logs_dropped=outcome.logs_dropped
@@ -118,13 +146,12 @@ def read_outcome(done: dict[str, Any], order: Order) -> Outcome:
     return _failed(outcome, Reason.CODE_FAILED, f"{error.kind}: {error.message}", error)
 
 
-def read_examined(done: dict[str, Any], code: Code) -> Examined:
+def read_examined(told: Done, code: Code) -> Examined:
     """Return what code says of itself."""
-    told = _done(done)
     if told.problems:
         flaws = [
             Flaw(one.kind, one.message, one.file, one.line, max(1, one.column))
-            for one in told.problems[:_FLAWS_MAX]
+            for one in told.problems
         ]
         return Examined(flaws=(*flaws,))
     if told.reason:
@@ -132,9 +159,11 @@ def read_examined(done: dict[str, Any], code: Code) -> Examined:
         return Examined(flaws=(Flaw("failed", message, code.main),))
     try:
         found = _Description.model_validate_json(told.answer)
-    except ValidationError as problem:
-        message = str(problem.errors()[0]["msg"])
-        return Examined(flaws=(Flaw("failed", message, code.main),))
+        for one in found.actions:
+            _check(one.parameters_schema)
+            _check(one.output_schema)
+    except ValueError as problem:
+        return Examined(flaws=(Flaw("failed", _told(problem), code.main),))
     if error := found.error:
         kind = "schema" if error.kind == "SchemaError" else "failed"
         last = _frames(error)[-1:] or (Frame(code.main, 1, 1, ""),)
@@ -155,11 +184,28 @@ def read_examined(done: dict[str, Any], code: Code) -> Examined:
     return Examined(actions=(*actions,), fuel=told.fuel)
 
 
-def _done(done: dict[str, Any]) -> _Done:
-    try:
-        return _Done.model_validate_json(json.dumps(done))
-    except ValidationError as error:
-        raise Broken("no end of an execution") from error
+def _check(value: JsonValue, depth: int = 0) -> None:
+    """Raise `ValueError` for what is not the same JSON everywhere."""
+    if depth > _DEPTH_MAX:
+        raise ValueError(f"it is nested deeper than {_DEPTH_MAX}")
+    if isinstance(value, int):
+        if abs(value) > _INTEGER_MAX:
+            raise ValueError("an integer is beyond 2^53: write it as text")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("a number is not finite")
+    elif isinstance(value, list):
+        for one in value:
+            _check(one, depth + 1)
+    elif isinstance(value, dict):
+        for one in value.values():
+            _check(one, depth + 1)
+
+
+def _told(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        return str(error.errors(include_url=False, include_input=False)[0]["msg"])[:_TOLD_MAX]
+    return str(error)
 
 
 def _failed(outcome: Outcome, reason: Reason, message: str, error: _Error | None = None) -> Outcome:

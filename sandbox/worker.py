@@ -1,13 +1,14 @@
-"""The worker: executes code that its sandbox sends, in threads, behind bars.
+"""The worker: executes code that its sandbox sends, behind bars.
 
 It has no key, no file, no network and an empty environment. Whatever code asks for, the process
-that started it answers. It is handed a socket, which is all that it can reach.
+that started it answers. It is handed sockets, which are all that it can reach; a thread serves each
+of them, one execution at a time.
 """
 
 from __future__ import annotations
 
 import json
-import queue
+import os
 import random
 import socket
 import sys
@@ -15,140 +16,172 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from chassis.canonical import sha256_hex
 
 from . import frames, machine
-from .limits import Limits
+from .confinement import Unconfined, confine
+from .layers import parse_layers
+from .limits import MEBIBYTE, Limits
 from .machine import Machine, Session, Trap
 from .outcome import Reason
 
 # Compiled code that is kept; to compile it again costs milliseconds.
 _CODES_MAX = 256
+_CODES_BYTES_MAX = 64 * MEBIBYTE
 # What it takes to compile the largest files.
-_COMPILE = Limits(fuel=40_000_000_000, memory_bytes=256 * 1024 * 1024, compute_seconds=20.0)
-_THREADS_MAX = 256
+_COMPILE = Limits(fuel=40_000_000_000, memory_bytes=256 * MEBIBYTE, compute_seconds=20.0)
+_FLAWS_MAX = 32
+_TEXT_MAX = 4_096
+# Beside its sockets: standard ones, and those of the interpreter.
+_DESCRIPTORS = 48
+_THREADS = 16
 
 
 class Worker:
-    """Serves one socket until it is closed."""
+    """Serves sockets until one of them is closed."""
 
-    def __init__(self, channel: socket.socket, runner: Machine) -> None:
-        self._channel = channel
+    def __init__(self, runner: Machine) -> None:
         self._runner = runner
-        self._sending = threading.Lock()
-        self._codes: OrderedDict[str, str] = OrderedDict()
-        self._compiling = threading.Lock()
-        # Where executions wait for answers, by their number.
-        self._waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
-        self._threads = ThreadPoolExecutor(_THREADS_MAX)
+        self._codes = _Codes(runner)
+        self._over = threading.Event()
 
     def warm_up(self) -> None:
         """Execute something, so that all that is loaded late is loaded before the bars close."""
-        self._compiled({"warm.py": ""})
-
-    def serve(self) -> None:
-        """Read orders and answers."""
-        while (message := self._receive()) is not None:
-            number = message["id"]
-            if "answers" in message:
-                if waiting := self._waiting.get(number):
-                    waiting.put(message)
-                continue
-            self._waiting[number] = queue.SimpleQueue()
-            self._threads.submit(self._work, number, message)
-
-    def _work(self, number: int, message: Mapping[str, Any]) -> None:
-        session = self._session(number, message)
+        session = _session(Limits(fuel=0), _asks_nothing, lambda: 0.0, seed=0)
         try:
-            done = self._do(session, message)
-        except Trap as trap:
-            done = {"reason": trap.reason, "fuel": session.fuel}
-        except Exception as error:  # noqa: BLE001  # a bug, of which the host must hear
-            done = {"reason": Reason.WORKER_LOST, "message": repr(error)[:500]}
-        finally:
-            del self._waiting[number]
-        logs = {"logs": session.logs, "logs_dropped": session.logs_dropped}
-        self._send({"id": number, "done": {**logs, **done}})
+            self._runner.call(session, "compile", "{}")
+        except Trap:
+            assert session.fuel == 0, "an instruction needs fuel"
+        warm = {"warm.py": "import actionvm_sdk\n@actionvm_sdk.action\ndef act(ctx): print(ctx)\n"}
+        here, there = socket.socketpair()
+        with here, there:
+            call = {"action": "act", "arguments": {}, "seed": 0, "now": 0.0, "limits": {}}
+            there.sendall(frames.pack({"files": warm, "main": "warm.py", **call}))
+            there.shutdown(socket.SHUT_WR)
+            self._serve(here)
+            with there.makefile("rb") as stream:
+                answered = frames.read(stream)
+            assert answered, "an order has an end"
+            assert answered["done"]["logs"], "the runner executes what it is given"
 
-    def _do(self, session: Session, message: Mapping[str, Any]) -> dict[str, Any]:
-        code = self._compiled(message["files"])
+    def serve(self, channels: list[socket.socket]) -> None:
+        """Serve in threads of their own, until their other end is gone."""
+        self._over.clear()
+        self._runner.start_clock()
+        for channel in channels:
+            threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
+        channels[0].sendall(frames.pack({"ready": True}))
+        self._over.wait()
+
+    def _serve(self, channel: socket.socket) -> None:
+        try:
+            with channel.makefile("rb") as stream:
+                while (order := frames.read(stream)) is not None:
+                    # What was told to stop may have ended by itself.
+                    if "stop" not in order:
+                        channel.sendall(frames.pack({"done": self._work(order, channel, stream)}))
+        except OSError:
+            pass
+        finally:
+            self._over.set()
+
+    def _work(
+        self, order: Mapping[str, Any], channel: socket.socket, stream: BinaryIO
+    ) -> dict[str, Any]:
+        session = _ordered(order, channel, stream)
+        try:
+            done = self._do(session, order)
+        except Trap as trap:
+            done = {"reason": trap.reason}
+        done |= {"fuel": session.fuel, "logs": session.logs}
+        return done | {"logs_dropped": session.logs_dropped}
+
+    def _do(self, session: Session, order: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            code = self._codes.compiled(order["files"])
+        except Trap:
+            session.fuel = session.limits.fuel
+            raise
         if "problems" in code:
-            return code
-        if "action" not in message:
-            answer = self._runner.call(session, "describe", code["code"], message["main"])
-            return {"answer": answer, "fuel": session.fuel}
-        call = {name: message[name] for name in ("action", "arguments", "seed")}
-        answer = self._runner.call(
-            session, "execute", code["code"], message["main"], json.dumps(call)
-        )
+            return {"problems": [_cut(one) for one in code["problems"][:_FLAWS_MAX]]}
+        given = [code["code"], order["main"]]
+        export = "describe"
+        if "action" in order:
+            export = "execute"
+            call = {name: order[name] for name in ("action", "arguments", "seed")}
+            given.append(json.dumps(call))
+        answer = self._runner.call(session, export, *given)
         if len(answer.encode()) > session.limits.output_bytes:
             raise Trap(Reason.OUTPUT_EXCEEDED)
-        return {"answer": answer, "fuel": session.fuel}
+        return {"answer": answer}
 
-    def _compiled(self, files: Mapping[str, str]) -> dict[str, Any]:
-        """Return the code of files, or their problems; not on the bill of who executes it."""
+
+class _Codes:
+    """Files as code. To compile them is not on the bill of who executes them."""
+
+    def __init__(self, runner: Machine) -> None:
+        self._runner = runner
+        self._lock = threading.Lock()
+        self._codes: OrderedDict[str, dict[str, Any] | Trap] = OrderedDict()
+        self._sizes: dict[str, int] = {}
+
+    def compiled(self, files: Mapping[str, str]) -> dict[str, Any]:
+        """Return the code of files, or their problems; raise `Trap`."""
         text = json.dumps(files)
         key = sha256_hex(text.encode())
-        with self._compiling:
-            if key in self._codes:
+        with self._lock:
+            code = self._codes.get(key)
+            if code is not None:
                 self._codes.move_to_end(key)
-                return {"code": self._codes[key]}
-            session = _session(_COMPILE, _asks_nothing, lambda: 0.0, seed=0)
+        if code is None:
+            # Others need not wait for the code of a stranger.
+            code = self._compile(text)
+            self._keep(key, code)
+        if isinstance(code, Trap):
+            raise Trap(code.reason)
+        return code
+
+    def _compile(self, text: str) -> dict[str, Any] | Trap:
+        session = _session(_COMPILE, _asks_nothing, lambda: 0.0, seed=0)
+        try:
             compiled: dict[str, Any] = json.loads(self._runner.call(session, "compile", text))
-            if "code" in compiled:
-                self._codes[key] = compiled["code"]
-                if len(self._codes) > _CODES_MAX:
-                    self._codes.popitem(last=False)
-            return compiled
+        except Trap as trap:
+            return trap
+        return compiled
 
-    def _session(self, number: int, message: Mapping[str, Any]) -> Session:
-        limits = Limits(**message["limits"])
-        time_seen = [float(message["now"])]
-        asked = [0]
+    def _keep(self, key: str, code: dict[str, Any] | Trap) -> None:
+        with self._lock:
+            self._codes[key] = code
+            self._sizes[key] = 0 if isinstance(code, Trap) else len(code.get("code", ""))
+            while len(self._codes) > _CODES_MAX or sum(self._sizes.values()) > _CODES_BYTES_MAX:
+                oldest, _ = self._codes.popitem(last=False)
+                del self._sizes[oldest]
 
-        def ask(calls: str) -> str:
-            count = _count(calls, limits)
-            asked[0] += count
-            if asked[0] > limits.host_calls:
-                raise Trap(Reason.HOST_CALLS_EXCEEDED)
-            self._send({"id": number, "ask": calls})
-            try:
-                left = session.deadline - time.monotonic()
-                answered = self._waiting[number].get(timeout=max(0.0, left))
-            except queue.Empty:
-                raise Trap(Reason.TIME_EXCEEDED) from None
-            if answered.get("stop"):
-                raise Trap(Reason.TRAPPED)
-            time_seen[0] = answered["now"]
-            return str(answered["answers"])
 
-        session = _session(limits, ask, lambda: time_seen[0], seed=message.get("seed", 0))
-        return session
+def _ordered(order: Mapping[str, Any], channel: socket.socket, stream: BinaryIO) -> Session:
+    """Return the session of an order, which asks on its socket."""
+    limits = Limits(**order["limits"])
+    now = float(order["now"])
+    asked = 0
 
-    def _receive(self) -> dict[str, Any] | None:
-        header = self._read(frames.HEADER.size)
-        if header is None:
-            return None
-        text = self._read(frames.size_of(header))
-        return None if text is None else frames.unpack(text)
+    def ask(calls: str) -> str:
+        nonlocal now, asked
+        asked += _count(calls, limits)
+        if asked > limits.host_calls:
+            raise Trap(Reason.HOST_CALLS_EXCEEDED)
+        channel.sendall(frames.pack({"ask": calls}))
+        answered = frames.read(stream)
+        if answered is None:
+            raise Trap(Reason.TRAPPED)
+        if "stop" in answered:
+            raise Trap(Reason(answered["stop"]))
+        now = answered["now"]
+        return str(answered["answers"])
 
-    def _read(self, count: int) -> bytes | None:
-        parts = bytearray()
-        while len(parts) < count:
-            part = self._channel.recv(count - len(parts))
-            if not part:
-                return None
-            parts += part
-        return bytes(parts)
-
-    def _send(self, message: dict[str, Any]) -> None:
-        packed = frames.pack(message)
-        with self._sending:
-            self._channel.sendall(packed)
+    return _session(limits, ask, lambda: now, seed=order.get("seed", 0))
 
 
 def _session(
@@ -169,7 +202,7 @@ def _asks_nothing(_calls: str) -> str:
 
 def _count(calls: str, limits: Limits) -> int:
     """Return how many calls a text of the guest has, which may be anything."""
-    if len(calls.encode(errors="replace")) > limits.argument_bytes:
+    if len(calls.encode()) > limits.argument_bytes:
         raise Trap(Reason.ARGUMENTS_EXCEEDED)
     try:
         asked = json.loads(calls)
@@ -180,15 +213,32 @@ def _count(calls: str, limits: Limits) -> int:
     return max(1, len(asked))
 
 
-def main() -> None:
-    """Serve the socket whose number is the first argument; the second is the compiled runner."""
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    runner = machine.load(Path(sys.argv[2]))
-    worker = Worker(channel, runner)
-    worker.warm_up()
+def _cut(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a problem as long as it may be."""
+    return {
+        name: value[:_TEXT_MAX] if isinstance(value, str) else value
+        for name, value in problem.items()
+    }
 
-    channel.sendall(frames.pack({"ready": True}))
-    worker.serve()
+
+def main() -> None:
+    """Serve the sockets of the first argument; then come the compiled runner, and the layers."""
+    numbers, runner, layers = sys.argv[1:]
+    channels = [socket.socket(fileno=int(number)) for number in numbers.split(",")]
+    worker = Worker(machine.load(Path(runner)))
+    worker.warm_up()
+    try:
+        confine(
+            parse_layers(layers),
+            descriptors_max=len(channels) + _DESCRIPTORS,
+            threads_max=len(channels) + _THREADS,
+        )
+    except Unconfined as error:
+        channels[0].sendall(frames.pack({"unconfined": str(error)}))
+        return
+    worker.serve(channels)
+    # Whatever still executes is nothing to wait for.
+    os._exit(0)
 
 
 if __name__ == "__main__":
