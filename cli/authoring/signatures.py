@@ -38,10 +38,11 @@ def type_text(schema: Json, depth: int = 0) -> str:
     return name + _bounds(schema)
 
 
-def parameters_of(schema: Json) -> dict[str, Json]:
+def parameters_of(schema: Json) -> dict[str, Mapping[str, Json]]:
     """Return the schemas of parameters by name."""
     found = schema.get("properties") if isinstance(schema, Mapping) else None
-    return dict(found) if isinstance(found, Mapping) else {}
+    properties = found if isinstance(found, Mapping) else {}
+    return {name: one for name, one in properties.items() if isinstance(one, Mapping)}
 
 
 def parameter_lines(schema: Json) -> list[str]:
@@ -51,10 +52,8 @@ def parameter_lines(schema: Json) -> list[str]:
     ]
 
 
-def _default(schema: Json) -> str:
-    if not isinstance(schema, Mapping) or "default" not in schema:
-        return ""
-    return f" = {schema['default']!r}"
+def _default(schema: Mapping[str, Json]) -> str:
+    return f" = {schema['default']!r}" if "default" in schema else ""
 
 
 def _bounds(schema: Mapping[str, Json]) -> str:

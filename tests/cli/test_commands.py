@@ -72,7 +72,7 @@ COMMANDS = [
     "approvals secret",
     *("recovery backup", "recovery restore", "recovery rotate-root", "recovery holders"),
     *("recovery make-key", "recovery open-share", "recovery add-holder", "recovery remove-holder"),
-    *("action new", "action check"),
+    *("action new", "action check", "action test", "action run"),
     *("secrets import", "secrets show", "secrets enable", "secrets disable"),
 ]
 
