@@ -29,12 +29,17 @@ class Unconfined(Exception):
 
 
 def confine(
-    layers: Layers, *, descriptors_max: int = DESCRIPTORS_MAX, threads_max: int = THREADS_MAX
+    layers: Layers,
+    *,
+    loads_code: bool = False,
+    descriptors_max: int = DESCRIPTORS_MAX,
+    threads_max: int = THREADS_MAX,
 ) -> None:
     """Put on the layers that the parent found; raise Unconfined.
 
     Call it once, in the only thread, when all is imported, opened and warm. What is done for the
-    first time later (an import, a lookup of a host, a timeout of a socket) fails with EPERM.
+    first time later (an import, a lookup of a host, a timeout of a socket) fails with EPERM. Memory
+    stays as executable as it is, unless the worker `loads_code` later: compiles or deserializes it.
     """
     _look_around()
     try:
@@ -47,7 +52,8 @@ def confine(
             kernel.restrict_by_landlock(layers.landlock)
             _prove_no_files()
         if layers.seccomp:
-            kernel.install_filter(encode(write_filter(kernel.machine())))
+            program = write_filter(kernel.machine(), loads_code=loads_code)
+            kernel.install_filter(encode(program))
             _prove_no_sockets()
     except (OSError, ValueError) as error:
         raise Unconfined(f"{error}; the machine was surveyed as {layers}") from error

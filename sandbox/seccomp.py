@@ -11,6 +11,8 @@ from .syscalls import (
     ARCHITECTURES,
     GUARDS,
     NUMBERS,
+    PROT_EXEC,
+    PROTECTIONS,
     UNKNOWN,
     UNKNOWN_ERRNO,
     Architecture,
@@ -23,15 +25,13 @@ from .syscalls import (
 NUMBER_OFFSET = 0
 ARCHITECTURE_OFFSET = 4
 ARGUMENTS_OFFSET = 16
-# Numbers from here on are those of x32, which are other numbers for the same calls.
-X32 = 0x4000_0000
 # What a jump can reach; the kernel takes 4,096 instructions.
 JUMP_MAX = 255
 INSTRUCTIONS_MAX = 4096
 
 LOAD = 0x20
 JUMP_EQUAL = 0x15
-JUMP_GREATER_OR_EQUAL = 0x35
+JUMP_IF_ANY_BIT = 0x45
 RETURN = 0x06
 
 ALLOW = 0x7FFF_0000
@@ -56,19 +56,21 @@ class Instruction:
         return struct.pack("=HBBI", self.code, self.jump_true, self.jump_false, self.value)
 
 
-def write_filter(machine: str) -> list[Instruction]:
-    """Return the filter for a machine as `uname` calls it; it must be in ARCHITECTURES."""
+def write_filter(machine: str, *, loads_code: bool) -> list[Instruction]:
+    """Return the filter for a machine as `uname` calls it; it must be in ARCHITECTURES.
+
+    Only who `loads_code` may make memory executable. The calls of x32 have numbers that are not in
+    the table, and are refused with all others.
+    """
     architecture = ARCHITECTURES[machine]
     program = [
         Instruction(LOAD, ARCHITECTURE_OFFSET),
         Instruction(JUMP_EQUAL, architecture.audit, jump_true=1),
         Instruction(RETURN, REFUSE),
         Instruction(LOAD, NUMBER_OFFSET),
-        Instruction(JUMP_GREATER_OR_EQUAL, X32, jump_false=1),
-        Instruction(RETURN, REFUSE),
     ]
     for name in NUMBERS:
-        program += _rule(name, architecture)
+        program += _rule(name, architecture, loads_code=loads_code)
     program.append(Instruction(RETURN, REFUSE))
     assert len(program) <= INSTRUCTIONS_MAX, "the kernel takes no longer program"
     return program
@@ -79,7 +81,7 @@ def encode(program: list[Instruction]) -> bytes:
     return b"".join(one.encode() for one in program)
 
 
-def _rule(name: str, architecture: Architecture) -> list[Instruction]:
+def _rule(name: str, architecture: Architecture, *, loads_code: bool) -> list[Instruction]:
     """Return what decides about one call, and is skipped for every other one."""
     number = number_of(name, architecture)
     if number is None:
@@ -88,6 +90,13 @@ def _rule(name: str, architecture: Architecture) -> list[Instruction]:
         decision = [Instruction(RETURN, ERRNO | UNKNOWN_ERRNO)]
     elif name in GUARDS:
         decision = list(_decide(GUARDS[name]))
+    elif name in PROTECTIONS and not loads_code:
+        decision = [
+            Instruction(LOAD, ARGUMENTS_OFFSET + 8 * PROTECTIONS[name]),
+            Instruction(JUMP_IF_ANY_BIT, PROT_EXEC, jump_false=1),
+            Instruction(RETURN, REFUSE),
+            Instruction(RETURN, ALLOW),
+        ]
     else:
         decision = [Instruction(RETURN, ALLOW)]
     return [Instruction(JUMP_EQUAL, number, jump_false=len(decision)), *decision]

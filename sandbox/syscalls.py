@@ -54,6 +54,10 @@ GUARDS = {
     "sendto": Guard(4, (0,), is_wide=True),
 }
 
+# The argument of these that says what memory is for, and the bit that lets it be executed.
+PROTECTIONS = {"mmap": 2, "mprotect": 2}
+PROT_EXEC = 4
+
 # Whoever asks for these takes another way when the kernel does not know them. The flags of clone3
 # lie in memory, where a filter cannot see them.
 UNKNOWN = ("clone3", "memfd_create")

@@ -91,15 +91,31 @@ def execute_in_place() -> None:
     os.execv("/none", ["none"])  # noqa: S606  # there is no such program
 
 
-def call_by_interrupt() -> None:
-    """Ask for getpid by the numbers of i386, in code that is written on the spot."""
-    code = bytes.fromhex("b814000000cd80c3")  # mov eax, 20; int 0x80; ret
+def write_interrupt() -> Callable[[], None]:
+    """Return what asks for getpid by the numbers of i386."""
     memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    memory.write(code)
+    memory.write(bytes.fromhex("b814000000cd80c3"))  # mov eax, 20; int 0x80; ret
+    code = ctypes.c_char.from_buffer(memory)
+
+    def call() -> None:
+        result = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(code))()
+        if result < 0:
+            raise OSError(-result, "int 0x80")
+
+    return call
+
+
+def map_executable() -> None:
+    mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_EXEC).close()
+
+
+def make_executable() -> None:
+    """Do what loading compiled WebAssembly does."""
+    memory = mmap.mmap(-1, mmap.PAGESIZE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    result = ctypes.CFUNCTYPE(ctypes.c_int)(address)()
-    if result < 0:
-        raise OSError(-result, "int 0x80")
+    words = (ctypes.c_void_p(address), ctypes.c_size_t(mmap.PAGESIZE))
+    if _LIBRARY.mprotect(*words, mmap.PROT_READ | mmap.PROT_EXEC):
+        raise OSError(ctypes.get_errno(), "mprotect")
 
 
 def attacks(machine: str) -> dict[str, Callable[[], object]]:
@@ -126,12 +142,14 @@ def attacks(machine: str) -> dict[str, Callable[[], object]]:
         "signal to the parent": lambda: os.kill(os.getppid(), 0),
         "signal to all": lambda: os.kill(-1, 0),
         "pipe": os.pipe,
+        "map code": map_executable,
+        "make memory executable": make_executable,
         "change folder": lambda: os.chdir("/"),
         "become another": lambda: os.setuid(0),
         "take a core": lambda: os.sched_setaffinity(0, {0}),
     }
     if machine == "x86_64":
-        found["call of i386"] = call_by_interrupt
+        found["call of i386"] = write_interrupt()
         for name, words in SYSCALLS_OF_X86_64.items():
             found[name] = functools.partial(system_call, *words)
     return found

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 THREADS = 8
 RESERVED_BYTES = 4 << 30
-PROT_NONE, PROT_READ_WRITE, PROT_READ_EXECUTE = 0, 3, 5
+PROT_NONE, PROT_READ_WRITE = 0, 3
 
 _LIBRARY = ctypes.CDLL(None, use_errno=True)
 _LIBRARY.mmap.restype = ctypes.c_void_p
@@ -60,12 +60,6 @@ def reserve_and_open_memory() -> bool:
     return (opened, seen, dropped, after, closed) == (0, b"\7\7", 0, b"\0\0", 0)
 
 
-def make_memory_executable() -> bool:
-    """Do what loading compiled WebAssembly does."""
-    mapped = _LIBRARY.mmap(None, ctypes.c_size_t(mmap.PAGESIZE), PROT_READ_WRITE, 0x22, -1, 0)
-    return int(_LIBRARY.mprotect(mapped, mmap.PAGESIZE, PROT_READ_EXECUTE)) == 0
-
-
 def wait_with_a_deadline() -> bool:
     begun = time.monotonic()
     return not threading.Event().wait(0.02) and time.monotonic() - begun >= 0.02
@@ -102,7 +96,6 @@ def labours(channel: socket.socket) -> dict[str, Callable[[], bool]]:
         "threads": start_threads,
         "pool of threads": use_a_pool,
         "memory of an instance": reserve_and_open_memory,
-        "memory of code": make_memory_executable,
         "wait": wait_with_a_deadline,
         "time": tell_the_time,
         "chance": draw_by_chance,

@@ -6,7 +6,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,12 @@ def imprison(
     *,
     environment: Mapping[str, str] | None = None,
     descriptors: Sequence[int] = (),
+    look: Callable[[int], None] | None = None,
 ) -> Ended:
-    """Run a prisoner to its end; `descriptors` are inherited beside its socket."""
+    """Run a prisoner to its end; `descriptors` are inherited beside its socket.
+
+    `look` is handed the number of its process, while one that is WATCHED waits.
+    """
     readable = [*interpreter_paths(), ROOT / "sandbox", ROOT / "tests/sandbox/jail"]
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -55,9 +59,16 @@ def imprison(
             stderr=subprocess.PIPE,
         ) as process:
             theirs.close()
-            ours.settimeout(SECONDS)
-            text = b"".join(iter(lambda: ours.recv(65_536), b""))
-            assert process.stderr is not None, "it is a pipe"
-            errors = process.stderr.read().decode()
-            code = process.wait(SECONDS)
+            try:
+                ours.settimeout(SECONDS)
+                if look is not None:
+                    ours.recv(1)
+                    look(process.pid)
+                    ours.sendall(b"!")
+                text = b"".join(iter(lambda: ours.recv(65_536), b""))
+                assert process.stderr is not None, "it is a pipe"
+                errors = process.stderr.read().decode()
+                code = process.wait(SECONDS)
+            finally:
+                process.kill()
     return Ended(code, json.loads(text) if text.strip() else None, errors)

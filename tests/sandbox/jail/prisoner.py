@@ -17,7 +17,8 @@ from .attacks import attacks
 from .labours import labours
 
 UNCONFINED = "unconfined"
-ALL, ABORT, THREADED, TWICE = "all", "abort", "threaded", "twice"
+ALL, ABORT, LOADING = "all", "abort", "loading"
+THREADED, TWICE, WATCHED = "threaded", "twice", "watched"
 REFUSED = "Unconfined: "
 
 
@@ -25,23 +26,25 @@ def main() -> None:
     """Take layers, the number of a socket, and what to do."""
     layers, descriptor, task = sys.argv[1:]
     channel = socket.socket(fileno=int(descriptor))
-    machine = os.uname().machine
-    done = threading.Event()
+    # One of them needs memory that it could not have later.
+    prepared = attacks(os.uname().machine)
     if task == THREADED:
-        threading.Thread(target=done.wait).start()
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
     if layers != UNCONFINED:
         try:
             for _ in range(2 if task == TWICE else 1):
-                confine(parse_layers(layers))
+                confine(parse_layers(layers), loads_code=task == LOADING)
         except Unconfined as error:
             channel.sendall(json.dumps(REFUSED + str(error)).encode())
-            done.set()
             return
     if task == ABORT:
         os.abort()
+    if task == WATCHED:
+        channel.sendall(b" ")
+        channel.recv(1)
     told = {
         "labours": {name: _labour(labour) for name, labour in labours(channel).items()},
-        "attacks": {name: _attack(attack) for name, attack in attacks(machine).items()},
+        "attacks": {name: _attack(attack) for name, attack in prepared.items()},
         "environment": sorted(map(os.fsdecode, os.environb)),
     }
     channel.sendall(json.dumps(told).encode())

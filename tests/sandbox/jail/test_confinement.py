@@ -12,12 +12,13 @@ from typing import TypeAlias
 import pytest
 
 from sandbox import kernel
+from sandbox.confinement import NOBODY
 from sandbox.jail import Survey
 
 from .attacks import attacks
 from .labours import labours
 from .prison import Ended, imprison
-from .prisoner import ABORT, REFUSED, THREADED, TWICE, UNCONFINED
+from .prisoner import ABORT, LOADING, REFUSED, THREADED, TWICE, UNCONFINED, WATCHED
 
 MACHINE = os.uname().machine
 ATTACKS = sorted(attacks(MACHINE))
@@ -27,7 +28,8 @@ with socket.socket() as _unused:
 ORDINARY = (
     *("open a file", "list a folder", "look at a file", "create a file", "make a folder"),
     *("socket of the network", "socket of this machine", "pair of sockets", "start a program"),
-    *("fork", "signal to the parent", "pipe", "change folder", "take a core"),
+    *("fork", "signal to the parent", "pipe", "change folder", "take a core", "map code"),
+    "make memory executable",
 )
 # What Landlock alone takes away, with the error that it gives.
 TAKEN_BY_LANDLOCK = (
@@ -153,6 +155,41 @@ def _open_door(kind: str, folder: Path) -> int:
     listener.bind(str(folder / "s"))
     listener.listen()
     return listener.detach()
+
+
+def test_the_kernel_says_that_a_worker_is_confined(bare: Survey) -> None:
+    if not _nobody_exists():
+        pytest.skip("this container has one user only")
+    seen: dict[str, str] = {}
+
+    def look(process: int) -> None:
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+        seen.update(re.findall(r"^(\w+):\t(.*)$", status, re.MULTILINE))
+        limits = Path(f"/proc/{process}/limits").read_text(encoding="utf-8")
+        seen.update(re.findall(r"^(Max .*?)  +\S+ +(\S+)", limits, re.MULTILINE))
+        seen["owner"] = str(Path(f"/proc/{process}/limits").stat().st_uid)
+
+    imprison(bare, str(bare.layers), WATCHED, look=look)
+
+    assert (seen["NoNewPrivs"], seen["Seccomp"]) == ("1", "2")
+    assert {int(seen[kind], 16) for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0}
+    assert seen["Max core file size"] == seen["Max file size"] == seen["Max locked memory"] == "0"
+    assert seen["Max open files"] == "64"
+    assert "0" not in seen["Uid"].split()
+    # What cannot be dumped belongs to root, whoever runs it.
+    assert seen["owner"] != seen["Uid"].split()[0]
+
+
+def _nobody_exists() -> bool:
+    users = Path("/proc/self/uid_map").read_text(encoding="utf-8")
+    ranges = [tuple(map(int, line.split())) for line in users.splitlines()]
+    return any(first <= NOBODY < first + count for first, _, count in ranges)
+
+
+def test_a_worker_that_loads_code_may_make_memory_executable(bare: Survey) -> None:
+    told = imprison(bare, str(bare.layers), LOADING).told["attacks"]
+    allowed = {attack for attack, end in told.items() if end != "EPERM"}
+    assert allowed == {"map code", "make memory executable"}
 
 
 def test_a_worker_with_threads_is_not_confined(bare: Survey) -> None:

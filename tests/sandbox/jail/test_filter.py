@@ -13,7 +13,7 @@ from sandbox.seccomp import (
     ERRNO,
     INSTRUCTIONS_MAX,
     JUMP_EQUAL,
-    JUMP_GREATER_OR_EQUAL,
+    JUMP_IF_ANY_BIT,
     LOAD,
     REFUSE,
     RETURN,
@@ -45,17 +45,17 @@ def decide(
             return one.value
         elif one.code == JUMP_EQUAL:
             position += one.jump_true if accumulator == one.value else one.jump_false
-        elif one.code == JUMP_GREATER_OR_EQUAL:
-            position += one.jump_true if accumulator >= one.value else one.jump_false
+        elif one.code == JUMP_IF_ANY_BIT:
+            position += one.jump_true if accumulator & one.value else one.jump_false
         else:
             raise AssertionError(f"no kernel knows {one}")
 
 
-def ask(machine: str, name: str, *arguments: int) -> int:
+def ask(machine: str, name: str, *arguments: int, loads_code: bool = False) -> int:
     architecture = ARCHITECTURES[machine]
     number = number_of(name, architecture)
     assert number is not None
-    program = write_filter(machine)
+    program = write_filter(machine, loads_code=loads_code)
     return decide(program, audit=architecture.audit, number=number, arguments=arguments)
 
 
@@ -63,7 +63,7 @@ def ask(machine: str, name: str, *arguments: int) -> int:
 def test_only_the_numbers_of_the_table_are_allowed(machine: str) -> None:
     architecture = ARCHITECTURES[machine]
     free = {number_of(name, architecture) for name in NUMBERS if name not in (*GUARDS, *UNKNOWN)}
-    program = write_filter(machine)
+    program = write_filter(machine, loads_code=False)
 
     allowed = {
         number
@@ -80,7 +80,7 @@ def test_only_the_numbers_of_the_table_are_allowed(machine: str) -> None:
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_call_for_another_architecture_is_refused(machine: str) -> None:
-    program = write_filter(machine)
+    program = write_filter(machine, loads_code=False)
     i386, arm = 0x4000_0003, 0x4000_0028
     others = {one.audit for one in ARCHITECTURES.values()} - {ARCHITECTURES[machine].audit}
 
@@ -91,7 +91,7 @@ def test_a_call_for_another_architecture_is_refused(machine: str) -> None:
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_numbers_of_x32_are_refused(machine: str) -> None:
-    program, audit = write_filter(machine), ARCHITECTURES[machine].audit
+    program, audit = write_filter(machine, loads_code=False), ARCHITECTURES[machine].audit
     numbers = [0x4000_0000 | number for number in range(600)]
 
     assert {decide(program, audit=audit, number=one) for one in (*numbers, -1)} == {REFUSE}
@@ -124,13 +124,23 @@ def test_a_descriptor_is_not_made_to_signal_or_to_block(
     assert ask(machine, "fcntl", 0, operation) == decision
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", ["mmap", "mprotect"])
+def test_memory_becomes_executable_only_for_who_loads_code(machine: str, name: str) -> None:
+    for protection in (0, 1, 3):
+        assert ask(machine, name, 0, 4096, protection) == ALLOW
+    for protection in (4, 5, 7):
+        assert ask(machine, name, 0, 4096, protection) == REFUSE
+        assert ask(machine, name, 0, 4096, protection, loads_code=True) == ALLOW
+
+
 def test_a_refusal_is_an_error_and_kills_nobody() -> None:
     assert REFUSE == 0x0005_0000 | EPERM
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_kernel_takes_a_program_of_this_size(machine: str) -> None:
-    program = write_filter(machine)
+    program = write_filter(machine, loads_code=False)
 
     assert len(encode(program)) == 8 * len(program)
     assert len(program) <= INSTRUCTIONS_MAX
