@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,9 +127,16 @@ class Board:
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
     """Start a system in a home of its own, and stop it in the end."""
+    with running_system({}) as made:
+        yield made
+
+
+@contextmanager
+def running_system(settings: Mapping[str, str]) -> Iterator[System]:
+    """Let a system with settings run while the block does."""
     # Not below pytest's folder, which keeps the homes of the last three runs.
     folder = Path(tempfile.mkdtemp(prefix="actionvm-"))
-    made = System(Home(folder), free_port_base())
+    made = System(Home(folder), free_port_base(), settings)
     try:
         started = made.up()
         assert started.code == 0, started.errors
