@@ -163,8 +163,23 @@ def _describe_waiting(event: runtime_pb2.WatchRunResponse) -> Text | None:
         case "slept":
             signal = f" or the signal {event.slept.signal}" if event.slept.signal else ""
             return _line("sleeps", f"until {time_text(event.slept.until)}{signal}")
+        case "asked":
+            calls = (f"{call.action} {_shorten(call.arguments)}" for call in event.asked.calls)
+            return _line("asks", ", ".join(calls))
+        case "executed":
+            return _describe_execution(event.executed)
         case _:
             return None
+
+
+def _describe_execution(executed: runtime_pb2.CodeExecuted) -> Text:
+    """Return the lines of an execution, those that its code wrote below its own."""
+    words = f"{executed.reason.lower().replace('_', ' ') or 'ended'} ({executed.fuel:,} fuel)"
+    lines = [_line("code", words, "red" if executed.reason else "")]
+    lines += [_line("", f"│ {line}", "dim") for line in executed.logs]
+    if executed.logs_dropped:
+        lines.append(_line("", f"│ … and {executed.logs_dropped} more lines", "dim"))
+    return Text("\n").join(lines)
 
 
 def _describe_saying(event: runtime_pb2.WatchRunResponse) -> Text | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 from chassis.log import log
@@ -20,6 +20,7 @@ from .machines.choosing import machine_of
 from .patience import until_kept
 from .performance import Performance
 from .program import Program
+from .reexecuting import with_code_again
 from .replaying import Replayed, replay
 from .stage import Stage
 
@@ -114,12 +115,14 @@ class Conductor:
         )
         return await self.open(new)
 
-    async def replay(self, name: str) -> Iterator[Replayed]:
-        """Return a run as it goes when it is executed again from its journal; see `replay`."""
+    async def replay(self, name: str) -> AsyncIterator[Replayed]:
+        """Yield a run as it goes when it is executed again from its journal; see `replay`."""
         journal = self._stage.journal
         run = await journal.get(name)
         program = await self._program(run)
-        return replay(machine_of(program), program, await read_records(journal, run))
+        found = replay(machine_of(program), program, await read_records(journal, run))
+        async for one in with_code_again(found, self._stage.sandbox, program):
+            yield one
 
     async def compare(self, left: str, right: str) -> Parting | None:
         """Return where two runs part."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from .errors import LimitReached
 from .facts import ActionDecided, Decision, Event
 from .machines.calls import Calls
 from .policy import Facts, decide
@@ -46,7 +47,7 @@ class Counting:
         verdict = decide(
             fact.call,
             action,
-            allowed_count=calls.allowed.get(action.name, 0),
+            allowed_count=calls.allowed.get(fact.call.action, 0),
             dry_run=dry_run,
             facts=Facts(self._now, self._used),
         )
@@ -54,3 +55,10 @@ class Counting:
             self._used[use.key] = self._used.get(use.key, 0) + use.amount
             self.uses.append(use)
         return ActionDecided(fact.call, verdict.decision, verdict.rule)
+
+
+def learn(known: dict[str, int], reached: LimitReached) -> None:
+    """Add to what the journal has said what it says now."""
+    # More each time, so that deciding again comes to an end.
+    assert reached.used > known.get(reached.key, 0), "a full window decides otherwise"
+    known[reached.key] = reached.used

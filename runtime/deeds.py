@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -12,16 +12,21 @@ from typing import Protocol, TypeVar
 from chassis.errors import PeerUnavailable, RequestIdReused
 
 from .connectors import Unsent
+from .connectors.asking import ASK
+from .conversation import ActionChoice, Message, Role
 from .delegation import Delegation, Runs
 from .errors import NotesExceeded
+from .executing import Executor
 from .facts import (
     UNKNOWN,
     ActionCall,
     ActionFinished,
     ApprovalAwaited,
+    CodeExecuted,
     Event,
     Failure,
     GenerationFinished,
+    HostCalled,
     KnowledgeRetrieved,
     Outcome,
     Passage,
@@ -32,6 +37,7 @@ from .jsontext import write_json
 from .machines.effects import Act, Close, Effect, Generate, Retrieve, prompt_sha256
 from .outbox import EffectLost, Errand, Outbox, QuotaExceeded
 from .patience import until_kept
+from .policy import decided_arguments
 from .ports import AnswerUnfit, Generation, PersonAwaited, Prompt
 from .program import Program
 from .rules import Use
@@ -76,6 +82,14 @@ class Way(Protocol):
     async def insist(self, effect: Effect, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """Return what the work gives, however often a peer has to be asked."""
 
+    def asked(self, call_id: str) -> Sequence[HostCalled]:
+        """Return what the code of a call has asked for so far."""
+
+    async def results(
+        self, call_ids: Sequence[str], *, seconds: float | None
+    ) -> Sequence[ActionFinished] | None:
+        """Return the results of calls of code; None if that takes longer."""
+
     def miss(self, effect: Effect, peer: str) -> None:
         """Remember who does not answer."""
 
@@ -119,6 +133,13 @@ class Deeds:
                 return await self._way.insist(
                     effect, lambda: self._outbox.describe(self._errand(effect))
                 )
+            case Act() if not self._is_allowed(effect):
+                told = f"the operator of this runtime does not let code use {effect.action.name}"
+                return _refused(effect, "DENIED", told)
+            case Act() if effect.action.code:
+                return await self._execute(effect)
+            case Act() if effect.action.catalogue_name == ASK:
+                return await self._way.insist(effect, lambda: self._ask(effect))
             case Act() if effect.action.agent_bundle:
                 return await self._delegate(effect, self._delegation(effect))
             case Act():
@@ -202,6 +223,51 @@ class Deeds:
         receipt = await self._stage.meter.close(run=run, account=account)
         signature = await self._stage.signer.sign_receipt(receipt.sha256)
         return RunFinished(outcome, replace(receipt, signature=signature))
+
+    # --- Code ------------------------------------------------------------------------------------
+
+    def _is_allowed(self, act: Act) -> bool:
+        may = self._stage.code_may
+        return may is None or "/" not in act.call.action or act.action.name in may
+
+    async def _execute(self, act: Act) -> CodeExecuted:
+        assert self._stage.sandbox is not None, "what brings code is not opened without one"
+        await self._way.insist(act, self._declare)
+        executor = Executor(
+            self._stage.sandbox,
+            self._stage.meter,
+            self._way,
+            clock=self._stage.clock,
+            run=self._run.name,
+            account=self._program.account,
+            callers=self._run.callers,
+        )
+        return await executor.execute(act)
+
+    async def _ask(self, act: Act) -> ActionFinished:
+        """Have the model of the agent answer a prompt of code, or of a step."""
+        await self._declare()
+        arguments = decided_arguments(act.call)
+        asked = arguments.get("tokens_max", self._program.model.tokens_max)
+        assert isinstance(asked, int), "arguments are valid under the schema"
+        tokens_max = min(asked, self._program.model.tokens_max)
+        prompt = Prompt(
+            request_id=f"{self._run.name}/call/{act.call.id}",
+            run=self._run.name,
+            account=self._program.account,
+            callers=self._run.callers,
+            model=replace(self._program.model, tokens_max=tokens_max),
+            agent_acts=bool(self._program.actions),
+            messages=(Message(Role.USER, str(arguments["prompt"])),),
+            actions=(),
+            choice=ActionChoice.NONE,
+        )
+        async with aclosing(self._stage.model.generate(prompt)) as answer:
+            async for part in answer:
+                if isinstance(part, Generation):
+                    told = write_json({"text": part.text})
+                    return ActionFinished(act.call.id, act.call.action, told, gas=part.gas)
+        raise PeerUnavailable("linker")
 
     # --- Acting ----------------------------------------------------------------------------------
 

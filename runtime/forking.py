@@ -69,8 +69,9 @@ def _clean_sequences(machine: Machine[State], records: list[Record]) -> list[int
         life = state.life
         if life.ending or life.finished or life.is_cancel_requested:
             break
-        is_sent = any(one.is_sent for one in state.calls.open)
-        if not is_sent and machine.follow(state, record.create_time) is None:
+        # Code that has asked for something cannot ask the same in another run.
+        is_busy = any(one.is_sent or one.asked for one in state.calls.open)
+        if not is_busy and machine.follow(state, record.create_time) is None:
             found.append(record.sequence)
     return found
 

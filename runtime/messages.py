@@ -247,6 +247,23 @@ def _event_of_waiting(event: facts.Event) -> runtime_pb2.WatchRunResponse:
                 call_id=event.call_id, until=_timestamp(event.until), signal=event.signal
             )
             return runtime_pb2.WatchRunResponse(slept=slept)
+        case facts.HostCalled():
+            asked = runtime_pb2.HostCalled(
+                call_id=event.call_id,
+                calls=[_call(call) for call in event.calls],
+                now=_timestamp(event.now),
+            )
+            return runtime_pb2.WatchRunResponse(asked=asked)
+        case facts.CodeExecuted():
+            executed = runtime_pb2.CodeExecuted(
+                call_id=event.call_id,
+                reason=event.reason,
+                fuel=event.fuel,
+                logs=event.logs,
+                logs_dropped=event.logs_dropped,
+                now=_timestamp(event.now),
+            )
+            return runtime_pb2.WatchRunResponse(executed=executed)
         case _:
             return _event_of_life(event)
 

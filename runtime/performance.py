@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from chassis.errors import PeerUnavailable
 from chassis.log import log
 
-from .counting import Counting
+from .counting import Counting, learn
 from .deeds import Deeds
 from .delegation import Runs
 from .errors import LimitReached
@@ -21,14 +21,14 @@ from .facts import (
     Event,
     Failure,
     GenerationFinished,
-    KnowledgeRetrieved,
+    HostCalled,
     Outcome,
     State,
     parent_of,
 )
 from .journal.port import Entry, Lease, NewRun, Run
 from .jsontext import write_json
-from .machines import Machine, fold
+from .machines import Machine, fold, is_moot
 from .machines import State as Progress
 from .machines.effects import Act, Effect, Sleep
 from .patience import retry_seconds, until_kept
@@ -82,6 +82,8 @@ class Performance(Generic[Progress]):
         self._wake = asyncio.Event()
         # Somebody else has said something, and who waits for a person may have got it.
         self._told = asyncio.Event()
+        # A call has a result, for which code may wait.
+        self._ended = asyncio.Event()
         self._has_notes = True
         self._deeds = Deeds(stage, runs, self, run, program, deadline=self._deadline)
         # Who did not answer when it was last asked, by effect.
@@ -122,6 +124,22 @@ class Performance(Generic[Progress]):
         await asyncio.shield(
             asyncio.ensure_future(self._keep(events, begun=begun, late=late, uses=uses))
         )
+
+    def asked(self, call_id: str) -> Sequence[HostCalled]:
+        """Return what the code of a call has asked for so far."""
+        return self._state.calls.asked(call_id)
+
+    async def results(
+        self, call_ids: Sequence[str], *, seconds: float | None
+    ) -> Sequence[ActionFinished] | None:
+        """Return the results of calls of code; None if that takes longer."""
+        try:
+            async with asyncio.timeout(seconds):
+                while (found := self._state.calls.results(call_ids)) is None:
+                    await self._ended.wait()
+                return found
+        except TimeoutError:
+            return None
 
     async def insist(self, effect: Effect, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """Return what the work gives, however often a peer has to be asked."""
@@ -337,7 +355,7 @@ class Performance(Generic[Progress]):
                     # Those of policies decide otherwise, those of services wait.
                     if reached.key in {use.key for use in uses}:
                         raise
-                    _learn(known, reached)
+                    learn(known, reached)
             self._state, self._sequence = state, self._sequence + len(made)
             if entry.snapshot:
                 self._snapshot_sequence = self._sequence
@@ -353,7 +371,7 @@ class Performance(Generic[Progress]):
         state, made = self._state, list[Event]()
         # Without an event, only time has made something follow.
         for event in events or (None,):
-            if event and not _is_moot(event, state):
+            if event and not is_moot(event, state):
                 state = self._machine.apply(state, event)
                 made.append(event)
             while fact := self._machine.follow(state, now):
@@ -365,21 +383,14 @@ class Performance(Generic[Progress]):
     def _tell(self, events: Sequence[Event]) -> None:
         """Tell who watches."""
         for event in events:
-            if isinstance(event, GenerationFinished):
-                self._stage.audience.end(self._run.name, event.step)
+            match event:
+                case GenerationFinished():
+                    self._stage.audience.end(self._run.name, event.step)
+                case HostCalled():
+                    self._wake.set()
+                case ActionFinished():
+                    self._ended.set()
+                    self._ended = asyncio.Event()
+                case _:
+                    pass
         self._stage.audience.tell(self._run.name)
-
-
-def _learn(known: dict[str, int], reached: LimitReached) -> None:
-    # More each time, so that deciding again comes to an end.
-    assert reached.used > known.get(reached.key, 0), "a full window decides otherwise"
-    known[reached.key] = reached.used
-
-
-def _is_moot(event: Event, state: Progress) -> bool:
-    """Tell whether an event came together with the end of the run, which no longer wanted it."""
-    if state.life.ending is None:
-        return False
-    if isinstance(event, ActionFinished):
-        return not any(one.is_sent for one in state.calls.open if one.call.id == event.call_id)
-    return isinstance(event, EndDecided | GenerationFinished | KnowledgeRetrieved)

@@ -71,9 +71,10 @@ def decide(
     question = str(objections[0]) if objections else ""
     if action.approval == "ask":
         question = "approval: ask"
-    # Another agent does run, dry like this one, and describes its own writes. Nobody is asked about
-    # what does not happen, and nothing is counted.
-    if dry_run and (question or (action.effect == "write" and not action.agent_bundle)):
+    # Another agent does run, dry like this one, and describes its own writes; so does code. Nobody
+    # is asked about what does not happen, and nothing is counted.
+    writes = action.effect == "write" and not action.agent_bundle and not action.code
+    if dry_run and (question or writes):
         return Verdict(Decision.DRY_RUN, f"dry run, else: {question}" if question else "dry run")
     counted = () if dry_run else tuple(uses)
     if question:

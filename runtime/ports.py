@@ -17,6 +17,9 @@ from .conversation import ActionChoice, Message
 from .facts import ActionCall, Callers, Failure, Passage, Receipt, Signature, Usage
 from .program import Budget, ModelChoice, ProgramAction
 
+# Of a connector, which is what most holds are for.
+ONE_CALL = (Usage("connector_calls", 1),)
+
 
 class RunFails(Exception):
     """A run cannot go on."""
@@ -116,12 +119,19 @@ class GasMeter(Protocol):
         """Return the gas of one call of a connector."""
 
     async def reserve(
-        self, *, request_id: str, account: str, run: str, callers: Callers, item: str
+        self,
+        *,
+        request_id: str,
+        account: str,
+        run: str,
+        callers: Callers,
+        item: str,
+        usages: Sequence[Usage] = ONE_CALL,
     ) -> Hold:
-        """Hold gas for one call of a connector, of the account and of all who wait for the run."""
+        """Hold gas for the most that is used, of the account and of all who wait for the run."""
 
-    async def settle(self, hold: Hold) -> int:
-        """Charge one call of a connector; return the gas."""
+    async def settle(self, hold: Hold, usages: Sequence[Usage] = ONE_CALL) -> int:
+        """Charge what was used; return the gas."""
 
     async def close(self, *, run: str, account: str) -> Receipt:
         """End the spending of a run; return its receipt, unsigned."""

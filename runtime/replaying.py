@@ -12,12 +12,14 @@ from .facts import (
     ApprovalAwaited,
     ApprovalDecided,
     CancelRequested,
+    CodeExecuted,
     EffectSent,
     EffectUnknown,
     EffectUnsent,
     EndDecided,
     Event,
     GenerationFinished,
+    HostCalled,
     KnowledgeRetrieved,
     PauseRequested,
     ResumeRequested,
@@ -112,6 +114,9 @@ def _answer(effect: Effect, event: Event) -> Event | None:
             return event
         case Act(), EffectUnsent() | EffectUnknown() if event.call_id == effect.call.id:
             return event if effect.is_sent else None
+        case Act(), HostCalled() | CodeExecuted() if event.call_id == effect.call.id:
+            # What the code does is looked at by `reexecuting`.
+            return event if effect.action.code else None
         case Act(), ApprovalAwaited() if event.call == effect.call:
             return event
         case Act(), ActionFinished() if event.call_id == effect.call.id:

@@ -205,7 +205,7 @@ class RuntimeService:
     async def ReplayRun(
         self, request: runtime_pb2.ReplayRunRequest, _context: Context
     ) -> AsyncGenerator[runtime_pb2.ReplayRunResponse, None]:
-        for replayed in await self._conductor.replay(_run_name("name", request.name)):
+        async for replayed in self._conductor.replay(_run_name("name", request.name)):
             yield replayed_to_proto(replayed)
 
     async def DiffRuns(

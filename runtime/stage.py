@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chassis.clock import Clock
+from sandbox.ports import Sandbox
 
 from .audience import Audience
 from .bundles import SealedBundle, open_bundle, require_connectors
 from .connectors import Connector
+from .errors import BundleInvalid
 from .journal.port import Journal
 from .ports import Approvals, Bundles, GasMeter, Knowledge, Model, Signer
 from .program import Program
@@ -32,10 +34,16 @@ class Stage:
     approvals: Approvals
     connectors: Mapping[str, Connector]
     turns: Turns = field(default_factory=Turns)
+    # Without one, code is not executed here.
+    sandbox: Sandbox | None = None
+    # What the operator lets code use; None is everything that it was granted.
+    code_may: frozenset[str] | None = None
 
     async def open(self, sealed: SealedBundle) -> Program:
         """Return the program of a bundle; raise `BundleInvalid` if it cannot be executed here."""
         public_key = await self.signer.bundle_key()
         program = await asyncio.to_thread(open_bundle, sealed, public_key)
+        if self.sandbox is None and any(action.code for action in program.actions):
+            raise BundleInvalid("it brings code, and this runtime executes none")
         require_connectors(program, self.connectors)
         return program

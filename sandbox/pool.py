@@ -152,6 +152,7 @@ class Pool:
         for _ in range(TRIES_MAX):
             lane = await self._lane()
             try:
+                host.begin()
                 return await lane.run(order, host, limits)
             except Lost:
                 continue
@@ -199,6 +200,9 @@ class Pool:
 
 class _Mute:
     """A host that answers nothing."""
+
+    def begin(self) -> None:
+        """Take no notice."""
 
     async def ask(self, calls: Sequence[Asked]) -> Sequence[Answer]:
         """Refuse."""

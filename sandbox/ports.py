@@ -60,11 +60,11 @@ class Suspended(Exception):
 class Host(Protocol):
     """Whoever lets code be executed, and answers what it asks."""
 
-    async def ask(self, calls: Sequence[Asked]) -> Sequence[Answer]:
-        """Answer each call, in their order; raise `Suspended` to have the execution dropped.
+    def begin(self) -> None:
+        """Hear that an execution begins: the first one, or another if its worker was lost."""
 
-        The same execution may ask again from its start, if its worker was lost.
-        """
+    async def ask(self, calls: Sequence[Asked]) -> Sequence[Answer]:
+        """Answer each call, in their order; raise `Suspended` to have the execution dropped."""
 
     def now(self) -> float:
         """Return the time that the code sees, in seconds since 1970."""

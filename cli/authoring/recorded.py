@@ -24,9 +24,14 @@ class RecordedHost:
 
     action: Described
     calls: Sequence[ExpectedCall]
-    time: float
+    start: float
+    time: float = 0.0
     count: int = 0
     difference: Difference | None = None
+
+    def begin(self) -> None:
+        """Answer from the start."""
+        self.time, self.count, self.difference = self.start, 0, None
 
     async def ask(self, calls: Sequence[Asked]) -> Sequence[Answer]:
         """Give each call the answer of its turn; after one that differs, there are no others."""

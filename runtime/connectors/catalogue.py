@@ -7,6 +7,7 @@ import httpx
 from ..egress.client import Egress
 from ..ports import Knowledge, Signer
 from . import Connector
+from .asking import asking_action
 from .board import BoardPost
 from .knowledge import KnowledgeSearch
 from .waiting import waiting_actions
@@ -25,6 +26,7 @@ def catalogue(
         BoardPost(http, signer),
         KnowledgeSearch(knowledge),
         *waiting_actions(),
+        asking_action(),
         WebGet(egress),
         WebSend(egress),
         *others,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from . import Descriptor, Order, Result, closed_object
+from . import Descriptor, closed_object
+from .own import Own
 
 SLEEP, WAIT = "run.sleep", "run.wait"
 SECONDS_MAX = 7 * 24 * 3_600
@@ -43,26 +44,6 @@ _WAIT = Descriptor(
 )
 
 
-class Waiting:
-    """An action that the machine of a run does by itself: it needs nobody."""
-
-    def __init__(self, descriptor: Descriptor) -> None:
-        self._descriptor = descriptor
-
-    @property
-    def descriptor(self) -> Descriptor:
-        """Return what the catalogue says."""
-        return self._descriptor
-
-    async def perform(self, order: Order) -> Result:
-        """Never happens: a run that waits is not performed."""
-        raise AssertionError(order.key)
-
-    async def find(self, order: Order) -> Result | None:
-        """Never happens, as `perform`."""
-        raise AssertionError(order.key)
-
-
-def waiting_actions() -> tuple[Waiting, Waiting]:
+def waiting_actions() -> tuple[Own, Own]:
     """Return both."""
-    return Waiting(_SLEEP), Waiting(_WAIT)
+    return Own(_SLEEP), Own(_WAIT)

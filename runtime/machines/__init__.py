@@ -11,7 +11,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from ..facts import Event
+from ..facts import (
+    ActionFinished,
+    CodeExecuted,
+    EndDecided,
+    Event,
+    GenerationFinished,
+    KnowledgeRetrieved,
+)
 from .calls import Calls
 from .effects import Effect
 from .life import Life
@@ -60,3 +67,12 @@ def fold(machine: Machine[State], events: Iterable[Event]) -> State:
     for event in events:
         state = machine.apply(state, event)
     return state
+
+
+def is_moot(event: Event, state: Progress) -> bool:
+    """Tell whether an event came together with the end of the run, which no longer wanted it."""
+    if state.life.ending is None:
+        return False
+    if isinstance(event, ActionFinished):
+        return not any(one.is_sent for one in state.calls.open if one.call.id == event.call_id)
+    return isinstance(event, CodeExecuted | EndDecided | GenerationFinished | KnowledgeRetrieved)

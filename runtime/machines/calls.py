@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,11 +14,13 @@ from ..facts import (
     ActionFinished,
     ApprovalAwaited,
     ApprovalDecided,
+    CodeExecuted,
     Decision,
     EffectSent,
     EffectUnknown,
     EffectUnsent,
     Event,
+    HostCalled,
     Outcome,
     SignalSent,
     SleepStarted,
@@ -47,6 +49,11 @@ class Call:
     is_unsent: bool = False
     is_unknown: bool = False
     sleep: SleepStarted | None = None
+    # What its code has asked for so far, and how that ended.
+    asked: tuple[HostCalled, ...] = ()
+    executed: CodeExecuted | None = None
+    # The call whose code has made it; empty if no code did.
+    parent: str = ""
     finished: ActionFinished | None = None
 
     @property
@@ -62,6 +69,8 @@ class Calls:
     # Without a result.
     open: tuple[Call, ...] = ()
     done: tuple[Call, ...] = ()
+    # Calls of code that have a result, while it is executed; those that are lost stay.
+    answered: tuple[Call, ...] = ()
     # How many calls of each action were not denied.
     allowed: Mapping[str, int] = field(default_factory=dict)
     # Actions that have succeeded.
@@ -90,16 +99,29 @@ class Calls:
                 return self._with(call.id, lambda it: replace(it, awaited=event))
             case ApprovalDecided():
                 return replace(self, open=tuple(_answered(one, event) for one in self.open))
-            case SleepStarted() if all(one.call.id != event.call_id for one in self.open):
-                return replace(self, later={**self.later, event.call_id: event.until})
             case SleepStarted():
-                return self._with(event.call_id, lambda it: replace(it, sleep=event))
+                return self._sleep_until(event)
+            case HostCalled() | CodeExecuted():
+                return self._code(event)
             case SignalSent():
                 return replace(self, signals=(*self.signals, event)[-SIGNALS_MAX:])
             case ActionFinished():
                 return self._finish(event)
             case _:
                 return self
+
+    def _sleep_until(self, event: SleepStarted) -> Calls:
+        if any(one.call.id == event.call_id for one in self.open):
+            return self._with(event.call_id, lambda it: replace(it, sleep=event))
+        return replace(self, later={**self.later, event.call_id: event.until})
+
+    def _code(self, event: HostCalled | CodeExecuted) -> Calls:
+        """Return the calls after code has asked for some, or has ended."""
+        if isinstance(event, CodeExecuted):
+            return self._with(event.call_id, lambda it: replace(it, executed=event))
+        made = (Call(call, parent=event.call_id) for call in event.calls)
+        asking = self._with(event.call_id, lambda it: replace(it, asked=(*it.asked, event)))
+        return replace(asking, open=(*asking.open, *made))
 
     def _with(self, call_id: str, change: Callable[[Call], Call]) -> Calls:
         assert any(one.call.id == call_id for one in self.open), "an open call is meant"
@@ -116,13 +138,28 @@ class Calls:
         succeeded = self.succeeded
         if not event.reason and event.action not in succeeded:
             succeeded = (*succeeded, event.action)
+        ended = replace(ended, finished=event)
+        # Nobody asks for the results of code that has ended.
+        answered = tuple(one for one in self.answered if one.parent != event.call_id or one.is_lost)
         return replace(
             self,
-            open=tuple(one for one in self.open if one is not ended),
-            done=(*self.done, replace(ended, finished=event)),
+            open=tuple(one for one in self.open if one.call.id != event.call_id),
+            done=self.done if ended.parent else (*self.done, ended),
+            answered=(*answered, ended) if ended.parent else answered,
             succeeded=succeeded,
             signals=signals,
         )
+
+    def asked(self, call_id: str) -> tuple[HostCalled, ...]:
+        """Return what the code of a call has asked for so far."""
+        return next((one.asked for one in self.open if one.call.id == call_id), ())
+
+    def results(self, call_ids: Sequence[str]) -> list[ActionFinished] | None:
+        """Return the results of calls of code; None while one of them is missing."""
+        found = {one.call.id: one.finished for one in self.answered if one.finished}
+        if not all(name in found for name in call_ids):
+            return None
+        return [found[name] for name in call_ids]
 
     def current(self, act: Act) -> Act:
         """Return a call that was wanted as far as it has come by now."""
@@ -138,7 +175,7 @@ class Calls:
 
     def close(self, outcome: Outcome) -> Close:
         """Return the end of the run, which names the calls that nobody can tell of."""
-        unknown = [one.call for one in self.done if one.is_lost]
+        unknown = [one.call for one in (*self.done, *self.answered) if one.is_lost]
         if not unknown or outcome.failure is None:
             return Close(outcome)
         named = ", ".join(f"{call.id} ({call.action})" for call in unknown)
@@ -164,7 +201,9 @@ class Calls:
 
     def _fact(self, program: Program, one: Call, now: datetime, *, dry_run: bool) -> Event | None:
         if one.decided is None:
-            action = program.action(one.call.action)
+            # Only code may use what code was granted.
+            is_meant = bool(one.parent) == ("/" in one.call.action)
+            action = program.action(one.call.action) if is_meant else None
             count = self.allowed.get(one.call.action, 0)
             verdict = decide(
                 one.call, action, allowed_count=count, dry_run=dry_run, facts=Facts(now)
@@ -178,6 +217,10 @@ class Calls:
             return _refused(one, "DENIED", "a person has denied it")
         if _waits_for_person(one):
             return None
+        if done := one.executed:
+            return ActionFinished(
+                one.call.id, one.call.action, done.result, gas=done.gas, reason=done.reason
+            )
         return self._sleep(one, _action(program, one), now)
 
     def _sleep(self, one: Call, action: ProgramAction, now: datetime) -> Event | None:

@@ -13,7 +13,7 @@ from chassis.canonical import canonical_json, sha256_hex
 from runtime.bundles import BUNDLE_KEY, SealedBundle
 from runtime.errors import ApprovalDecided, BundleNotFound
 from runtime.facts import ActionCall, Callers, Charge, Failure, Passage, Receipt, Signature, Usage
-from runtime.ports import Generation, Hold, PersonAwaited, Prompt, RunFails
+from runtime.ports import ONE_CALL, Generation, Hold, PersonAwaited, Prompt, RunFails
 from runtime.program import Budget
 
 USAGES = (Usage("input_tokens", 10), Usage("output_tokens", 5))
@@ -100,7 +100,7 @@ class FakeModel(Fake):
                 yield f"{word} "
             self.is_writing.set()
             await self.go_on.wait()
-            if prompt.messages[1].text == self.stuck_on:
+            if prompt.messages[-1].text == self.stuck_on:
                 await asyncio.Event().wait()
             yield generation
         finally:
@@ -155,7 +155,14 @@ class FakeGasMeter(Fake):
         return CALL_GAS
 
     async def reserve(
-        self, *, request_id: str, account: str, run: str, callers: Callers, item: str
+        self,
+        *,
+        request_id: str,
+        account: str,
+        run: str,
+        callers: Callers,
+        item: str,
+        usages: Sequence[Usage] = ONE_CALL,
     ) -> Hold:
         self.fail_if_told()
         self.callers[run] = callers
@@ -166,7 +173,7 @@ class FakeGasMeter(Fake):
             spending.holds[request_id] = Hold(f"{run}|{request_id}|{item}", CALL_GAS)
         return spending.holds[request_id]
 
-    async def settle(self, hold: Hold) -> int:
+    async def settle(self, hold: Hold, usages: Sequence[Usage] = ONE_CALL) -> int:
         self.fail_if_told()
         run, request_id, item = hold.name.split("|")
         spending = self._runs[run]
@@ -174,8 +181,7 @@ class FakeGasMeter(Fake):
             if spending.is_closed:
                 raise RunFails(Failure("GAS_FAILED", "HOLD_RELEASED"))
             line = len(spending.charges) + 1
-            usages = (Usage("connector_calls", 1),)
-            spending.charges[request_id] = Charge(line, item, usages, CALL_GAS, "v")
+            spending.charges[request_id] = Charge(line, item, (*usages,), CALL_GAS, "v")
         return CALL_GAS
 
     async def close(self, *, run: str, account: str) -> Receipt:

@@ -20,12 +20,12 @@ from chassis.channel import open_channel
 from chassis.errors import PeerUnavailable, ServiceError, TokenInvalid
 from runtime.clients import (
     AssemblerClient,
-    GasClient,
     KeymanagerClient,
     KnowledgeClient,
     LinkerClient,
 )
 from runtime.clients.approvals import ApprovalsClient
+from runtime.clients.gas import GasClient
 from runtime.conversation import ActionChoice, Message, Role
 from runtime.errors import ApprovalDecided, ApprovalNotFound, BundleNotFound
 from runtime.facts import ActionCall, Caller, Passage, Usage

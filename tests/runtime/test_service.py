@@ -170,10 +170,13 @@ def test_the_assembler_may_list_actions(grpc_stub_as: StubAs) -> None:
     assert [entry.action.name for entry in actions] == [
         "board.post",
         "knowledge.search",
+        "llm.ask",
         "run.sleep",
         "run.wait",
+        "web.get",
+        "web.send",
     ]
-    assert [entry.needs_credential for entry in actions] == [True, False, False, False]
+    assert [entry.needs_credential for entry in actions] == [True, *6 * [False]]
     assert json.loads(actions[0].settings_schema)["required"] == ["url"]
     assert json.loads(actions[0].output_schema)["required"] == ["posted", "id"]
 

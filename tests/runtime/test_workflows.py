@@ -51,7 +51,7 @@ def steps(*chosen: dict[str, Any], output: str) -> Callable[[dict[str, Any]], ob
 async def replays(world: World) -> list[str]:
     """Return how a replay of the run differs."""
     conductor = Conductor(world.stage())
-    return [one.difference for one in await conductor.replay(RUN) if one.difference]
+    return [one.difference async for one in conductor.replay(RUN) if one.difference]
 
 
 async def test_outputs_of_steps_become_inputs_of_others(world: World) -> None:

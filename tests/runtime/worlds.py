@@ -21,12 +21,13 @@ from runtime.conductor import Conductor
 from runtime.connectors import Connector
 from runtime.connectors.catalogue import catalogue
 from runtime.connectors.waiting import waiting_actions
-from runtime.facts import CancelRequested, Event
+from runtime.facts import ActionFinished, CancelRequested, Event
 from runtime.journal.opening import WORKER, open_journal, open_journal_database
 from runtime.journal.port import Journal, NewRun, Run
 from runtime.program import REQUEST_SCHEMA, Program
 from runtime.service import RuntimeService
 from runtime.stage import Stage
+from sandbox.ports import Code, Sandbox
 from tests.fakes.board import FakeBoard
 from tests.fakes.internet import Internet
 from tests.fakes.runtime_ports import (
@@ -103,6 +104,46 @@ SLEEP, WAIT = (
     }
     for one in waiting_actions()
 )
+
+
+def code_action(
+    source: str,
+    *grants: dict[str, Any],
+    capabilities: tuple[str, ...] | None = None,
+    **more: object,
+) -> dict[str, Any]:
+    """Return an action `act` with code, which declares what it is granted unless told otherwise."""
+    files = {"act.py": source}
+    declared = capabilities if capabilities is not None else [one["name"] for one in grants]
+    return {
+        "name": "act",
+        "program": f"code:{Code('act.py', files).sha256}",
+        "description": "Acts.",
+        "parameters_schema": {"type": "object"},
+        "effect": "write",
+        "credential": "",
+        "settings": {},
+        "limits": {"per_run": 0},
+        "approval": "allow",
+        "required": False,
+        "code": {
+            "main": "act.py",
+            "files": files,
+            "function": "act",
+            "capabilities": [*declared],
+            "grants": [{**one, "required": False} for one in grants],
+            "output_schema": {},
+            "limits": {
+                "fuel": 2_000_000_000,
+                "memory_bytes": 64 * 1024 * 1024,
+                "wall_seconds": 30,
+                "host_calls": 20,
+            },
+        },
+        **more,
+    }
+
+
 PAYLOAD: dict[str, Any] = {
     "format": "actionvm.bundle/v1",
     "agent": {"name": "market-brief", "version": "1.0.0", "description": ""},
@@ -177,6 +218,9 @@ class World:
     services: list[Connector] = field(default_factory=list)
     # Of PostgreSQL, which several workers share.
     url: str = ""
+    sandbox: Sandbox | None = None
+    # What the operator lets code use.
+    code_may: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         # Not in memory: there, all threads would share one connection.
@@ -207,6 +251,8 @@ class World:
             signer=signer,
             approvals=cast("FakeApprovals", wrap(self.approvals, "approvals")),
             connectors=catalogue(http, knowledge, signer, self.internet.egress(), *services),
+            sandbox=self.sandbox,
+            code_may=self.code_may,
         )
 
     def seal(self, change: Callable[[dict[str, Any]], object] = bool) -> SealedBundle:
@@ -278,6 +324,15 @@ class World:
         """Wait until a run is as it should be."""
         async with asyncio.timeout(30):
             while not is_so(await self.run(run)):  # noqa: ASYNC110  # it tells nobody
+                await asyncio.sleep(0.002)
+
+    async def until_result(self, call_id: str, run: str = RUN) -> None:
+        """Wait until a call has a result."""
+        async with asyncio.timeout(30):
+            while not any(  # noqa: ASYNC110  # it tells nobody
+                isinstance(event, ActionFinished) and event.call_id == call_id
+                for event in await self.events(run)
+            ):
                 await asyncio.sleep(0.002)
 
     async def until_kind(self, kind: str, run: str = RUN) -> None:

@@ -27,6 +27,10 @@ class RecordingHost:
     answer: Callable[[Asked], Answer] = lambda asked: Answer({"asked": asked.action})
     asked: list[Asked] = field(default_factory=list)
     time: float = 1_767_225_600.0
+    begun_count: int = 0
+
+    def begin(self) -> None:
+        self.begun_count += 1
 
     async def ask(self, calls: Sequence[Asked]) -> Sequence[Answer]:
         self.asked += calls

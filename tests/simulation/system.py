@@ -45,6 +45,7 @@ from linker.service import hosted as hosted_linker
 from runtime import clients as runtime_clients
 from runtime.audience import Audience
 from runtime.clients.approvals import ApprovalsClient
+from runtime.clients.gas import GasClient as RuntimeGasClient
 from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
 from runtime.connectors.send import AgentSend
@@ -161,7 +162,7 @@ class System:
                 bundles=runtime_clients.AssemblerClient(process.channel("assembler")),
                 model=runtime_clients.LinkerClient(process.channel("linker")),
                 knowledge=found,
-                meter=runtime_clients.GasClient(process.channel("gas")),
+                meter=RuntimeGasClient(process.channel("gas")),
                 signer=signer,
                 # Nobody decides anything here.
                 approvals=ApprovalsClient(keys, lambda: keys),

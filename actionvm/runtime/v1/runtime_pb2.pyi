@@ -571,6 +571,93 @@ class ActionFinished(_message.Message):
 Global___ActionFinished: _TypeAlias = ActionFinished  # noqa: Y015
 
 @_typing.final
+class HostCalled(_message.Message):
+    """The code of a call has asked its host for some calls at once, and waits for their results. They
+    are named after it, `step-1-1.1`, and their actions, too: `score/web.get`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Id of the call whose code asks. Output only."""
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.ActionCall]:
+        """What it asks for. Output only."""
+
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp:
+        """The time that the code has seen so far. Output only."""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        calls: _abc.Iterable[_action_pb2.ActionCall] | None = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "calls", b"calls", "now", b"now"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostCalled: _TypeAlias = HostCalled  # noqa: Y015
+
+@_typing.final
+class CodeExecuted(_message.Message):
+    """The code of a call has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FUEL_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
+    LOGS_DROPPED_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Id of the call. Output only."""
+    reason: _builtins.str
+    """Why it failed, such as `CODE_FAILED` (it raised an exception), `FUEL_EXHAUSTED`,
+    `TIME_EXCEEDED`, `MEMORY_EXHAUSTED`, `STACK_EXHAUSTED`, `OUTPUT_EXCEEDED`,
+    `ARGUMENTS_EXCEEDED`, `HOST_CALLS_EXCEEDED`, `TRAPPED` (it did what the sandbox does not have),
+    `WORKER_LOST`, or `CODE_DIVERGED` (after a crash it asked for something else). Empty if it did
+    not. Output only.
+    """
+    fuel: _builtins.int
+    """Instructions of WebAssembly that it took. Output only."""
+    logs_dropped: _builtins.int
+    """Lines that were dropped, since there were too many. Output only."""
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lines that it wrote. Output only."""
+
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp:
+        """The time that the code saw at its end. Output only."""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        fuel: _builtins.int = ...,
+        logs: _abc.Iterable[_builtins.str] | None = ...,
+        logs_dropped: _builtins.int = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "fuel", b"fuel", "logs", b"logs", "logs_dropped", b"logs_dropped", "now", b"now", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CodeExecuted: _TypeAlias = CodeExecuted  # noqa: Y015
+
+@_typing.final
 class CancelRequested(_message.Message):
     """Somebody asked the run to stop."""
 
@@ -769,6 +856,8 @@ class WatchRunResponse(_message.Message):
     ENDING_FIELD_NUMBER: _builtins.int
     UNSENT_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    EXECUTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the journal, from 1, without gaps; 0 for deltas. Output only."""
     @_builtins.property
@@ -847,6 +936,14 @@ class WatchRunResponse(_message.Message):
     def unknown(self) -> Global___EffectUnknown:
         """Nobody knows whether what was sent happened. Output only."""
 
+    @_builtins.property
+    def asked(self) -> Global___HostCalled:
+        """Code has asked its host for calls. Output only."""
+
+    @_builtins.property
+    def executed(self) -> Global___CodeExecuted:
+        """Code has ended. Output only."""
+
     def __init__(
         self,
         *,
@@ -870,12 +967,14 @@ class WatchRunResponse(_message.Message):
         ending: Global___EndDecided | None = ...,
         unsent: Global___EffectUnsent | None = ...,
         unknown: Global___EffectUnknown | None = ...,
+        asked: Global___HostCalled | None = ...,
+        executed: Global___CodeExecuted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "signalled", b"signalled", "slept", b"slept", "started", b"started", "unknown", b"unknown", "unsent", b"unsent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "asked", b"asked", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "executed", b"executed", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "signalled", b"signalled", "slept", b"slept", "started", b"started", "unknown", b"unknown", "unsent", b"unsent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "sequence", b"sequence", "signalled", b"signalled", "slept", b"slept", "started", b"started", "unknown", b"unknown", "unsent", b"unsent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "asked", b"asked", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "executed", b"executed", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "sequence", b"sequence", "signalled", b"signalled", "slept", b"slept", "started", b"started", "unknown", b"unknown", "unsent", b"unsent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "generated", "decided", "sent", "acted", "cancel_requested", "finished", "delta", "awaited", "approved", "slept", "pause_requested", "resume_requested", "signalled", "ending", "unsent", "unknown"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "generated", "decided", "sent", "acted", "cancel_requested", "finished", "delta", "awaited", "approved", "slept", "pause_requested", "resume_requested", "signalled", "ending", "unsent", "unknown", "asked", "executed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
