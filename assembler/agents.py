@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from chassis.canonical import Json
 
+from .actions import AGENT
 from .bundle import Bundle
-from .manifest import AGENT
 from .ports import KnownAction
 from .store import BundleStore
 
@@ -68,7 +68,11 @@ def _read(store: BundleStore, bundle: Bundle, known: dict[str, Agent]) -> Agent:
     if bundle.name in known:
         return known[bundle.name]
     payload = json.loads(bundle.payload)
-    programs = [action["program"] for action in payload["actions"]]
+    programs = [
+        one["program"]
+        for action in payload["actions"]
+        for one in (action, *action.get("code", {}).get("grants", ()))
+    ]
     asked = [
         _read(store, store.get(program.removeprefix(AGENT)), known)
         for program in programs

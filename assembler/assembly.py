@@ -9,31 +9,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from chassis.canonical import sha256_hex
 from chassis.clock import Clock
 from chassis.draft import Draft, FieldPath
 from chassis.fields import ACCOUNT_NAME
-from chassis.problems import Flaw, Problem, Severity
+from chassis.problems import Flaw, Problem
 from chassis.source import read_draft
 
 from .agents import account_of, find_agents
 from .bundle import PAYLOAD_BYTES_MAX, Bundle, serialise
+from .compiling import ACTIONS, Compilation
 from .errors import InvalidManifest
 from .manifest import Manifest
 from .part import seconds_of
-from .ports import Document, KnownAction, Link, ModelWish, Peers, Refusal
+from .ports import Document, Link, ModelWish, Peers, Refusal
 from .problems import Code
+from .quoting import Quote, models
 from .references import (
-    ACTIONS,
-    FALLBACKS,
     MODEL,
     Known,
     check_references,
     collections,
     named_secrets,
+    uses,
 )
 from .steps import STEPS
 from .store import BundleStore
@@ -60,6 +61,7 @@ class Stage(Enum):
 
     PARSE = auto()
     RESOLVE = auto()
+    COMPILE = auto()
     LINK = auto()
     INGEST = auto()
     QUOTE = auto()
@@ -95,7 +97,9 @@ class Assembler:
         """Return what is wrong with a manifest, as far as that shows without linking."""
         draft, _ = await asyncio.to_thread(_examine, source)
         if draft.is_readable:
-            await self._resolve(draft, source)
+            async with aclosing(self._resolve(draft, source)) as steps:
+                async for _ in steps:
+                    pass
         return draft.problems
 
     async def assemble(self, source: Source) -> AsyncIterator[Progress | Assembly]:
@@ -104,22 +108,27 @@ class Assembler:
         draft, manifest = await asyncio.to_thread(_examine, source)
         if not draft.is_readable:
             raise InvalidManifest(tuple(draft.problems))
-        yield Progress(Stage.RESOLVE, "finding actions, secrets and documents")
-        known = await self._resolve(draft, source)
+        known: Known | None = None
         link: Link | None = None
-        async with aclosing(self._link(draft)) as steps:
-            async for step in steps:
-                if isinstance(step, Progress):
-                    yield step
-                else:
-                    link = step
-        if manifest is None or link is None or draft.has_errors:
+        for part in (self._resolve(draft, source), self._link(draft)):
+            async with aclosing(part) as steps:
+                async for step in steps:
+                    if isinstance(step, Progress):
+                        yield step
+                    elif isinstance(step, Known):
+                        known = step
+                    else:
+                        link = step
+        if manifest is None or known is None or link is None or draft.has_errors:
             raise InvalidManifest(tuple(draft.problems))
-        payload = serialise(manifest, link, known=known, files=source.files)
+        payload = serialise(
+            manifest, link, known=known.actions, code=known.code, files=source.files
+        )
         _check_size(draft, payload)
         _require_right(draft)
         yield Progress(Stage.QUOTE, "pricing one step")
-        step_gas_max = await self._quote(draft, manifest, link)
+        quote = Quote(draft, manifest, self._peers.quotes)
+        step_gas_max = await quote.step(link, known.code)
         _require_right(draft)
         yield Progress(Stage.INGEST, "storing documents")
         await self._ingest(draft, source.files)
@@ -128,33 +137,44 @@ class Assembler:
         bundle = await self._sign(manifest, payload)
         yield Assembly(bundle, tuple(draft.problems), step_gas_max)
 
-    async def _resolve(self, draft: Draft, source: Source) -> Mapping[str, KnownAction]:
+    async def _resolve(
+        self, draft: Draft, source: Source
+    ) -> AsyncGenerator[Progress | Known, None]:
         """Check what a draft refers to; ask only those who know something that it names."""
+        yield Progress(Stage.RESOLVE, "finding actions, secrets and documents")
         peers = self._peers
-        wanted = [draft.text((*path, "use")) for path in draft.items(ACTIONS)]
+        wanted = [draft.text((*path, "use")) for path in uses(draft)]
         agents = await asyncio.to_thread(find_agents, self._store, wanted)
         lacks_agent = any(account_of(use) and use not in agents for use in wanted)
         actions = await peers.catalogue.actions() if wanted else ()
         secrets = [name for name in named_secrets(draft) if await peers.secrets.exists(name)]
         segments = await peers.documents.segments() if any(collections(draft)) else {}
-        catalogue = {action.name: action for action in actions}
         known = Known(
-            catalogue=catalogue,
+            catalogue={action.name: action for action in actions},
             agents=agents,
             agent_accounts=await asyncio.to_thread(self._store.agents) if lacks_agent else (),
             secrets=frozenset(secrets),
             segments=segments,
             files=source.files,
+            code={},
         )
+        compilation = Compilation(draft, peers.compiler, files=source.files, known=known.uses)
+        for path in compilation.paths:
+            yield Progress(Stage.COMPILE, f"compiling {draft.text((*path, 'source'))}")
+            done = await compilation.compile(path)
+            if done:
+                detail = f"{done.action.name} loads in {done.fuel} instructions"
+                yield Progress(Stage.COMPILE, detail)
+        known = replace(known, code=compilation.compiled)
         await asyncio.to_thread(check_references, draft, known)
-        return {**catalogue, **{use: agent.action for use, agent in agents.items()}}
+        yield known
 
     async def _link(self, draft: Draft) -> AsyncGenerator[Progress | Link, None]:
         """Link the models of a draft, although other parts may be wrong: all is reported at once.
 
         A link is waited for: weights are read from a slow disk, and providers take their time.
         """
-        names = ", ".join(filter(None, (draft.text(path) for path in _models(draft))))
+        names = ", ".join(filter(None, (draft.text(path) for path in models(draft))))
         yield Progress(Stage.LINK, f"linking {names or 'no model'}")
         wish = _wish(draft)
         if wish is None:
@@ -173,45 +193,6 @@ class Assembler:
             draft.report(MODEL, link.code, link.message, fix=fix)
             return
         yield link
-
-    async def _quote(self, draft: Draft, manifest: Manifest, link: Link) -> int:
-        """Return the price of the largest step: a full context, a full answer, one action.
-
-        What other agents spend is on their own accounts.
-        """
-        model = manifest.spec.model
-        usages = {"input_tokens": link.context_tokens, "output_tokens": model.tokens_max}
-        model_gas = 0
-        for path, name in zip(
-            _models(draft), (model.use, *(one.use for one in model.fallbacks)), strict=True
-        ):
-            gas = await self._price(draft, path, f"model {name}", usages)
-            model_gas = max(model_gas, gas)
-        action_gas = 0
-        for path, action in zip(draft.items(ACTIONS), manifest.spec.actions, strict=True):
-            # Another agent pays for itself.
-            if account_of(action.use):
-                continue
-            use: FieldPath = (*path, "use")
-            gas = await self._price(draft, use, f"action {action.use}", {"connector_calls": 1})
-            action_gas = max(action_gas, gas)
-        step_gas_max, spec = model_gas + action_gas, manifest.spec
-        for part, gas in (("budget", spec.budget.gas), ("limits", spec.limits.gas)):
-            if 0 < gas < step_gas_max:
-                message = f"one step can cost {step_gas_max} gas, more than the {gas} of {part}"
-                fix = "Raise it, or lower `spec.model.tokens_max`."
-                path = ("spec", part, "gas")
-                draft.report(path, Code.BUDGET_TIGHT, message, fix=fix, severity=Severity.WARNING)
-        return step_gas_max
-
-    async def _price(
-        self, draft: Draft, path: FieldPath, item: str, usages: Mapping[str, int]
-    ) -> int:
-        gas = await self._peers.quotes.quote(item, usages)
-        if isinstance(gas, Refusal):
-            draft.report(path, gas.code, gas.message)
-            return 0
-        return gas
 
     async def _ingest(self, draft: Draft, files: Mapping[str, bytes]) -> None:
         for path, segment in collections(draft):
@@ -260,14 +241,10 @@ def _require_right(draft: Draft) -> None:
         raise InvalidManifest(tuple(draft.problems))
 
 
-def _models(draft: Draft) -> list[FieldPath]:
-    return [MODEL, *((*path, "use") for path in draft.items(FALLBACKS))]
-
-
 def _wish(draft: Draft) -> ModelWish | None:
     """Return what a draft asks of its models; None if it does not say enough for that."""
     targets = []
-    for path in _models(draft):
+    for path in models(draft):
         credential_path = (*path[:-1], "credential")
         credential = draft.text(credential_path)
         if not draft.text(path) or (credential_path in draft.spots and not credential):

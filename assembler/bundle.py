@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chassis.canonical import Json, canonical_json, sha256_hex
+from sandbox.limits import MEBIBYTE
 
-from .manifest import Action, Budget, KnownCollection, Manifest, Model
+from .actions import Action, Grant
+from .compiling import Compiled
+from .manifest import Budget, KnownCollection, Manifest, Model
 from .part import seconds_of
 from .ports import KnownAction, Link, Signature
 from .rules import policy_of
@@ -42,11 +45,13 @@ def serialise(
     link: Link,
     *,
     known: Mapping[str, KnownAction],
+    code: Mapping[int, Compiled],
     files: Mapping[str, bytes],
 ) -> bytes:
     """Return the payload. The same arguments give the same bytes.
 
-    `known` has every action of the manifest by what it is called there.
+    `known` has every action of the manifest by what it is called there, and `code` that of the
+    actions with these indices.
     """
     spec, model = manifest.spec, manifest.spec.model
     payload: Json = {
@@ -70,7 +75,12 @@ def serialise(
             **({"cache_seconds": seconds_of(model.cache)} if model.cache else {}),
         },
         "instructions": spec.instructions,
-        "actions": [_action(action, known[action.use]) for action in spec.actions],
+        "actions": [
+            _code_action(action, code[index], known)
+            if action.source
+            else _action(action, known[action.use], required=action.required)
+            for index, action in enumerate(spec.actions)
+        ],
         "knowledge": [
             *(_collection(known, "private", files) for known in spec.knowledge.private),
             *(_collection(known, "public", files) for known in spec.knowledge.public),
@@ -137,7 +147,36 @@ def _budget(budget: Budget) -> Json:
     return {"gas": budget.gas, "period": budget.per, **zone}
 
 
-def _action(action: Action, found: KnownAction) -> Json:
+def _code_action(
+    action: Action, compiled: Compiled, known: Mapping[str, KnownAction]
+) -> dict[str, Json]:
+    granted = [
+        (grant, known[grant.use])
+        for grant in action.grants
+        if known[grant.use].name in compiled.capabilities
+    ]
+    names: list[Json] = [*sorted(found.name for _, found in granted)]
+    grants: list[Json] = [_action(grant, found, required=False) for grant, found in granted]
+    return {
+        **_action(action, compiled.action, required=action.required),
+        "code": {
+            "main": compiled.code.main,
+            "files": dict(compiled.code.files),
+            "function": compiled.action.name,
+            "capabilities": names,
+            "grants": grants,
+            "output_schema": compiled.action.output_schema,
+            "limits": {
+                "fuel": action.compute.fuel,
+                "memory_bytes": action.compute.memory * MEBIBYTE,
+                "wall_seconds": seconds_of(action.compute.timeout),
+                "host_calls": action.compute.calls,
+            },
+        },
+    }
+
+
+def _action(action: Grant, found: KnownAction, *, required: bool) -> dict[str, Json]:
     policy = policy_of(action.policy, per_day=action.limits.per_day)
     return {
         "name": found.name,
@@ -149,7 +188,7 @@ def _action(action: Action, found: KnownAction) -> Json:
         "settings": action.settings,
         "limits": {"per_run": action.limits.per_run},
         "approval": action.approval,
-        "required": action.required,
+        "required": required,
         **({"policy": policy} if policy else {}),
     }
 

@@ -17,6 +17,7 @@ from chassis.channel import remote_error, translated
 from chassis.problems import Flaw, clip
 
 from .ports import (
+    Compiler,
     Document,
     Effect,
     KnownAction,
@@ -54,8 +55,9 @@ def connect_peers(
     keymanager: aio.Channel,
     knowledge: aio.Channel,
     gas: aio.Channel,
+    compiler: Compiler,
 ) -> Peers:
-    """Return the ports over channels that are open."""
+    """Return the ports over channels that are open, and a compiler."""
     return Peers(
         catalogue=CatalogueClient(runtime),
         models=ModelsClient(linker),
@@ -63,6 +65,7 @@ def connect_peers(
         documents=DocumentsClient(knowledge),
         quotes=QuotesClient(gas),
         signer=SignerClient(keymanager),
+        compiler=compiler,
     )
 
 

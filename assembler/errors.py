@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chassis.errors import InvalidArgument, NotFound
+from chassis.errors import InvalidArgument, NotFound, Unavailable
 from chassis.problems import Problem, clip
 
 
@@ -38,6 +38,16 @@ class ManifestTooLarge(InvalidArgument):
     field: str
     size_bytes: int
     size_bytes_max: int
+
+
+@dataclass(eq=False)
+class SandboxUnavailable(Unavailable):
+    """A manifest brings code, and nothing can be executed here."""
+
+    reason = "SANDBOX_UNAVAILABLE"
+    message = "code cannot be compiled here: {problem}; see 'actionvm doctor'"
+
+    problem: str
 
 
 @dataclass(eq=False)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Annotated, Literal, NoReturn
 
 from pydantic import (
@@ -16,12 +15,12 @@ from pydantic import (
     Field,
     JsonValue,
     WithJsonSchema,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from .part import Part, seconds_of
-from .rules import RULES_MAX, Rule, TimeZone
+from .actions import SEMVER, Action
+from .part import Id, Part, SafePath, seconds_of
+from .rules import TimeZone
 from .workflow import Workflow
 
 TIMEOUT_SECONDS_MAX = 24 * 3_600
@@ -33,21 +32,6 @@ COLLECTIONS_MAX = 16
 ACTIONS_MAX = 64
 DOCUMENTS_MAX = 256
 
-_SEMVER = (
-    r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
-    r"(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?"
-)
-AGENT = "agent:"
-# With `.ask` behind it, the name of the agent is the name of the action.
-_AGENT_NAME = "[a-z0-9][a-z0-9-]{0,59}"
-_PATH_PART = r"[^/\\\x00-\x1f\x7f-\x9f]+"
-_PATH = re.compile(rf"(?=.{{1,256}}\Z)(?!.*\.\.)(?:(?!\.?/){_PATH_PART}/)*(?!\.\Z){_PATH_PART}")
-
-
-def is_safe_path(path: str) -> bool:
-    """Return whether a path stays in its folder and is written in the one normal way."""
-    return bool(_PATH.fullmatch(path))
-
 
 def manifest_schema() -> str:
     """Return the JSON Schema of a manifest, draft 2020-12, as JSON text."""
@@ -58,14 +42,6 @@ def manifest_schema() -> str:
 
 def _refuse(_: JsonValue) -> NoReturn:
     raise PydanticCustomError("NOT_SUPPORTED_YET", "is not supported yet")
-
-
-def _check_use(name: JsonValue) -> JsonValue:
-    if isinstance(name, str) and name.startswith("mcp:"):
-        raise PydanticCustomError(
-            "NOT_SUPPORTED_YET", "actions of MCP servers are not supported yet"
-        )
-    return name
 
 
 def _check_timeout(timeout: str) -> str:
@@ -80,17 +56,8 @@ def _check_cache(cache: str) -> str:
     return cache
 
 
-def _check_path(path: str) -> str:
-    if not is_safe_path(path):
-        raise PydanticCustomError(
-            "PATH_FORBIDDEN", "must be a path below the manifest, with / and without `.` and `..`"
-        )
-    return path
-
-
 # An editor refuses it as well.
 _NotYet = Annotated[JsonValue, BeforeValidator(_refuse), WithJsonSchema({"not": {}})]
-_Id = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
 
 
 class Parameter(Part):
@@ -118,7 +85,7 @@ class Metadata(Part):
     )
     version: str = Field(
         max_length=64,
-        pattern=f"^{_SEMVER}$",
+        pattern=f"^{SEMVER}$",
         description="a semantic version, in quotes if it looks like a number",
         examples=["1.0.0"],
     )
@@ -134,7 +101,7 @@ class Fallback(Part):
         description="provider and model",
         examples=["local/actionvm-tiny"],
     )
-    credential: _Id = Field(
+    credential: Id = Field(
         default="",
         description="the name of the secret with the provider's key",
         examples=["openai"],
@@ -168,59 +135,11 @@ class Model(Fallback):
     )
 
 
-class ActionLimits(Part):
-    """How often an action may happen."""
-
-    per_run: int = Field(
-        default=0, ge=1, le=1_000_000, description="most calls in one run", examples=[1]
-    )
-    per_day: int = Field(
-        default=0, ge=1, le=1_000_000, description="most calls in a day, in UTC", examples=[10]
-    )
-
-
-class Action(Part):
-    """Something that the agent may do."""
-
-    use: Annotated[str, BeforeValidator(_check_use)] = Field(
-        max_length=136,
-        pattern=f"^([a-z0-9_.-]{{1,64}}|{AGENT}{_AGENT_NAME}(@{_SEMVER})?)$",
-        description="an action of the catalogue, or `agent:` and an agent's name of at most 60",
-        examples=["knowledge.search"],
-    )
-    credential: _Id = Field(
-        default="", description="the name of the secret that it uses", examples=["board-key"]
-    )
-    settings: dict[str, JsonValue] = Field(default={}, description="what the action asks for")
-    limits: ActionLimits = Field(default=ActionLimits(), examples=[{"per_run": 1}])
-    approval: Literal["allow", "ask", "deny"] = Field(
-        default="allow",
-        description="what happens to a call: `ask` leaves it to a person",
-        examples=["ask"],
-    )
-    policy: list[Rule] = Field(
-        default=[],
-        max_length=RULES_MAX - 1,
-        description="what a call must keep to, and what happens to one that does not",
-        examples=[[{"name": "daily", "most": 10, "per": "day"}]],
-    )
-    required: bool = Field(
-        default=False, description="whether a run must do it to succeed", examples=[True]
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_code(cls, value: JsonValue) -> JsonValue:
-        if isinstance(value, dict) and "source" in value:
-            raise PydanticCustomError("NOT_SUPPORTED_YET", "code actions are not supported yet")
-        return value
-
-
 class KnownCollection(Part):
     """A collection that the agent may read, and the documents that come with the agent."""
 
-    collection: _Id = Field(description="the name of a collection", examples=["market"])
-    documents: list[Annotated[str, AfterValidator(_check_path)]] = Field(
+    collection: Id = Field(description="the name of a collection", examples=["market"])
+    documents: list[SafePath] = Field(
         default=[],
         max_length=DOCUMENTS_MAX,
         description="files to put into it",

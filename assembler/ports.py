@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+import sandbox.outcome
+import sandbox.ports
 from chassis.canonical import Json
 from chassis.problems import Flaw
 
@@ -117,6 +119,13 @@ class Quotes(Protocol):
         """Return the gas for an item, such as `action board.post`, and usages by meter."""
 
 
+class Compiler(Protocol):
+    """Lets code describe itself, where it can do no harm."""
+
+    async def examine(self, code: sandbox.ports.Code) -> sandbox.outcome.Examined:
+        """Compile code; raise `SandboxUnavailable` of the sandbox."""
+
+
 @dataclass(frozen=True)
 class Signature:
     """A signature over the digest of a bundle; `key` is `keys/{id}`, the rest is raw."""
@@ -144,3 +153,4 @@ class Peers:
     documents: Documents
     quotes: Quotes
     signer: Signer
+    compiler: Compiler

@@ -36,6 +36,17 @@ class Code(StrEnum):
     CREDENTIAL_REFUSED = "CREDENTIAL_REFUSED"
     PROVIDER_UNAVAILABLE = "PROVIDER_UNAVAILABLE"
     PRICE_NOT_FOUND = "PRICE_NOT_FOUND"
+    # The code of an action.
+    CODE_NOT_FOUND = "CODE_NOT_FOUND"
+    CODE_MALFORMED = "CODE_MALFORMED"  # not UTF-8, or a package that nothing could import
+    CODE_TOO_LARGE = "CODE_TOO_LARGE"
+    CODE_SYNTAX = "CODE_SYNTAX"
+    CODE_SCHEMA = "CODE_SCHEMA"  # takes or gives what JSON does not have
+    CODE_FAILED = "CODE_FAILED"  # while it was loaded
+    IMPORT_NOT_FOUND = "IMPORT_NOT_FOUND"
+    FUNCTION_NOT_FOUND = "FUNCTION_NOT_FOUND"
+    GRANT_MISSING = "GRANT_MISSING"  # of what the code declares
+    GRANT_UNUSED = "GRANT_UNUSED"  # a warning: the code does not declare it
     # The policy of an action.
     POLICY_FIELD_UNKNOWN = "POLICY_FIELD_UNKNOWN"
     POLICY_FIELD_UNFIT = "POLICY_FIELD_UNFIT"  # of a type that the rule is not about

@@ -11,9 +11,10 @@ from referencing import Registry
 
 from chassis.canonical import Json
 from chassis.draft import Draft, FieldPath
-from chassis.problems import Flaw, clip, suggest
+from chassis.problems import Flaw, Severity, clip, suggest
 
 from .agents import CHAIN_LENGTH_MAX, Agent, account_of
+from .compiling import ACTIONS, Compiled
 from .manifest import COLLECTIONS_MAX
 from .policies import check_policy
 from .ports import KnownAction, Segment
@@ -23,7 +24,6 @@ from .steps import check_steps
 MODEL: FieldPath = ("spec", "model", "use")
 MODEL_CREDENTIAL: FieldPath = ("spec", "model", "credential")
 FALLBACKS: FieldPath = ("spec", "model", "fallbacks")
-ACTIONS: FieldPath = ("spec", "actions")
 SEGMENTS: tuple[Segment, ...] = ("private", "public")
 
 
@@ -41,13 +41,32 @@ class Known:
     secrets: frozenset[str]
     segments: Mapping[str, Segment]
     files: Mapping[str, bytes]
+    # By the index of the action.
+    code: Mapping[int, Compiled]
+
+    @property
+    def actions(self) -> Mapping[str, KnownAction]:
+        """Return all actions by what they are called in a manifest."""
+        return {**self.uses, **{one.action.name: one.action for one in self.code.values()}}
+
+    @property
+    def uses(self) -> Mapping[str, KnownAction]:
+        """Return those that `use` can name."""
+        return {**self.catalogue, **{use: agent.action for use, agent in self.agents.items()}}
 
 
 def named_secrets(draft: Draft) -> list[str]:
     """Return the `secrets/{id}` that a draft names, in a stable order."""
-    parts = [*draft.items(FALLBACKS), *draft.items(ACTIONS)]
+    parts = [*draft.items(FALLBACKS), *uses(draft)]
     paths = [MODEL_CREDENTIAL, *((*part, "credential") for part in parts)]
     return sorted({f"secrets/{name}" for path in paths if (name := draft.text(path))})
+
+
+def uses(draft: Draft) -> Iterator[FieldPath]:
+    """Yield the path of every action and grant of a draft."""
+    for action in draft.items(ACTIONS):
+        yield action
+        yield from draft.items((*action, "grants"))
 
 
 def collections(draft: Draft) -> Iterator[tuple[FieldPath, Segment]]:
@@ -63,37 +82,103 @@ def check_references(draft: Draft, known: Known) -> None:
         _check_secret(draft, path, known, kind="api_key")
     _check_actions(draft, known)
     _check_collections(draft, known)
-    check_steps(draft, {**known.catalogue, **_asked(known)})
+    check_steps(draft, known.actions, _callable(draft, known))
 
 
-def _asked(known: Known) -> Mapping[str, KnownAction]:
-    return {use: agent.action for use, agent in known.agents.items()}
+def _callable(draft: Draft, known: Known) -> frozenset[str] | None:
+    """Return what steps can name; None if nobody knows, since code does not compile."""
+    names = {draft.text((*path, "use")) for path in draft.items(ACTIONS)} - {""}
+    for index, path in enumerate(draft.items(ACTIONS)):
+        if (*path, "source") in draft.spots:
+            if index not in known.code:
+                return None
+            names.add(known.code[index].action.name)
+    return frozenset(names)
 
 
 def _check_actions(draft: Draft, known: Known) -> None:
     seen: dict[str, int] = {}
     for index, path in enumerate(draft.items(ACTIONS)):
-        use = draft.text((*path, "use"))
-        if not use:
-            continue
-        action = _agent_action(draft, path, known) if account_of(use) else known.catalogue.get(use)
+        is_code = (*path, "source") in draft.spots
+        action = _code_action(draft, path, known) if is_code else _used(draft, path, known)
         if action is None:
-            message = f"there is no action `{clip(use)}`"
-            fix = suggest(use, known.catalogue)
-            draft.report((*path, "use"), Code.ACTION_UNKNOWN, message, fix=fix)
-            _check_secret(draft, (*path, "credential"), known, kind="ed25519 --generate")
             continue
         if action.name in seen:
             message = f"`{action.name}` is also spec.actions[{seen[action.name]}]"
-            draft.report((*path, "use"), Flaw.DUPLICATE_ITEM, message, fix="Remove one of them.")
+            named = (*path, "source" if is_code else "use")
+            draft.report(named, Flaw.DUPLICATE_ITEM, message, fix="Remove one of them.")
         seen.setdefault(action.name, index)
-        _check_credential(draft, path, action, known)
-        _check_settings(draft, path, action)
         check_policy(draft, path, action)
         if draft.get((*path, "required")) is True and draft.text((*path, "approval")) == "deny":
             message = "is required and denied, so that no run could succeed"
             fix = "Remove `required` or `approval: deny`."
             draft.report((*path, "required"), Flaw.CONTRADICTION, message, fix=fix)
+
+
+def _used(draft: Draft, path: FieldPath, known: Known) -> KnownAction | None:
+    """Return what an action or a grant uses; report why it cannot."""
+    use = draft.text((*path, "use"))
+    if not use:
+        return None
+    action = _agent_action(draft, path, known) if account_of(use) else known.catalogue.get(use)
+    if action is None:
+        message = f"there is no action `{clip(use)}`"
+        fix = suggest(use, known.catalogue)
+        draft.report((*path, "use"), Code.ACTION_UNKNOWN, message, fix=fix)
+        _check_secret(draft, (*path, "credential"), known, kind="ed25519 --generate")
+        return None
+    _check_credential(draft, path, action, known)
+    _check_settings(draft, path, action)
+    return action
+
+
+def _code_action(draft: Draft, path: FieldPath, known: Known) -> KnownAction | None:
+    """Return what code does; report what is wrong with its grants."""
+    granted: dict[str, FieldPath] = {}
+    is_complete = True
+    for grant in draft.items((*path, "grants")):
+        action = _used(draft, grant, known)
+        if action is None:
+            is_complete = False
+            continue
+        if action.name in granted:
+            message, fix = f"`{action.name}` is granted twice", "Remove one of them."
+            draft.report((*grant, "use"), Flaw.DUPLICATE_ITEM, message, fix=fix)
+        granted.setdefault(action.name, grant)
+        check_policy(draft, grant, action)
+    compiled = known.code.get(int(path[-1]))
+    if compiled is None:
+        return None
+    for name in sorted(compiled.capabilities - granted.keys()) if is_complete else ():
+        message = f"`{compiled.action.name}` declares `{clip(name)}`, which it is not granted"
+        where = (*path, "grants", clip(name))
+        draft.report(where, Code.GRANT_MISSING, message, fix=_grant_to_add(name, known))
+    for name in sorted(granted.keys() - compiled.capabilities):
+        message = f"`{compiled.action.name}` does not declare `{name}`, so that it cannot use it"
+        fix = f"Remove it, or add it to the code: `@action(capabilities=[{name!r}])`."
+        warning = Severity.WARNING
+        use = (*granted[name], "use")
+        draft.report(use, Code.GRANT_UNUSED, message, fix=fix, severity=warning)
+    if compiled.action.name in known.uses:
+        message = f"`{compiled.action.name}` is the name of an action of the catalogue"
+        fix = "Take another name: rename the function, or say `@action(name=…)`."
+        draft.report((*path, "source"), Flaw.DUPLICATE_ITEM, message, fix=fix)
+        return None
+    return compiled.action
+
+
+def _grant_to_add(name: str, known: Known) -> str:
+    """Return advice with the grant that a capability needs."""
+    agent = name.removesuffix(".ask")
+    action = known.catalogue.get(name)
+    if action is None and agent == name:
+        return f"There is no such action. {suggest(name, known.catalogue)}".strip()
+    parts = [f"use: {name}" if action else f'use: "agent:{clip(agent)}"']
+    if action and action.needs_credential:
+        parts.append("credential: NAME")
+    if action and action.settings_schema.get("required"):
+        parts.append("settings: {…}")
+    return f"Add it below `grants:`, or remove it from the code: `- {{{', '.join(parts)}}}`."
 
 
 def _agent_action(draft: Draft, action_path: FieldPath, known: Known) -> KnownAction | None:

@@ -23,7 +23,8 @@ from chassis.unimplemented import refusing_the_rest
 from .assembly import Assembler, Assembly, Progress, Source, Stage
 from .bundle import Bundle
 from .errors import InvalidManifest, ManifestTooLarge
-from .manifest import is_safe_path, manifest_schema
+from .manifest import manifest_schema
+from .part import is_safe_path
 from .store import BundleStore, BundleSummary
 from .template import read_parameters
 

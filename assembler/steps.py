@@ -26,11 +26,15 @@ _FROM = "from"
 _OUTPUT_INDEX = 2
 
 
-def check_steps(draft: Draft, actions: Mapping[str, KnownAction]) -> None:
-    """Report what is wrong with the steps of a draft; `actions` by what they are called there."""
+def check_steps(
+    draft: Draft, actions: Mapping[str, KnownAction], allowed: frozenset[str] | None
+) -> None:
+    """Report what is wrong with the steps of a draft; `actions` by what they are called there.
+
+    They may name those that are `allowed`; if it is None, nobody knows which.
+    """
     paths = draft.items(STEPS)
     ids = [draft.text((*path, "id")) for path in paths]
-    allowed = {draft.text((*path, "use")) for path in draft.items(("spec", "actions"))} - {""}
     for index, path in enumerate(paths):
         if ids[index] and ids[index] in ids[:index]:
             message = f"`{clip(ids[index])}` is also spec.workflow.steps[{ids.index(ids[index])}]"
@@ -48,22 +52,22 @@ def check_steps(draft: Draft, actions: Mapping[str, KnownAction]) -> None:
     check_flows(draft, paths, OUTPUT, actions)
 
 
-def _check_kind(draft: Draft, path: FieldPath, allowed: set[str]) -> None:
+def _check_kind(draft: Draft, path: FieldPath, allowed: frozenset[str] | None) -> None:
     name = draft.text((*path, "action"))
     if bool(name) == bool(draft.text((*path, "model"))):
         message = "is to do both or nothing" if name else "does nothing"
         fix = "Say either `action:` or `model:`."
         draft.report(path, Code.STEP_EMPTY, message, fix=fix)
-    elif name and name not in allowed:
+    elif name and allowed is not None and name not in allowed:
         message = f"`{clip(name)}` is not in spec.actions"
         fix = suggest(name, sorted(allowed)) or "Add it there."
         draft.report((*path, "action"), Code.ACTION_UNKNOWN, message, fix=fix)
 
 
-def _check_shape(draft: Draft, path: FieldPath, allowed: set[str]) -> None:
+def _check_shape(draft: Draft, path: FieldPath, allowed: frozenset[str] | None) -> None:
     """Report what does not go together in a step."""
     undoing = draft.text((*path, "undo", "action"))
-    if undoing and undoing not in allowed:
+    if undoing and allowed is not None and undoing not in allowed:
         message = f"`{clip(undoing)}` is not in spec.actions"
         fix = suggest(undoing, sorted(allowed)) or "Add it there."
         draft.report((*path, "undo", "action"), Code.ACTION_UNKNOWN, message, fix=fix)

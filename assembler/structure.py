@@ -45,11 +45,39 @@ _LENGTHS = {
 def check_structure(draft: Draft) -> Manifest | None:
     """Return the manifest if all its fields are right by themselves; else report each problem."""
     try:
-        return Manifest.model_validate(draft.value)
+        manifest = Manifest.model_validate(draft.value)
     except ValidationError as error:
+        manifest = None
         for details in error.errors(include_url=False):
             _report(draft, details)
-        return None
+    for path in draft.items(("spec", "actions")):
+        _check_action(draft, path)
+    return manifest
+
+
+def _check_action(draft: Draft, path: FieldPath) -> None:
+    """Report what does not go together in an action."""
+    use, source = ((*path, name) for name in ("use", "source"))
+    if source not in draft.spots and use not in draft.spots:
+        message, fix = f"{format_path(path)} lacks `use`", _advice(_field_info(use))
+        draft.report(use, Flaw.MISSING_FIELD, message, fix=f"Add it: {fix}")
+    elif source in draft.spots and use in draft.spots:
+        message = "an action is named, or it has code of its own"
+        draft.report(source, Flaw.CONTRADICTION, message, fix="Remove `use:` or `source:`.")
+    else:
+        is_code = source in draft.spots
+        kind, fix = _OF_CALLS if is_code else _OF_CODE
+        for name in kind:
+            where = (*path, name)
+            if where in draft.spots:
+                message = "does not belong to " + ("code" if is_code else "an action without code")
+                place = draft.key_place(where)
+                draft.report(where, Flaw.CONTRADICTION, message, fix=fix, place=place)
+
+
+# What only one kind of action has, and what to do where the other one has it.
+_OF_CALLS = (("credential", "settings"), "Move it to the grant of what uses it.")
+_OF_CODE = (("function", "packages", "grants", "compute"), "Remove it, or add `source:`.")
 
 
 def _report(draft: Draft, details: ErrorDetails) -> None:

@@ -74,6 +74,10 @@ class Draft:
             )
         )
 
+    def report_beside(self, problem: Problem) -> None:
+        """Say what is wrong with another file, which a field of this one names."""
+        self._problems.append(problem)
+
     def distrust(self, path: FieldPath) -> None:
         """Keep silent about a field, because the cause of its problem was reported elsewhere."""
         self._flawed.add(path)
@@ -106,8 +110,11 @@ class Draft:
 
     @property
     def problems(self) -> list[Problem]:
-        """Return all problems in the order of the text."""
-        return sorted(self._problems, key=lambda problem: (problem.line, problem.column))
+        """Return all problems in the order of the text; those of other files come last."""
+        return sorted(
+            self._problems,
+            key=lambda one: (one.file != self.file, one.file, one.line, one.column),
+        )
 
     @property
     def has_errors(self) -> bool:

@@ -1,8 +1,10 @@
-"""What is sent of an agent: its manifest and the documents that it names, within limits."""
+"""What is sent of an agent: its manifest and the files that it names, within limits."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -46,10 +48,10 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """Read a manifest and its documents.
+    """Read a manifest, its documents and its code.
 
-    What does not parse, and documents that do not exist or may not be named, are left for the
-    assembler to report: it knows line and column.
+    What does not parse, and files that do not exist or may not be named, are left for the assembler
+    to report: it knows line and column.
     """
     content = read_limited(
         path,
@@ -61,10 +63,14 @@ def read_source(path: Path) -> Source:
     )
     folder = path.parent
     files: list[SourceFile] = []
-    for name in sorted(set(_documents(content))):
-        document = _locate(folder, name)
-        if document is not None:
-            text = read_limited(document, FILE_BYTES_MAX, what=name, field="manifest.files")
+    root = _parse(content)
+    modules = (module for name in sorted({*_packages(root)}) for module in _modules(folder, name))
+    # More of them are refused without being counted.
+    names = {*_documents(root), *_sources(root), *itertools.islice(modules, FILES_MAX + 1)}
+    for name in sorted(names):
+        found = _locate(folder, name)
+        if found is not None and found.is_file():
+            text = read_limited(found, FILE_BYTES_MAX, what=name, field="manifest.files")
             files.append(SourceFile(name, text))
     if len(files) > FILES_MAX:
         raise _too_large(f"has a length of {len(files)}; at most {FILES_MAX}")
@@ -147,16 +153,53 @@ def parse_input(text: str, *, field: str = "--input") -> str:
     return text
 
 
-def _documents(content: bytes) -> Iterator[str]:
-    """Yield every text in spec.knowledge.*.documents, whatever else is wrong with the manifest."""
-    if b"documents" not in content:
-        return
+def _parse(content: bytes) -> yaml.Node | None:
+    """Return a manifest that may name files; None for all others, which the assembler reads."""
+    if b"documents" not in content and b"source" not in content:
+        return None
     try:
         # Nodes, not values: references are not expanded. The pure Python loader: it stops at deep
         # nesting instead of crashing.
-        root = yaml.compose(content, Loader=yaml.SafeLoader)
+        return yaml.compose(content, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
+        return None
+
+
+def _sources(root: yaml.Node | None) -> Iterator[str]:
+    """Yield every text in spec.actions[].source."""
+    for action in _listed(_get(_get(root, "spec"), "actions")):
+        source = _get(action, "source")
+        if isinstance(source, yaml.ScalarNode):
+            yield source.value
+
+
+def _packages(root: yaml.Node | None) -> Iterator[str]:
+    """Yield every text in spec.actions[].packages."""
+    for action in _listed(_get(_get(root, "spec"), "actions")):
+        for package in _listed(_get(action, "packages")):
+            if isinstance(package, yaml.ScalarNode):
+                yield package.value
+
+
+def _modules(folder: Path, package: str) -> Iterator[str]:
+    """Yield the Python files below a folder that a manifest names, as it would name them."""
+    found = _locate(folder, package)
+    if found is None or not found.is_dir():
         return
+    for parent, folders, files in os.walk(found):
+        # In the same order everywhere.
+        folders.sort()
+        below = PurePosixPath(package, Path(parent).relative_to(found).as_posix())
+        for name in folders:
+            if Path(parent, name).is_symlink():
+                raise _outside(str(below / name), "is a link to a folder")
+        for name in sorted(files):
+            if name.endswith(".py") and name.isprintable():
+                yield str(below / name)
+
+
+def _documents(root: yaml.Node | None) -> Iterator[str]:
+    """Yield every text in spec.knowledge.*.documents, whatever else is wrong with the manifest."""
     for segment in _mapped(_get(_get(root, "spec"), "knowledge")):
         for collection in _listed(segment):
             for document in _listed(_get(collection, "documents")):
@@ -178,24 +221,28 @@ def _listed(node: yaml.Node | None) -> list[yaml.Node]:
 
 
 def _locate(folder: Path, name: str) -> Path | None:
-    """Return the file that a manifest names, if there is one; read nothing outside its folder."""
+    """Return what a manifest names, if there is such; read nothing outside its folder."""
     try:
         if PurePosixPath(name).as_posix() != name or name.startswith("/") or ".." in name:
             return None
         path = (folder / name).resolve()
-        if not path.is_file():
+        if not path.exists():
             return None
     except (OSError, ValueError):
         # No file can have this name.
         return None
     if not path.is_relative_to(folder.resolve()):
-        raise CommandError(
-            f"{name} is a link that leads out of the folder of the manifest",
-            reason="FILE_OUTSIDE",
-            field="manifest.files",
-            fix="copy it beside the manifest, so that the agent can be moved as one folder",
-        )
+        raise _outside(name, "is a link that leads out of the folder of the manifest")
     return path
+
+
+def _outside(name: str, problem: str) -> CommandError:
+    return CommandError(
+        f"{name} {problem}",
+        reason="FILE_OUTSIDE",
+        field="manifest.files",
+        fix="copy it beside the manifest, so that the agent can be moved as one folder",
+    )
 
 
 def _too_large(problem: str) -> CommandError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,25 +80,23 @@ def _plan(bundle: Any) -> Plan:  # noqa: ANN401  # JSON that the assembler made
     if bundle["format"] != FORMAT:
         raise ValueError(f"its format is not {FORMAT}")
     steps = int(bundle["limits"]["steps"])
-    calls = [_model_call(bundle["model"], steps)]
+    # An action may be called by the model, and by the code of several others.
+    counts: dict[str, tuple[int, int]] = {}
+    code: list[prices_pb2.PlannedCall] = []
     asked: list[Asked] = []
-    for action in bundle["actions"]:
-        if action["approval"] == "deny":
-            continue
-        least = 1 if action["required"] else 0
-        per_run = action["limits"].get("per_run") or CALLS_MAX
-        most = min(per_run, STEP_CALLS_MAX * steps, CALLS_MAX)
+    for action, least, most in _performed(bundle["actions"], steps):
+        name = action["name"]
         origin, _, program = action["program"].partition(":")
         if origin == "agent":
-            name = action["name"].removesuffix(".ask")
-            asked.append(Asked(name, program, least, most))
-            continue
-        call = prices_pb2.UsageRange(meter=Meter.METER_CONNECTOR_CALLS, least=1, most=1)
-        calls.append(
-            prices_pb2.PlannedCall(
-                item=f"action {action['name']}", count_least=least, count_most=most, usages=[call]
-            )
-        )
+            asked.append(Asked(name.removesuffix(".ask"), program, least, most))
+        elif origin == "code":
+            code.append(_code_call(action, least, most))
+        else:
+            before = counts.get(name, (0, 0))
+            counts[name] = (before[0] + least, min(before[1] + most, CALLS_MAX))
+    calls = [_model_call(bundle["model"], steps)]
+    calls += [_connector_call(name, least, most) for name, (least, most) in counts.items()]
+    calls += code
     return Plan(
         account=f"agents/{bundle['agent']['name']}",
         calls=tuple(calls),
@@ -106,6 +105,43 @@ def _plan(bundle: Any) -> Plan:  # noqa: ANN401  # JSON that the assembler made
         budget_gas=int(bundle["budget"]["gas"]),
         budget_period=str(bundle["budget"]["period"]),
     )
+
+
+def _performed(actions: Any, steps: int) -> Iterator[tuple[Any, int, int]]:  # noqa: ANN401  # as above
+    """Yield what may be done, at least and at most so often; also what code was granted."""
+    for action in actions:
+        if action["approval"] == "deny":
+            continue
+        most = min(_per_run(action), STEP_CALLS_MAX * steps, CALLS_MAX)
+        yield action, 1 if action["required"] else 0, most
+        code = action.get("code")
+        for grant in code["grants"] if code else ():
+            if grant["approval"] != "deny":
+                host_calls = most * int(code["limits"]["host_calls"])
+                yield grant, 0, min(_per_run(grant), host_calls, CALLS_MAX)
+
+
+def _per_run(action: Any) -> int:  # noqa: ANN401  # as above
+    return int(action["limits"].get("per_run") or CALLS_MAX)
+
+
+def _connector_call(name: str, least: int, most: int) -> prices_pb2.PlannedCall:
+    usage = prices_pb2.UsageRange(meter=Meter.METER_CONNECTOR_CALLS, least=1, most=1)
+    item = f"action {name}"
+    return prices_pb2.PlannedCall(item=item, count_least=least, count_most=most, usages=[usage])
+
+
+def _code_call(action: Any, least: int, most: int) -> prices_pb2.PlannedCall:  # noqa: ANN401  # as above
+    limits = action["code"]["limits"]
+    usages = [
+        # By the thousand instructions.
+        prices_pb2.UsageRange(
+            meter=Meter.METER_SANDBOX_FUEL, least=1, most=limits["fuel"] // 1_000
+        ),
+        prices_pb2.UsageRange(meter=Meter.METER_HOST_CALLS, least=0, most=limits["host_calls"]),
+    ]
+    item = f"code {action['name']}"
+    return prices_pb2.PlannedCall(item=item, count_least=least, count_most=most, usages=usages)
 
 
 def _model_call(model: Any, steps: int) -> prices_pb2.PlannedCall:  # noqa: ANN401  # as above

@@ -197,15 +197,6 @@ _ROWS = [
         "spec.model.cache",
     ),
     (
-        "a code action",
-        "- use: board.post",
-        "- {name: score, source: actions/score.py}\n    - use: board.post",
-        Code.NOT_SUPPORTED_YET,
-        14,
-        7,
-        "spec.actions[1]",
-    ),
-    (
         "an action of an MCP server",
         "use: knowledge.search",
         'use: "mcp:files/search"',

@@ -31,6 +31,7 @@ from chassis.errors import (
 from chassis.problems import Flaw
 from chassis.server import Hosted, start_server
 from chassis.tls import Bearer
+from tests.fakes.assembler_peers import FakeCompiler
 from tests.grpc_fixtures import identities_json, token_of
 
 WISH = ModelWish(
@@ -123,6 +124,7 @@ async def _serving(answering: Answering, folder: Path) -> AsyncIterator[Peers]:
             keymanager=channels["keymanager"],
             knowledge=channels["knowledge"],
             gas=channels["gas"],
+            compiler=FakeCompiler(),
         )
     finally:
         for channel in channels.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -131,13 +132,69 @@ def test_too_many_documents_are_refused(folder: Path) -> None:
         read_source(write_agent(folder, ", ".join(names)))
 
 
+CODE = """
+spec:
+  actions:
+    - {use: knowledge.search}
+    - {source: act.py, packages: [lib/kit], grants: [{use: board.post}]}
+    - {source: act.py, function: other, packages: [lib/kit, lib/none, ../out, act.py]}
+"""
+
+
+def write_code(folder: Path) -> Path:
+    """Write an agent with code, and a package beside it."""
+    (folder / "lib/kit/deep").mkdir(parents=True)
+    for name in ("act.py", "lib/kit/__init__.py", "lib/kit/deep/words.py", "lib/kit/data.json"):
+        (folder / name).write_text(name)
+    (folder / "lib/other.py").write_text("not named")
+    path = folder / "agent.yaml"
+    path.write_text(CODE)
+    return path
+
+
+def test_code_is_sent_with_the_python_files_of_its_packages(folder: Path) -> None:
+    source = read_source(write_code(folder))
+
+    assert [file.path for file in source.files] == [
+        "act.py",
+        "lib/kit/__init__.py",
+        "lib/kit/deep/words.py",
+    ]
+
+
+@pytest.mark.parametrize("name", ["lib/kit/words.py", "lib/kit/linked", "lib/linked.py", "lib/kit"])
+def test_a_link_out_of_the_folder_of_a_package_is_refused(folder: Path, name: str) -> None:
+    path = write_code(folder)
+    path.write_text(CODE.replace("act.py, f", "lib/linked.py, f"))
+    outside = folder.parent / "outside"
+    outside.mkdir()
+    (outside / "__init__.py").write_text("secret")
+    if name == "lib/kit":
+        shutil.rmtree(folder / name)
+    (folder / name).symlink_to(outside / "__init__.py" if name.endswith(".py") else outside)
+
+    with pytest.raises(CommandError) as caught:
+        read_source(path)
+
+    assert caught.value.reason == "FILE_OUTSIDE"
+
+
+def test_too_many_files_of_a_package_are_refused(folder: Path) -> None:
+    path = write_code(folder)
+    for number in range(sources.FILES_MAX):
+        (folder / f"lib/kit/{number}.py").write_text("")
+
+    with pytest.raises(CommandError, match="at most 256"):
+        read_source(path)
+
+
 @settings(max_examples=50)
 @given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_content_makes_reading_fail(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzzed.yaml"
-    path.write_bytes(content + b"\n# documents")
+    path.write_bytes(content + b"\n# documents, source")
 
     assert read_source(path).content.startswith(content)
 

@@ -11,6 +11,7 @@ from actionvm.assembler.v1 import assembler_pb2 as pb
 from actionvm.assembler.v1 import assembler_pb2_grpc
 from assembler.service import AssemblerService, hosted
 from chassis.server import Hosted
+from tests.assembler.broken_code import GRANTS, with_code
 from tests.assembler.workbench import FILES, MANIFEST, Workbench, changed
 from tests.contracts.contract import Call, make
 from tests.grpc_fixtures import StubAs
@@ -22,17 +23,32 @@ VALID = pb.Manifest(
 )
 INVALID = pb.Manifest(file="agent.yaml", content=changed("gas: 50000", "gas: 0").encode())
 LARGE = pb.Manifest(file="agent.yaml", content=b"#" * (1024 * 1024 + 1))
+CODE = pb.Manifest(
+    file="agent.yaml",
+    content=with_code(f"source: actions/score.py, {GRANTS}").encode(),
+    files=[*VALID.files, pb.File(path="actions/score.py", content=b"")],
+)
+AWAY = pb.Manifest(
+    file="agent.yaml",
+    content=with_code("source: actions/away.py").encode(),
+    files=[*VALID.files, pb.File(path="actions/away.py", content=b"")],
+)
 UNKNOWN = f"bundles/{'0' * 64}"
 
 CALLS = [
     Call("AssembleAgent", pb.AssembleAgentRequest(manifest=VALID)),
     Call("AssembleAgent", pb.AssembleAgentRequest(), reason="INVALID_FIELD"),
     Call("AssembleAgent", pb.AssembleAgentRequest(manifest=INVALID), reason="INVALID_MANIFEST"),
+    Call("AssembleAgent", pb.AssembleAgentRequest(manifest=CODE)),
+    Call("AssembleAgent", pb.AssembleAgentRequest(manifest=AWAY), reason="SANDBOX_UNAVAILABLE"),
     Call("AssembleAgent", pb.AssembleAgentRequest(manifest=LARGE), reason="MANIFEST_TOO_LARGE"),
     Call("AssembleAgent", pb.AssembleAgentRequest(), caller="runtime", reason="METHOD_DENIED"),
     Call("AssembleAgent", pb.AssembleAgentRequest(), caller="nobody", reason="TOKEN_INVALID"),
     Call("ValidateManifest", pb.ValidateManifestRequest(manifest=VALID)),
     Call("ValidateManifest", pb.ValidateManifestRequest(manifest=INVALID)),
+    Call(
+        "ValidateManifest", pb.ValidateManifestRequest(manifest=AWAY), reason="SANDBOX_UNAVAILABLE"
+    ),
     Call("ValidateManifest", pb.ValidateManifestRequest(), reason="INVALID_FIELD"),
     Call(
         "ValidateManifest", pb.ValidateManifestRequest(manifest=LARGE), reason="MANIFEST_TOO_LARGE"

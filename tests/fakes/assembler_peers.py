@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assembler.ports import (
+    Compiler,
     Document,
     KnownAction,
     Link,
@@ -21,6 +22,9 @@ from assembler.ports import (
 from assembler.problems import Code
 from chassis.canonical import Json
 from chassis.errors import ServiceError
+from sandbox.errors import SandboxUnavailable
+from sandbox.outcome import Described, Examined
+from sandbox.ports import Code as SandboxCode
 
 PASSAGE: dict[str, Json] = {
     "type": "object",
@@ -98,6 +102,19 @@ PAY = KnownAction(
     effect="write",
     needs_credential=False,
     settings_schema={"type": "object", "additionalProperties": False},
+)
+SCORE = Described(
+    name="score",
+    description="Scores a topic.",
+    capabilities=("knowledge.search",),
+    parameters_schema={
+        "type": "object",
+        "properties": {"topic": {"type": "string"}, "limit": {"type": "integer", "default": 5}},
+        "required": ["topic"],
+        "additionalProperties": False,
+    },
+    output_schema={"type": "object", "additionalProperties": {"type": "integer"}},
+    line=7,
 )
 SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(b"\1" * 32)
 
@@ -212,6 +229,24 @@ class FakeSigner(Failing):
         return Signature("keys/bundles", "ed25519", public_key, value)
 
 
+class FakeCompiler(Failing):
+    """`Compiler` that knows some files by their path; `away` has those that it is not there for."""
+
+    def __init__(self, examined: Mapping[str, Examined] | None = None) -> None:
+        known = {"actions/score.py": Examined((SCORE,), fuel=1_234_567)}
+        self.examined: dict[str, Examined] = {**known, **(examined or {})}
+        self.away = {"actions/away.py"}
+        self.codes: list[SandboxCode] = []
+
+    async def examine(self, code: SandboxCode) -> Examined:
+        """Look the main file up."""
+        self._maybe_fail()
+        if code.main in self.away:
+            raise SandboxUnavailable("no worker starts")
+        self.codes.append(code)
+        return self.examined.get(code.main, Examined())
+
+
 @dataclass
 class FakePeers:
     """All of them, each to be told what to do."""
@@ -222,6 +257,7 @@ class FakePeers:
     documents: FakeDocuments = field(default_factory=FakeDocuments)
     quotes: FakeQuotes = field(default_factory=FakeQuotes)
     signer: FakeSigner = field(default_factory=FakeSigner)
+    compiler: Compiler = field(default_factory=FakeCompiler)
 
     def ports(self) -> Peers:
         """Return them as the assembler takes them."""
@@ -232,4 +268,5 @@ class FakePeers:
             documents=self.documents,
             quotes=self.quotes,
             signer=self.signer,
+            compiler=self.compiler,
         )

@@ -59,6 +59,7 @@ from runtime.schedules.tables import TABLES as SCHEDULE_TABLES
 from runtime.service import RuntimeService
 from runtime.service import hosted as hosted_runtime
 from runtime.stage import Stage
+from tests.fakes.assembler_peers import FakeCompiler
 from tests.fakes.internet import Internet
 from tests.fakes.platform import FakePlatform
 from tests.keymanager.authorities import identity_parts
@@ -191,6 +192,7 @@ class System:
             keymanager=process.channel("keymanager"),
             knowledge=process.channel("knowledge"),
             gas=process.channel("gas"),
+            compiler=FakeCompiler(),
         )
         store = assembler.store.BundleStore(_database(process, assembler.store.TABLES))
         yield hosted_assembler(AssemblerService(Assembler(peers, store, self.world), store))

@@ -193,7 +193,7 @@ class Usage(_message.Message):
         METER_INFERENCE_MILLISECONDS: Usage._Meter.ValueType  # 7
         """Milliseconds of inference."""
         METER_SANDBOX_FUEL: Usage._Meter.ValueType  # 8
-        """WebAssembly fuel that code actions burnt."""
+        """Thousands of instructions of WebAssembly that code actions executed."""
         METER_HOST_CALLS: Usage._Meter.ValueType  # 9
         """Calls that code actions made to their host."""
         METER_STORED_BYTES: Usage._Meter.ValueType  # 10
@@ -223,7 +223,7 @@ class Usage(_message.Message):
     METER_INFERENCE_MILLISECONDS: Usage.Meter.ValueType  # 7
     """Milliseconds of inference."""
     METER_SANDBOX_FUEL: Usage.Meter.ValueType  # 8
-    """WebAssembly fuel that code actions burnt."""
+    """Thousands of instructions of WebAssembly that code actions executed."""
     METER_HOST_CALLS: Usage.Meter.ValueType  # 9
     """Calls that code actions made to their host."""
     METER_STORED_BYTES: Usage.Meter.ValueType  # 10

@@ -41,6 +41,8 @@ class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType
     """Prices one step."""
     STAGE_SIGN: _Stage.ValueType  # 6
     """Serialises and signs the bundle."""
+    STAGE_COMPILE: _Stage.ValueType  # 7
+    """Compiles the code of actions in a sandbox; `detail` also says how many instructions it took."""
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
     """What an assembly is doing."""
@@ -59,6 +61,8 @@ STAGE_QUOTE: Stage.ValueType  # 5
 """Prices one step."""
 STAGE_SIGN: Stage.ValueType  # 6
 """Serialises and signs the bundle."""
+STAGE_COMPILE: Stage.ValueType  # 7
+"""Compiles the code of actions in a sandbox; `detail` also says how many instructions it took."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 @_typing.final

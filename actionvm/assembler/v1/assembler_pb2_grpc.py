@@ -114,6 +114,7 @@ class AssemblerServiceServicer:
         - `INVALID_ARGUMENT` (reason `INVALID_MANIFEST`): the details carry every problem, as
         `google.rpc.BadRequest` and as `actionvm.action.v1.Problems`.
         - `INVALID_ARGUMENT` (reason `MANIFEST_TOO_LARGE`): over 1 MiB of manifest, or 32 MiB of files.
+        - `UNAVAILABLE` (reason `SANDBOX_UNAVAILABLE`): it brings code, and there is no sandbox here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +124,7 @@ class AssemblerServiceServicer:
         """Checks a manifest as far as that goes without linking: no effect, nothing is stored.
 
         - `INVALID_ARGUMENT` (reason `MANIFEST_TOO_LARGE`): as for `AssembleAgent`.
+        - `UNAVAILABLE` (reason `SANDBOX_UNAVAILABLE`): as for `AssembleAgent`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

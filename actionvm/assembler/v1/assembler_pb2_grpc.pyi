@@ -49,11 +49,13 @@ class AssemblerServiceStub:
     - `INVALID_ARGUMENT` (reason `INVALID_MANIFEST`): the details carry every problem, as
       `google.rpc.BadRequest` and as `actionvm.action.v1.Problems`.
     - `INVALID_ARGUMENT` (reason `MANIFEST_TOO_LARGE`): over 1 MiB of manifest, or 32 MiB of files.
+    - `UNAVAILABLE` (reason `SANDBOX_UNAVAILABLE`): it brings code, and there is no sandbox here.
     """
     ValidateManifest: _grpc.UnaryUnaryMultiCallable[_assembler_pb2.ValidateManifestRequest, _assembler_pb2.ValidateManifestResponse]
     """Checks a manifest as far as that goes without linking: no effect, nothing is stored.
 
     - `INVALID_ARGUMENT` (reason `MANIFEST_TOO_LARGE`): as for `AssembleAgent`.
+    - `UNAVAILABLE` (reason `SANDBOX_UNAVAILABLE`): as for `AssembleAgent`.
     """
     GetBundle: _grpc.UnaryUnaryMultiCallable[_assembler_pb2.GetBundleRequest, _assembler_pb2.GetBundleResponse]
     """Reads a bundle.
@@ -96,11 +98,13 @@ class AssemblerServiceAsyncStub(AssemblerServiceStub):
     - `INVALID_ARGUMENT` (reason `INVALID_MANIFEST`): the details carry every problem, as
       `google.rpc.BadRequest` and as `actionvm.action.v1.Problems`.
     - `INVALID_ARGUMENT` (reason `MANIFEST_TOO_LARGE`): over 1 MiB of manifest, or 32 MiB of files.
+    - `UNAVAILABLE` (reason `SANDBOX_UNAVAILABLE`): it brings code, and there is no sandbox here.
     """
     ValidateManifest: _aio.UnaryUnaryMultiCallable[_assembler_pb2.ValidateManifestRequest, _assembler_pb2.ValidateManifestResponse]  # type: ignore[assignment]
     """Checks a manifest as far as that goes without linking: no effect, nothing is stored.
 
     - `INVALID_ARGUMENT` (reason `MANIFEST_TOO_LARGE`): as for `AssembleAgent`.
+    - `UNAVAILABLE` (reason `SANDBOX_UNAVAILABLE`): as for `AssembleAgent`.
     """
     GetBundle: _aio.UnaryUnaryMultiCallable[_assembler_pb2.GetBundleRequest, _assembler_pb2.GetBundleResponse]  # type: ignore[assignment]
     """Reads a bundle.
@@ -146,6 +150,7 @@ class AssemblerServiceServicer(metaclass=_abc_1.ABCMeta):
         - `INVALID_ARGUMENT` (reason `INVALID_MANIFEST`): the details carry every problem, as
           `google.rpc.BadRequest` and as `actionvm.action.v1.Problems`.
         - `INVALID_ARGUMENT` (reason `MANIFEST_TOO_LARGE`): over 1 MiB of manifest, or 32 MiB of files.
+        - `UNAVAILABLE` (reason `SANDBOX_UNAVAILABLE`): it brings code, and there is no sandbox here.
         """
 
     @_abc_1.abstractmethod
@@ -157,6 +162,7 @@ class AssemblerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Checks a manifest as far as that goes without linking: no effect, nothing is stored.
 
         - `INVALID_ARGUMENT` (reason `MANIFEST_TOO_LARGE`): as for `AssembleAgent`.
+        - `UNAVAILABLE` (reason `SANDBOX_UNAVAILABLE`): as for `AssembleAgent`.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,7 @@
+"""Texts in pieces."""
+
+from __future__ import annotations
+
+from .splitting import words
+
+__all__ = ["words"]
