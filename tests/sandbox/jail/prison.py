@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from sandbox.jail import Survey, command, interpreter_paths
 
+from .attacks import door_of
 from .prisoner import ALL
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,7 +49,9 @@ def imprison(
     """
     readable = [*interpreter_paths(), ROOT / "sandbox", ROOT / "tests/sandbox/jail"]
     ours, theirs = socket.socketpair()
-    with ours, theirs:
+    with ours, theirs, socket.socket(socket.AF_UNIX) as door:
+        door.bind(door_of(os.getpid()))
+        door.listen()
         argv = [sys.executable, "-I", "-c", MAIN, str(ROOT), layers, str(theirs.fileno()), task]
         readable += [ROOT / "tests/__init__.py", ROOT / "tests/sandbox/__init__.py"]
         with subprocess.Popen(

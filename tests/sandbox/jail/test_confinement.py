@@ -28,7 +28,15 @@ with socket.socket() as _unused:
 ORDINARY = (
     *("open a file", "list a folder", "look at a file", "create a file", "make a folder"),
     *("socket of the network", "socket of this machine", "pair of sockets", "start a program"),
-    *("fork", "signal to the parent", "pipe", "change folder", "take a core", "map code"),
+    *(
+        "connect to the parent",
+        "fork",
+        "signal to the parent",
+        "pipe",
+        "change folder",
+        "take a core",
+        "map code",
+    ),
     "make memory executable",
 )
 # What Landlock alone takes away, with the error that it gives.
@@ -93,11 +101,12 @@ def test_landlock_alone_takes_the_files(bare: Survey, attack: str) -> None:
     assert imprisoned(bare, f"landlock:{bare.landlock}").told["attacks"][attack] == "EACCES"
 
 
-def test_landlock_alone_takes_the_signals(bare: Survey) -> None:
+@pytest.mark.parametrize("attack", ["connect to the parent", "signal to the parent"])
+def test_landlock_alone_takes_signals_and_sockets_without_a_file(bare: Survey, attack: str) -> None:
     if bare.landlock < SCOPES_SINCE:
-        pytest.skip("Landlock of this kernel does not know signals")
+        pytest.skip("Landlock of this kernel does not know them")
     told = imprisoned(bare, f"landlock:{bare.landlock}").told
-    assert told["attacks"]["signal to the parent"] == "EPERM"
+    assert told["attacks"][attack] == "EPERM"
 
 
 def test_variables_do_not_pass_bubblewrap(surveyed: Survey) -> None:
@@ -158,8 +167,26 @@ def _open_door(kind: str, folder: Path) -> int:
 
 
 def test_the_kernel_says_that_a_worker_is_confined(bare: Survey) -> None:
+    seen = _seen_from_outside(bare)
+
+    assert (seen["NoNewPrivs"], seen["Seccomp"]) == ("1", "2")
+    assert {int(seen[kind], 16) for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0}
+    assert seen["Max core file size"] == seen["Max file size"] == seen["Max locked memory"] == "0"
+    assert seen["Max open files"] == "64"
+
+
+def test_a_worker_is_nobody_whose_memory_only_root_may_see(bare: Survey) -> None:
     if not _nobody_exists():
         pytest.skip("this container has one user only")
+    seen = _seen_from_outside(bare)
+    users = set(seen["Uid"].split())
+
+    assert users == {str(os.getuid() or NOBODY)}
+    # What cannot be dumped belongs to root, whoever runs it.
+    assert seen["owner"] not in users
+
+
+def _seen_from_outside(bare: Survey) -> dict[str, str]:
     seen: dict[str, str] = {}
 
     def look(process: int) -> None:
@@ -170,14 +197,7 @@ def test_the_kernel_says_that_a_worker_is_confined(bare: Survey) -> None:
         seen["owner"] = str(Path(f"/proc/{process}/limits").stat().st_uid)
 
     imprison(bare, str(bare.layers), WATCHED, look=look)
-
-    assert (seen["NoNewPrivs"], seen["Seccomp"]) == ("1", "2")
-    assert {int(seen[kind], 16) for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0}
-    assert seen["Max core file size"] == seen["Max file size"] == seen["Max locked memory"] == "0"
-    assert seen["Max open files"] == "64"
-    assert "0" not in seen["Uid"].split()
-    # What cannot be dumped belongs to root, whoever runs it.
-    assert seen["owner"] != seen["Uid"].split()[0]
+    return seen
 
 
 def _nobody_exists() -> bool:
