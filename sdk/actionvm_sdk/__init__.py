@@ -15,8 +15,8 @@ One function is one action: its types say what a model may hand it, its docstrin
 from __future__ import annotations
 
 from .actions import Action, action
-from .context import Call, CallError, Context, Denied, Host, Response
-from .schemas import Field
+from .context import Call, CallError, Context, Denied, Host, Passage, Response
+from .schemas import Field, SchemaError
 
 __all__ = [
     "Action",
@@ -26,6 +26,8 @@ __all__ = [
     "Denied",
     "Field",
     "Host",
+    "Passage",
     "Response",
+    "SchemaError",
     "action",
 ]

@@ -6,7 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, TypedDict, cast
+
+from .schemas import SchemaError
+from .values import to_json
+
+Query: TypeAlias = Mapping[str, str | float | bool]
 
 
 class CallError(Exception):
@@ -74,7 +79,7 @@ class Http:
         self,
         url: str,
         *,
-        query: Mapping[str, str] | None = None,
+        query: Query | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Read an address; needs `web.get`."""
@@ -86,24 +91,51 @@ class Http:
         method: str,
         url: str,
         *,
+        query: Query | None = None,
         json: object = None,
         text: str | None = None,
+        content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Send to an address with POST, PUT, PATCH or DELETE; needs `web.send`."""
-        arguments = _given(method=method, url=url, json=json, text=text, headers=headers)
+        """Send JSON or a text with POST, PUT, PATCH or DELETE; needs `web.send`."""
+        arguments = _given(
+            method=method,
+            url=url,
+            query=query,
+            json=json,
+            text=text,
+            content_type=content_type,
+            headers=headers,
+        )
         return _response(self._context.call("web.send", **arguments))
 
     def post(
         self,
         url: str,
         *,
+        query: Query | None = None,
         json: object = None,
         text: str | None = None,
+        content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Send with POST; needs `web.send`."""
-        return self.send("POST", url, json=json, text=text, headers=headers)
+        return self.send(
+            "POST",
+            url,
+            query=query,
+            json=json,
+            text=text,
+            content_type=content_type,
+            headers=headers,
+        )
+
+
+class Passage(TypedDict):
+    """A part of a document that the agent knows."""
+
+    document: str
+    text: str
 
 
 class Knowledge:
@@ -112,10 +144,10 @@ class Knowledge:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def search(self, query: str) -> list[dict[str, str]]:
-        """Return the passages that fit best, each a `document` and a `text`."""
+    def search(self, query: str) -> list[Passage]:
+        """Return the passages that fit best; needs `knowledge.search`."""
         found = self._context.call("knowledge.search", query=query)
-        return cast("list[dict[str, str]]", found["passages"])
+        return cast("list[Passage]", found["passages"])
 
 
 class Service:
@@ -167,7 +199,7 @@ class Context:
         The first error is raised once all have ended, unless `return_exceptions` puts each in the
         place of its answer.
         """
-        answers = list(self._host.ask(calls))
+        answers = list(self._host.ask([*map(_plain, calls)])) if calls else []
         if not return_exceptions:
             for answer in answers:
                 if isinstance(answer, CallError):
@@ -181,6 +213,15 @@ class Context:
     def now(self) -> datetime:
         """Return the time of the last answer, or of the start: it stands still in between."""
         return datetime.fromtimestamp(self._host.now(), UTC)
+
+
+def _plain(call: Call) -> Call:
+    """Return a call with arguments that are JSON."""
+    try:
+        arguments = {name: to_json(one) for name, one in call.arguments.items()}
+    except SchemaError as error:
+        raise TypeError(f"an argument of {call.action} {error}") from None
+    return Call(call.action, arguments)
 
 
 def _given(**arguments: object) -> dict[str, Any]:
