@@ -18,6 +18,9 @@ from .seccomp import encode, write_filter
 
 DESCRIPTORS_MAX = 64
 THREADS_MAX = 512
+# Of memory that is written to: what all its executions may have at once, and then some for a
+# compiler. Reserved address space does not count.
+DATA_BYTES_MAX = 4 * 1024**3
 # Nobody, also in the namespace that bubblewrap makes.
 NOBODY = 65534
 # What bubblewrap adds to an empty environment.
@@ -94,6 +97,7 @@ def _set_limits(descriptors_max: int, threads_max: int | None) -> None:
     """Let the kernel count; not the address space, of which each instance reserves 4 GB."""
     counted = {
         resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_DATA: DATA_BYTES_MAX,
         # No file can be written, whatever is open.
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_MEMLOCK: 0,

@@ -14,6 +14,7 @@ from . import jail
 from .errors import SandboxUnavailable
 from .incoming import Incoming
 from .pool import SESSIONS_MAX
+from .roles import COMPILES, EXECUTES
 
 START_SECONDS = 30.0
 _ROOT = Path(__file__).resolve().parent.parent
@@ -58,9 +59,12 @@ class WorkerProcess:
 
 
 async def start_worker(
-    sessions: int = SESSIONS_MAX, *, runner: Path | None = None
+    sessions: int = SESSIONS_MAX, *, runner: Path | None = None, compiles: bool = False
 ) -> WorkerProcess:
-    """Start a worker, and wait until it is behind bars and ready; raise `SandboxUnavailable`."""
+    """Start a worker, and wait until it is behind bars and ready; raise `SandboxUnavailable`.
+
+    One that `compiles` executes components, too; its memory may become executable.
+    """
     runner = runner or installed_runner()
     survey = await asyncio.to_thread(surveyed)
     pairs = [socket.socketpair() for _ in range(sessions)]
@@ -68,6 +72,7 @@ async def start_worker(
     argv = [
         *(sys.executable, "-I", "-c", _MAIN, str(_ROOT)),
         *(",".join(map(str, theirs)), str(runner), str(survey.layers)),
+        COMPILES if compiles else EXECUTES,
     ]
     readable = [*jail.interpreter_paths(), *(_ROOT / name for name in _PACKAGES), runner]
     # From this thread, since bubblewrap ends with the one that started it.

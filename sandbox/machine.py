@@ -31,6 +31,7 @@ _INSTANCES_MAX = 30
 _TABLES_MAX = 4
 _STACK_BYTES = 512 * 1024
 _RANDOM_BYTES_MAX = 64 * 1024
+_CAUSE_MAX = 200
 # What the host does for code is on its bill: about as many instructions as it takes time.
 _CALL_FUEL = 100_000
 _RANDOM_BYTE_FUEL = 6_000
@@ -40,9 +41,10 @@ _HOST = "actionvm:action/host@0.1.0"
 class Trap(Exception):
     """Code was stopped."""
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: Reason, message: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.message = message
 
 
 @dataclass
@@ -66,18 +68,14 @@ class Session:
 
 
 class Machine:
-    """A compiled runner; any number of threads may execute in it at once."""
+    """A compiled component, such as the runner; any number of threads may execute in it at once."""
 
-    def __init__(self, engine: wasmtime.Engine, component: Component) -> None:
+    def __init__(self, engine: wasmtime.Engine, component: Component, ticker: Ticker) -> None:
         self._engine = engine
-        self._component = component
+        self.component = component
         self._current = threading.local()
-        self._linker = _link(engine, component, self._session)
-        self._ticker = _Ticker(engine)
-
-    def start_clock(self) -> None:
-        """Let time pass for code, so that it is interrupted; this starts a thread."""
-        self._ticker.start()
+        self.linker = _link(engine, component, self._session)
+        self.ticker = ticker
 
     def call(self, session: Session, export: str, *arguments: str) -> str:
         """Call an export in a fresh instance; raise `Trap`."""
@@ -95,7 +93,7 @@ class Machine:
             left = min(limits.compute_seconds, session.deadline - time.monotonic())
             store.set_epoch_deadline(_ticks(left))
             self._current.session = session
-            with self._ticker.ticking():
+            with self.ticker.ticking():
                 return self._enter(store, session, export, arguments)
         finally:
             self._current.session = None
@@ -105,15 +103,15 @@ class Machine:
         self, store: wasmtime.Store, session: Session, export: str, arguments: tuple[str, ...]
     ) -> str:
         try:
-            instance = self._linker.instantiate(store, self._component)
+            instance = self.linker.instantiate(store, self.component)
             function = instance.get_func(store, export)
-            assert function is not None, "the runner exports it"
+            assert function is not None, "what is loaded exports it"
             result = function(store, *arguments)
             session.fuel = session.limits.fuel - store.get_fuel()
         except (wasmtime.WasmtimeError, wasmtime.Trap, wasmtime.ExitTrap) as error:
             # Fuel is counted lazily, so after an interruption nobody knows how much it was.
             session.fuel = session.limits.fuel
-            raise Trap(session.stopped or _reason(str(error))) from None
+            raise _trap(str(error), session.stopped) from None
         assert isinstance(result, str)
         return result
 
@@ -138,10 +136,13 @@ def configure() -> wasmtime.Config:
 def load(path: Path) -> Machine:
     """Map a runner that `build.py` has compiled on this machine."""
     engine = wasmtime.Engine(configure())
-    return Machine(engine, Component.deserialize_file(engine, str(path)))
+    machine = Machine(engine, Component.deserialize_file(engine, str(path)), Ticker(engine))
+    # What CPython was linked with and never needs.
+    machine.linker.define_unknown_imports_as_traps(machine.component)
+    return machine
 
 
-class _Ticker:
+class Ticker:
     """Moves the epoch on, so that code that runs for too long is interrupted."""
 
     def __init__(self, engine: wasmtime.Engine) -> None:
@@ -150,6 +151,7 @@ class _Ticker:
         self._busy = threading.Condition()
 
     def start(self) -> None:
+        """Let time pass, in a thread."""
         threading.Thread(target=self._tick, name="ticker", daemon=True).start()
 
     @contextmanager
@@ -179,7 +181,7 @@ def _ticks(seconds: float) -> int:
 
 
 def _link(engine: wasmtime.Engine, component: Component, session: Callable[[], Session]) -> Linker:
-    """Return a linker with our few functions; everything else traps."""
+    """Return a linker with our few functions, and nothing else."""
     linker = Linker(engine)
     version = _wasi_version(engine, component)
     functions: dict[str, dict[str, tuple[Callable[..., Any], Any]]] = {
@@ -202,7 +204,6 @@ def _link(engine: wasmtime.Engine, component: Component, session: Callable[[], S
             with root.add_instance(instance) as added:
                 for name, (function, otherwise) in named.items():
                     added.add_func(name, _guarded(session, function, otherwise))
-    linker.define_unknown_imports_as_traps(component)
     return linker
 
 
@@ -303,12 +304,23 @@ def _nanoseconds(session: Session) -> tuple[int, int]:
 
 def _wasi_version(engine: wasmtime.Engine, component: Component) -> str:
     names = component.type.imports(engine)
-    return next(name.partition("@")[2] for name in names if name.startswith("wasi:cli/environment"))
+    # Linkers take any version that only adds to it.
+    return next((name.partition("@")[2] for name in names if name.startswith("wasi:")), "0.2.0")
 
 
-def _reason(message: str) -> Reason:
+def _trap(message: str, stopped: Reason | None) -> Trap:
     """Return why wasmtime stopped the code: it has no codes for it, only words."""
-    return next((reason for words, reason in _WORDS.items() if words in message), Reason.TRAPPED)
+    if message.startswith("component imports"):
+        return Trap(Reason.CODE_INVALID, " ".join(message.split())[:_CAUSE_MAX])
+    # What comes before are names of functions, which those of a component choose.
+    cause = message.rpartition("Caused by:")[2].strip()
+    reason = next((one for words, one in _WORDS.items() if words in cause), Reason.TRAPPED)
+    if reason == Reason.TRAPPED and "alloc_error" in message:
+        # So Rust calls what stops code that gets no memory.
+        reason = Reason.MEMORY_EXHAUSTED
+    if stopped or reason != Reason.TRAPPED:
+        return Trap(stopped or reason)
+    return Trap(reason, cause[:_CAUSE_MAX])
 
 
 _WORDS = {
@@ -317,5 +329,6 @@ _WORDS = {
     "call stack exhausted": Reason.STACK_EXHAUSTED,
     "hostcalls has been exhausted": Reason.OUTPUT_EXCEEDED,
     "resource limit exceeded": Reason.MEMORY_EXHAUSTED,
-    "alloc_error": Reason.MEMORY_EXHAUSTED,
+    "memory minimum size": Reason.MEMORY_EXHAUSTED,
+    "table minimum size": Reason.MEMORY_EXHAUSTED,
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from socket import socket
@@ -16,8 +18,9 @@ from .errors import SandboxUnavailable
 from .lanes import Lane, Lost
 from .limits import Limits
 from .outcome import Examined, Flaw, Outcome, Reason
-from .ports import Answer, Asked, Code, Host, Order, Suspended
+from .ports import Answer, Asked, Component, Executable, Host, Order, Suspended
 from .reading import Done, read_examined, read_outcome
+from .wasm import ComponentRefused, check_component
 
 # A worker is replaced after so many executions, so that nothing can pile up in it.
 EXECUTIONS_MAX = 1_000
@@ -28,6 +31,10 @@ TRIES_MAX = 2
 # The rest of an order has room beside it.
 _ORDER_BYTES_MAX = frames.MESSAGE_BYTES_MAX - 64 * 1024
 _EXAMINE = Limits(fuel=20_000_000_000)
+# An honest component of the largest size takes some seconds.
+COMPILE_SECONDS = 15.0
+# Of which it is remembered whether they compile.
+_COMPONENTS_MAX = 1_000
 
 
 class Process(Protocol):
@@ -107,12 +114,16 @@ class Pool:
         *,
         workers: int,
         sessions: int = SESSIONS_MAX,
+        compile_seconds: float = COMPILE_SECONDS,
     ) -> None:
         self._start = start
         self._workers_max = workers
         self._workers: list[_Worker] = []
         self._starting = asyncio.Lock()
         self._is_closed = False
+        self._compile = Limits(wall_seconds=compile_seconds, compute_seconds=0.0)
+        # What is wrong with components that were compiled once, by digest; of most, nothing.
+        self._compiled: OrderedDict[str, str] = OrderedDict()
         # Each worker has so many channels.
         self._room = asyncio.Semaphore(workers * sessions)
 
@@ -123,30 +134,54 @@ class Pool:
             workers, self._workers = self._workers, []
         await asyncio.gather(*(worker.close() for worker in workers))
 
-    async def examine(self, code: Code) -> Examined:
+    async def examine(self, code: Executable) -> Examined:
         """Compile code and let it describe itself; see `Sandbox`."""
-        order = {"files": dict(code.files), "main": code.main, "limits": asdict(_EXAMINE)}
-        if len(json.dumps(order["files"])) > _ORDER_BYTES_MAX:
+        carried = _carried(code)
+        if _size(carried) > _ORDER_BYTES_MAX:
             return Examined(flaws=(Flaw("failed", _TOO_LARGE, code.main),))
+        try:
+            await self._accept(code)
+        except ComponentRefused as refused:
+            return Examined(flaws=(Flaw(refused.kind, refused.told, code.main),))
+        order = {**carried, "limits": asdict(_EXAMINE)}
         return read_examined(await self._run(order, _Mute(), _EXAMINE), code)
 
-    async def execute(self, code: Code, order: Order, host: Host) -> Outcome:
+    async def execute(self, code: Executable, order: Order, host: Host) -> Outcome:
         """Execute an action; see `Sandbox`."""
-        files, arguments = dict(code.files), dict(order.arguments)
-        size = len(json.dumps(arguments))
+        carried, arguments = _carried(code), dict(order.arguments)
+        size = _size(arguments)
         if size > order.limits.argument_bytes:
             return Outcome(reason=Reason.ARGUMENTS_EXCEEDED)
-        if len(json.dumps(files)) + size > _ORDER_BYTES_MAX:
+        if _size(carried) + size > _ORDER_BYTES_MAX:
             return Outcome(reason=Reason.CODE_INVALID, message=_TOO_LARGE)
+        try:
+            await self._accept(code)
+        except ComponentRefused as refused:
+            return Outcome(reason=Reason.CODE_INVALID, message=refused.told)
         message = {
-            "files": files,
-            "main": code.main,
+            **carried,
             "limits": asdict(order.limits),
             "action": order.action,
             "arguments": arguments,
             "seed": order.seed,
         }
         return read_outcome(await self._run(message, host, order.limits), order)
+
+    async def _accept(self, code: Executable) -> None:
+        """Have a component compiled that was not seen before; raise `ComponentRefused`."""
+        if not isinstance(code, Component):
+            return
+        if code.sha256 not in self._compiled:
+            check_component(code.wasm)
+            order = {**_carried(code), "compile": True, "limits": asdict(self._compile)}
+            done = await self._run(order, _Mute(), self._compile)
+            told = done.message or (_HARD if done.reason else "")
+            # Each try of one that is hard to compile costs a worker.
+            self._compiled[code.sha256] = told
+            if len(self._compiled) > _COMPONENTS_MAX:
+                self._compiled.popitem(last=False)
+        if told := self._compiled[code.sha256]:
+            raise ComponentRefused("syntax", told)
 
     async def _run(self, order: Mapping[str, Any], host: Host, limits: Limits) -> Done:
         for _ in range(TRIES_MAX):
@@ -198,6 +233,17 @@ class Pool:
                 await worker.close()
 
 
+def _carried(code: Executable) -> dict[str, Any]:
+    """Return what an order says of its code."""
+    if isinstance(code, Component):
+        return {"wasm": base64.b64encode(code.wasm).decode()}
+    return {"files": dict(code.files), "main": code.main}
+
+
+def _size(value: Mapping[str, Any]) -> int:
+    return len(json.dumps(value))
+
+
 class _Mute:
     """A host that answers nothing."""
 
@@ -213,6 +259,7 @@ class _Mute:
         return 0.0
 
 
+_HARD = "it takes too long, or too much memory, to compile: make its functions smaller"
 _TOO_LARGE = f"the code and its arguments are larger than {_ORDER_BYTES_MAX} bytes of JSON"
 
 __all__ = ["Lost", "Pool", "Process", "Suspended"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from chassis.canonical import Json, canonical_json, sha256_hex
 
@@ -24,6 +24,23 @@ class Code:
     def sha256(self) -> str:
         """Return what identifies it."""
         return sha256_hex(canonical_json({"main": self.main, "files": dict(self.files)}))
+
+
+@dataclass(frozen=True)
+class Component:
+    """What was compiled from any language for the world `action` of `guest/runner.wit`."""
+
+    wasm: bytes
+    # Where it says what is wrong, as if it were a file.
+    main: str = "action.wasm"
+
+    @cached_property
+    def sha256(self) -> str:
+        """Return what identifies it: the digest of its bytes."""
+        return sha256_hex(self.wasm)
+
+
+Executable: TypeAlias = Code | Component
 
 
 @dataclass(frozen=True)
@@ -73,8 +90,8 @@ class Host(Protocol):
 class Sandbox(Protocol):
     """Executes code."""
 
-    async def examine(self, code: Code) -> Examined:
+    async def examine(self, code: Executable) -> Examined:
         """Compile code and let it describe itself, with nothing to ask for."""
 
-    async def execute(self, code: Code, order: Order, host: Host) -> Outcome:
+    async def execute(self, code: Executable, order: Order, host: Host) -> Outcome:
         """Execute an action; raise `Suspended` if the host did, and `SandboxUnavailable`."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 from .frames import Broken
 from .limits import Limits
 from .outcome import Described, Examined, Flaw, Frame, Outcome, Reason
-from .ports import Asked, Code, Order
+from .ports import Asked, Executable, Order
 
 _ACTIONS_MAX = 32
 FLAWS_MAX = 32
@@ -52,10 +52,10 @@ class _Result(_Told):
 class _Action(_Told):
     name: Name
     description: Annotated[str, Field(max_length=16_384)]
-    capabilities: Annotated[list[Name], Field(max_length=64)]
+    capabilities: Annotated[list[Name], Field(max_length=64)] = []
     parameters_schema: dict[str, JsonValue]
     output_schema: dict[str, JsonValue]
-    line: Line
+    line: Line = 1
 
 
 class _Description(_Told):
@@ -146,7 +146,7 @@ def read_outcome(told: Done, order: Order) -> Outcome:
     return _failed(outcome, Reason.CODE_FAILED, f"{error.kind}: {error.message}", error)
 
 
-def read_examined(told: Done, code: Code) -> Examined:
+def read_examined(told: Done, code: Executable) -> Examined:
     """Return what code says of itself."""
     if told.problems:
         flaws = [
@@ -155,7 +155,8 @@ def read_examined(told: Done, code: Code) -> Examined:
         ]
         return Examined(flaws=(*flaws,))
     if told.reason:
-        message = f"it was stopped while it was loaded: {told.reason}"
+        about = told.message or _ABOUT.get(told.reason, told.reason)
+        message = f"it was stopped while it was loaded: {about}"
         return Examined(flaws=(Flaw("failed", message, code.main),))
     try:
         found = _Description.model_validate_json(told.answer)

@@ -7,6 +7,7 @@ of them, one execution at a time.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -22,11 +23,13 @@ from typing import Any, BinaryIO
 from chassis.canonical import sha256_hex
 
 from . import frames, machine
+from .components import Components
 from .confinement import Unconfined, confine
 from .layers import parse_layers
 from .limits import MEBIBYTE, Limits
 from .machine import Machine, Session, Trap
 from .outcome import Reason
+from .roles import COMPILES
 
 # Compiled code that is kept; to compile it again costs milliseconds.
 _CODES_MAX = 256
@@ -43,9 +46,10 @@ _THREADS = 16
 class Worker:
     """Serves sockets until one of them is closed."""
 
-    def __init__(self, runner: Machine) -> None:
+    def __init__(self, runner: Machine, components: Components | None) -> None:
         self._runner = runner
         self._codes = _Codes(runner)
+        self._components = components
         self._over = threading.Event()
 
     def warm_up(self) -> None:
@@ -70,7 +74,7 @@ class Worker:
     def serve(self, channels: list[socket.socket]) -> None:
         """Serve in threads of their own, until their other end is gone."""
         self._over.clear()
-        self._runner.start_clock()
+        self._runner.ticker.start()
         for channel in channels:
             threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
         channels[0].sendall(frames.pack({"ready": True}))
@@ -95,28 +99,29 @@ class Worker:
         try:
             done = self._do(session, order)
         except Trap as trap:
-            done = {"reason": trap.reason}
+            done = {"reason": trap.reason, "message": trap.message}
         done |= {"fuel": session.fuel, "logs": session.logs}
         return done | {"logs_dropped": session.logs_dropped}
 
     def _do(self, session: Session, order: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            code = self._codes.compiled(order["files"])
+            if "wasm" in order:
+                loaded, code = self._compiled(order["wasm"]), {}
+            else:
+                loaded, code = self._runner, self._codes.compiled(order["files"])
         except Trap:
             session.fuel = session.limits.fuel
             raise
+        if "compile" in order:
+            return {}
         if "problems" in code:
             return {"problems": [_cut(one) for one in code["problems"][:_FLAWS_MAX]]}
-        given = [code["code"], order["main"]]
-        export = "describe"
-        if "action" in order:
-            export = "execute"
-            call = {name: order[name] for name in ("action", "arguments", "seed")}
-            given.append(json.dumps(call))
-        answer = self._runner.call(session, export, *given)
-        if len(answer.encode()) > session.limits.output_bytes:
-            raise Trap(Reason.OUTPUT_EXCEEDED)
-        return {"answer": answer}
+        return _call(loaded, session, order, *([code["code"], order["main"]] if code else []))
+
+    def _compiled(self, wasm: str) -> Machine:
+        if self._components is None:
+            raise Trap(Reason.CODE_INVALID, "this sandbox executes files of Python only")
+        return self._components.compiled(base64.b64decode(wasm))
 
 
 class _Codes:
@@ -159,6 +164,20 @@ class _Codes:
             while len(self._codes) > _CODES_MAX or sum(self._sizes.values()) > _CODES_BYTES_MAX:
                 oldest, _ = self._codes.popitem(last=False)
                 del self._sizes[oldest]
+
+
+def _call(
+    loaded: Machine, session: Session, order: Mapping[str, Any], *code: str
+) -> dict[str, Any]:
+    export, given = "describe", list(code)
+    if "action" in order:
+        export = "execute"
+        call = {name: order[name] for name in ("action", "arguments", "seed")}
+        given.append(json.dumps(call))
+    answer = loaded.call(session, export, *given)
+    if len(answer.encode()) > session.limits.output_bytes:
+        raise Trap(Reason.OUTPUT_EXCEEDED)
+    return {"answer": answer}
 
 
 def _ordered(order: Mapping[str, Any], channel: socket.socket, stream: BinaryIO) -> Session:
@@ -222,14 +241,16 @@ def _cut(problem: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Serve the sockets of the first argument; then come the compiled runner, and the layers."""
-    numbers, runner, layers = sys.argv[1:]
+    """Serve the sockets of the first argument; then come the runner, the layers and the role."""
+    numbers, runner, layers, role = sys.argv[1:]
+    components = Components() if role == COMPILES else None
     channels = [socket.socket(fileno=int(number)) for number in numbers.split(",")]
-    worker = Worker(machine.load(Path(runner)))
+    worker = Worker(machine.load(Path(runner)), components)
     worker.warm_up()
     try:
         confine(
             parse_layers(layers),
+            loads_code=components is not None,
             descriptors_max=len(channels) + _DESCRIPTORS,
             threads_max=len(channels) + _THREADS,
         )

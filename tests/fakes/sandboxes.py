@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from chassis.canonical import Json
 from sandbox.outcome import Examined, Outcome
-from sandbox.ports import Code, Host, Order
+from sandbox.ports import Executable, Host, Order
 
 Script: TypeAlias = Callable[[Order, Host], Awaitable[Json]]
 
@@ -19,10 +19,10 @@ class ScriptedSandbox:
         self._script = script
         self.count = 0
 
-    async def examine(self, code: Code) -> Examined:
+    async def examine(self, code: Executable) -> Examined:
         return Examined()
 
-    async def execute(self, code: Code, order: Order, host: Host) -> Outcome:
+    async def execute(self, code: Executable, order: Order, host: Host) -> Outcome:
         self.count += 1
         host.begin()
         return Outcome(await self._script(order, host), fuel=1_500, logs=("done",))

@@ -31,7 +31,7 @@ from sandbox.errors import SandboxUnavailable
 from sandbox.launch import start_worker
 from sandbox.outcome import Outcome
 from sandbox.pool import Pool
-from sandbox.ports import Asked, Code, Host, Order
+from sandbox.ports import Asked, Code, Executable, Host, Order
 from tests.fakes.runtime_ports import answer, calls
 from tests.fakes.sandboxes import ScriptedSandbox
 from tests.runtime.worlds import POST, RUN, SEARCH, World, code_action, with_actions
@@ -292,7 +292,7 @@ async def test_code_that_asks_for_something_else_after_a_crash_is_stopped(world:
 
 async def test_a_sandbox_that_does_not_start_is_waited_for(world: World) -> None:
     class Late(ScriptedSandbox):
-        async def execute(self, code: Code, order: Order, host: Host) -> Outcome:
+        async def execute(self, code: Executable, order: Order, host: Host) -> Outcome:
             if self.count == 0:
                 self.count += 1
                 raise SandboxUnavailable("not yet")

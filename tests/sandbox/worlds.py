@@ -10,7 +10,7 @@ from typing import Any
 from chassis.canonical import Json
 from sandbox.limits import Limits
 from sandbox.outcome import Outcome
-from sandbox.ports import Answer, Asked, Code, Order, Sandbox
+from sandbox.ports import Answer, Asked, Code, Executable, Order, Sandbox
 
 HEAD = """\
 from __future__ import annotations
@@ -55,7 +55,7 @@ def acting(body: str) -> Code:
 
 async def execute(
     sandbox: Sandbox,
-    what: Code,
+    what: Executable,
     *,
     host: RecordingHost | None = None,
     action: str = "act",

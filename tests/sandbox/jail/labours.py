@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from sandbox.confinement import DATA_BYTES_MAX
+
 THREADS = 8
 RESERVED_BYTES = 4 << 30
 PROT_NONE, PROT_READ_WRITE = 0, 3
@@ -60,6 +62,13 @@ def reserve_and_open_memory() -> bool:
     return (opened, seen, dropped, after, closed) == (0, b"\7\7", 0, b"\0\0", 0)
 
 
+def stop_at_the_limit_of_memory() -> bool:
+    """Ask for more than a worker may write to; reserving it is something else."""
+    failed = ctypes.c_void_p(-1).value
+    more = ctypes.c_size_t(DATA_BYTES_MAX + RESERVED_BYTES)
+    return bool(_LIBRARY.mmap(None, more, PROT_READ_WRITE, 0x4022, -1, 0) == failed)
+
+
 def wait_with_a_deadline() -> bool:
     begun = time.monotonic()
     return not threading.Event().wait(0.02) and time.monotonic() - begun >= 0.02
@@ -96,6 +105,7 @@ def labours(channel: socket.socket) -> dict[str, Callable[[], bool]]:
         "threads": start_threads,
         "pool of threads": use_a_pool,
         "memory of an instance": reserve_and_open_memory,
+        "limit of memory": stop_at_the_limit_of_memory,
         "wait": wait_with_a_deadline,
         "time": tell_the_time,
         "chance": draw_by_chance,
