@@ -49,6 +49,7 @@ from .schedules.store import ScheduleStore
 from .service import RuntimeService, hosted
 from .stage import Stage
 from .told import Told, open_told
+from .walls import raising
 
 
 @asynccontextmanager
@@ -78,6 +79,7 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         # The proxies of the environment are for people; an agent goes where its bundle says.
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         egress = await stack.enter_async_context(open_egress(config.local_services))
+        walls = await stack.enter_async_context(raising(config))
         stage = Stage(
             journal=open_journal(engine, worker=_worker(config)),
             audience=Audience(),
@@ -94,6 +96,9 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
             signer=signer,
             approvals=ApprovalsClient(keys, lambda: _channel_of_people(config)),
             connectors=catalogue(http, knowledge, signer, egress, AgentSend(desk.inbox)),
+            sandbox=walls.sandbox,
+            sandbox_lack=walls.lack,
+            code_may=frozenset(config.code_may.split()) or None,
         )
         conductor = Conductor(stage)
         await conductor.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -54,6 +54,17 @@ class RuntimeConfig(ServiceConfig):
         default="",
         max_length=100,
         description="name that no other runtime has; under it, its own runs are taken up at once",
+    )
+    sandbox: Literal["strong", "any", "off"] = Field(
+        default="strong",
+        description="where code is executed: behind strong bars only, behind any, or not at all",
+    )
+    sandbox_workers: int = Field(
+        default=0, ge=0, le=256, description="processes that execute code; 0 is one for each core"
+    )
+    code_may: str = Field(
+        default="",
+        description="actions that code may use, with spaces between; empty is all it was granted",
     )
     approval_webhooks: str = Field(
         default="", description="URLs that hear of questions to people; with spaces between"

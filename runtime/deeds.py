@@ -38,7 +38,7 @@ from .machines.effects import Act, Close, Effect, Generate, Retrieve, prompt_sha
 from .outbox import EffectLost, Errand, Outbox, QuotaExceeded
 from .patience import until_kept
 from .policy import decided_arguments
-from .ports import AnswerUnfit, Generation, PersonAwaited, Prompt
+from .ports import AnswerUnfit, Generation, PersonAwaited, Prompt, RunFails
 from .program import Program
 from .rules import Use
 from .stage import Stage
@@ -231,7 +231,10 @@ class Deeds:
         return may is None or "/" not in act.call.action or act.action.name in may
 
     async def _execute(self, act: Act) -> CodeExecuted:
-        assert self._stage.sandbox is not None, "what brings code is not opened without one"
+        if self._stage.sandbox is None:
+            # It had one when the run began.
+            told = f"code is not executed here any more: {self._stage.sandbox_lack}"
+            raise RunFails(Failure("SANDBOX_UNAVAILABLE", told))
         await self._way.insist(act, self._declare)
         executor = Executor(
             self._stage.sandbox,

@@ -34,16 +34,21 @@ class Stage:
     approvals: Approvals
     connectors: Mapping[str, Connector]
     turns: Turns = field(default_factory=Turns)
-    # Without one, code is not executed here.
+    # Without one, code is not executed here, and `sandbox_lack` says why.
     sandbox: Sandbox | None = None
+    sandbox_lack: str = ""
     # What the operator lets code use; None is everything that it was granted.
     code_may: frozenset[str] | None = None
+
+    @property
+    def _lack(self) -> str:
+        return f": {self.sandbox_lack}" if self.sandbox_lack else ""
 
     async def open(self, sealed: SealedBundle) -> Program:
         """Return the program of a bundle; raise `BundleInvalid` if it cannot be executed here."""
         public_key = await self.signer.bundle_key()
         program = await asyncio.to_thread(open_bundle, sealed, public_key)
         if self.sandbox is None and any(action.code for action in program.actions):
-            raise BundleInvalid("it brings code, and this runtime executes none")
+            raise BundleInvalid(f"it brings code, and this runtime executes none{self._lack}")
         require_connectors(program, self.connectors)
         return program
