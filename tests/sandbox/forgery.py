@@ -27,7 +27,11 @@ def done(**fields: object) -> bytes:
 
 def said(message: Any) -> bytes:  # noqa: ANN401  # whatever a forger says
     """Return a message as it is sent, whatever it is."""
-    text = json.dumps(message).encode()
+    return framed(json.dumps(message).encode())
+
+
+def framed(text: bytes) -> bytes:
+    """Return bytes with their length before them."""
     return len(text).to_bytes(4, "big") + text
 
 
