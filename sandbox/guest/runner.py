@@ -232,6 +232,30 @@ def _rehearse() -> None:
     del sys.modules["rehearsal"]
 
 
+def _fill_holes() -> list[bytes | None]:
+    """Take all that was freed in small pieces; return what must be kept.
+
+    Otherwise each object of a call would lie in another page, which the instance has to copy.
+    """
+    fillings: list[bytes | None] = [None] * _FILLINGS_MAX
+    count = 0
+    for size in (*range(4_096, 512, -64), *range(512, 8, -8)):
+        row, before = 0, 0
+        while row < _ROW and count < _FILLINGS_MAX:
+            filling = bytes(size)
+            # In a row they come from one large piece, which may stay.
+            row = row + 1 if 0 < id(filling) - before < size + 64 else 0
+            fillings[count] = filling
+            before = id(filling)
+            count += 1
+        for number in range(count - row, count):
+            fillings[number] = None
+        count -= row
+    return fillings
+
+
+_FILLINGS_MAX = 100_000
+_ROW = 16
 # As often as makes the interpreter specialize what it executes.
 _REHEARSALS = 24
 _REHEARSAL = """\
@@ -254,5 +278,6 @@ _seed = random.seed
 # componentize-py calls it before the first call: 2,500 bytes would be handed over one by one.
 random.seed = lambda *_, **__: None  # until `execute`
 gc.collect()
+_kept = _fill_holes()
 # Pages that the collector never touches again stay shared between instances.
 gc.freeze()
