@@ -59,7 +59,13 @@ class Lane(asyncio.Protocol):
         if self._is_lost:
             self._end()
             raise Lost
-        self._send({**order, "now": host.now()})
+        try:
+            host.begin()
+            self._send({**order, "now": host.now()})
+        except BaseException:
+            # Nothing was said, so nothing is under way.
+            self._end()
+            raise
         self._later(execution, limits.wall_seconds, self._run_out)
         try:
             return await execution.done

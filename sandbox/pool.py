@@ -187,7 +187,6 @@ class Pool:
         for _ in range(TRIES_MAX):
             lane = await self._lane()
             try:
-                host.begin()
                 return await lane.run(order, host, limits)
             except Lost:
                 continue
