@@ -7,7 +7,7 @@ from typing import Any
 
 import pydantic_core
 
-from .frames import HEADER, Broken, size_of
+from .frames import HEADER, MESSAGE_BYTES_MAX, Broken
 
 
 class Incoming:
@@ -16,24 +16,25 @@ class Incoming:
     def __init__(self) -> None:
         self._bytes = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """Return what is complete; raise `Broken`."""
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Return kinds and bodies that are complete; raise `Broken`."""
         self._bytes += data
         while len(self._bytes) >= HEADER.size:
-            end = HEADER.size + size_of(self._bytes[: HEADER.size])
+            size, kind = HEADER.unpack_from(self._bytes)
+            if size > MESSAGE_BYTES_MAX:
+                raise Broken(f"a message of {size} bytes")
+            end = HEADER.size + size
             if len(self._bytes) < end:
                 return
-            text = bytes(self._bytes[HEADER.size : end])
+            body = bytes(self._bytes[HEADER.size : end])
             del self._bytes[:end]
-            yield _unpack(text)
+            yield kind, body
 
 
-def _unpack(text: bytes) -> dict[str, Any]:
+def from_json(body: bytes) -> Any:  # noqa: ANN401  # JSON
+    """Return what a body says; raise `Broken`."""
     try:
         # Unlike `json`, it refuses half a character and any depth.
-        message = pydantic_core.from_json(text)
+        return pydantic_core.from_json(body)
     except ValueError as error:
         raise Broken("not JSON") from error
-    if not isinstance(message, dict):
-        raise Broken("not an object")
-    return message

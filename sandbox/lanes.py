@@ -7,14 +7,13 @@ as far as the limits of its execution reach; a worker that says anything else is
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from chassis.log import log
 
-from . import frames
-from .incoming import Incoming
+from .frames import TIME, Broken, Kind, pack, to_json
+from .incoming import Incoming, from_json
 from .limits import Limits
 from .outcome import Reason
 from .ports import Answer, Asked, Host
@@ -37,6 +36,8 @@ class _Execution:
         self.done: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
         self.asking: asyncio.Task[None] | None = None
         self.asked = 0
+        # Whether its worker has asked, and has no answer.
+        self.is_waiting = False
         self.is_stopped = False
         self.timer: asyncio.TimerHandle | None = None
 
@@ -61,7 +62,7 @@ class Lane(asyncio.Protocol):
             raise Lost
         try:
             host.begin()
-            self._send({**order, "now": host.now()})
+            self._send(Kind.ORDER, to_json({**order, "now": host.now()}).encode())
         except BaseException:
             # Nothing was said, so nothing is under way.
             self._end()
@@ -87,9 +88,9 @@ class Lane(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what a worker says."""
         try:
-            for message in self._incoming.feed(data):
-                self._take(message)
-        except frames.Broken as error:
+            for kind, body in self._incoming.feed(data):
+                self._take(kind, body)
+        except Broken as error:
             self._failed(str(error))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -100,27 +101,32 @@ class Lane(asyncio.Protocol):
         self._end()
         self._failed(str(exc or "it ended"))
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _take(self, kind: int, body: bytes) -> None:
         execution = self._execution
         if execution is None:
-            raise frames.Broken("nothing was asked of it")
-        if "ask" in message:
-            self._take_asked(execution, message["ask"])
-            return
-        done = read_done(message.get("done"), execution.limits)
-        if not execution.done.done():
-            execution.done.set_result(done)
-        self._end()
+            raise Broken("nothing was asked of it")
+        if kind == Kind.QUESTION:
+            self._take_question(execution, body)
+        elif kind == Kind.DONE:
+            done = read_done(from_json(body), execution.limits)
+            if not execution.done.done():
+                execution.done.set_result(done)
+            self._end()
+        else:
+            raise Broken("it says what no worker says")
 
-    def _take_asked(self, execution: _Execution, text: object) -> None:
-        if execution.asking and not execution.asking.done():
-            raise frames.Broken("it asks before it was answered")
-        asked = read_asked(text, execution.limits)
+    def _take_question(self, execution: _Execution, body: bytes) -> None:
+        if execution.is_waiting:
+            raise Broken("it asks before it was answered, or after it was stopped")
+        execution.is_waiting = True
+        asked = read_asked(body, execution.limits)
         execution.asked += max(1, len(asked)) if isinstance(asked, list) else 1
+        if execution.is_stopped:
+            return
         if execution.asked > execution.limits.host_calls:
-            raise frames.Broken("it asks more often than it may")
-        if not execution.is_stopped:
-            execution.asking = asyncio.create_task(self._ask(execution, asked))
+            self._stop(execution, Reason.HOST_CALLS_EXCEEDED)
+            return
+        execution.asking = asyncio.create_task(self._ask(execution, asked))
 
     async def _ask(self, execution: _Execution, asked: list[Asked] | str) -> None:
         try:
@@ -130,9 +136,10 @@ class Lane(asyncio.Protocol):
                 answers = await execution.host.ask(asked)
                 assert len(answers) == len(asked), "a host answers each call"
             text = _answers_json(answers, execution.limits.answer_bytes)
-            told = {"answers": text, "now": execution.host.now()}
+            time = TIME.pack(execution.host.now())
+            execution.is_waiting = False
             if self._execution is execution:
-                self._send(told)
+                self._send(Kind.ANSWERS, time + text.encode())
         except Exception as error:  # noqa: BLE001  # whoever executes is told
             if not execution.done.done():
                 execution.done.set_exception(error)
@@ -145,7 +152,7 @@ class Lane(asyncio.Protocol):
         execution.is_stopped = True
         if execution.asking:
             execution.asking.cancel()
-        self._send({"stop": reason})
+        self._send(Kind.STOP, reason.encode())
         self._later(execution, execution.limits.compute_seconds + GRACE_SECONDS, self._stuck)
 
     def _stuck(self, execution: _Execution) -> None:
@@ -171,9 +178,9 @@ class Lane(asyncio.Protocol):
                 execution.asking.cancel()
             self._freed(self)
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, kind: Kind, body: bytes) -> None:
         assert self._transport, "a lane is connected"
-        self._transport.write(frames.pack(message))
+        self._transport.write(pack(kind, body))
 
 
 def _answers_json(answers: Sequence[Answer], bytes_max: int) -> str:
@@ -189,8 +196,7 @@ def _answers_json(answers: Sequence[Answer], bytes_max: int) -> str:
 
 
 def _answer_json(answer: Answer) -> str:
-    told = {"value": answer.value, "reason": answer.reason, "message": answer.message}
-    return json.dumps(told, separators=(",", ":"))
+    return to_json({"value": answer.value, "reason": answer.reason, "message": answer.message})
 
 
 _TOO_LARGE = "the answers are larger than code may be told at once: ask for less"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import jail
 from .errors import SandboxUnavailable
+from .frames import Kind
 from .incoming import Incoming
 from .pool import SESSIONS_MAX
 from .roles import COMPILES, EXECUTES
@@ -104,8 +105,8 @@ async def start_worker(
 async def _ready(channel: socket.socket) -> None:
     told = await asyncio.get_running_loop().sock_recv(channel, _READY_BYTES)
     messages = [*Incoming().feed(told)]
-    if messages != [{"ready": True}]:
-        said = messages[0].get("unconfined") if messages else "it ended before it was ready"
+    if messages != [(Kind.READY, b"")]:
+        said = messages[0][1].decode() if messages else "it ended before it was ready"
         raise SandboxUnavailable(f"no worker starts: {said}")
 
 

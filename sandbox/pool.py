@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from chassis.log import log
 
-from . import frames
 from .errors import SandboxUnavailable
+from .frames import MESSAGE_BYTES_MAX, Broken
 from .lanes import Lane, Lost
 from .limits import Limits
 from .outcome import Examined, Flaw, Outcome, Reason
@@ -29,7 +29,7 @@ SESSIONS_MAX = 16
 # Who has lost its worker so often is to blame for it.
 TRIES_MAX = 2
 # The rest of an order has room beside it.
-_ORDER_BYTES_MAX = frames.MESSAGE_BYTES_MAX - 64 * 1024
+_ORDER_BYTES_MAX = MESSAGE_BYTES_MAX - 64 * 1024
 _EXAMINE = Limits(fuel=20_000_000_000)
 # An honest component of the largest size takes some seconds.
 COMPILE_SECONDS = 15.0
@@ -219,7 +219,7 @@ class Pool:
         try:
             worker = _Worker(await self._start(), self._room.release)
             await worker.connect()
-        except (OSError, EOFError, TimeoutError, frames.Broken) as error:
+        except (OSError, EOFError, TimeoutError, Broken) as error:
             raise SandboxUnavailable(f"no worker starts: {error}") from error
         return worker
 

@@ -92,12 +92,12 @@ class Done(_Told):
 _ASKED = TypeAdapter(Annotated[list[_Asked], Field(max_length=64)])
 
 
-def read_asked(text: object, limits: Limits) -> list[Asked] | str:
+def read_asked(body: bytes, limits: Limits) -> list[Asked] | str:
     """Return what code asks for, or what is wrong with that; raise `Broken`."""
-    if not isinstance(text, str) or len(text) > limits.argument_bytes:
-        raise Broken("no question")
+    if len(body) > limits.argument_bytes:
+        raise Broken(f"a question of {len(body)} bytes")
     try:
-        asked = _ASKED.validate_json(text)
+        asked = _ASKED.validate_json(body)
         for one in asked:
             _check(one.arguments)
     except ValueError as error:

@@ -25,6 +25,7 @@ from chassis.canonical import sha256_hex
 from . import frames, machine
 from .components import Components
 from .confinement import Unconfined, confine
+from .frames import Kind
 from .layers import parse_layers
 from .limits import MEBIBYTE, Limits
 from .machine import Machine, Session, Trap
@@ -60,16 +61,17 @@ class Worker:
         except Trap:
             assert session.fuel == 0, "an instruction needs fuel"
         warm = {"warm.py": "import actionvm_sdk\n@actionvm_sdk.action\ndef act(ctx): print(ctx)\n"}
+        order = {"files": warm, "main": "warm.py", "action": "act", "arguments": {}, "seed": 0}
         here, there = socket.socketpair()
         with here, there:
-            call = {"action": "act", "arguments": {}, "seed": 0, "now": 0.0, "limits": {}}
-            there.sendall(frames.pack({"files": warm, "main": "warm.py", **call}))
+            body = frames.to_json({**order, "now": 0.0, "limits": {}}).encode()
+            there.sendall(frames.pack(Kind.ORDER, body))
             there.shutdown(socket.SHUT_WR)
             self._serve(here)
             with there.makefile("rb") as stream:
                 answered = frames.read(stream)
-            assert answered, "an order has an end"
-            assert answered["done"]["logs"], "the runner executes what it is given"
+        assert answered, "an order has an end"
+        assert json.loads(answered[1])["logs"], "the runner executes what it is given"
 
     def serve(self, channels: list[socket.socket]) -> None:
         """Serve in threads of their own, until their other end is gone."""
@@ -77,16 +79,19 @@ class Worker:
         self._runner.ticker.start()
         for channel in channels:
             threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
-        channels[0].sendall(frames.pack({"ready": True}))
+        channels[0].sendall(frames.pack(Kind.READY, b""))
         self._over.wait()
 
     def _serve(self, channel: socket.socket) -> None:
         try:
             with channel.makefile("rb") as stream:
-                while (order := frames.read(stream)) is not None:
+                while (message := frames.read(stream)) is not None:
+                    kind, body = message
                     # What was told to stop may have ended by itself.
-                    if "stop" not in order:
-                        channel.sendall(frames.pack({"done": self._work(order, channel, stream)}))
+                    if kind == Kind.ORDER:
+                        done = self._work(json.loads(body), channel, stream)
+                        told = frames.to_json(done).encode()
+                        channel.sendall(frames.pack(Kind.DONE, told))
         except OSError:
             pass
         finally:
@@ -184,21 +189,21 @@ def _ordered(order: Mapping[str, Any], channel: socket.socket, stream: BinaryIO)
     """Return the session of an order, which asks on its socket."""
     limits = Limits(**order["limits"])
     now = float(order["now"])
-    asked = 0
 
     def ask(calls: str) -> str:
-        nonlocal now, asked
-        asked += _count(calls, limits)
-        if asked > limits.host_calls:
-            raise Trap(Reason.HOST_CALLS_EXCEEDED)
-        channel.sendall(frames.pack({"ask": calls}))
+        nonlocal now
+        question = calls.encode()
+        if len(question) > limits.argument_bytes:
+            raise Trap(Reason.ARGUMENTS_EXCEEDED)
+        channel.sendall(frames.pack(Kind.QUESTION, question))
         answered = frames.read(stream)
         if answered is None:
             raise Trap(Reason.TRAPPED)
-        if "stop" in answered:
-            raise Trap(Reason(answered["stop"]))
-        now = answered["now"]
-        return str(answered["answers"])
+        kind, body = answered
+        if kind == Kind.STOP:
+            raise Trap(Reason(body.decode()))
+        (now,) = frames.TIME.unpack_from(body)
+        return body[frames.TIME.size :].decode()
 
     return _session(limits, ask, lambda: now, seed=order.get("seed", 0))
 
@@ -217,19 +222,6 @@ def _session(
 
 def _asks_nothing(_calls: str) -> str:
     raise Trap(Reason.TRAPPED)
-
-
-def _count(calls: str, limits: Limits) -> int:
-    """Return how many calls a text of the guest has, which may be anything."""
-    if len(calls.encode()) > limits.argument_bytes:
-        raise Trap(Reason.ARGUMENTS_EXCEEDED)
-    try:
-        asked = json.loads(calls)
-    except (ValueError, RecursionError):
-        raise Trap(Reason.TRAPPED) from None
-    if not isinstance(asked, list):
-        raise Trap(Reason.TRAPPED)
-    return max(1, len(asked))
 
 
 def _cut(problem: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,7 +247,7 @@ def main() -> None:
             threads_max=len(channels) + _THREADS,
         )
     except Unconfined as error:
-        channels[0].sendall(frames.pack({"unconfined": str(error)}))
+        channels[0].sendall(frames.pack(Kind.READY, str(error).encode()))
         return
     worker.serve(channels)
     # Whatever still executes is nothing to wait for.

@@ -7,32 +7,37 @@ import json
 import threading
 from collections.abc import Callable, Iterable
 from socket import SHUT_RDWR, socket, socketpair
-from typing import Any
 
-from sandbox import frames
+from sandbox.frames import HEADER, Kind, read
 
-# What a process says, given the message that it has read; before the first one, nothing was read.
-Saying = Callable[[dict[str, Any] | None], Iterable[bytes]]
+# What a process says, given the kind of what it has read, and that; nothing, before it has read.
+Saying = Callable[[int, bytes], Iterable[bytes]]
 
 
-def honest(message: dict[str, Any] | None) -> list[bytes]:
+def honest(kind: int, _: bytes) -> list[bytes]:
     """Return what a worker says of code that returns 1."""
-    return [done()] if message and "files" in message else []
+    return [done()] if kind == Kind.ORDER else []
 
 
 def done(**fields: object) -> bytes:
     """Return the end of an execution."""
-    return said({"done": {"answer": json.dumps({"value": 1}), **fields}})
+    return ended({"answer": json.dumps({"value": 1}), **fields})
 
 
-def said(message: Any) -> bytes:  # noqa: ANN401  # whatever a forger says
+def ended(told: object) -> bytes:
+    """Return the end of an execution, whatever it is."""
+    return framed(json.dumps(told).encode())
+
+
+def asks(count: int = 1) -> bytes:
+    """Return a question."""
+    calls = [{"action": "a.b", "arguments": {}}] * count
+    return framed(json.dumps(calls).encode(), Kind.QUESTION)
+
+
+def framed(body: bytes, kind: int = Kind.DONE) -> bytes:
     """Return a message as it is sent, whatever it is."""
-    return framed(json.dumps(message).encode())
-
-
-def framed(text: bytes) -> bytes:
-    """Return bytes with their length before them."""
-    return len(text).to_bytes(4, "big") + text
+    return HEADER.pack(len(body), kind) + body
 
 
 class Forger:
@@ -69,14 +74,14 @@ class Forger:
     def _speak(self, theirs: socket) -> None:
         try:
             with theirs.makefile("rb") as stream:
-                self._say(theirs, None)
-                while (message := frames.read(stream)) is not None:
-                    self._say(theirs, message)
+                self._say(theirs, 0, b"")
+                while (message := read(stream)) is not None:
+                    self._say(theirs, *message)
         except OSError:
             pass
 
-    def _say(self, theirs: socket, message: dict[str, Any] | None) -> None:
-        for one in self._saying(message):
+    def _say(self, theirs: socket, kind: int, body: bytes) -> None:
+        for one in self._saying(kind, body):
             if not one:
                 theirs.shutdown(SHUT_RDWR)
             theirs.sendall(one)

@@ -101,7 +101,7 @@ raise Endless
     "a flood of dice": ("while True: posix.urandom(65_536)", Reason.FUEL_EXHAUSTED),
     "a flood of lines": ("while True: ctx.log('x')", Reason.FUEL_EXHAUSTED),
     "a flood of calls": ("while True: ctx.call('a.b')", Reason.HOST_CALLS_EXCEEDED),
-    "a batch of calls": ("ctx.gather(*[Call('a.b', {})] * 1_000)", Reason.HOST_CALLS_EXCEEDED),
+    "a batch of calls": ("ctx.gather(*[Call('a.b', {})] * 40)", Reason.HOST_CALLS_EXCEEDED),
     "lists": (
         "x = []\nwhile True: x.append(bytes(1_000_000))",
         Reason.MEMORY_EXHAUSTED,
@@ -154,10 +154,6 @@ return len(zlib.decompress(packed))
     "no text for a line": ("host.log(None)", Reason.TRAPPED),
     "half a character in a line": ("ctx.log('\\ud800')", Reason.TRAPPED),
     "no text for a call": ("host.ask(None)", Reason.TRAPPED),
-    "no JSON for a call": ("host.ask('{')", Reason.TRAPPED),
-    "no list of calls": ("host.ask('{}')", Reason.TRAPPED),
-    "deep JSON for a call": ("host.ask('[' * 100_000)", Reason.TRAPPED),
-    "endless digits for a call": ("host.ask('[' + '1' * 100_000 + ']')", Reason.TRAPPED),
     "a large text for a call": ("host.ask(' ' * 2_000_000)", Reason.ARGUMENTS_EXCEEDED),
 }
 
@@ -296,12 +292,26 @@ async def test_a_forged_result_is_not_believed(house: House, written: str) -> No
 
 
 @pytest.mark.parametrize(
-    "argument", ["NaN", "1e999", "1" + "0" * 400, "[" * 100 + "]" * 100, '"\\ud800"']
+    "asked",
+    [
+        "{",
+        "{}",
+        "[1]",
+        "[" * 100_000,
+        "[" + "1" * 100_000 + "]",
+        '[{"action": 1, "arguments": {}}]',
+        '[{"action": "a.b", "arguments": []}]',
+        '[{"action": "../a", "arguments": {}}]',
+        '[{"action": "a.b", "arguments": {"x": NaN}}]',
+        '[{"action": "a.b", "arguments": {"x": 1e999}}]',
+        '[{"action": "a.b", "arguments": {"x": 9007199254740993}}]',
+        '[{"action": "a.b", "arguments": {"x": "\\ud800"}}]',
+        f'[{{"action": "a.b", "arguments": {{"x": {"[" * 100}{"]" * 100}}}}}]',
+    ],
 )
-async def test_a_host_hears_no_arguments_that_are_not_json(house: House, argument: str) -> None:
+async def test_a_host_hears_nothing_that_is_no_call(house: House, asked: str) -> None:
     host = RecordingHost()
-    call = f'[{{"action": "a.b", "arguments": {{"x": {argument}}}}}]'
-    body = f"{TOOLS}return sys.modules['json'].loads(host.ask({call!r}))[0]['reason']"
+    body = f"{TOOLS}return sys.modules['json'].loads(host.ask({asked!r}))[0]['reason']"
     assert (await execute(house.pool, acting(body), host=host)).value == "CALL_INVALID"
     assert host.asked == []
 

@@ -11,32 +11,33 @@ from typing import Any
 import pytest
 
 from sandbox.errors import SandboxUnavailable
-from sandbox.frames import MESSAGE_BYTES_MAX
+from sandbox.frames import HEADER, MESSAGE_BYTES_MAX, TIME, Kind
 from sandbox.outcome import Reason
 from sandbox.pool import Pool
 from sandbox.ports import Answer
-from tests.sandbox.forgery import Forger, Saying, done, honest, said
+from tests.sandbox.forgery import Forger, Saying, asks, done, ended, framed, honest
 from tests.sandbox.worlds import RecordingHost, acting, execute
 
 WHAT = acting("return 1")
-ASK = said({"ask": '[{"action": "a.b", "arguments": {}}]'})
+ASK = asks()
 
 # What is said as soon as there is an order, or as soon as there is a socket.
 FORGERIES: Mapping[str, Iterable[bytes]] = {
     "the end of the socket": [b""],
-    "half a message, and the end": [said({"done": {}})[:9], b""],
-    "a size beyond all": [b"\xff\xff\xff\xff"],
-    "a size beyond what may be": [(MESSAGE_BYTES_MAX + 1).to_bytes(4, "big")],
-    "no JSON": [b"\x00\x00\x00\x02{x"],
-    "no text": [b"\x00\x00\x00\x02\xff\xff"],
-    "nothing": [b"\x00\x00\x00\x00"],
-    "deep JSON": [b"\x00\x03\x0d\x40" + b"[" * 200_000],
-    "endless digits": [b"\x00\x00\x4e\x20" + b"1" * 20_000],
-    "a list": [said([])],
-    "an empty message": [said({})],
-    "no end": [said({"done": None})],
-    "an end that is a list": [said({"done": []})],
-    "an end that is text": [said({"done": "1"})],
+    "half a message, and the end": [done()[:9], b""],
+    "a size beyond all": [b"\xff\xff\xff\xff\x03"],
+    "a size beyond what may be": [HEADER.pack(MESSAGE_BYTES_MAX + 1, Kind.DONE)],
+    "a kind of the other side": [framed(b"{}", Kind.ORDER)],
+    "no kind": [framed(b"{}", 0)],
+    "that it is ready, again": [framed(b"", Kind.READY)],
+    "no JSON": [framed(b"{x")],
+    "no text": [framed(b"\xff\xff")],
+    "nothing": [framed(b"")],
+    "deep JSON": [framed(b"[" * 200_000)],
+    "endless digits": [framed(b"1" * 20_000)],
+    "no end": [ended(None)],
+    "an end that is a list": [ended([])],
+    "an end that is text": [ended("1")],
     "an answer that is no text": [done(answer=1)],
     "fuel that is no number": [done(fuel="1")],
     "fuel that is a fraction": [done(fuel=1.5)],
@@ -53,11 +54,9 @@ FORGERIES: Mapping[str, Iterable[bytes]] = {
     "a longer answer than may be": [done(answer="x" * 1_000_000)],
     "problems that are none": [done(problems=[1])],
     "more problems than may be": [done(problems=[{}] * 100)],
-    "a question that is no text": [said({"ask": 1})],
-    "a question that is a list": [said({"ask": []})],
-    "a larger question than may be": [said({"ask": "x" * 2_000_000})],
+    "a larger question than may be": [framed(b"x" * 2_000_000, Kind.QUESTION)],
     "two questions at once": [ASK, ASK],
-    "too many questions at once": [said({"ask": json.dumps([{}] * 21)}), *[ASK] * 21],
+    "questions without end": [ASK] * 100,
 }
 
 
@@ -92,7 +91,7 @@ async def pools() -> AsyncIterator[Pools]:
 
 def _instead(*what: bytes) -> Saying:
     """Say something in the place of the end."""
-    return lambda message: what if message and "files" in message else ()
+    return lambda kind, _: what if kind == Kind.ORDER else ()
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
@@ -104,17 +103,24 @@ async def test_a_worker_that_forges_is_killed_and_another_executes(
     assert [one.is_killed for one in pools.forgers] == [True, False]
 
 
-async def test_a_worker_that_asks_without_end_is_killed(pools: Pools) -> None:
-    host = RecordingHost()
-    pool = pools.of(lambda message: [ASK] if message else ())
+async def test_a_worker_that_asks_more_than_it_may_is_told_to_stop(pools: Pools) -> None:
+    host, stops = RecordingHost(), []
+
+    def asks_on(kind: int, body: bytes) -> Iterable[bytes]:
+        if kind == Kind.STOP:
+            stops.append(body)
+        return [ASK] if kind else ()
+
+    pool = pools.of(asks_on)
     assert (await execute(pool, WHAT, host=host, host_calls=5)).value == 1
-    assert len(host.asked) == 5
+    assert (len(host.asked), stops) == (5, [b"HOST_CALLS_EXCEEDED"])
+    # It asked again.
     assert pools.forgers[0].is_killed
 
 
-@pytest.mark.parametrize("what", [ASK, done(), said({}), b"\xff\xff\xff\xff"])
+@pytest.mark.parametrize("what", [ASK, done(), ended({}), b"\xff" * 5])
 async def test_a_worker_that_speaks_unasked_is_killed(pools: Pools, what: bytes) -> None:
-    pool = pools.of(lambda message: () if message else [what])
+    pool = pools.of(lambda kind, _: () if kind else [what])
     assert (await execute(pool, WHAT)).value == 1
     assert pools.forgers[0].is_killed
     assert len(pools.forgers) == 2
@@ -137,7 +143,7 @@ async def test_an_execution_whose_worker_dies_twice_is_lost(pools: Pools) -> Non
 
 
 async def test_a_worker_that_never_ends_is_replaced(pools: Pools) -> None:
-    pool = pools.of(_instead(said({"done": {}})[:5]))
+    pool = pools.of(_instead(done()[:9]))
     limits: dict[str, Any] = {"wall_seconds": 0.05, "compute_seconds": 0.05}
     outcome = await execute(pool, WHAT, fuel=7, **limits)
     assert (outcome.reason, outcome.fuel) == (Reason.TIME_EXCEEDED, 7)
@@ -148,12 +154,12 @@ async def test_a_worker_that_never_ends_is_replaced(pools: Pools) -> None:
 async def test_an_execution_that_was_dropped_keeps_its_place_until_its_worker_ends_it(
     pools: Pools,
 ) -> None:
-    told: list[dict[str, Any]] = []
+    told: list[tuple[int, bytes]] = []
     loop, both = asyncio.get_running_loop(), asyncio.Event()
 
-    def stays(message: dict[str, Any] | None) -> Iterable[bytes]:
-        if message:
-            told.append(message)
+    def stays(kind: int, body: bytes) -> Iterable[bytes]:
+        if kind:
+            told.append((kind, body))
         if len(told) == 2:
             loop.call_soon_threadsafe(both.set)
         return ()
@@ -167,7 +173,7 @@ async def test_an_execution_that_was_dropped_keeps_its_place_until_its_worker_en
     await asyncio.wait(tasks)
     # There is no room for it until the first worker, which ends nothing, is found to be stuck.
     assert (await execute(pool, WHAT)).value == 1
-    assert [message.get("stop") for message in told] == [None, None, "TRAPPED", "TRAPPED"]
+    assert [kind for kind, _ in told] == [Kind.ORDER, Kind.ORDER, Kind.STOP, Kind.STOP]
     assert [one.is_killed for one in pools.forgers] == [True, False]
 
 
@@ -178,12 +184,8 @@ async def test_what_a_host_raises_is_raised_and_kills_no_worker(
     def fails(_: object) -> Answer:
         raise error
 
-    def asks_once(message: dict[str, Any] | None) -> list[bytes]:
-        if message is None:
-            return []
-        return [ASK] if "files" in message else [done()]
-
-    pool = pools.of(asks_once)
+    ends = {Kind.ORDER: [ASK], Kind.STOP: [done()]}
+    pool = pools.of(lambda kind, _: ends.get(Kind(kind), ()) if kind else ())
     with pytest.raises(type(error)):
         await execute(pool, WHAT, host=RecordingHost(fails))
     assert not pools.forgers[0].is_killed
@@ -192,15 +194,15 @@ async def test_what_a_host_raises_is_raised_and_kills_no_worker(
 async def test_a_host_that_answers_too_much_is_cut_short(pools: Pools) -> None:
     heard: list[dict[str, Any]] = []
 
-    def asks_twice(message: dict[str, Any] | None) -> Iterable[bytes]:
-        if message and "answers" in message:
-            heard.extend(json.loads(message["answers"]))
+    def asks_twice(kind: int, body: bytes) -> Iterable[bytes]:
+        if kind == Kind.ANSWERS:
+            heard.extend(json.loads(body[TIME.size :]))
             return [done()]
-        return [said({"ask": json.dumps([{"action": "a.b", "arguments": {}}] * 2)})]
+        return [asks(2)] if kind else ()
 
     values: Iterable[str] = iter(["x" * 5_000_000, "fits"])
     host = RecordingHost(lambda _: Answer(next(iter(values))))
-    pool = pools.of(lambda message: asks_twice(message) if message else ())
+    pool = pools.of(asks_twice)
     assert (await execute(pool, WHAT, host=host)).value == 1
     assert [one["reason"] or one["value"] for one in heard] == ["ANSWER_TOO_LARGE", "fits"]
 
@@ -234,7 +236,7 @@ async def test_a_sandbox_that_is_closed_while_a_worker_starts_keeps_none(pools: 
     async def start() -> Forger:
         starting.set()
         await go_on.wait()
-        pools.forgers.append(Forger(lambda _: ()))
+        pools.forgers.append(Forger(lambda *_: ()))
         return pools.forgers[-1]
 
     pool = Pool(start, workers=1, sessions=2)
