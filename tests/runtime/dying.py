@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import httpx
 
+from chassis.canonical import Json
 from chassis.clock import SystemClock
 from runtime import conductor as conducting
 from runtime.conductor import Conductor
@@ -31,8 +32,10 @@ from runtime.facts import (
     State,
 )
 from runtime.ports import Generation, Prompt
+from sandbox.ports import Asked, Host, Order
 from tests.fakes.board import FakeBoard
 from tests.fakes.runtime_ports import Answers, FakeModel, acts_then_answers, answer, calls
+from tests.fakes.sandboxes import ScriptedSandbox
 from tests.runtime.crashes import Fuse, Fused
 from tests.runtime.offices import delegates, open_office
 from tests.runtime.worlds import (
@@ -43,6 +46,7 @@ from tests.runtime.worlds import (
     WAIT,
     FakeClock,
     World,
+    code_action,
     with_actions,
 )
 
@@ -176,6 +180,14 @@ async def _cancel(world: World, conductor: Conductor) -> None:
 
 
 _POSTS = tuple(("board.post", json.dumps({"text": f"Post {number}."})) for number in range(2))
+
+
+async def _post_twice(_order: Order, host: Host) -> Json:
+    """Post two texts, one after the other: the code of the scene that has some."""
+    told = [await host.ask([Asked("board.post", {"text": f"Post {one}."})]) for one in range(2)]
+    return [answer.reason for answers in told for answer in answers]
+
+
 SCENES = {
     "acts": Scene(_usual(SEARCH, POST)),
     "acts in parallel": Scene(
@@ -193,6 +205,9 @@ SCENES = {
         _usual(WAIT, {**POST, "required": False}),
         once(("run.wait", '{"signal": "go", "seconds": 30}'), _POSTS[0]),
         _signal,
+    ),
+    "executes code": Scene(
+        _usual(code_action("", {**POST, "limits": {"per_run": 2}})), once(("act", "{}"))
     ),
     "is paused": Scene(_usual(SEARCH, POST), outsider=_pause_and_resume),
     "is cancelled": Scene(
@@ -225,6 +240,7 @@ def _world(folder: Path, scene: str) -> World:
         board=cast("FakeBoard", FileBoard(folder / "board.jsonl")),
         model=FakeModel(SCENES[scene].answers),
         clock=cast("FakeClock", SystemClock()),
+        sandbox=ScriptedSandbox(_post_twice),
     )
 
 

@@ -23,7 +23,7 @@ from tests.runtime.dying import SCENES, FileBoard
 from tests.runtime.worlds import World
 
 # Scenes of every day; `make soak` plays all of them.
-SHORT = ("acts", "acts in parallel", "asks a person", "waits for a signal")
+SHORT = ("acts", "acts in parallel", "asks a person", "waits for a signal", "executes code")
 TRIES_MAX = 5
 # A process is a copy of one that has imported everything.
 _PROCESSES = multiprocessing.get_context("forkserver")
