@@ -132,9 +132,10 @@ def _require_code(action: ProgramAction) -> None:
     names = [grant.name for grant in code.grants]
     size = sum(len(text.encode()) for text in code.files.values())
     checks = {
-        "its program is not its code": action.program == f"code:{code.code.sha256}",
+        "its program is not its code": action.program == f"code:{code.executable.sha256}",
         f"its files are over {CODE_BYTES_MAX} bytes": size <= CODE_BYTES_MAX,
-        "its main file is missing": code.main in code.files,
+        "it has files and a component, or neither": bool(code.files) != bool(code.wasm),
+        "its main file is missing": bool(code.wasm) or code.main in code.files,
         "two grants have one name": len(names) == len(set(names)),
         "a grant holds code": all(grant.code is None for grant in code.grants),
         "it takes no credential and no settings": not action.credential and not action.settings,

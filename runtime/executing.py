@@ -123,7 +123,7 @@ class Executor:
 
         async def attempt() -> Outcome:
             try:
-                return await self._sandbox.execute(code.code, order, host)
+                return await self._sandbox.execute(code.executable, order, host)
             except SandboxUnavailable as error:
                 raise PeerUnavailable("sandbox") from error
 

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ConfigDict, Field, JsonValue
 from referencing import Registry
 
-from sandbox.ports import Code
+from sandbox.ports import Code, Component, Executable
 
 from .rules import RULES_MAX, Rule
 from .workflow import Workflow
@@ -96,9 +96,14 @@ class CodeLimits:
 
 @dataclass(frozen=True)
 class ProgramCode:
-    """The code of an action, and what it may use: capabilities that have a grant."""
+    """The code of an action, and what it may use: capabilities that have a grant.
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    It is files of Python, or `wasm`, a component in base64; then there are no files.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        strict=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
+    )
 
     main: Name
     files: Annotated[dict[str, str], Field(max_length=CODE_FILES_MAX)]
@@ -107,11 +112,12 @@ class ProgramCode:
     grants: Annotated[tuple[ProgramAction, ...], Field(max_length=64)]
     output_schema: dict[str, JsonValue]
     limits: CodeLimits
+    wasm: Annotated[bytes, Field(max_length=CODE_BYTES_MAX)] = b""
 
     @property
-    def code(self) -> Code:
+    def executable(self) -> Executable:
         """Return it as the sandbox takes it."""
-        return Code(self.main, self.files)
+        return Component(self.wasm, self.main) if self.wasm else Code(self.main, self.files)
 
     def grant(self, name: str) -> ProgramAction | None:
         """Return what a capability is granted as."""

@@ -47,7 +47,7 @@ async def _differs(
     host = _Kept(call, records, ended)
     order = _order(action.code, call, ended)
     try:
-        outcome = await sandbox.execute(action.code.code, order, host)
+        outcome = await sandbox.execute(action.code.executable, order, host)
     except Diverged:
         return "the code asks its host for something else"
     made = (*told_of(outcome), outcome.fuel, logs_of(outcome))

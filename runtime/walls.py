@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from chassis.log import log
 from sandbox.jail import Survey
-from sandbox.launch import start_worker, surveyed
-from sandbox.pool import Pool
+from sandbox.launch import surveyed
 from sandbox.ports import Sandbox
+from sandbox.sandboxes import opened
 
 from .config import RuntimeConfig
 
@@ -36,11 +36,8 @@ async def raising(config: RuntimeConfig) -> AsyncIterator[Walls]:
         log.warning("sandbox.refused", lack=lack)
         yield Walls(None, lack)
         return
-    pool = Pool(start_worker, workers=config.sandbox_workers or os.cpu_count() or 1)
-    try:
-        yield Walls(pool)
-    finally:
-        await pool.close()
+    async with opened(config.sandbox_workers or os.cpu_count() or 1) as sandbox:
+        yield Walls(sandbox)
 
 
 def lack_of(survey: Survey, *, wants_strong: bool) -> str:

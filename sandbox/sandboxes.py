@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from .launch import start_worker
 from .outcome import Examined, Outcome
+from .pool import Pool
 from .ports import Component, Executable, Host, Order, Sandbox
 
 
@@ -23,3 +29,15 @@ class Sandboxes:
 
     def _of(self, code: Executable) -> Sandbox:
         return self._components if isinstance(code, Component) else self._files
+
+
+@asynccontextmanager
+async def opened(workers: int) -> AsyncIterator[Sandboxes]:
+    """Have sandboxes with so many workers each while the block runs; they start when needed."""
+    files = Pool(start_worker, workers=workers)
+    components = Pool(partial(start_worker, compiles=True), workers=workers)
+    try:
+        yield Sandboxes(files=files, components=components)
+    finally:
+        await files.close()
+        await components.close()

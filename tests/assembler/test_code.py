@@ -67,7 +67,7 @@ async def test_the_runtime_reads_a_bundle_with_code() -> None:
 
     assert action is not None
     assert action.code is not None
-    assert action.program == f"code:{action.code.code.sha256}"
+    assert action.program == f"code:{action.code.executable.sha256}"
     assert action.code.grant("knowledge.search") is not None
 
 

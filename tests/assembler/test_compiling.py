@@ -69,7 +69,7 @@ async def test_the_example_assembles_and_its_code_executes(pool: Pool) -> None:
     passages = [{"document": "harbour.md", "text": "The ferry. The ferry!"}]
     host = RecordingHost(lambda _: Answer({"passages": passages}))
     order = Order(action.code.function, {"topic": "Ferry", "weight": 2}, seed=1)
-    outcome = await pool.execute(action.code.code, order, host)
+    outcome = await pool.execute(action.code.executable, order, host)
 
     assert outcome.value == {"points": 4, "document": "harbour.md"}
     assert host.asked == [Asked("knowledge.search", {"query": "Ferry"})]
