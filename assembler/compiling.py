@@ -101,14 +101,15 @@ class Compilation:
             code, message, fix = _told(flaw, modules)
             # One list of them is enough.
             modules = modules if flaw.kind != "import" else ()
+            file = flaw.file if flaw.file in sources.paths else sources.code.main
             report_in(
                 self._draft,
                 (*path, "source"),
                 code,
                 message,
-                file=sources.paths.get(flaw.file, sources.code.main),
+                file=sources.paths[file],
                 line=flaw.line,
-                column=flaw.column,
+                column=_column(flaw, sources.code.files[file]),
                 fix=fix,
             )
 
@@ -145,10 +146,13 @@ class Compilation:
             code, message = Flaw.INVALID_VALUE, f"`{name}` is no name of an action"
             fix = "Use `a-z`, `0-9` and `_`: rename it, or say `@action(name=…)`."
         elif problem := parameters_problem(described.parameters_schema):
-            code, message = Code.CODE_SCHEMA, f"the parameters of `{name}` have a schema, and"
+            code, message = Code.TYPE_NOT_JSON, f"the parameters of `{name}` have a schema, and"
             message, fix = f"{message} {problem}", _TYPES_FIX
         elif problem := schema_problem(described.output_schema):
-            code, message = Code.CODE_SCHEMA, f"the result of `{name}` has a schema, and {problem}"
+            code, message = (
+                Code.TYPE_NOT_JSON,
+                f"the result of `{name}` has a schema, and {problem}",
+            )
             fix = _TYPES_FIX
         else:
             return True
@@ -185,15 +189,25 @@ def _told(flaw: CodeFlaw, modules: tuple[str, ...]) -> tuple[str, str, str]:
     """Return the code of a problem, and what it and its way out are in words."""
     said = clip(flaw.message, length_max=200)
     if flaw.kind == "syntax":
-        return Code.CODE_SYNTAX, f"is not Python: {said}", ""
+        return Code.SYNTAX_INVALID, f"is not Python: {said}", ""
     if flaw.kind == "import":
         message = f"there is no module `{clip(flaw.message)}` in the sandbox"
         fix = f"Bundle it below `packages:`. {suggest(flaw.message, modules)}".strip()
         return Code.IMPORT_NOT_FOUND, message, fix
     if flaw.kind == "schema":
-        return Code.CODE_SCHEMA, said, _TYPES_FIX
+        return Code.TYPE_NOT_JSON, said, _TYPES_FIX
     fix = "It is loaded for every call, with nothing to ask for: leave the work to the function."
     return Code.CODE_FAILED, f"fails while it is loaded: {said}", fix
+
+
+def _column(flaw: CodeFlaw, text: str) -> int:
+    """Return a column in characters: Python counts bytes, but for what is wrong with its syntax."""
+    if flaw.kind == "syntax":
+        return flaw.column
+    # As Python counts lines, which is not as `splitlines` does.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    line = lines[flaw.line - 1] if flaw.line <= len(lines) else ""
+    return len(line.encode()[: flaw.column - 1].decode(errors="ignore")) + 1
 
 
 _TYPES_FIX = (

@@ -40,8 +40,8 @@ class Code(StrEnum):
     CODE_NOT_FOUND = "CODE_NOT_FOUND"
     CODE_MALFORMED = "CODE_MALFORMED"  # not UTF-8, or a package that nothing could import
     CODE_TOO_LARGE = "CODE_TOO_LARGE"
-    CODE_SYNTAX = "CODE_SYNTAX"
-    CODE_SCHEMA = "CODE_SCHEMA"  # takes or gives what JSON does not have
+    SYNTAX_INVALID = "SYNTAX_INVALID"
+    TYPE_NOT_JSON = "TYPE_NOT_JSON"  # of what it takes or gives
     CODE_FAILED = "CODE_FAILED"  # while it was loaded
     IMPORT_NOT_FOUND = "IMPORT_NOT_FOUND"
     FUNCTION_NOT_FOUND = "FUNCTION_NOT_FOUND"

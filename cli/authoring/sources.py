@@ -14,9 +14,9 @@ from ..errors import CommandError
 from ..manifest import read_limited
 
 SOURCE_BYTES_MAX = 256 * 1024
-FILES_MAX = 256
+FILES_MAX = 128
 # All files together.
-CODE_BYTES_MAX = 1024 * 1024
+CODE_BYTES_MAX = 512 * 1024
 # Endings of what is compiled for a machine.
 _NATIVE = frozenset({".so", ".pyd", ".dylib", ".dll"})
 _TAKEN = frozenset({"actionvm_sdk", *(name.partition(".")[0] for name in MODULES)})

@@ -7,11 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from assembler.assembly import Progress, Stage
 from assembler.errors import InvalidManifest, SandboxUnavailable
+from assembler.manifest import manifest_schema
 from assembler.problems import Code
 from assembler.sources import CODE_BYTES_MAX
+from chassis.canonical import Json
 from chassis.problems import Severity
 from runtime.bundles import read_program
 from sandbox.outcome import Examined
@@ -109,7 +113,7 @@ async def test_code_that_several_actions_share_is_wrong_once() -> None:
     two = "source: actions/syntax.py, function: a}\n    - {source: actions/syntax.py, function: b"
     problems = await workbench().validate(with_code(two), files=OTHER_FILES)
 
-    assert [problem.code for problem in problems] == [Code.CODE_SYNTAX]
+    assert [problem.code for problem in problems] == [Code.SYNTAX_INVALID]
 
 
 async def test_code_writes_if_something_that_it_was_granted_writes() -> None:
@@ -228,7 +232,7 @@ async def test_steps_of_code_that_does_not_compile_are_no_problem() -> None:
     text = with_code("source: actions/syntax.py").replace("  budget:", f"{WORKFLOW}  budget:")
     problems = await workbench().validate(text, files=OTHER_FILES)
 
-    assert [problem.code for problem in problems] == [Code.CODE_SYNTAX]
+    assert [problem.code for problem in problems] == [Code.SYNTAX_INVALID]
 
 
 async def test_code_may_ask_an_agent_which_is_pinned_and_in_the_chain() -> None:
@@ -279,3 +283,23 @@ async def test_an_agent_without_code_says_nothing_of_it() -> None:
     made = await Workbench().assemble(changed("50000", "60000"))
 
     assert all("code" not in action for action in json.loads(made.bundle.payload)["actions"])
+
+
+async def test_the_schema_for_editors_knows_code() -> None:
+    schema = Draft202012Validator(json.loads(manifest_schema()))
+    action: dict[str, Json] = {
+        "source": "a.py",
+        "grants": [{"use": "web.get"}],
+        "compute": {"calls": 1},
+    }
+    for fields, is_right in (
+        (action, True),
+        ({"use": "knowledge.search"}, True),
+        (action | {"use": "knowledge.search"}, False),
+        ({"required": True}, False),
+        (action | {"grants": [{"approval": "ask"}]}, False),
+        (action | {"compute": {"memory": 1_000}}, False),
+    ):
+        manifest = yaml.safe_load(agent("actor"))
+        manifest["spec"]["actions"] = [fields]
+        assert schema.is_valid(manifest) == is_right, fields

@@ -89,8 +89,8 @@ def _forged(**fields: object) -> str:
 
 
 WRONG = {
-    "no Python": ("def act(:\n", Code.CODE_SYNTAX, 1),
-    "a NUL": ("x = 1\0\n", Code.CODE_SYNTAX, 1),
+    "no Python": ("def act(:\n", Code.SYNTAX_INVALID, 1),
+    "a NUL": ("x = 1\0\n", Code.SYNTAX_INVALID, 1),
     "deep nesting": ("(" * 100_000, Code.CODE_FAILED, 1),
     "no such module": ("import json\nimport numpy\n", Code.IMPORT_NOT_FOUND, 2),
     "a module with a long name": (f"import {'a' * 100_000}\n", Code.IMPORT_NOT_FOUND, 1),
@@ -99,17 +99,21 @@ WRONG = {
     "too much memory": ("x = 'a' * 10**9\n", Code.CODE_FAILED, 1),
     "an exit": ("raise SystemExit\n", Code.CODE_FAILED, 1),
     "no action": ("x = 1\n", Code.FUNCTION_NOT_FOUND, 7),
-    "a type that JSON does not have": (ACT.replace("int = 5", "complex = 5"), Code.CODE_SCHEMA, 1),
+    "a type that JSON does not have": (
+        ACT.replace("int = 5", "complex = 5"),
+        Code.TYPE_NOT_JSON,
+        1,
+    ),
     "a capability of nobody": (
         ACT.replace("@action", "@action(capabilities=['web.steal'])"),
         Code.GRANT_MISSING,
         7,
     ),
-    "no context": (HEAD + "@action\ndef act(): ...\n", Code.CODE_SCHEMA, 1),
+    "no context": (HEAD + "@action\ndef act(): ...\n", Code.TYPE_NOT_JSON, 1),
     "a name in capitals": (ACT.replace("def act", "def Act"), Flaw.INVALID_VALUE, 5),
     "a forged pattern": (
         _forged(parameters_schema={"type": "object", "properties": {"x": {"pattern": "(a+)+$"}}}),
-        Code.CODE_SCHEMA,
+        Code.TYPE_NOT_JSON,
         1,
     ),
     "a forged answer": (_forged(parameters_schema=7), Code.CODE_FAILED, 1),
@@ -123,7 +127,9 @@ async def test_wrong_code_has_one_problem_with_its_line(pool: Pool) -> None:
     assert {name: [(one.code, one.line) for one in told] for name, told in found.items()} == {
         name: [(code, line)] for name, (_, code, line) in WRONG.items()
     }
-    assert all(one.fix or one.code == Code.CODE_SYNTAX for told in found.values() for one in told)
+    assert all(
+        one.fix or one.code == Code.SYNTAX_INVALID for told in found.values() for one in told
+    )
 
 
 async def test_all_wrong_imports_come_at_once_and_what_is_there_is_said_once(pool: Pool) -> None:
@@ -132,6 +138,14 @@ async def test_all_wrong_imports_come_at_once_and_what_is_there_is_said_once(poo
     assert (one.line, other.line) == (1, 2)
     assert "`urllib.parse`" in one.fix
     assert other.fix == "Bundle it below `packages:`."
+
+
+async def test_columns_are_counted_in_characters(pool: Pool) -> None:
+    (failed,) = await problems_of(pool, "x = 'äöü'; y = 1 / 0\n")
+    (wrong,) = await problems_of(pool, "x = 'äöü'; y = 1 / \n")
+
+    assert (failed.line, failed.column) == (1, 16)
+    assert (wrong.line, wrong.column) == (1, 20)
 
 
 async def test_many_wrong_imports_are_no_bug(pool: Pool) -> None:

@@ -54,6 +54,32 @@ def test_a_run_costs_at_least_one_step_and_the_calls_that_it_needs(
     assert quoted(invoke, "fake")["gas"]["gas_least"] == 2 + 1
 
 
+def test_a_run_with_code_costs_all_that_the_code_may_use_and_call(
+    system: FakeSystem, invoke: Invoke
+) -> None:
+    limits: Json = {"fuel": 7_000, "host_calls": 5, "memory_bytes": 1, "wall_seconds": 1}
+    post = {"name": "board.post", "program": "catalogue:board.post", "approval": "allow"}
+    grants: list[Json] = [
+        post | {"required": False, "limits": {"per_run": 4}},
+        post | {"name": "web.get", "required": False, "limits": {"per_run": 0}},
+        post | {"name": "web.send", "approval": "deny", "limits": {}},
+    ]
+    scores: Json = {
+        "name": "score",
+        "program": "code:x",
+        "approval": "allow",
+        "required": False,
+        "limits": {"per_run": 3},
+        "code": {"limits": limits, "grants": grants},
+    }
+    posts: Json = post | {"required": True, "limits": {"per_run": 1}}
+    system.assembler.payloads[BUNDLE] = make_payload(actions=[scores, posts])
+
+    # Two steps, three executions of 7 thousand instructions and 5 calls, one post and four of the
+    # code, 15 calls of the web.
+    assert quoted(invoke, "fake")["gas"]["gas_most"] == 2 * 1000 + 3 * (7 + 5) + 1 + 4 + 15
+
+
 def test_a_run_of_a_model_whose_time_has_a_price_costs_its_time_too(
     system: FakeSystem, invoke: Invoke
 ) -> None:

@@ -93,5 +93,5 @@ def test_more_code_than_fits_is_refused(write: Write) -> None:
     for number in range(5):
         write(f"textkit/a{number}.py", "#" * sources.SOURCE_BYTES_MAX)
 
-    with pytest.raises(CommandError, match="at most 1048576"):
+    with pytest.raises(CommandError, match="at most 524288"):
         read_authored(file, [file.parent / "textkit"])
