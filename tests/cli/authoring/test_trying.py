@@ -91,6 +91,12 @@ def test_what_is_scaffolded_passes_its_test(invoke: Invoke, tmp_path: Path) -> N
             ],
         ),
         ("score: 3}", "score: true}", ['  -  "score": true']),
+        ("limit: 2}", "limit: 6}", ['  +  "score": 1']),
+        (
+            "action: web.get",
+            "action: web.got",
+            ["  call 1 is different (- expected, + came)", "  -action: web.got"],
+        ),
         (
             "prices.example/eth",
             "prices.example/btc",
@@ -154,6 +160,88 @@ def test_an_error_can_be_expected(invoke: Invoke, score: Path) -> None:
     )
 
     assert tried.exit_code == 0, tried.output
+
+
+def test_an_error_with_other_words_is_another_one(invoke: Invoke, score: Path) -> None:
+    changed(score, "limit: 2", "limit: 0")
+
+    tried = invoke(
+        "action", "test", str(changed(score, "result: {score: 3}", "error: {message: by one}"))
+    )
+
+    assert tried.exit_code == 1
+    assert "it ended differently" in tried.stdout
+
+
+def test_true_is_not_one(invoke: Invoke, score: Path) -> None:
+    changed(score, "limit: 2", "limit: 6")
+
+    tried = invoke("action", "test", str(changed(score, "score: 3}", "score: true}")))
+
+    assert tried.exit_code == 1
+    assert '  -  "score": true' in tried.stdout.splitlines()
+
+
+def test_after_a_call_that_differs_nothing_else_is_compared(invoke: Invoke, score: Path) -> None:
+    tried = invoke("action", "test", str(changed(score, "example/eth", "example/btc")), "--json")
+
+    (case,) = json.loads(tried.stdout)["cases"]
+    assert [one["about"] for one in case["differences"]] == ["call 1 is different"]
+
+
+def test_each_answer_takes_a_second_from_the_start_of_the_case(
+    invoke: Invoke, write: Write
+) -> None:
+    path = write(
+        "times.py",
+        """
+        from actionvm_sdk import Call, Context, action
+
+        @action(capabilities=["a.b"])
+        def times(ctx: Context) -> list[str]:
+            start = ctx.now()
+            ctx.call("a.b")
+            ctx.gather(Call("a.b", {}), Call("a.b", {}))
+            return [start.isoformat(), ctx.now().isoformat()]
+        """,
+    )
+    write(
+        "times.test.yaml",
+        """
+        cases:
+          - name: tells the time
+            now: 2026-03-01T10:00+01:00
+            calls: [{action: a.b, answer: 1}, {action: a.b, answer: 1}, {action: a.b, answer: 1}]
+            result: ["2026-03-01T09:00:00+00:00", "2026-03-01T09:00:02+00:00"]
+        """,
+    )
+
+    tried = invoke("action", "test", str(path))
+
+    assert tried.exit_code == 0, tried.output
+
+
+def test_a_caret_stands_below_its_column_whatever_letters_come_before(
+    invoke: Invoke, write: Write
+) -> None:
+    path = write(
+        "umlaut.py",
+        """
+        from actionvm_sdk import Context, action
+
+        @action
+        def act(ctx: Context) -> int:
+            name = "äöü日"; return {}[name]
+        """,
+    )
+
+    ran = invoke("action", "run", str(path), "act")
+
+    assert ran.exit_code == 1
+    assert f"{path}:6:27 in act" in ran.stdout
+    source, caret = ran.stdout.splitlines()[2:4]
+    # The last letter is two columns wide.
+    assert source.index("{}") + 1 == caret.index("^")
 
 
 def test_a_call_that_was_not_declared_fails_though_it_is_expected(
