@@ -141,24 +141,12 @@ class Compilation:
 
     def _fits(self, path: FieldPath, sources: Sources, described: Described) -> bool:
         """Tell whether an action is one that the runtime takes; report why not."""
-        code, name, fix = "", clip(described.name), ""
-        if not _NAME.fullmatch(described.name):
-            code, message = Flaw.INVALID_VALUE, f"`{name}` is no name of an action"
-            fix = "Use `a-z`, `0-9` and `_`: rename it, or say `@action(name=…)`."
-        elif problem := parameters_problem(described.parameters_schema):
-            code, message = Code.TYPE_NOT_JSON, f"the parameters of `{name}` have a schema, and"
-            message, fix = f"{message} {problem}", _TYPES_FIX
-        elif problem := schema_problem(described.output_schema):
-            code, message = (
-                Code.TYPE_NOT_JSON,
-                f"the result of `{name}` has a schema, and {problem}",
-            )
-            fix = _TYPES_FIX
-        else:
-            return True
-        main, line = sources.code.main, max(1, described.line)
-        report_in(self._draft, (*path, "source"), code, message, file=main, line=line, fix=fix)
-        return False
+        unfit = _unfit(described)
+        if unfit:
+            code, message, fix = unfit
+            main, line = sources.code.main, max(1, described.line)
+            report_in(self._draft, (*path, "source"), code, message, file=main, line=line, fix=fix)
+        return not unfit
 
     def _action(self, path: FieldPath, sources: Sources, described: Described) -> KnownAction:
         uses = [self._draft.text((*grant, "use")) for grant in self._draft.items((*path, "grants"))]
@@ -183,6 +171,21 @@ class Compilation:
         if isinstance(given, int) and given < compiled.fuel:
             message = f"is used up while it is loaded, which takes {compiled.fuel} instructions"
             self._draft.report(fuel, Flaw.CONTRADICTION, message, fix="Raise it.")
+
+
+def _unfit(described: Described) -> tuple[str, str, str] | None:
+    """Return why the runtime would not take an action: a code, and what to say."""
+    name = clip(described.name)
+    if not _NAME.fullmatch(described.name):
+        fix = "Use `a-z`, `0-9` and `_`: rename it, or say `@action(name=…)`."
+        return Flaw.INVALID_VALUE, f"`{name}` is no name of an action", fix
+    if problem := parameters_problem(described.parameters_schema):
+        message = f"the schema of the parameters of `{name}` is not taken: {problem}"
+        return Code.TYPE_NOT_JSON, message, _TYPES_FIX
+    if problem := schema_problem(described.output_schema):
+        message = f"the schema of the result of `{name}` is not taken: {problem}"
+        return Code.TYPE_NOT_JSON, message, _TYPES_FIX
+    return None
 
 
 def _told(flaw: CodeFlaw, modules: tuple[str, ...]) -> tuple[str, str, str]:
