@@ -26,8 +26,8 @@ from .wasm import ComponentRefused, check_component
 EXECUTIONS_MAX = 1_000
 # At once in one worker; a limit of memory, since each may take what its limits say.
 SESSIONS_MAX = 16
-# Who has lost its worker so often is to blame for it.
-TRIES_MAX = 2
+# Executions that have lost their worker are tried again in one of their own, so many at once.
+ALONE_MAX = 2
 # The rest of an order has room beside it.
 _ORDER_BYTES_MAX = MESSAGE_BYTES_MAX - 64 * 1024
 _EXAMINE = Limits(fuel=20_000_000_000)
@@ -119,6 +119,9 @@ class Pool:
         self._start = start
         self._workers_max = workers
         self._workers: list[_Worker] = []
+        # Those that have one execution for themselves.
+        self._lonely: list[_Worker] = []
+        self._alone = asyncio.Semaphore(ALONE_MAX)
         self._starting = asyncio.Lock()
         self._is_closed = False
         self._compile = Limits(wall_seconds=compile_seconds, compute_seconds=0.0)
@@ -131,7 +134,7 @@ class Pool:
         """End all workers."""
         self._is_closed = True
         async with self._starting:
-            workers, self._workers = self._workers, []
+            workers, self._workers = [*self._workers, *self._lonely], []
         await asyncio.gather(*(worker.close() for worker in workers))
 
     async def examine(self, code: Executable) -> Examined:
@@ -184,13 +187,25 @@ class Pool:
             raise ComponentRefused("syntax", told)
 
     async def _run(self, order: Mapping[str, Any], host: Host, limits: Limits) -> Done:
-        for _ in range(TRIES_MAX):
-            lane = await self._lane()
+        lane = await self._lane()
+        try:
+            return await lane.run(order, host, limits)
+        except Lost:
+            return await self._run_alone(order, host, limits)
+
+    async def _run_alone(self, order: Mapping[str, Any], host: Host, limits: Limits) -> Done:
+        """Try again where nobody else is: whoever loses that worker, too, is to blame for it."""
+        async with self._alone:
+            async with self._starting:
+                worker = await self._started(lambda: None)
+                self._lonely.append(worker)
             try:
-                return await lane.run(order, host, limits)
+                return await worker.take().run(order, host, limits)
             except Lost:
-                continue
-        return Done(reason=Reason.WORKER_LOST)
+                return Done(reason=Reason.WORKER_LOST)
+            finally:
+                self._lonely.remove(worker)
+                await worker.close()
 
     async def _lane(self) -> Lane:
         """Wait for a lane, which gives its room back itself."""
@@ -209,15 +224,15 @@ class Pool:
             young = [one for one in self._workers if one.count < EXECUTIONS_MAX and not one.is_lost]
             free = min(young, key=lambda one: one.load, default=None)
             if free is None or (free.load and len(young) < self._workers_max):
-                free = await self._started()
+                free = await self._started(self._room.release)
                 self._workers.append(free)
             return free
 
-    async def _started(self) -> _Worker:
+    async def _started(self, freed: Callable[[], None]) -> _Worker:
         if self._is_closed:
             raise SandboxUnavailable("the sandbox is closed")
         try:
-            worker = _Worker(await self._start(), self._room.release)
+            worker = _Worker(await self._start(), freed)
             await worker.connect()
         except (OSError, EOFError, TimeoutError, Broken) as error:
             raise SandboxUnavailable(f"no worker starts: {error}") from error

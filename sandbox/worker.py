@@ -8,6 +8,7 @@ of them, one execution at a time.
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import os
 import random
@@ -76,6 +77,8 @@ class Worker:
     def serve(self, channels: list[socket.socket]) -> None:
         """Serve in threads of their own, until their other end is gone."""
         self._over.clear()
+        # What there is now stays.
+        gc.freeze()
         self._runner.ticker.start()
         for channel in channels:
             threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
@@ -105,6 +108,9 @@ class Worker:
             done = self._do(session, order)
         except Trap as trap:
             done = {"reason": trap.reason, "message": trap.message}
+        except Exception as error:  # noqa: BLE001  # a bug, which nobody else in here has to bear
+            session.fuel = session.limits.fuel
+            done = {"reason": Reason.WORKER_LOST, "message": repr(error)[:_TEXT_MAX]}
         done |= {"fuel": session.fuel, "logs": session.logs}
         return done | {"logs_dropped": session.logs_dropped}
 

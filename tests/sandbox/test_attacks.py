@@ -14,6 +14,7 @@ from sandbox.launch import WorkerProcess, start_worker
 from sandbox.limits import Limits
 from sandbox.outcome import Outcome, Reason
 from sandbox.pool import Pool
+from sandbox.ports import Code
 from tests.sandbox.worlds import RecordingHost, acting, execute
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -350,3 +351,21 @@ async def test_an_error_is_told_in_a_few_words(house: House) -> None:
     outcome = await house.attack("raise ValueError('x' * 10**6)")
     assert outcome.reason == Reason.CODE_FAILED
     assert len(outcome.message) <= 4_096
+
+
+@pytest.mark.parametrize("name", ["evil.cwasm", "evil.pyc", "evil.so", "evil.py"])
+async def test_code_that_is_compiled_already_is_nothing_to_execute(house: House, name: str) -> None:
+    # What each of them begins with, as text: there is no other way to hand it in.
+    compiled = "\x7fELF\x02\x01" if name.endswith((".cwasm", ".so")) else "\xe3\x00\r\n"
+    head = "from actionvm_sdk import Context, action\nimport evil\n\n@action\n"
+    main = f"{head}def act(ctx: Context) -> int:\n    return 1\n"
+    what = Code("act.py", {"act.py": main, name: compiled})
+    assert (await execute(house.pool, what)).reason == Reason.CODE_INVALID
+    assert (await house.pool.examine(what)).flaws
+    await house.attack("return 1")
+
+
+async def test_a_worker_survives_what_it_cannot_hand_over(house: House) -> None:
+    outcome = await execute(house.pool, Code("\ud800.py", {"\ud800.py": "x = 1\n"}))
+    assert outcome.reason == Reason.WORKER_LOST
+    await house.attack("return 1")

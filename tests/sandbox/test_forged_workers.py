@@ -100,7 +100,8 @@ async def test_a_worker_that_forges_is_killed_and_another_executes(
 ) -> None:
     pool = pools.of(_instead(*FORGERIES[forgery]))
     assert (await execute(pool, WHAT)).value == 1
-    assert [one.is_killed for one in pools.forgers] == [True, False]
+    assert pools.forgers[0].is_killed
+    assert len(pools.forgers) == 2
 
 
 async def test_a_worker_that_asks_more_than_it_may_is_told_to_stop(pools: Pools) -> None:
@@ -140,6 +141,39 @@ async def test_an_execution_whose_worker_dies_twice_is_lost(pools: Pools) -> Non
     outcome = await execute(pool, WHAT)
     assert (outcome.reason, len(pools.forgers)) == (Reason.WORKER_LOST, 2)
     assert (await execute(pool, WHAT)).value == 1
+
+
+async def test_whoever_shares_a_worker_with_its_killer_never_does_again(pools: Pools) -> None:
+    orders: list[list[bytes]] = []
+    loop, both = asyncio.get_running_loop(), asyncio.Event()
+
+    def dies(kind: int, body: bytes) -> Iterable[bytes]:
+        return [b""] if b"kill" in body else honest(kind, body)
+
+    def waits(kind: int, body: bytes) -> Iterable[bytes]:
+        if kind == Kind.ORDER and b"kill" not in body:
+            loop.call_soon_threadsafe(both.set)
+            return ()
+        return dies(kind, body)
+
+    def noting(saying: Saying) -> Saying:
+        mine: list[bytes] = []
+        orders.append(mine)
+
+        def notes(kind: int, body: bytes) -> Iterable[bytes]:
+            if kind == Kind.ORDER:
+                mine.append(body)
+            return saying(kind, body)
+
+        return notes
+
+    pool = pools.of(*map(noting, [waits, dies, dies]))
+    innocent = asyncio.create_task(execute(pool, WHAT))
+    await both.wait()
+    killer = await execute(pool, WHAT, arguments={"kill": True})
+    assert killer.reason == Reason.WORKER_LOST
+    assert (await innocent).value == 1
+    assert [len(seen) for seen in orders] == [2, 1, 1]
 
 
 async def test_a_worker_that_never_ends_is_replaced(pools: Pools) -> None:

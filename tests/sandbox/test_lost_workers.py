@@ -83,7 +83,7 @@ async def test_an_execution_whose_worker_is_killed_starts_again(
     host = KillingHost(started, times=1)
     assert (await execute(pool, ASKS_THRICE, host=host)).value == ["a.b"] * 3
     assert [one.arguments["n"] for one in host.asked] == [0, 1, 0, 1, 2]
-    assert len(started.workers) == 2
+    assert (host.begun_count, len(started.workers)) == (2, 2)
 
 
 async def test_an_execution_whose_worker_is_killed_again_is_lost(
@@ -93,28 +93,6 @@ async def test_an_execution_whose_worker_is_killed_again_is_lost(
     outcome = await execute(pool, ASKS_THRICE, host=host)
     assert (outcome.reason, len(host.asked)) == (Reason.WORKER_LOST, 4)
     assert (await execute(pool, acting("return 1"))).value == 1
-
-
-async def test_whoever_shares_a_killed_worker_is_executed_as_well(
-    pool: Pool, started: Started
-) -> None:
-    class Patient(RecordingHost):
-        async def ask(self, calls: Sequence[Asked]) -> Sequence[Answer]:
-            asking.release()
-            await go_on.wait()
-            return await super().ask(calls)
-
-    asking, go_on = asyncio.Semaphore(0), asyncio.Event()
-    tasks = [
-        asyncio.create_task(execute(pool, acting(f"ctx.call('a.b')\nreturn {n}"), host=Patient()))
-        for n in range(8)
-    ]
-    for _ in tasks:
-        await asking.acquire()
-    started.kill()
-    go_on.set()
-    assert [one.value for one in await asyncio.gather(*tasks)] == [*range(8)]
-    assert len(started.workers) == 2
 
 
 async def test_a_worker_is_behind_the_bars_that_this_machine_has(
