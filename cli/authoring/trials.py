@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chassis.canonical import Json
+from sandbox.limits import Limits
 from sandbox.outcome import Described, Outcome
 from sandbox.ports import Code, Order, Sandbox
 
@@ -15,6 +16,8 @@ from .differences import Difference, is_same, shown
 from .recorded import RecordedHost
 
 FUEL_PER_GAS = 1_000_000
+# Those of a run that says nothing else: fuel stops code that computes, the same way each time.
+LIMITS = Limits(compute_seconds=Limits().wall_seconds)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ async def try_case(
 ) -> Trial:
     """Execute a case, and return all in which it differs."""
     host = RecordedHost(actions[case.action], case.calls, case.start)
-    order = Order(case.action, case.arguments, case.seed)
+    order = Order(case.action, case.arguments, case.seed, LIMITS)
     outcome, seconds = await _execute(sandbox, code, order, host)
     found = [host.difference, host.missing(), _ending(case, outcome), _logs(case, outcome)]
     # What comes after a call that differs is but its consequence.

@@ -22,7 +22,7 @@ from ..authoring.scaffold import scaffold
 from ..authoring.showing import cases_table, render_failure, render_trial, trial_to_json
 from ..authoring.signatures import parameter_lines, type_text
 from ..authoring.sources import Authored, read_authored, require_module_name
-from ..authoring.trials import Trial, try_case, try_once
+from ..authoring.trials import LIMITS, Trial, try_case, try_once
 from ..authoring.workbench import find_actions, open_sandbox
 from ..command import AsJson, Command, group
 from ..errors import CommandError, ExitCode
@@ -173,7 +173,7 @@ def run(
         async with open_sandbox() as sandbox:
             actions = await find_actions(sandbox, authored)
             action = _named(actions, function)
-            order = Order(function, parse_arguments(action, arguments or ()), seed)
+            order = Order(function, parse_arguments(action, arguments or ()), seed, LIMITS)
             start = START.timestamp()
             return await try_once(
                 sandbox, authored.code, order, action=action, calls=calls, start=start

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.services import ROOT
 from tests.cli.conftest import Invoke
 
 from .conftest import Write
@@ -76,6 +77,17 @@ def test_what_is_scaffolded_passes_its_test(invoke: Invoke, tmp_path: Path) -> N
     found = json.loads(tried.stdout)
     assert (found["passed"], found["failed"]) == (3, 0)
     assert found["cases"][0]["result"]["text"] == "The ferry"
+
+
+def test_the_example_passes_its_test(invoke: Invoke) -> None:
+    folder = ROOT / "examples/scorer/actions"
+
+    tried = invoke(
+        "action", "test", str(folder / "score.py"), "--packages", str(folder / "textkit")
+    )
+
+    assert tried.exit_code == 0, tried.output
+    assert tried.stdout.splitlines()[-1] == "3 passed, 0 failed"
 
 
 @pytest.mark.parametrize(
