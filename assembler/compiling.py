@@ -14,11 +14,11 @@ from sandbox.errors import SandboxUnavailable as NothingExecutes
 from sandbox.frames import Broken
 from sandbox.outcome import Described, Examined
 from sandbox.outcome import Flaw as CodeFlaw
+from sandbox.schemas import parameters_problem, schema_problem
 
 from .errors import SandboxUnavailable
 from .ports import Compiler, KnownAction
 from .problems import Code
-from .schemas import parameters_problem, schema_problem
 from .sources import SANDBOX_MODULES, Sources, find_sources, report_in
 
 ACTIONS: FieldPath = ("spec", "actions")

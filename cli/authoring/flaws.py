@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sandbox.guest.stdlib import MODULES
 from sandbox.outcome import Examined, Flaw
+from sandbox.schemas import parameters_problem, schema_problem
 
 from ..errors import Problem
 from ..output import clean, describe_problem
@@ -65,7 +66,13 @@ def problems_of(authored: Authored, examined: Examined) -> tuple[Problem, ...]:
     if not examined.flaws and not examined.actions:
         path = str(authored.paths[authored.code.main])
         return (Problem(**{**vars(_NO_ACTION), "file": path}),)
-    return tuple(_problem(authored, flaw) for flaw in examined.flaws)
+    flaws = [*examined.flaws]
+    for one in examined.actions:
+        told = parameters_problem(one.parameters_schema) or schema_problem(one.output_schema)
+        if told:
+            message = f"a schema of {one.name} is not taken: {told}"
+            flaws.append(Flaw("schema", message, authored.code.main, one.line))
+    return tuple(_problem(authored, flaw) for flaw in flaws)
 
 
 def render_problems(authored: Authored, problems: Iterable[Problem]) -> RenderableType:

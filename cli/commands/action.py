@@ -65,6 +65,13 @@ def new(name: Name, *, folder: Folder = Path("actions"), as_json: AsJson = False
     Example: actionvm action new excerpt
     """
     require_module_name(name, field="NAME")
+    if name != name.lower():
+        raise CommandError(
+            f"{name} has capitals, which no name of an action has",
+            reason="INVALID_FIELD",
+            field="NAME",
+            fix=f"such as {name.lower()}",
+        )
     paths = {folder / file: text for file, text in scaffold(name).items()}
     for path in paths:
         if path.exists():

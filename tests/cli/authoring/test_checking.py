@@ -37,7 +37,7 @@ def test_nothing_is_overwritten(invoke: Invoke, write: Write, name: str) -> None
     assert [*path.parent.glob("excerpt*")] == [path]
 
 
-@pytest.mark.parametrize("name", ["my-score", "json", "def", "", "../a", "ä"])
+@pytest.mark.parametrize("name", ["my-score", "json", "def", "", "../a", "ä", "Score"])
 def test_a_name_that_no_module_can_have_is_refused(
     invoke: Invoke, tmp_path: Path, name: str
 ) -> None:
@@ -112,3 +112,35 @@ def test_a_file_that_is_not_there_is_told_as_everywhere(invoke: Invoke, tmp_path
 
     assert checked.exit_code == 2
     assert json.loads(checked.stdout)["error"]["reason"] == "FILE_UNUSABLE"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"parameters_schema": {"type": "object", "properties": {"x": {"pattern": "(a+)+$"}}}},
+        {"parameters_schema": {"type": "object", "properties": {}, "required": 7}},
+        {"output_schema": {"type": "many"}},
+    ],
+)
+def test_code_that_forges_its_schema_is_refused(
+    invoke: Invoke, write: Write, forged: dict[str, object]
+) -> None:
+    schemas = {"parameters_schema": {"type": "object", "properties": {}}, "output_schema": {}}
+    told = {"name": "act", "description": "", "capabilities": [], "line": 1} | schemas | forged
+    path = write(
+        "forged.py",
+        f"""
+        from actionvm_sdk import Context, action, actions
+
+        @action
+        def act(ctx: Context): ...
+
+        actions.Action.describe = lambda self: {told}
+        """,
+    )
+
+    for command in (("check", str(path)), ("run", str(path), "act")):
+        done = invoke("action", *command)
+
+        assert done.exit_code == 2, done.output
+        assert "a schema of act is not taken" in done.output
