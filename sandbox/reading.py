@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
@@ -58,17 +59,18 @@ class _Action(_Told):
     line: Line = 1
 
 
-class _Description(_Told):
-    actions: Annotated[list[_Action], Field(max_length=_ACTIONS_MAX)] = []
-    error: _Error | None = None
-
-
 class _Problem(_Told):
     file: Text
     line: Line
     column: Line
     kind: Text
     message: Text
+
+
+class _Description(_Told):
+    actions: Annotated[list[_Action], Field(max_length=_ACTIONS_MAX)] = []
+    problems: Annotated[list[_Problem], Field(max_length=_ACTIONS_MAX)] = []
+    error: _Error | None = None
 
 
 class _Asked(_Told):
@@ -149,11 +151,7 @@ def read_outcome(told: Done, order: Order) -> Outcome:
 def read_examined(told: Done, code: Executable) -> Examined:
     """Return what code says of itself."""
     if told.problems:
-        flaws = [
-            Flaw(one.kind, one.message, one.file, one.line, max(1, one.column))
-            for one in told.problems
-        ]
-        return Examined(flaws=(*flaws,))
+        return Examined(flaws=_flaws(told.problems))
     if told.reason:
         about = told.message or _ABOUT.get(told.reason, told.reason)
         message = f"it was stopped while it was loaded: {about}"
@@ -166,11 +164,12 @@ def read_examined(told: Done, code: Executable) -> Examined:
     except ValueError as problem:
         return Examined(flaws=(Flaw("failed", _told(problem), code.main),))
     if error := found.error:
-        kind = "schema" if error.kind == "SchemaError" else "failed"
         last = _frames(error)[-1:] or (Frame(code.main, 1, 1, ""),)
-        message = error.message if kind == "schema" else f"{error.kind}: {error.message}"
-        flaw = Flaw(kind, message, last[0].file, max(1, last[0].line), max(1, last[0].column))
+        message = f"{error.kind}: {error.message}"
+        flaw = Flaw("failed", message, last[0].file, max(1, last[0].line), max(1, last[0].column))
         return Examined(flaws=(flaw,))
+    if found.problems:
+        return Examined(flaws=_flaws(found.problems))
     actions = [
         Described(
             name=one.name,
@@ -183,6 +182,13 @@ def read_examined(told: Done, code: Executable) -> Examined:
         for one in found.actions
     ]
     return Examined(actions=(*actions,), fuel=told.fuel)
+
+
+def _flaws(problems: Sequence[_Problem]) -> tuple[Flaw, ...]:
+    return tuple(
+        Flaw(one.kind, one.message, one.file, max(1, one.line), max(1, one.column))
+        for one in problems
+    )
 
 
 def _check(value: JsonValue, depth: int = 0) -> None:

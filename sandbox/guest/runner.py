@@ -51,8 +51,7 @@ class WitWorld(wit_world.WitWorld):  # type: ignore[misc]  # made of the WIT whe
     def describe(self, code: str, main: str) -> str:
         """Return the actions of a file."""
         try:
-            actions = _load(code, main, wit_host)
-            return json.dumps({"actions": [one.describe() for one in actions]})
+            return json.dumps(_described(_load(code, main, wit_host)))
         except BaseException as error:  # noqa: BLE001  # the code of somebody else
             return json.dumps({"error": _told(error)})
 
@@ -166,7 +165,24 @@ def _load(code: str, main: str, imported: _Imported) -> list[actionvm_sdk.Action
     module.__file__ = f"{ROOT}{main}"
     sys.modules[module.__name__] = module
     exec(modules.code(main), module.__dict__)  # noqa: S102  # it is what this is for
-    return [one for one in vars(module).values() if isinstance(one, actionvm_sdk.Action)]
+    # One that has a second name is still one.
+    found = [one for one in vars(module).values() if isinstance(one, actionvm_sdk.Action)]
+    return [*dict.fromkeys(found)]
+
+
+def _described(actions: Sequence[actionvm_sdk.Action[Any, Any]]) -> dict[str, Any]:
+    """Return what actions say of themselves, or what is wrong with each of them."""
+    described, problems, names = [], [], set()
+    for one in actions:
+        try:
+            if one.name in names:
+                raise SchemaError(f"{one.name} is the name of two actions")  # noqa: TRY301  # as below
+            names.add(one.name)
+            described.append(one.describe())
+        except SchemaError as error:
+            at = {"file": one.file.removeprefix(ROOT), "line": one.line, "column": 1}
+            problems.append({**at, "kind": "schema", "message": str(error)[:_TEXT_MAX]})
+    return {"problems": problems} if problems else {"actions": described}
 
 
 def _compiled(path: str, source: str) -> types.CodeType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import types
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -39,6 +40,7 @@ class Action(Generic[Parameters, Returned]):
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
+        self._code = _code_of(function)
         self.name = name or function.__name__
         self.capabilities = tuple(capabilities)
 
@@ -49,10 +51,14 @@ class Action(Generic[Parameters, Returned]):
         return self.function(context, *arguments, **named)
 
     @property
+    def file(self) -> str:
+        """Return where the function was written."""
+        return self._code.co_filename
+
+    @property
     def line(self) -> int:
         """Return the first line of the function, which is that of its decorator."""
-        code = getattr(inspect.unwrap(self.function), "__code__", None)
-        return code.co_firstlineno if code else 1
+        return self._code.co_firstlineno
 
     def describe(self) -> dict[str, Any]:
         """Return what the manifest of the artifact says; raise `SchemaError`."""
@@ -143,11 +149,17 @@ def action(
     def made(
         decorated: Callable[Concatenate[Context, Parameters], Returned],
     ) -> Action[Parameters, Returned]:
-        if not inspect.isfunction(decorated):
+        if not inspect.isfunction(inspect.unwrap(decorated)):
             raise TypeError('@action is for functions: @action(capabilities=["web.get"])')
         return Action(decorated, name=name, capabilities=capabilities)
 
     return made if function is None else made(function)
+
+
+def _code_of(function: Callable[..., Any]) -> types.CodeType:
+    plain = inspect.unwrap(function)
+    assert inspect.isfunction(plain), "the decorator has looked"
+    return plain.__code__
 
 
 def _require_capabilities(capabilities: object) -> None:

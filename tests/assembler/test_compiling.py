@@ -102,14 +102,14 @@ WRONG = {
     "a type that JSON does not have": (
         ACT.replace("int = 5", "complex = 5"),
         Code.TYPE_NOT_JSON,
-        1,
+        5,
     ),
     "a capability of nobody": (
         ACT.replace("@action", "@action(capabilities=['web.steal'])"),
         Code.GRANT_MISSING,
         7,
     ),
-    "no context": (HEAD + "@action\ndef act(): ...\n", Code.TYPE_NOT_JSON, 1),
+    "no context": (HEAD + "@action\ndef act(): ...\n", Code.TYPE_NOT_JSON, 5),
     "a name in capitals": (ACT.replace("def act", "def Act"), Flaw.INVALID_VALUE, 5),
     "a forged pattern": (
         _forged(parameters_schema={"type": "object", "properties": {"x": {"pattern": "(a+)+$"}}}),

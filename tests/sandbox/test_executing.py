@@ -162,7 +162,6 @@ async def test_code_describes_itself(pool: Pool) -> None:
         ("import socket\n", "import", 5, "socket"),
         ("x = 1\nfrom os.path import join\n", "import", 6, "os.path"),
         ("1 / 0\n", "failed", 5, "ZeroDivisionError"),
-        ("@action\ndef act(ctx, x: bytes): ...\n", "schema", 1, "x is bytes"),
     ],
 )
 async def test_what_is_wrong_is_said_with_its_line(
