@@ -14,8 +14,7 @@ from chassis.server import Hosted, ensure_private_folder, run
 from chassis.telemetry import Telemetry
 from chassis.witness import remembering
 from enrolment.join import join
-from sandbox.launch import start_worker
-from sandbox.pool import Pool
+from sandbox.sandboxes import opened
 
 from .assembly import Assembler
 from .clients import connect_peers
@@ -40,8 +39,7 @@ async def open_service(config: AssemblerConfig, telemetry: Telemetry) -> AsyncIt
             channel = member.connect(address, peer, interceptors=heard)
             return await stack.enter_async_context(channel)
 
-        pool = Pool(start_worker, workers=1)
-        stack.push_async_callback(pool.close)
+        sandbox = await stack.enter_async_context(opened(workers=1))
         witness = await stack.enter_async_context(remembering(config.data_dir / "keymanager.mark"))
         peers = connect_peers(
             runtime=await channel_to("runtime", config.runtime_address),
@@ -51,7 +49,7 @@ async def open_service(config: AssemblerConfig, telemetry: Telemetry) -> AsyncIt
             ),
             knowledge=await channel_to("knowledge", config.knowledge_address),
             gas=await channel_to("gas", config.gas_address),
-            compiler=pool,
+            compiler=sandbox,
         )
         store = BundleStore(engine)
         yield hosted(AssemblerService(Assembler(peers, store, SystemClock()), store)).of(member)

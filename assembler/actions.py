@@ -35,8 +35,9 @@ def _check_use(name: JsonValue) -> JsonValue:
 
 
 def _check_source(path: str) -> str:
-    if not path.endswith(".py"):
-        raise PydanticCustomError("INVALID_VALUE", "must be a Python file, with `.py` at its end")
+    if not path.endswith((".py", ".wasm")):
+        told = "must be a Python file with `.py` at its end, or a component with `.wasm`"
+        raise PydanticCustomError("INVALID_VALUE", told)
     return path
 
 
@@ -132,7 +133,7 @@ class Action(Grant):
     )
     source: Annotated[SafePath, AfterValidator(_check_source)] = Field(
         default="",
-        description="a Python file beside the manifest, with the code of the action",
+        description="a Python file, or a component of WebAssembly, beside the manifest",
         examples=["actions/score.py"],
     )
     function: str = Field(

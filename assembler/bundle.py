@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import sandbox.ports
 from chassis.canonical import Json, canonical_json, sha256_hex
 from sandbox.limits import MEBIBYTE
 
@@ -161,7 +163,7 @@ def _code_action(
         **_action(action, compiled.action, required=action.required),
         "code": {
             "main": compiled.code.main,
-            "files": dict(compiled.code.files),
+            **_content(compiled.code),
             "function": compiled.action.name,
             "capabilities": names,
             "grants": grants,
@@ -174,6 +176,12 @@ def _code_action(
             },
         },
     }
+
+
+def _content(code: sandbox.ports.Executable) -> dict[str, Json]:
+    if isinstance(code, sandbox.ports.Component):
+        return {"files": {}, "wasm": base64.b64encode(code.wasm).decode()}
+    return {"files": dict(code.files)}
 
 
 def _action(action: Grant, found: KnownAction, *, required: bool) -> dict[str, Json]:

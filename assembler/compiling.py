@@ -36,7 +36,7 @@ class Compiled:
     """
 
     action: KnownAction
-    code: sandbox.ports.Code
+    code: sandbox.ports.Executable
     capabilities: frozenset[str]
     fuel: int
 
@@ -73,7 +73,7 @@ class Compilation:
         examined = self._examined[sha256]
         if is_first:
             self._report(path, sources, examined.flaws)
-        described = None if examined.flaws else self._choose(path, examined)
+        described = None if examined.flaws else self._choose(path, sources, examined)
         if described is None or not self._fits(path, sources, described):
             return None
         found = Compiled(
@@ -88,7 +88,7 @@ class Compilation:
         self.compiled[index] = found
         return found
 
-    async def _examine(self, code: sandbox.ports.Code) -> Examined:
+    async def _examine(self, code: sandbox.ports.Executable) -> Examined:
         try:
             return await self._compiler.examine(code)
         except (NothingExecutes, Broken) as error:
@@ -98,7 +98,8 @@ class Compilation:
         """Report what is wrong; nothing that code says of itself is trusted."""
         modules = SANDBOX_MODULES
         for flaw in flaws:
-            code, message, fix = _told(flaw, modules)
+            is_component = isinstance(sources.code, sandbox.ports.Component)
+            code, message, fix = _refused(flaw) if is_component else _told(flaw, modules)
             # One list of them is enough.
             modules = modules if flaw.kind != "import" else ()
             file = flaw.file if flaw.file in sources.paths else sources.code.main
@@ -109,11 +110,11 @@ class Compilation:
                 message,
                 file=sources.paths[file],
                 line=flaw.line,
-                column=_column(flaw, sources.code.files[file]),
+                column=_column(flaw, sources.text(file)),
                 fix=fix,
             )
 
-    def _choose(self, path: FieldPath, examined: Examined) -> Described | None:
+    def _choose(self, path: FieldPath, sources: Sources, examined: Examined) -> Described | None:
         """Return the action that is meant; report that there is none."""
         draft, function = self._draft, (*path, "function")
         names = [one.name for one in examined.actions]
@@ -121,6 +122,8 @@ class Compilation:
         if not names:
             message = "has no action"
             fix = "Write `@action` of `actionvm_sdk` before a function in it."
+            if isinstance(sources.code, sandbox.ports.Component):
+                fix = "Let its export `describe` tell of one."
             draft.report((*path, "source"), Code.FUNCTION_NOT_FOUND, message, fix=fix)
         elif not wanted and len(names) == 1 and function not in draft.spots:
             return examined.actions[0]
@@ -186,6 +189,18 @@ def _unfit(described: Described) -> tuple[str, str, str] | None:
         message = f"the schema of the result of `{name}` is not taken: {problem}"
         return Code.TYPE_NOT_JSON, message, _TYPES_FIX
     return None
+
+
+def _refused(flaw: CodeFlaw) -> tuple[str, str, str]:
+    """Return the code of a problem of a component, and what it and its way out are in words."""
+    said = clip(flaw.message, length_max=200)
+    if flaw.kind == "import":
+        fix = "Build it for `wasm32-unknown-unknown`, with no more than the world `action`."
+        return Code.IMPORT_NOT_FOUND, f"imports what nobody may have: {said}", fix
+    if flaw.kind == "schema":
+        return Code.TYPE_NOT_JSON, said, "Let `describe` give other schemas."
+    fix = "It is loaded for every call: build it again, for the world `action`, with less in it."
+    return Code.CODE_FAILED, f"is no component that can be executed: {said}", fix
 
 
 def _told(flaw: CodeFlaw, modules: tuple[str, ...]) -> tuple[str, str, str]:

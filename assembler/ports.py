@@ -122,7 +122,7 @@ class Quotes(Protocol):
 class Compiler(Protocol):
     """Lets code describe itself, where it can do no harm."""
 
-    async def examine(self, code: sandbox.ports.Code) -> sandbox.outcome.Examined:
+    async def examine(self, code: sandbox.ports.Executable) -> sandbox.outcome.Examined:
         """Compile code; raise `SandboxUnavailable` of the sandbox."""
 
 

@@ -24,8 +24,12 @@ _BESIDE = "Check the path; it is relative to the folder of the manifest."
 class Sources:
     """The files of an action as its code sees them, and where each lies beside the manifest."""
 
-    code: sandbox.ports.Code
+    code: sandbox.ports.Executable
     paths: Mapping[str, str]
+
+    def text(self, file: str) -> str:
+        """Return what is in a file, if it is text."""
+        return self.code.files[file] if isinstance(self.code, sandbox.ports.Code) else ""
 
 
 def find_sources(draft: Draft, action: FieldPath, files: Mapping[str, bytes]) -> Sources | None:
@@ -35,6 +39,8 @@ def find_sources(draft: Draft, action: FieldPath, files: Mapping[str, bytes]) ->
     if main not in files:
         message = f"there is no file `{clip(main)}`"
         draft.report(source, Code.CODE_NOT_FOUND, message, fix=_BESIDE)
+    if main.endswith(".wasm"):
+        return _find_component(draft, action, main, files)
     paths = {main: main}
     for package in draft.items((*action, "packages")):
         for path, beside in _modules(draft, package, files):
@@ -50,6 +56,25 @@ def find_sources(draft: Draft, action: FieldPath, files: Mapping[str, bytes]) ->
     }
     is_whole = draft.text(source) and len(texts) == len(paths)
     return Sources(sandbox.ports.Code(main, texts), paths) if is_whole else None
+
+
+def _find_component(
+    draft: Draft, action: FieldPath, main: str, files: Mapping[str, bytes]
+) -> Sources | None:
+    source = (*action, "source")
+    for package in draft.items((*action, "packages")):
+        message = "is for code in Python, and this is a component"
+        draft.report(package, Flaw.CONTRADICTION, message, fix="Link into it what it needs.")
+    wasm = files.get(main)
+    if wasm == b"":
+        fix = "Build it again."
+        draft.report(source, Code.CODE_MALFORMED, "is an empty file", fix=fix)
+    if not wasm:
+        return None
+    _check_size(draft, source, [wasm])
+    if len(wasm) > CODE_BYTES_MAX:
+        return None
+    return Sources(sandbox.ports.Component(wasm, main), {main: main})
 
 
 def _modules(

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+import sandbox.ports
 from assembler.assembly import Progress, Stage
 from assembler.errors import InvalidManifest, SandboxUnavailable
 from assembler.manifest import manifest_schema
@@ -80,6 +81,7 @@ async def test_the_sandbox_gets_the_file_and_what_it_may_import() -> None:
     await bench.assemble(with_code(SCORE), files=OTHER_FILES)
 
     (code,) = compiler_of(bench).codes
+    assert isinstance(code, sandbox.ports.Code)
     assert (code.main, code.files) == (
         "actions/score.py",
         {

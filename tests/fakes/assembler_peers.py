@@ -24,7 +24,7 @@ from chassis.canonical import Json
 from chassis.errors import ServiceError
 from sandbox.errors import SandboxUnavailable
 from sandbox.outcome import Described, Examined
-from sandbox.ports import Code as SandboxCode
+from sandbox.ports import Executable
 
 PASSAGE: dict[str, Json] = {
     "type": "object",
@@ -236,9 +236,9 @@ class FakeCompiler(Failing):
         known = {"actions/score.py": Examined((SCORE,), fuel=1_234_567)}
         self.examined: dict[str, Examined] = {**known, **(examined or {})}
         self.away = {"actions/away.py"}
-        self.codes: list[SandboxCode] = []
+        self.codes: list[Executable] = []
 
-    async def examine(self, code: SandboxCode) -> Examined:
+    async def examine(self, code: Executable) -> Examined:
         """Look the main file up."""
         self._maybe_fail()
         if code.main in self.away:

@@ -14,7 +14,7 @@ DESCRIBED = {
             "name": "act",
             "description": "Act.",
             "capabilities": ["board.post"],
-            "parameters_schema": {"type": "object"},
+            "parameters_schema": {"type": "object", "properties": {}},
             "output_schema": {},
         }
     ]

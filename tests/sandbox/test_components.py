@@ -66,7 +66,7 @@ async def test_a_component_describes_itself(pool: Pool) -> None:
     (described,) = (await pool.examine(CONSTANT)).actions
     assert (described.name, described.description) == ("act", "Act.")
     assert described.capabilities == ("board.post",)
-    assert described.parameters_schema == {"type": "object"}
+    assert described.parameters_schema == {"type": "object", "properties": {}}
 
 
 async def test_a_component_gets_the_answers_of_its_host(pool: Pool) -> None:
