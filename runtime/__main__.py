@@ -27,12 +27,12 @@ from .audience import Audience
 from .balancing import BalancedModel
 from .clients import (
     AssemblerClient,
-    KeymanagerClient,
     KnowledgeClient,
     LinkerClient,
 )
 from .clients.approvals import ApprovalsClient
 from .clients.gas import GasClient
+from .clients.keys import KeymanagerClient
 from .conductor import Conductor
 from .config import RuntimeConfig
 from .connectors.catalogue import catalogue

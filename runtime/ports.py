@@ -6,9 +6,9 @@ the run's time is over. `RunFails` ends the run.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from chassis.errors import InvalidArgument, PeerUnavailable
 
@@ -137,6 +137,38 @@ class GasMeter(Protocol):
         """End the spending of a run; return its receipt, unsigned."""
 
 
+@dataclass(frozen=True)
+class WebRequest:
+    """A request of a connector that is to be authenticated, as the scheme signs it.
+
+    `scheme` is named as in the contract without its prefix: `oauth1`, `aws_sigv4`, `cdp`, `basic`.
+    What a scheme does not know, it is not given.
+    """
+
+    scheme: Literal["oauth1", "aws_sigv4", "cdp", "cdp_wallet", "basic"]
+    method: str
+    url: str
+    body: bytes = b""
+    # Of a body of the type `application/x-www-form-urlencoded`, and OAuth 1.0a.
+    form: Mapping[str, str] = field(default_factory=dict)
+    # That AWS signs as well, its region and service, and how long a URL is good for.
+    headers: Mapping[str, str] = field(default_factory=dict)
+    region: str = ""
+    service: str = ""
+    presign_seconds: int = 0
+    # Of Coinbase CDP: the name of the key, and the JSON that a wallet token has the hash of.
+    key_id: str = ""
+    body_json: str = ""
+
+
+@dataclass(frozen=True)
+class Authorized:
+    """The headers that authenticate a request, or the URL that does so itself."""
+
+    headers: Mapping[str, str]
+    url: str = ""
+
+
 class Signer(Protocol):
     """What uses keys; they never come here."""
 
@@ -152,6 +184,11 @@ class Signer(Protocol):
         Raise `PersonAwaited` where the policy of keys leaves it to a person; once that has decided,
         the same request is answered.
         """
+
+    async def authorize_request(
+        self, credential: str, request: WebRequest, *, account: str
+    ) -> Authorized:
+        """Authenticate a request of a connector, as `sign_request` signs one."""
 
 
 class Approvals(Protocol):

@@ -9,22 +9,20 @@ from grpc import aio
 
 from actionvm.action.v1 import action_pb2
 from actionvm.assembler.v1 import assembler_pb2, assembler_pb2_grpc
-from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2, linker_pb2_grpc
 from chassis.errors import PeerUnavailable
 
-from ..bundles import BUNDLE_KEY, SealedBundle
+from ..bundles import SealedBundle
 from ..conversation import ActionChoice, Message, Role
 from ..errors import BundleNotFound
-from ..facts import ActionCall, Passage, Signature
+from ..facts import ActionCall, Passage
 from ..jsontext import write_json
-from ..ports import AnswerUnfit, Generation, PersonAwaited, Prompt
+from ..ports import AnswerUnfit, Generation, Prompt
 from ..program import ProgramAction
 from .refusals import Known, until_answered, within_run
-from .values import callers_to_proto, usages_of
+from .values import callers_to_proto, signature_of, usages_of
 
-RECEIPT_KEY = "keys/receipts"
 # A model may have to be loaded first.
 LINK_SECONDS_MAX = 60.0
 LINKS_MAX = 1_000
@@ -63,7 +61,7 @@ def sealed_bundle(bundle: action_pb2.Bundle) -> SealedBundle:
         sha256=bundle.digest.sha256,
         size_bytes=bundle.digest.size_bytes,
         payload=bundle.payload,
-        signature=_signature(bundle.signature),
+        signature=signature_of(bundle.signature),
     )
 
 
@@ -196,53 +194,3 @@ class KnowledgeClient:
         with within_run("knowledge", "KNOWLEDGE_FAILED"):
             response = await self._stub.SearchKnowledge(request)
         return tuple(Passage(found.document, found.text) for found in response.passages)
-
-
-class KeymanagerClient:
-    """`Signer` over a channel to the key manager."""
-
-    def __init__(self, channel: aio.Channel) -> None:
-        self._stub = keymanager_pb2_grpc.KeymanagerServiceStub(channel)
-
-    async def bundle_key(self) -> bytes:
-        """Return the public key of bundles; a key manager that cannot tell is not available."""
-        request = keymanager_pb2.GetPublicKeyRequest(key=BUNDLE_KEY)
-        with until_answered("keymanager"):
-            response = await self._stub.GetPublicKey(request)
-        return response.public_key
-
-    async def sign_receipt(self, sha256: str) -> Signature:
-        """Sign a receipt; a key manager that cannot is not available: a run ends with a bill."""
-        purpose = keymanager_pb2.PURPOSE_RECEIPT
-        request = keymanager_pb2.SignRequest(
-            key=RECEIPT_KEY, purpose=purpose, message=sha256.encode()
-        )
-        with until_answered("keymanager"):
-            response = await self._stub.Sign(request)
-        return _signature(response.signature)
-
-    async def sign_request(self, credential: str, message: bytes, *, account: str) -> Signature:
-        """Sign with a secret that an agent names; see `Signer`."""
-        purpose = keymanager_pb2.PURPOSE_REQUEST
-        request = keymanager_pb2.SignRequest(
-            key=credential, purpose=purpose, message=message, account=account
-        )
-        known: Known = {
-            "APPROVAL_REQUIRED": lambda remote: PersonAwaited(
-                f"a person who decides {remote.metadata.get('approval', '')}",
-                remote.metadata.get("approval", ""),
-                remote.metadata.get("rule", ""),
-            )
-        }
-        with within_run("keymanager", "CREDENTIAL_REFUSED", known):
-            response = await self._stub.Sign(request)
-        return _signature(response.signature)
-
-
-def _signature(signature: action_pb2.Signature) -> Signature:
-    return Signature(
-        key=signature.key,
-        algorithm=signature.algorithm,
-        public_key=signature.public_key,
-        value=signature.value,
-    )

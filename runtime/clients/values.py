@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from actionvm.action.v1 import action_pb2
 
-from ..facts import Callers, Usage
+from ..facts import Callers, Signature, Usage
 
 _METER = action_pb2.Usage.Meter
 
@@ -26,4 +26,14 @@ def usages_of(usages: Sequence[action_pb2.Usage]) -> tuple[Usage, ...]:
     return tuple(
         Usage(_METER.Name(usage.meter).removeprefix("METER_").lower(), usage.amount)
         for usage in usages
+    )
+
+
+def signature_of(signature: action_pb2.Signature) -> Signature:
+    """Return a signature of the contract."""
+    return Signature(
+        key=signature.key,
+        algorithm=signature.algorithm,
+        public_key=signature.public_key,
+        value=signature.value,
     )

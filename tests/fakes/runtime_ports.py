@@ -13,7 +13,16 @@ from chassis.canonical import canonical_json, sha256_hex
 from runtime.bundles import BUNDLE_KEY, SealedBundle
 from runtime.errors import ApprovalDecided, BundleNotFound
 from runtime.facts import ActionCall, Callers, Charge, Failure, Passage, Receipt, Signature, Usage
-from runtime.ports import ONE_CALL, Generation, Hold, PersonAwaited, Prompt, RunFails
+from runtime.ports import (
+    ONE_CALL,
+    Authorized,
+    Generation,
+    Hold,
+    PersonAwaited,
+    Prompt,
+    RunFails,
+    WebRequest,
+)
 from runtime.program import Budget
 
 USAGES = (Usage("input_tokens", 10), Usage("output_tokens", 5))
@@ -202,6 +211,7 @@ class FakeSigner(Fake):
         self.approval = ""
         # Messages of requests that it signed.
         self.requests: list[bytes] = []
+        self.authorized: list[WebRequest] = []
         self.key = Ed25519PrivateKey.from_private_bytes(bytes(32))
         self.public_key = self.key.public_key().public_bytes_raw()
 
@@ -220,6 +230,18 @@ class FakeSigner(Fake):
             raise PersonAwaited(told, self.approval, "posts")
         self.requests.append(message)
         return self.sign(credential, "request", message)
+
+    async def authorize_request(
+        self, credential: str, request: WebRequest, *, account: str
+    ) -> Authorized:
+        self.fail_if_told()
+        if self.approval:
+            told = f"a person who decides {self.approval}"
+            raise PersonAwaited(told, self.approval, "posts")
+        self.authorized.append(request)
+        if request.presign_seconds:
+            return Authorized({}, f"{request.url}?signed={credential}")
+        return Authorized({"Authorization": f"{request.scheme} {credential} {account}"})
 
     def seal(self, payload: bytes) -> SealedBundle:
         """Return a bundle that opens."""

@@ -13,7 +13,7 @@ from grpc import aio
 
 from actionvm.assembler.v1 import assembler_pb2_grpc
 from actionvm.gas.v1 import gas_pb2_grpc, metering_pb2_grpc
-from actionvm.keymanager.v1 import keymanager_pb2_grpc, policy_pb2_grpc
+from actionvm.keymanager.v1 import keymanager_pb2_grpc, policy_pb2_grpc, use_pb2_grpc
 from actionvm.knowledge.v1 import knowledge_pb2_grpc
 from actionvm.linker.v1 import linker_pb2_grpc
 from chassis.errors import ServiceError
@@ -25,6 +25,7 @@ _ADDERS = (
     gas_pb2_grpc.add_GasServiceServicer_to_server,
     metering_pb2_grpc.add_MeteringServiceServicer_to_server,
     policy_pb2_grpc.add_PolicyServiceServicer_to_server,
+    use_pb2_grpc.add_UseServiceServicer_to_server,
     keymanager_pb2_grpc.add_KeymanagerServiceServicer_to_server,
     knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server,
     linker_pb2_grpc.add_LinkerServiceServicer_to_server,

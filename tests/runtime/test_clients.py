@@ -20,12 +20,12 @@ from chassis.channel import open_channel
 from chassis.errors import PeerUnavailable, ServiceError, TokenInvalid
 from runtime.clients import (
     AssemblerClient,
-    KeymanagerClient,
     KnowledgeClient,
     LinkerClient,
 )
 from runtime.clients.approvals import ApprovalsClient
 from runtime.clients.gas import GasClient
+from runtime.clients.keys import KeymanagerClient
 from runtime.conversation import ActionChoice, Message, Role
 from runtime.errors import ApprovalDecided, ApprovalNotFound, BundleNotFound
 from runtime.facts import ActionCall, Caller, Passage, Usage
@@ -252,23 +252,6 @@ async def test_a_receipt_keeps_its_lines(peers: Peers, channel: aio.Channel) -> 
     closed = await GasClient(channel).close(run=RUN, account="agents/a")
     assert (closed.sha256, closed.total_gas, closed.signature) == ("d", 4, None)
     assert closed.charges[0].usages == (Usage("connector_calls", 1),)
-
-
-async def test_keys_are_used_for_their_purpose_only(peers: Peers, channel: aio.Channel) -> None:
-    signed = keymanager_pb2.SignResponse(signature=action_pb2.Signature(key="k", value=b"v"))
-    peers.answers += [signed, signed]
-    client = KeymanagerClient(channel)
-    await client.sign_receipt("digest")
-    await client.sign_request("secrets/a", b"message", account="agents/a")
-    receipt, request = peers.requests
-    assert (receipt.key, receipt.purpose) == ("keys/receipts", keymanager_pb2.PURPOSE_RECEIPT)
-    assert (request.key, request.purpose) == ("secrets/a", keymanager_pb2.PURPOSE_REQUEST)
-
-
-async def test_the_key_of_bundles_is_asked_for(peers: Peers, channel: aio.Channel) -> None:
-    peers.answers += [keymanager_pb2.GetPublicKeyResponse(public_key=b"key")]
-    assert await KeymanagerClient(channel).bundle_key() == b"key"
-    assert peers.requests[0].key == "keys/bundles"
 
 
 async def test_the_policy_of_keys_hears_which_agent_asks(

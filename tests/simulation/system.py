@@ -46,6 +46,7 @@ from runtime import clients as runtime_clients
 from runtime.audience import Audience
 from runtime.clients.approvals import ApprovalsClient
 from runtime.clients.gas import GasClient as RuntimeGasClient
+from runtime.clients.keys import KeymanagerClient
 from runtime.conductor import Conductor
 from runtime.connectors.catalogue import catalogue
 from runtime.connectors.send import AgentSend
@@ -148,7 +149,7 @@ class System:
         """Build the runtime; it resumes what a kill left open."""
         found = runtime_clients.KnowledgeClient(process.channel("knowledge"))
         keys = process.channel("keymanager")
-        signer = runtime_clients.KeymanagerClient(keys)
+        signer = KeymanagerClient(keys)
         desk = Desk(ScheduleStore(_database(process, SCHEDULE_TABLES, "schedules")), self.world)
         # Of which nobody here asks anything.
         internet = Internet()

@@ -1,0 +1,58 @@
+"""The port `Signer` over gRPC: how the key manager is asked to use a key."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from grpc import aio
+
+from actionvm.action.v1 import action_pb2
+from actionvm.keymanager.v1 import keymanager_pb2, use_pb2
+from runtime.clients.keys import KeymanagerClient
+from runtime.ports import Authorized, WebRequest
+from tests.runtime.peers import Peers, serving
+
+
+@pytest.fixture
+def peers() -> Peers:
+    return Peers()
+
+
+@pytest.fixture
+async def channel(peers: Peers) -> AsyncIterator[aio.Channel]:
+    async with serving(peers) as channel:
+        yield channel
+
+
+async def test_keys_are_used_for_their_purpose_only(peers: Peers, channel: aio.Channel) -> None:
+    signed = keymanager_pb2.SignResponse(signature=action_pb2.Signature(key="k", value=b"v"))
+    peers.answers += [signed, signed]
+    client = KeymanagerClient(channel)
+    await client.sign_receipt("digest")
+    await client.sign_request("secrets/a", b"message", account="agents/a")
+    receipt, request = peers.requests
+    assert (receipt.key, receipt.purpose) == ("keys/receipts", keymanager_pb2.PURPOSE_RECEIPT)
+    assert (request.key, request.purpose) == ("secrets/a", keymanager_pb2.PURPOSE_REQUEST)
+
+
+async def test_a_request_is_authenticated_as_its_scheme_signs_it(
+    peers: Peers, channel: aio.Channel
+) -> None:
+    headers = {"authorization": "OAuth …"}
+    peers.answers += [use_pb2.AuthorizeRequestResponse(headers=headers)]
+    request = WebRequest("oauth1", "POST", "https://api.x.com/2/tweets", body=b"{}")
+    client = KeymanagerClient(channel)
+    authorized = await client.authorize_request("secrets/x", request, account="agents/a")
+    assert authorized == Authorized(headers)
+    (asked,) = peers.requests
+    assert (asked.credential, asked.method, asked.url) == ("secrets/x", "POST", request.url)
+    assert asked.scheme == use_pb2.AuthorizeRequestRequest.SCHEME_OAUTH1
+    assert (asked.body_digest.size_bytes, asked.account) == (2, "agents/a")
+    assert not asked.HasField("presign")
+
+
+async def test_the_key_of_bundles_is_asked_for(peers: Peers, channel: aio.Channel) -> None:
+    peers.answers += [keymanager_pb2.GetPublicKeyResponse(public_key=b"key")]
+    assert await KeymanagerClient(channel).bundle_key() == b"key"
+    assert peers.requests[0].key == "keys/bundles"
