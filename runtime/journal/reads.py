@@ -40,7 +40,7 @@ _RUNS = select(RUN, EVENT.c.kind, _FACT, _APPROVAL_NAME.label("approval")).selec
     _EVENTS.join(RUN, and_(EVENT.c.run == RUN.c.number, EVENT.c.sequence == 1))
 )
 # What is read for every run. Made once: making a statement takes longer than executing it.
-_RUN_BY_NAME = _RUNS.where(RUN.c.name == bindparam("name"))
+_RUNS_BY_NAME = _RUNS.where(RUN.c.name.in_(bindparam("names", expanding=True)))
 _RUNS_BY_NUMBER = _RUNS.where(RUN.c.number.in_(bindparam("numbers", expanding=True)))
 _NUMBER_BY_NAME = select(RUN.c.number).where(RUN.c.name == bindparam("name"))
 _EVENTS_OF_RUN = (
@@ -75,12 +75,10 @@ _NOTES_OF_RUN = (
 )
 
 
-def run(connection: Connection, name: str) -> Run:
-    """Return a run; raise `RunNotFound`."""
-    row = connection.execute(_RUN_BY_NAME, {"name": name}).first()
-    if row is None:
-        raise RunNotFound(name)
-    return _run(row)
+def runs_named(connection: Connection, names: Sequence[str]) -> dict[str, Run]:
+    """Return those of these runs that there are, by their names."""
+    found = connection.execute(_RUNS_BY_NAME, {"names": names})
+    return {row.name: _run(row) for row in found}
 
 
 def runs(connection: Connection, numbers: Sequence[int]) -> dict[int, Run]:

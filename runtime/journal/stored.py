@@ -15,7 +15,7 @@ from chassis.database import reading
 from chassis.errors import ServiceError
 from chassis.group_commit import GroupCommit
 
-from ..errors import JournalUnavailable, LeaseLost, LimitReached
+from ..errors import JournalUnavailable, LeaseLost, LimitReached, RunNotFound
 from ..facts import ApprovalAwaited, Note, Receipt, RunFinished
 from . import reads
 from .draft import Draft, Found, Named
@@ -66,6 +66,8 @@ class StoredJournal:
         self._held = set[str]()
         self._claiming = asyncio.Lock()
         self._commits: GroupCommit[Operation | LeaseOperation] = GroupCommit(self._commit)
+        # Many runs end with one batch, and who waits for them asks for each at the same time.
+        self._gets: GroupCommit[str] = GroupCommit(self._get_now)
 
     async def create(self, new: NewRun, now: datetime) -> Opened:
         is_held = new.name in self._held
@@ -115,7 +117,9 @@ class StoredJournal:
         return await self._read(lambda connection: reads.noted(connection, self._worker))
 
     async def get(self, run: str) -> Run:
-        return await self._read(lambda connection: reads.run(connection, run))
+        found = await self._gets.apply(run)
+        assert isinstance(found, Run), "it was asked for"
+        return found
 
     async def sent(self, runs: Sequence[str]) -> dict[str, list[Record]]:
         return await self._read(lambda connection: reads.sent(connection, runs))
@@ -165,6 +169,10 @@ class StoredJournal:
     def _read_now(self, read: Callable[[Connection], Result]) -> Result:
         with self._answering(), reading(self._engine) as connection:
             return read(connection)
+
+    def _get_now(self, names: Sequence[str]) -> list[Run | RunNotFound]:
+        runs = self._read_now(lambda connection: reads.runs_named(connection, names))
+        return [runs.get(name) or RunNotFound(name) for name in names]
 
     def _commit(self, asked: Sequence[Operation | LeaseOperation]) -> list[object]:
         """Write a batch; return for each operation its result, or what it was refused with."""

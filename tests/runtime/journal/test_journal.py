@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from chassis.errors import RequestIdReused
 from runtime.errors import LeaseLost, NotesExceeded, RunNotFound, RunsExceeded, RunUnfinished
@@ -337,3 +338,19 @@ async def test_who_lost_a_run_writes_nothing_while_others_in_the_batch_do(
         await journal.append(entry(SENT))
     await journal.append(entry(SENT, run=SECOND))
     assert [(await journal.get(name)).sequence for name in (RUN, SECOND)] == [1, 2]
+
+
+async def test_who_asks_for_runs_at_the_same_time_is_answered_with_one_query(
+    journal: StoredJournal, engine: Engine
+) -> None:
+    await journal.create(NEW, START)
+    await journal.create(replace(NEW, name=SECOND, request_id="2"), START)
+    begun = list[object]()
+    event.listen(engine, "begin", begun.append)
+    asked = asyncio.gather(*map(journal.get, (SECOND, THIRD, RUN)), return_exceptions=True)
+    second, third, first = await asked
+    assert isinstance(third, RunNotFound)
+    assert not isinstance(second, BaseException)
+    assert not isinstance(first, BaseException)
+    assert [second.name, first.name] == [SECOND, RUN]
+    assert len(begun) == 1
