@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import random
 import resource
@@ -219,6 +220,8 @@ def main() -> None:
     parser.add_argument("--place", required=True, help="a folder, or the URL of a database")
     asked = parser.parse_args()
     install_log("runtime", "info")
+    # As every service does.
+    gc.freeze()
     _say(uvloop.run(WAYS[asked.way](asked.place, asked.runs)))
 
 

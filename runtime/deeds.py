@@ -208,6 +208,8 @@ class Deeds:
 
     async def _declare(self) -> None:
         """Say what may be spent before anything is, once in the life of a process."""
+        if self._has_declared:
+            return
         async with self._declaring:
             if self._has_declared:
                 return
