@@ -68,8 +68,15 @@ class _Worker:
         return len(self._lanes) - len(self._idle)
 
     async def connect(self) -> None:
-        """Connect its lanes."""
+        """Connect its lanes, or end it."""
         loop = asyncio.get_running_loop()
+        try:
+            await self._connect(loop)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
         for channel in self._process.channels:
             _, lane = await loop.create_connection(
                 lambda: Lane(self._free, self._fail), sock=channel
@@ -88,6 +95,8 @@ class _Worker:
         self._process.kill()
         for lane in self._lanes:
             lane.close()
+        for channel in self._process.channels[len(self._lanes) :]:
+            channel.close()
 
     async def close(self) -> None:
         """End it, and wait until it is gone."""

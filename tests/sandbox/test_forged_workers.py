@@ -282,3 +282,18 @@ async def test_a_sandbox_that_is_closed_while_a_worker_starts_keeps_none(pools: 
     with pytest.raises(SandboxUnavailable):
         await task
     assert [one.is_killed for one in pools.forgers] == [True]
+
+
+async def test_a_worker_whose_caller_leaves_while_it_starts_is_not_left_behind(
+    pools: Pools,
+) -> None:
+    async def start() -> Forger:
+        pools.forgers.append(Forger(lambda *_: ()))
+        caller.cancel()
+        return pools.forgers[-1]
+
+    pool = Pool(start, workers=1, sessions=2)
+    caller = asyncio.create_task(execute(pool, WHAT))
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert [one.is_killed for one in pools.forgers] == [True]
