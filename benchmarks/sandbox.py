@@ -207,8 +207,9 @@ async def measure_alive(runner: Path | None) -> tuple[float, float]:
         await asyncio.gather(*(worker.call(COLD, ARGUMENTS) for _ in range(ALIVE)))
         before, host = worker.memory_mb(), Waiting()
         tasks = [asyncio.create_task(worker.call(ASKS, {"count": 1}, host)) for _ in range(ALIVE)]
-        for _ in tasks:
-            await host.asked.acquire()
+        async with asyncio.timeout(60):
+            for _ in tasks:
+                await host.asked.acquire()
         alive = worker.memory_mb()
         host.go_on.set()
         await asyncio.gather(*tasks)

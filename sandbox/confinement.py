@@ -37,6 +37,7 @@ def confine(
     loads_code: bool = False,
     descriptors_max: int = DESCRIPTORS_MAX,
     threads_max: int = THREADS_MAX,
+    data_bytes_max: int = DATA_BYTES_MAX,
 ) -> None:
     """Put on the layers that the parent found; raise Unconfined.
 
@@ -47,7 +48,8 @@ def confine(
     _look_around()
     try:
         _drop_user()
-        _set_limits(descriptors_max, threads_max if layers.bubblewrap else None)
+        threads = threads_max if layers.bubblewrap else None
+        _set_limits(descriptors_max, threads, data_bytes_max)
         kernel.drop_capabilities()
         kernel.hide_memory()
         kernel.forbid_new_privileges()
@@ -93,11 +95,11 @@ def _drop_user() -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
-def _set_limits(descriptors_max: int, threads_max: int | None) -> None:
+def _set_limits(descriptors_max: int, threads_max: int | None, data_bytes_max: int) -> None:
     """Let the kernel count; not the address space, of which each instance reserves 4 GB."""
     counted = {
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_DATA: DATA_BYTES_MAX,
+        resource.RLIMIT_DATA: data_bytes_max,
         # No file can be written, whatever is open.
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_MEMLOCK: 0,

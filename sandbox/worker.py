@@ -25,7 +25,7 @@ from chassis.canonical import sha256_hex
 
 from . import frames, machine
 from .components import Components
-from .confinement import Unconfined, confine
+from .confinement import DATA_BYTES_MAX, Unconfined, confine
 from .frames import Kind
 from .layers import parse_layers
 from .limits import MEBIBYTE, Limits
@@ -43,6 +43,8 @@ _TEXT_MAX = 4_096
 # Beside its sockets: standard ones, and those of the interpreter.
 _DESCRIPTORS = 48
 _THREADS = 16
+# Of each execution: its memory, the stack of its thread, and what is around them.
+_DATA_BYTES = 128 * MEBIBYTE
 
 
 class Worker:
@@ -251,6 +253,7 @@ def main() -> None:
             loads_code=components is not None,
             descriptors_max=len(channels) + _DESCRIPTORS,
             threads_max=len(channels) + _THREADS,
+            data_bytes_max=max(DATA_BYTES_MAX, len(channels) * _DATA_BYTES),
         )
     except Unconfined as error:
         channels[0].sendall(frames.pack(Kind.READY, str(error).encode()))
