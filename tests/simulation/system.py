@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -60,9 +60,12 @@ from runtime.schedules.tables import TABLES as SCHEDULE_TABLES
 from runtime.service import RuntimeService
 from runtime.service import hosted as hosted_runtime
 from runtime.stage import Stage
+from sandbox.outcome import Examined
 from tests.fakes.assembler_peers import FakeCompiler
 from tests.fakes.internet import Internet
 from tests.fakes.platform import FakePlatform
+from tests.fakes.sandboxes import Script as CodeScript
+from tests.fakes.sandboxes import ScriptedSandbox
 from tests.keymanager.authorities import identity_parts
 from tests.linker.shelves import make_shelf
 
@@ -74,12 +77,21 @@ PRICES = PACKAGED / "local.yaml"
 
 
 class System:
-    """Six processes and a board in one world. The model follows a script."""
+    """Six processes and a board in one world. The model follows a script, and so does code."""
 
-    def __init__(self, world: World, script: Script) -> None:
+    def __init__(
+        self,
+        world: World,
+        script: Script,
+        *,
+        code: CodeScript | None = None,
+        examined: Mapping[str, Examined] | None = None,
+    ) -> None:
         self.world = world
         self.board = SimulatedBoard(world)
         self._script = script
+        self._sandbox = ScriptedSandbox(code) if code else None
+        self._examined = examined
         # It outlives its process, as the database does.
         self._platform = FakePlatform()
         for build in (
@@ -169,6 +181,7 @@ class System:
                 # Nobody decides anything here.
                 approvals=ApprovalsClient(keys, lambda: keys),
                 connectors=catalogue(http, found, signer, internet.egress(), AgentSend(desk.inbox)),
+                sandbox=self._sandbox,
             )
             conductor = Conductor(stage)
             await conductor.start()
@@ -193,7 +206,7 @@ class System:
             keymanager=process.channel("keymanager"),
             knowledge=process.channel("knowledge"),
             gas=process.channel("gas"),
-            compiler=FakeCompiler(),
+            compiler=FakeCompiler(self._examined),
         )
         store = assembler.store.BundleStore(_database(process, assembler.store.TABLES))
         yield hosted_assembler(AssemblerService(Assembler(peers, store, self.world), store))
