@@ -20,7 +20,7 @@ from typing import Any
 
 import wasmtime
 from wasmtime import _ffi as ffi
-from wasmtime.component import Component, Linker, Record
+from wasmtime.component import Component, Instance, Linker, Record
 
 from .limits import Limits
 from .outcome import Reason
@@ -67,6 +67,18 @@ class Session:
     fuel: int = 0
 
 
+@dataclass
+class Prepared:
+    """An instance that executes one call of a stranger, and its store."""
+
+    store: wasmtime.Store
+    instance: Instance | None = None
+
+    def close(self) -> None:
+        """Give its memory back."""
+        self.store.close()
+
+
 class Machine:
     """A compiled component, such as the runner; any number of threads may execute in it at once."""
 
@@ -77,34 +89,60 @@ class Machine:
         self.linker = _link(engine, component, self._session)
         self.ticker = ticker
 
-    def call(self, session: Session, export: str, *arguments: str) -> str:
-        """Call an export in a fresh instance; raise `Trap`."""
-        store = wasmtime.Store(self._engine)
-        limits = session.limits
+    def prepare(self, session: Session, export: str, *arguments: str) -> Prepared:
+        """Return a fresh instance that has called an export; raise `Trap`.
+
+        Who calls the same each time, with nothing of a stranger in it, has done what the first call
+        of every instance costs before somebody waits for it.
+        """
+        prepared = Prepared(wasmtime.Store(self._engine))
         try:
-            store.set_limits(
-                memory_size=limits.memory_bytes,
-                table_elements=100_000,
-                instances=_INSTANCES_MAX,
-                tables=_TABLES_MAX,
-                memories=1,
-            )
-            store.set_fuel(limits.fuel)
-            left = min(limits.compute_seconds, session.deadline - time.monotonic())
-            store.set_epoch_deadline(_ticks(left))
-            self._current.session = session
-            with self.ticker.ticking():
-                return self._enter(store, session, export, arguments)
+            self._enter(prepared, session, export, arguments)
+        except Trap:
+            prepared.close()
+            raise
+        return prepared
+
+    def call(
+        self, session: Session, export: str, *arguments: str, prepared: Prepared | None = None
+    ) -> str:
+        """Call an export, in a fresh instance or one that the caller closes; raise `Trap`."""
+        if prepared:
+            return self._enter(prepared, session, export, arguments)
+        fresh = Prepared(wasmtime.Store(self._engine))
+        try:
+            return self._enter(fresh, session, export, arguments)
         finally:
-            self._current.session = None
-            store.close()
+            fresh.close()
 
     def _enter(
-        self, store: wasmtime.Store, session: Session, export: str, arguments: tuple[str, ...]
+        self, prepared: Prepared, session: Session, export: str, arguments: tuple[str, ...]
     ) -> str:
+        store, limits = prepared.store, session.limits
+        store.set_limits(
+            memory_size=limits.memory_bytes,
+            table_elements=100_000,
+            instances=_INSTANCES_MAX,
+            tables=_TABLES_MAX,
+            memories=1,
+        )
+        store.set_fuel(limits.fuel)
+        left = min(limits.compute_seconds, session.deadline - time.monotonic())
+        store.set_epoch_deadline(_ticks(left))
+        self._current.session = session
         try:
-            instance = self.linker.instantiate(store, self.component)
-            function = instance.get_func(store, export)
+            with self.ticker.ticking():
+                return self._execute(prepared, session, export, arguments)
+        finally:
+            self._current.session = None
+
+    def _execute(
+        self, prepared: Prepared, session: Session, export: str, arguments: tuple[str, ...]
+    ) -> str:
+        store = prepared.store
+        try:
+            prepared.instance = prepared.instance or self.linker.instantiate(store, self.component)
+            function = prepared.instance.get_func(store, export)
             assert function is not None, "what is loaded exports it"
             result = function(store, *arguments)
             session.fuel = session.limits.fuel - store.get_fuel()

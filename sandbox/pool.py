@@ -87,6 +87,7 @@ class _Worker:
     def take(self) -> Lane:
         """Return a lane that is free; it comes back by itself."""
         self.count += 1
+        # That of the last one is in the caches still.
         return self._idle.pop()
 
     def kill(self) -> None:

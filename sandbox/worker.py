@@ -29,7 +29,7 @@ from .confinement import DATA_BYTES_MAX, Unconfined, confine
 from .frames import Kind
 from .layers import parse_layers
 from .limits import MEBIBYTE, Limits
-from .machine import Machine, Session, Trap
+from .machine import Machine, Prepared, Session, Trap
 from .outcome import Reason
 from .roles import COMPILES
 
@@ -38,6 +38,9 @@ _CODES_MAX = 256
 _CODES_BYTES_MAX = 64 * MEBIBYTE
 # What it takes to compile the largest files.
 _COMPILE = Limits(fuel=40_000_000_000, memory_bytes=256 * MEBIBYTE, compute_seconds=20.0)
+_READY_MAX = 2
+# What it takes to compile nothing.
+_PREPARE = Limits(fuel=1_000_000_000)
 _FLAWS_MAX = 32
 _TEXT_MAX = 4_096
 # Beside its sockets: standard ones, and those of the interpreter.
@@ -55,6 +58,8 @@ class Worker:
         self._codes = _Codes(runner)
         self._components = components
         self._over = threading.Event()
+        # Instances that wait for orders; each takes memory.
+        self._ready = threading.Semaphore(_READY_MAX)
 
     def warm_up(self) -> None:
         """Execute something, so that all that is loaded late is loaded before the bars close."""
@@ -88,26 +93,44 @@ class Worker:
         self._over.wait()
 
     def _serve(self, channel: socket.socket) -> None:
+        prepared: Prepared | None = None
+        may_prepare = False
         try:
             with channel.makefile("rb") as stream:
                 while (message := frames.read(stream)) is not None:
                     kind, body = message
                     # What was told to stop may have ended by itself.
                     if kind == Kind.ORDER:
-                        done = self._work(json.loads(body), channel, stream)
+                        prepared = prepared or self._prepare()
+                        if may_prepare:
+                            self._ready.release()
+                        done = self._work(json.loads(body), channel, stream, prepared)
                         told = frames.to_json(done).encode()
                         channel.sendall(frames.pack(Kind.DONE, told))
+                        # Nobody waits for this.
+                        prepared.close()
+                        may_prepare = self._ready.acquire(blocking=False)
+                        prepared = self._prepare() if may_prepare else None
         except OSError:
             pass
         finally:
             self._over.set()
 
+    def _prepare(self) -> Prepared:
+        """Return an instance of the runner that has compiled nothing."""
+        session = _session(_PREPARE, _asks_nothing, lambda: 0.0, seed=0)
+        return self._runner.prepare(session, "compile", "{}")
+
     def _work(
-        self, order: Mapping[str, Any], channel: socket.socket, stream: BinaryIO
+        self,
+        order: Mapping[str, Any],
+        channel: socket.socket,
+        stream: BinaryIO,
+        prepared: Prepared,
     ) -> dict[str, Any]:
         session = _ordered(order, channel, stream)
         try:
-            done = self._do(session, order)
+            done = self._do(session, order, prepared)
         except Trap as trap:
             done = {"reason": trap.reason, "message": trap.message}
         except Exception as error:  # noqa: BLE001  # a bug, which nobody else in here has to bear
@@ -116,7 +139,7 @@ class Worker:
         done |= {"fuel": session.fuel, "logs": session.logs}
         return done | {"logs_dropped": session.logs_dropped}
 
-    def _do(self, session: Session, order: Mapping[str, Any]) -> dict[str, Any]:
+    def _do(self, session: Session, order: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
         try:
             if "wasm" in order:
                 loaded, code = self._compiled(order["wasm"]), {}
@@ -129,7 +152,9 @@ class Worker:
             return {}
         if "problems" in code:
             return {"problems": [_cut(one) for one in code["problems"][:_FLAWS_MAX]]}
-        return _call(loaded, session, order, *([code["code"], order["main"]] if code else []))
+        if not code:
+            return _call(loaded, session, order, None)
+        return _call(loaded, session, order, prepared, code["code"], order["main"])
 
     def _compiled(self, wasm: str) -> Machine:
         if self._components is None:
@@ -180,14 +205,18 @@ class _Codes:
 
 
 def _call(
-    loaded: Machine, session: Session, order: Mapping[str, Any], *code: str
+    loaded: Machine,
+    session: Session,
+    order: Mapping[str, Any],
+    prepared: Prepared | None,
+    *code: str,
 ) -> dict[str, Any]:
     export, given = "describe", list(code)
     if "action" in order:
         export = "execute"
         call = {name: order[name] for name in ("action", "arguments", "seed")}
         given.append(json.dumps(call))
-    answer = loaded.call(session, export, *given)
+    answer = loaded.call(session, export, *given, prepared=prepared)
     if len(answer.encode()) > session.limits.output_bytes:
         raise Trap(Reason.OUTPUT_EXCEEDED)
     return {"answer": answer}
