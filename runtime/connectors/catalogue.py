@@ -10,6 +10,7 @@ from . import Connector
 from .asking import asking_action
 from .board import BoardPost
 from .knowledge import KnowledgeSearch
+from .s3 import s3_actions
 from .waiting import waiting_actions
 from .web import WebGet, WebSend
 
@@ -29,6 +30,7 @@ def catalogue(
         asking_action(),
         WebGet(egress),
         WebSend(egress),
+        *s3_actions(egress, signer),
         *others,
     ]
     return {connector.descriptor.name: connector for connector in connectors}

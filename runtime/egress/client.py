@@ -25,7 +25,8 @@ REDIRECTS_MAX = 5
 REQUESTS_MAX = 64
 # Of those that a name has; all are checked.
 ADDRESSES_TRIED_MAX = 3
-HEADER_CHARACTERS_MAX = 1_024
+# Tokens of sessions of clouds are long.
+HEADER_CHARACTERS_MAX = 4_096
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
 Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -189,7 +189,7 @@ async def test_nothing_that_was_sent_is_carried_to_another_service() -> None:
     assert internet.dialled == [(PUBLIC, 80)]
 
 
-@pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\nb", "a\rb", "a\0", "\u00fc", "a" * 1_025])
+@pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\nb", "a\rb", "a\0", "\u00fc", "a" * 4_097])
 async def test_a_header_is_one_line(value: str) -> None:
     internet = Internet(names={HOST: [[PUBLIC]]})
     assert await ask(internet.egress(), headers={"accept": value}) == "HEADER_INVALID"
