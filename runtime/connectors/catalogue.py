@@ -13,6 +13,7 @@ from .knowledge import KnowledgeSearch
 from .s3 import s3_actions
 from .waiting import waiting_actions
 from .web import WebGet, WebSend
+from .x import x_actions
 
 
 def catalogue(
@@ -31,6 +32,7 @@ def catalogue(
         WebGet(egress),
         WebSend(egress),
         *s3_actions(egress, signer),
+        *x_actions(egress, signer),
         *others,
     ]
     return {connector.descriptor.name: connector for connector in connectors}

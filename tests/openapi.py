@@ -1,0 +1,114 @@
+"""Specifications in OpenAPI that others published: what may be asked, and what may be answered."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from jsonschema import Draft202012Validator
+
+DEPTH_MAX = 4
+
+
+class Specification:
+    """A file of OpenAPI 3."""
+
+    def __init__(self, file: Path) -> None:
+        self._root: dict[str, Any] = json.loads(file.read_text())
+
+    def check(self, method: str, target: str, content_type: str, body: bytes) -> None:
+        """Hold a request against its operation; raise whatever says what is wrong."""
+        parts = urlsplit(target)
+        operation, found = self._operation(method, parts.path)
+        query = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+        values = {("path", name): text for name, text in found.items()}
+        values |= {("query", name): text for name, text in query.items()}
+        for one in operation.get("parameters", []):
+            parameter = self._resolved(one)
+            place = (parameter["in"], parameter["name"])
+            assert place in values or not parameter.get("required"), f"{place} is missing"
+            if place in values:
+                schema = self._resolved(parameter["schema"])
+                self._validate(schema, _read(schema, values.pop(place)))
+        assert not values, f"{[*values]} are no parameters"
+        if "requestBody" in operation:
+            assert content_type == "application/json"
+            schema = operation["requestBody"]["content"][content_type]["schema"]
+            self._validate(schema, json.loads(body))
+        else:
+            assert body == b"", "it has no body"
+
+    def answer(self, method: str, path: str, dice: random.Random) -> tuple[int, dict[str, Any]]:
+        """Return a status and a value that succeed."""
+        responses = self._operation(method, path)[0]["responses"]
+        status = min(status for status in responses if status.startswith("2"))
+        schema = responses[status]["content"]["application/json"]["schema"]
+        value = self._sample(schema, dice, 0)
+        self._validate(schema, value)
+        assert isinstance(value, dict)
+        return int(status), value
+
+    def _operation(self, method: str, path: str) -> tuple[dict[str, Any], dict[str, str]]:
+        # A path without parameters comes before one with them.
+        for template in sorted(self._root["paths"], key=lambda one: one.count("{")):
+            pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(template))
+            match = re.fullmatch(pattern, path)
+            if match and method.lower() in self._root["paths"][template]:
+                return self._root["paths"][template][method.lower()], match.groupdict()
+        raise AssertionError(f"there is no {method} {path}")
+
+    def _validate(self, schema: Mapping[str, Any], value: object) -> None:
+        whole = {**schema, "components": self._root["components"]}
+        Draft202012Validator(whole).validate(value)
+
+    def _resolved(self, schema: dict[str, Any]) -> dict[str, Any]:
+        while "$ref" in schema:
+            value: Any = self._root
+            for name in schema["$ref"].removeprefix("#/").split("/"):
+                value = value[name]
+            schema = value
+        return schema
+
+    def _sample(self, schema: dict[str, Any], dice: random.Random, depth: int) -> object:
+        schema = self._resolved(schema)
+        if "enum" in schema:
+            found: object = dice.choice(schema["enum"])
+            return found
+        if "oneOf" in schema:
+            return self._sample(schema["oneOf"][0], dice, depth)
+        if schema.get("type") == "object":
+            required = schema.get("required", [])
+            return {
+                name: self._sample(one, dice, depth + 1)
+                for name, one in schema.get("properties", {}).items()
+                if name in required or (depth < DEPTH_MAX and dice.random() < 0.8)
+            }
+        if schema.get("type") == "array":
+            least = schema.get("minItems", 0)
+            count = dice.randint(least, schema.get("maxItems", least + 3))
+            return [self._sample(schema["items"], dice, depth + 1) for _ in range(count)]
+        return _scalar(schema, dice)
+
+
+def _scalar(schema: Mapping[str, Any], dice: random.Random) -> object:
+    match schema["type"]:
+        case "boolean":
+            return dice.random() < 0.5
+        case "integer":
+            return dice.randrange(10_000)
+        case "number":
+            return dice.random()
+    # Of the patterns, all are ids: digits fit them.
+    return str(dice.randrange(10**18))
+
+
+def _read(schema: Mapping[str, Any], text: str) -> object:
+    """Return the value that a parameter stands for."""
+    if schema.get("type") == "integer":
+        return int(text)
+    return text.split(",") if schema.get("type") == "array" else text
