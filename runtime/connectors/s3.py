@@ -22,6 +22,7 @@ from .s3schemas import (
     DELETE,
     GET,
     GET_BYTES_DEFAULT,
+    KEY_BYTES_MAX,
     LIST,
     LIST_DEFAULT,
     PRESIGN,
@@ -30,8 +31,6 @@ from .s3schemas import (
     PUT_BYTES_MAX,
 )
 from .s3xml import XML_BYTES_MAX, Listing, NotUnderstood, read_error_code, read_listing
-
-KEY_BYTES_MAX = 1_024
 
 _TEXT_TYPE = "text/plain; charset=utf-8"
 _BYTES_TYPE = "application/octet-stream"

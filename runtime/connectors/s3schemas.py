@@ -6,13 +6,14 @@ from pydantic import JsonValue
 
 from . import Descriptor, closed_object
 
+KEY_BYTES_MAX = 1_024
 PUT_BYTES_MAX = 256 * 1024
 GET_BYTES_DEFAULT = 64 * 1024
 # A model is told results of up to 1 MiB, in which the key needs room as well.
 GET_BYTES_MAX = 1_000_000
 LIST_DEFAULT = 100
-# Of the longest keys, encoded twice, so many fit into what is read of an answer.
-LIST_MAX = 200
+# Of the longest keys, so many fit into what a model is told, where a character may take six.
+LIST_MAX = 150
 TOKEN_CHARACTERS_MAX = 1_024
 PRESIGN_SECONDS_DEFAULT = 3_600
 PRESIGN_SECONDS_MAX = 7 * 24 * 3_600
@@ -41,7 +42,7 @@ _PROPERTIES: dict[str, JsonValue] = {
 _KEY: JsonValue = {
     "type": "string",
     "minLength": 1,
-    "maxLength": 1_024,
+    "maxLength": KEY_BYTES_MAX,
     "description": "The whole name of the object, such as reports/2026/may.md.",
 }
 
@@ -119,7 +120,7 @@ LIST = Descriptor(
         {
             "prefix": {
                 "type": "string",
-                "maxLength": 1_024,
+                "maxLength": KEY_BYTES_MAX,
                 "description": "What their keys begin with.",
             },
             "count": {

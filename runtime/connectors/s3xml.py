@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
-from .s3schemas import LIST_MAX, TOKEN_CHARACTERS_MAX
+from .s3schemas import KEY_BYTES_MAX, LIST_MAX, TOKEN_CHARACTERS_MAX
 
 XML_BYTES_MAX = 1024 * 1024
 
@@ -66,7 +66,10 @@ def _entry(element: ET.Element, *, is_encoded: bool) -> Entry:
     key, size, modified = (_text(element, name) for name in ("Key", "Size", "LastModified"))
     if not (key and _SIZE.fullmatch(size) and _TIME.fullmatch(modified)):
         raise NotUnderstood
-    return Entry(unquote_plus(key) if is_encoded else key, int(size), modified)
+    key = unquote_plus(key) if is_encoded else key
+    if len(key.encode()) > KEY_BYTES_MAX:
+        raise NotUnderstood
+    return Entry(key, int(size), modified)
 
 
 def _read(content: bytes, name: str) -> ET.Element:

@@ -83,9 +83,9 @@ def running_moto() -> Iterator[Moto]:
     """Run S3 with one bucket; it refuses whoever does not sign."""
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
     try:
-        host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
         httpx.post(f"{url}/moto-api/reset")
         one_key = {"aws_access_key_id": "first", "aws_secret_access_key": "first"}
         iam = boto3.client("iam", endpoint_url=url, region_name=REGION, **one_key)
@@ -106,4 +106,6 @@ def running_moto() -> Iterator[Moto]:
         moto.check_who_signs()
         yield moto
     finally:
+        # The next server of this process has the same state.
+        httpx.post(f"{url}/moto-api/reset-auth", content="inf").raise_for_status()
         server.stop()

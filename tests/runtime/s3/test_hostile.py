@@ -14,8 +14,6 @@ from tests.fakes.internet import Internet, Site, answering, redirecting
 from tests.fakes.runtime_ports import FakeSigner
 from tests.runtime.s3.buckets import Actions
 
-HOST = "s3.us-east-1.amazonaws.com"
-WRITES = ["put", "delete"]
 ALL = ["put", "get", "delete", "list"]
 
 
@@ -175,6 +173,7 @@ _BOMB = '<!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>'
         _list("<Key>&b;</Key>", head=_BOMB).decode().encode("utf-16"),
         _list("<Key>a</Key>", head='<!DOCTYPE a SYSTEM "file:///etc/passwd">'),
         _list(""),
+        _list(f"<Key>{'a' * 1_025}</Key>"),
         _list("<Key>a</Key><Size>-1</Size>"),
         _list("<Key>a</Key><Size>" + "9" * 10_000 + "</Size>"),
         _list(more="<IsTruncated>true</IsTruncated>"),
