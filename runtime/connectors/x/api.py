@@ -181,7 +181,8 @@ def _said(answer: Answer) -> Said:
     is_refusal = codes.is_client_error(answer.status)
     if is_uncertain(answer.status) or not (is_refusal or codes.is_success(answer.status)):
         raise Lost("x")
-    value = None if answer.is_cut else _object(answer.body)
+    # What was cut is no JSON any more.
+    value = _object(answer.body)
     if is_refusal:
         reason = _REASONS.get(answer.status, "REFUSED")
         return _refusal(reason, value or {"title": f"HTTP status {answer.status}"})

@@ -8,9 +8,10 @@ import pytest
 from pydantic import JsonValue
 
 from chassis.errors import PeerUnavailable
+from keymanager.uses.target import parse_target
 from runtime.connectors import Result, Unsent
 from runtime.connectors.http import RETRY_SECONDS_MAX
-from runtime.connectors.x.api import ANSWER_BYTES_MAX, reset_seconds
+from runtime.connectors.x.api import ANSWER_BYTES_MAX, URL_DEFAULT, reset_seconds
 from runtime.connectors.x.reads import TEXT_CHARACTERS_MAX
 from runtime.ports import PersonAwaited, RunFails
 from tests.fakes.internet import Site, answering
@@ -106,6 +107,9 @@ async def test_what_is_sent_is_what_was_authenticated(
     await actions.call(name, **arguments)
     sent = [(one.method, f"http://x.test{one.target}") for one in actions.x.asked]
     assert sent == [(one.method, one.url) for one in actions.signer.authorized]
+    for web_request in actions.signer.authorized:
+        # The key manager takes no URL that has another spelling.
+        parse_target(web_request.method, web_request.url.replace("http://x.test", URL_DEFAULT))
     for one in actions.x.asked:
         assert one.headers["authorization"] == "oauth1 secrets/x agents/poster"
 
@@ -129,6 +133,16 @@ def test_a_post_is_never_sent_again_and_what_can_be_repeated_is(actions: Actions
     }
     again = (True, False)
     assert declared == {"x.post": (False, False), "x.delete": again, "x.like": again}
+
+
+@pytest.mark.parametrize("failure", ["lost", 500, 503])
+@pytest.mark.parametrize(("name", "arguments"), [CALLS[5], CALLS[7], CALLS[8]])
+async def test_a_lost_answer_is_not_taken_for_an_empty_one(
+    actions: Actions, name: str, arguments: dict[str, JsonValue], failure: int | str
+) -> None:
+    actions.x.fail_next(*[""] * (name == "x.mentions"), failure)
+    with pytest.raises(PeerUnavailable):
+        await actions.call(name, **arguments)
 
 
 @pytest.mark.parametrize("name", ["x.delete", "x.like"])
