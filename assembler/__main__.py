@@ -14,6 +14,7 @@ from chassis.server import Hosted, ensure_private_folder, run
 from chassis.telemetry import Telemetry
 from chassis.witness import remembering
 from enrolment.join import join
+from sandbox.choosing import read_digests
 from sandbox.sandboxes import opened
 
 from .assembly import Assembler
@@ -39,7 +40,9 @@ async def open_service(config: AssemblerConfig, telemetry: Telemetry) -> AsyncIt
             channel = member.connect(address, peer, interceptors=heard)
             return await stack.enter_async_context(channel)
 
-        sandbox = await stack.enter_async_context(opened(workers=1))
+        sandbox = await stack.enter_async_context(
+            opened(1, native=read_digests(config.code_native))
+        )
         witness = await stack.enter_async_context(remembering(config.data_dir / "keymanager.mark"))
         peers = connect_peers(
             runtime=await channel_to("runtime", config.runtime_address),

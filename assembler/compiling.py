@@ -100,8 +100,10 @@ class Compilation:
         for flaw in flaws:
             is_component = isinstance(sources.code, sandbox.ports.Component)
             code, message, fix = _refused(flaw) if is_component else _told(flaw, modules)
-            # One list of them is enough.
-            modules = modules if flaw.kind != "import" else ()
+            if flaw.kind == "import" and modules and not is_component:
+                fix = f"{fix} {_NATIVE_FIX.format(sources.code.sha256)}"
+                # One list of them is enough.
+                modules = ()
             file = flaw.file if flaw.file in sources.paths else sources.code.main
             report_in(
                 self._draft,
@@ -228,6 +230,10 @@ def _column(flaw: CodeFlaw, text: str) -> int:
     return len(line.encode()[: flaw.column - 1].decode(errors="ignore")) + 1
 
 
+_NATIVE_FIX = (
+    "If it needs native wheels, the operator may let it out of WebAssembly: CODE_NATIVE of the "
+    "assembler and the runtime, {}."
+)
 _TYPES_FIX = (
     "Use str, int, float, bool, None, list, dict with str as keys, Literal, an Enum, a TypedDict "
     "or a dataclass."

@@ -6,6 +6,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from chassis.config import ServiceConfig
+from sandbox.choosing import Digests
 
 
 class AssemblerConfig(ServiceConfig):
@@ -18,3 +19,6 @@ class AssemblerConfig(ServiceConfig):
     knowledge_address: str = Field(description="host:port of the knowledge storage")
     gas_address: str = Field(description="host:port of the gas system")
     runtime_address: str = Field(description="host:port of the runtime")
+    code_native: Digests = Field(
+        default="", description="SHA-256 of code that the runtime executes outside of WebAssembly"
+    )

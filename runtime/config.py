@@ -12,6 +12,7 @@ from chassis.config import ServiceConfig
 from chassis.errors import InvalidField
 from chassis.receivers import require_url
 from chassis.seal import require_key_file
+from sandbox.choosing import Digests
 
 from .egress import Refused
 from .egress.addresses import read_local
@@ -65,6 +66,11 @@ class RuntimeConfig(ServiceConfig):
     code_may: str = Field(
         default="",
         description="actions that code may use, with spaces between; empty is all it was granted",
+    )
+    code_native: Digests = Field(
+        default="",
+        description="SHA-256 of code that needs native wheels, and that you have read: it runs "
+        "outside of WebAssembly; with spaces between",
     )
     approval_webhooks: str = Field(
         default="", description="URLs that hear of questions to people; with spaces between"

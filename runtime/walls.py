@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from chassis.log import log
+from sandbox.choosing import read_digests
 from sandbox.jail import Survey
 from sandbox.launch import surveyed
 from sandbox.ports import Sandbox
@@ -36,7 +37,8 @@ async def raising(config: RuntimeConfig) -> AsyncIterator[Walls]:
         log.warning("sandbox.refused", lack=lack)
         yield Walls(None, lack)
         return
-    async with opened(config.sandbox_workers or os.cpu_count() or 1) as sandbox:
+    workers = config.sandbox_workers or os.cpu_count() or 1
+    async with opened(workers, native=read_digests(config.code_native)) as sandbox:
         yield Walls(sandbox)
 
 

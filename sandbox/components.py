@@ -16,8 +16,9 @@ from wasmtime.component import Component, FuncType, String
 
 from chassis.canonical import sha256_hex
 
-from .machine import Machine, Ticker, Trap, configure
+from .machine import Machine, Ticker, configure
 from .outcome import Reason
+from .trap import Trap
 
 # Each is some megabytes of machine code.
 _COMPONENTS_MAX = 16

@@ -32,6 +32,11 @@ def installed_runner() -> Path:
     return path
 
 
+def sdk_folder() -> Path:
+    """Return where the package is that code is written with."""
+    return _ROOT / "sdk"
+
+
 @functools.cache
 def surveyed() -> jail.Survey:
     """Return which bars this machine has."""
@@ -49,6 +54,11 @@ class WorkerProcess:
     def pid(self) -> int:
         """Return the number of its process, or of the bars around it."""
         return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Return what it, or the bars around it, ended with."""
+        return self._process.returncode
 
     def kill(self) -> None:
         """Kill it, whatever it does."""
@@ -68,17 +78,25 @@ async def start_worker(
     """
     runner = runner or installed_runner()
     survey = await asyncio.to_thread(surveyed)
+    arguments = [str(runner), str(survey.layers), COMPILES if compiles else EXECUTES]
+    return await start_process("sandbox.worker", arguments, sessions=sessions, readable=[runner])
+
+
+async def start_process(
+    module: str, arguments: Sequence[str], *, sessions: int, readable: Sequence[Path]
+) -> WorkerProcess:
+    """Start `main` of a module in bubblewrap; its first argument are the sockets that it serves."""
+    survey = await asyncio.to_thread(surveyed)
     pairs = [socket.socketpair() for _ in range(sessions)]
     theirs = [their.fileno() for _, their in pairs]
     argv = [
-        *(sys.executable, "-I", "-c", _MAIN, str(_ROOT)),
-        *(",".join(map(str, theirs)), str(runner), str(survey.layers)),
-        COMPILES if compiles else EXECUTES,
+        *(sys.executable, "-I", "-c", _MAIN, str(_ROOT), module),
+        *(",".join(map(str, theirs)), *arguments),
     ]
-    readable = [*jail.interpreter_paths(), *(_ROOT / name for name in _PACKAGES), runner]
+    always = [*jail.interpreter_paths(), *(_ROOT / name for name in _PACKAGES)]
     # From this thread, since bubblewrap ends with the one that started it.
     process = subprocess.Popen(  # noqa: ASYNC220  # it takes a millisecond
-        jail.command(survey, argv, readable=readable, descriptors=theirs),
+        jail.command(survey, argv, readable=[*always, *readable], descriptors=theirs),
         env={},
         pass_fds=theirs,
         stdin=subprocess.DEVNULL,
@@ -111,4 +129,7 @@ async def _ready(channel: socket.socket) -> None:
 
 
 # Isolated Python does not look beside itself for modules.
-_MAIN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sandbox.worker import main; main()"
+_MAIN = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "import importlib; importlib.import_module(sys.argv.pop(1)).main()"
+)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MEBIBYTE = 1024 * 1024
+# Where the kernel counts time and nobody counts instructions: about as many as WebAssembly counts
+# in a second of Python, 8,000,000 in a millisecond.
+FUEL_PER_SECOND = 8_000_000_000
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from wasmtime.component import Component, Instance, Linker, Record
 
 from .limits import Limits
 from .outcome import Reason
+from .trap import Trap
 
 TICK_SECONDS = 0.01
 # The instances that the component is made of, and what they have.
@@ -36,15 +37,6 @@ _CAUSE_MAX = 200
 _CALL_FUEL = 100_000
 _RANDOM_BYTE_FUEL = 6_000
 _HOST = "actionvm:action/host@0.1.0"
-
-
-class Trap(Exception):
-    """Code was stopped."""
-
-    def __init__(self, reason: Reason, message: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.message = message
 
 
 @dataclass

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
 from socket import socket
 from typing import Any, Protocol
 
 from chassis.log import log
 
 from .errors import SandboxUnavailable
-from .frames import MESSAGE_BYTES_MAX, Broken
+from .frames import Broken
 from .lanes import Lane, Lost
 from .limits import Limits
+from .orders import ArgumentsTooLarge, CodeTooLarge, Mute, examine_order, execute_order
 from .outcome import Examined, Flaw, Outcome, Reason
-from .ports import Answer, Asked, Component, Executable, Host, Order, Suspended
+from .ports import Component, Executable, Host, Order, Suspended
 from .reading import Done, read_examined, read_outcome
 from .wasm import ComponentRefused, check_component
 
@@ -28,8 +26,6 @@ EXECUTIONS_MAX = 1_000
 SESSIONS_MAX = 16
 # Executions that have lost their worker are tried again in one of their own, so many at once.
 ALONE_MAX = 2
-# The rest of an order has room beside it.
-_ORDER_BYTES_MAX = MESSAGE_BYTES_MAX - 64 * 1024
 _EXAMINE = Limits(fuel=20_000_000_000)
 # An honest component of the largest size takes some seconds.
 COMPILE_SECONDS = 15.0
@@ -149,35 +145,24 @@ class Pool:
 
     async def examine(self, code: Executable) -> Examined:
         """Compile code and let it describe itself; see `Sandbox`."""
-        carried = _carried(code)
-        if _size(carried) > _ORDER_BYTES_MAX:
-            return Examined(flaws=(Flaw("failed", _TOO_LARGE, code.main),))
         try:
+            order = examine_order(code, _EXAMINE)
             await self._accept(code)
+        except CodeTooLarge as error:
+            return Examined(flaws=(Flaw("failed", str(error), code.main),))
         except ComponentRefused as refused:
             return Examined(flaws=(Flaw(refused.kind, refused.told, code.main),))
-        order = {**carried, "limits": asdict(_EXAMINE)}
-        return read_examined(await self._run(order, _Mute(), _EXAMINE), code)
+        return read_examined(await self._run(order, Mute(), _EXAMINE), code)
 
     async def execute(self, code: Executable, order: Order, host: Host) -> Outcome:
         """Execute an action; see `Sandbox`."""
-        carried, arguments = _carried(code), dict(order.arguments)
-        size = _size(arguments)
-        if size > order.limits.argument_bytes:
-            return Outcome(reason=Reason.ARGUMENTS_EXCEEDED)
-        if _size(carried) + size > _ORDER_BYTES_MAX:
-            return Outcome(reason=Reason.CODE_INVALID, message=_TOO_LARGE)
         try:
+            message = execute_order(code, order)
             await self._accept(code)
-        except ComponentRefused as refused:
-            return Outcome(reason=Reason.CODE_INVALID, message=refused.told)
-        message = {
-            **carried,
-            "limits": asdict(order.limits),
-            "action": order.action,
-            "arguments": arguments,
-            "seed": order.seed,
-        }
+        except ArgumentsTooLarge:
+            return Outcome(reason=Reason.ARGUMENTS_EXCEEDED)
+        except (CodeTooLarge, ComponentRefused) as error:
+            return Outcome(reason=Reason.CODE_INVALID, message=str(error))
         return read_outcome(await self._run(message, host, order.limits), order)
 
     async def _accept(self, code: Executable) -> None:
@@ -186,8 +171,8 @@ class Pool:
             return
         if code.sha256 not in self._compiled:
             check_component(code.wasm)
-            order = {**_carried(code), "compile": True, "limits": asdict(self._compile)}
-            done = await self._run(order, _Mute(), self._compile)
+            order = {**examine_order(code, self._compile), "compile": True}
+            done = await self._run(order, Mute(), self._compile)
             told = done.message or (_HARD if done.reason else "")
             # Each try of one that is hard to compile costs a worker.
             self._compiled[code.sha256] = told
@@ -257,33 +242,6 @@ class Pool:
                 await worker.close()
 
 
-def _carried(code: Executable) -> dict[str, Any]:
-    """Return what an order says of its code."""
-    if isinstance(code, Component):
-        return {"wasm": base64.b64encode(code.wasm).decode()}
-    return {"files": dict(code.files), "main": code.main}
-
-
-def _size(value: Mapping[str, Any]) -> int:
-    return len(json.dumps(value))
-
-
-class _Mute:
-    """A host that answers nothing."""
-
-    def begin(self) -> None:
-        """Take no notice."""
-
-    async def ask(self, calls: Sequence[Asked]) -> Sequence[Answer]:
-        """Refuse."""
-        return [Answer(reason="DENIED", message="nothing is answered here")] * len(calls)
-
-    def now(self) -> float:
-        """Return the beginning of time."""
-        return 0.0
-
-
 _HARD = "it takes too long, or too much memory, to compile: make its functions smaller"
-_TOO_LARGE = f"the code and its arguments are larger than {_ORDER_BYTES_MAX} bytes of JSON"
 
 __all__ = ["Lost", "Pool", "Process", "Suspended"]

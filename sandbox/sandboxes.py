@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
-from .launch import start_worker
+from .choosing import Wall, choose
+from .jail import Survey
+from .launch import start_worker, surveyed
+from .native import Native, start_native
 from .outcome import Examined, Outcome
 from .pool import Pool
-from .ports import Component, Executable, Host, Order, Sandbox
+from .ports import Executable, Host, Order, Sandbox
 
 
 class Sandboxes:
-    """A `Sandbox` of others; files and components never meet in one worker."""
+    """A `Sandbox` of others; code that is told apart never meets in one worker."""
 
-    def __init__(self, *, files: Sandbox, components: Sandbox) -> None:
-        self._files = files
-        self._components = components
+    def __init__(
+        self, sandboxes: Mapping[Wall, Sandbox], *, native: frozenset[str], survey: Survey
+    ) -> None:
+        self._sandboxes = sandboxes
+        self._native = native
+        self._survey = survey
 
     async def examine(self, code: Executable) -> Examined:
         """Compile code and let it describe itself; see `Sandbox`."""
@@ -28,16 +35,21 @@ class Sandboxes:
         return await self._of(code).execute(code, order, host)
 
     def _of(self, code: Executable) -> Sandbox:
-        return self._components if isinstance(code, Component) else self._files
+        return self._sandboxes[choose(code, native=self._native, survey=self._survey)]
 
 
 @asynccontextmanager
-async def opened(workers: int) -> AsyncIterator[Sandboxes]:
+async def opened(workers: int, *, native: frozenset[str] = frozenset()) -> AsyncIterator[Sandboxes]:
     """Have sandboxes with so many workers each while the block runs; they start when needed."""
     files = Pool(start_worker, workers=workers)
     components = Pool(partial(start_worker, compiles=True), workers=workers)
+    sandboxes: dict[Wall, Sandbox] = {
+        Wall.FILES: files,
+        Wall.COMPONENTS: components,
+        Wall.NATIVE: Native(start_native, processes=workers),
+    }
     try:
-        yield Sandboxes(files=files, components=components)
+        yield Sandboxes(sandboxes, native=native, survey=await asyncio.to_thread(surveyed))
     finally:
         await files.close()
         await components.close()

@@ -24,14 +24,16 @@ from typing import Any, BinaryIO
 from chassis.canonical import sha256_hex
 
 from . import frames, machine
+from .asking import Asking, cut
 from .components import Components
 from .confinement import DATA_BYTES_MAX, Unconfined, confine
 from .frames import Kind
 from .layers import parse_layers
 from .limits import MEBIBYTE, Limits
-from .machine import Machine, Prepared, Session, Trap
+from .machine import Machine, Prepared, Session
 from .outcome import Reason
 from .roles import COMPILES
+from .trap import Trap
 
 # Compiled code that is kept; to compile it again costs milliseconds.
 _CODES_MAX = 256
@@ -41,7 +43,6 @@ _COMPILE = Limits(fuel=40_000_000_000, memory_bytes=256 * MEBIBYTE, compute_seco
 _READY_MAX = 2
 # What it takes to compile nothing.
 _PREPARE = Limits(fuel=1_000_000_000)
-_FLAWS_MAX = 32
 _TEXT_MAX = 4_096
 # Beside its sockets: standard ones, and those of the interpreter.
 _DESCRIPTORS = 48
@@ -151,7 +152,7 @@ class Worker:
         if "compile" in order:
             return {}
         if "problems" in code:
-            return {"problems": [_cut(one) for one in code["problems"][:_FLAWS_MAX]]}
+            return {"problems": cut(code["problems"])}
         if not code:
             return _call(loaded, session, order, None)
         return _call(loaded, session, order, prepared, code["code"], order["main"])
@@ -225,24 +226,8 @@ def _call(
 def _ordered(order: Mapping[str, Any], channel: socket.socket, stream: BinaryIO) -> Session:
     """Return the session of an order, which asks on its socket."""
     limits = Limits(**order["limits"])
-    now = float(order["now"])
-
-    def ask(calls: str) -> str:
-        nonlocal now
-        question = calls.encode()
-        if len(question) > limits.argument_bytes:
-            raise Trap(Reason.ARGUMENTS_EXCEEDED)
-        channel.sendall(frames.pack(Kind.QUESTION, question))
-        answered = frames.read(stream)
-        if answered is None:
-            raise Trap(Reason.TRAPPED)
-        kind, body = answered
-        if kind == Kind.STOP:
-            raise Trap(Reason(body.decode()))
-        (now,) = frames.TIME.unpack_from(body)
-        return body[frames.TIME.size :].decode()
-
-    return _session(limits, ask, lambda: now, seed=order.get("seed", 0))
+    asking = Asking(limits, float(order["now"]), channel, stream)
+    return _session(limits, asking.ask, lambda: asking.now, seed=order.get("seed", 0))
 
 
 def _session(
@@ -259,14 +244,6 @@ def _session(
 
 def _asks_nothing(_calls: str) -> str:
     raise Trap(Reason.TRAPPED)
-
-
-def _cut(problem: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a problem as long as it may be."""
-    return {
-        name: value[:_TEXT_MAX] if isinstance(value, str) else value
-        for name, value in problem.items()
-    }
 
 
 def main() -> None:

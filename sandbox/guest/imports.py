@@ -8,8 +8,18 @@ from typing import Any
 
 from . import stdlib
 
-_ALLOWED = frozenset({"actionvm_sdk", *stdlib.MODULES})
+_ALLOWED = {"actionvm_sdk", *stdlib.MODULES}
 _SUBMODULES_OF = tuple(f"{name}." for name in ("actionvm_sdk",))
+
+
+def allow(name: str) -> None:
+    """Add a module that is there: outside of WebAssembly, there are others."""
+    _ALLOWED.add(name)
+
+
+def imported(source: str) -> list[str]:
+    """Return the modules that a file imports by name; raise `SyntaxError`."""
+    return [name for _, name in _imported(ast.parse(source))]
 
 
 def check_imports(path: str, source: str, sources: Mapping[str, str]) -> list[dict[str, Any]]:

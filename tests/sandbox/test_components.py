@@ -11,11 +11,12 @@ import pytest
 import wasmtime
 from wasmtime import component as wasm
 
-from sandbox.launch import WorkerProcess, start_worker
+from sandbox.choosing import Wall
+from sandbox.launch import WorkerProcess, start_worker, surveyed
 from sandbox.limits import MEBIBYTE
 from sandbox.outcome import Reason
 from sandbox.pool import Pool
-from sandbox.ports import Answer, Asked, Component
+from sandbox.ports import Answer, Asked, Component, Sandbox
 from sandbox.sandboxes import Sandboxes
 from sandbox.wasm import COMPONENT_BYTES_MAX, ComponentRefused, check_component
 from tests.sandbox.components import compiled, component, returning
@@ -48,7 +49,8 @@ async def pool() -> AsyncIterator[Pool]:
 async def test_workers_of_files_execute_no_components() -> None:
     files = Pool(start_worker, workers=1)
     components = Pool(functools.partial(start_worker, compiles=True), workers=1)
-    both = Sandboxes(files=files, components=components)
+    walls: dict[Wall, Sandbox] = {Wall.FILES: files, Wall.COMPONENTS: components}
+    both = Sandboxes(walls, native=frozenset(), survey=surveyed())
     assert (await execute(files, CONSTANT)).reason == Reason.CODE_INVALID
     assert (await execute(both, CONSTANT)).value == 7
     assert (await execute(both, acting("return 1"))).value == 1

@@ -15,8 +15,9 @@ from wasmtime.component import _enter
 from sandbox import machine
 from sandbox.launch import installed_runner
 from sandbox.limits import Limits
-from sandbox.machine import Machine, Session, Trap
+from sandbox.machine import Machine, Session
 from sandbox.outcome import Reason
+from sandbox.trap import Trap
 from tests.sandbox.worlds import acting
 
 ROUNDS = 25
