@@ -135,7 +135,8 @@ def assert_refused(run: subprocess.CompletedProcess[str], way_out: str) -> None:
 def test_a_fresh_machine_gets_packages_and_a_library(machine: Machine) -> None:
     run = machine.run()
     assert run.returncode == 0, run.stderr
-    assert machine.has_called("pip install --require-hashes --compile --no-input -r requirem")
+    asked = "pip install --no-deps --require-hashes --compile --no-input -r requirem"
+    assert machine.has_called(asked)
     assert machine.library.read_text() == "compiled\n"
     assert machine.runner.read_text() == "runner\n"
 
@@ -198,7 +199,7 @@ def test_a_cache_that_cannot_be_written_is_refused(machine: Machine) -> None:
 def test_a_python_without_ensurepip_uses_the_pip_outside(machine: Machine) -> None:
     machine.environment["FAIL"] = "venv .venv"
     assert machine.run().returncode == 0
-    assert machine.has_called("pip --python .venv/bin/python install --require-hashes")
+    assert machine.has_called("pip --python .venv/bin/python install --no-deps --require-hashes")
 
 
 def test_a_python_without_any_pip_is_refused(machine: Machine) -> None:
@@ -209,7 +210,7 @@ def test_a_python_without_any_pip_is_refused(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("step", "way_out"),
     [
-        ("install --require-hashes", "check the network"),
+        ("install --no-deps --require-hashes", "check the network"),
         ("pip download", "check the network"),
         ("cmake", "is the C++ compiler complete?"),
         ("ninja -C", "The next run continues from here"),
