@@ -19,10 +19,12 @@ to_json = json.JSONEncoder(separators=(",", ":")).encode
 class Kind(IntEnum):
     """What a body is."""
 
-    # Of the worker: nothing or why it does not start; the JSON of calls; the JSON of an end.
+    # Of the worker: nothing or why it does not start; the JSON of calls; the JSON of an end; that
+    # an instance waits for the next order, after an end.
     READY = 1
     QUESTION = 2
     DONE = 3
+    PREPARED = 7
     # Of the sandbox: the JSON of an order; a time and the JSON of answers; a reason to end.
     ORDER = 4
     ANSWERS = 5

@@ -52,11 +52,19 @@ class Lane(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._execution: _Execution | None = None
         self._is_lost = False
+        # Of an instance that its worker makes after an end, for the next order.
+        self._may_prepare = self._prepares = self._is_prepared = False
+
+    @property
+    def delay(self) -> int:
+        """Return how long an order waits: an instance is there, is being made, or has to be."""
+        return 2 - self._prepares - self._is_prepared
 
     async def run(self, order: Mapping[str, Any], host: Host, limits: Limits) -> Done:
         """Have an order carried out; raise `Lost`, and whatever the host raises."""
         assert self._execution is None, "a lane has room for one"
         execution = self._execution = _Execution(host, limits)
+        self._is_prepared = False
         if self._is_lost:
             self._end()
             raise Lost
@@ -103,6 +111,11 @@ class Lane(asyncio.Protocol):
 
     def _take(self, kind: int, body: bytes) -> None:
         execution = self._execution
+        if kind == Kind.PREPARED and self._may_prepare:
+            # The next order may be on its way.
+            self._may_prepare, self._prepares = False, True
+            self._is_prepared = execution is None
+            return
         if execution is None:
             raise Broken("nothing was asked of it")
         if kind == Kind.QUESTION:
@@ -111,6 +124,7 @@ class Lane(asyncio.Protocol):
             done = read_done(from_json(body), execution.limits)
             if not execution.done.done():
                 execution.done.set_result(done)
+            self._may_prepare = True
             self._end()
         else:
             raise Broken("it says what no worker says")

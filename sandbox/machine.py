@@ -20,13 +20,22 @@ from typing import Any
 
 import wasmtime
 from wasmtime import _ffi as ffi
-from wasmtime.component import Component, Instance, Linker, Record
+from wasmtime.component import (
+    Component,
+    ExportIndex,
+    Func,
+    Instance,
+    Linker,
+    Record,
+    ValType,
+)
 
 from .limits import Limits
 from .outcome import Reason
 from .trap import Trap
 
 TICK_SECONDS = 0.01
+_IDLE_TICKS_MAX = 100
 # The instances that the component is made of, and what they have.
 _INSTANCES_MAX = 30
 _TABLES_MAX = 4
@@ -71,6 +80,15 @@ class Prepared:
         self.store.close()
 
 
+@dataclass(frozen=True)
+class _Export:
+    """What an export is in each instance."""
+
+    index: ExportIndex
+    params: list[tuple[str, ValType]]
+    result: ValType | None
+
+
 class Machine:
     """A compiled component, such as the runner; any number of threads may execute in it at once."""
 
@@ -80,6 +98,7 @@ class Machine:
         self._current = threading.local()
         self.linker = _link(engine, component, self._session)
         self.ticker = ticker
+        self._exports: dict[str, _Export] = {}
 
     def prepare(self, session: Session, export: str, *arguments: str) -> Prepared:
         """Return a fresh instance that has called an export; raise `Trap`.
@@ -134,9 +153,7 @@ class Machine:
         store = prepared.store
         try:
             prepared.instance = prepared.instance or self.linker.instantiate(store, self.component)
-            function = prepared.instance.get_func(store, export)
-            assert function is not None, "what is loaded exports it"
-            result = function(store, *arguments)
+            result = self._function(prepared.instance, store, export)(store, *arguments)
             session.fuel = session.limits.fuel - store.get_fuel()
         except (wasmtime.WasmtimeError, wasmtime.Trap, wasmtime.ExitTrap) as error:
             # Fuel is counted lazily, so after an interruption nobody knows how much it was.
@@ -144,6 +161,20 @@ class Machine:
             raise _trap(str(error), session.stopped) from None
         assert isinstance(result, str)
         return result
+
+    def _function(self, instance: Instance, store: wasmtime.Store, name: str) -> Func:
+        """Return an export of an instance, with what all instances have in common."""
+        export = self._exports.get(name)
+        index = export.index if export else self.component.get_export_index(name)
+        assert index is not None, "what is loaded exports it"
+        function = instance.get_func(store, index)
+        assert function is not None, "it is a function"
+        if export is None:
+            kind = function.type(store)
+            export = self._exports[name] = _Export(index, kind.params, kind.result)
+        # The wrapper asks for it at each call, which takes longer than the call.
+        function.type = lambda _store: export  # type: ignore[assignment,method-assign,return-value]
+        return function
 
     def _session(self) -> Session:
         session = self._current.session
@@ -196,9 +227,14 @@ class Ticker:
                 self._count -= 1
 
     def _tick(self) -> None:
+        idle = 0
         while True:
             with self._busy:
-                self._busy.wait_for(lambda: self._count)
+                idle = 0 if self._count else idle + 1
+                # To be woken for each call would cost more than to go on for a while.
+                if idle > _IDLE_TICKS_MAX:
+                    self._busy.wait_for(lambda: self._count)
+                    idle = 0
             start = time.monotonic()
             time.sleep(TICK_SECONDS)  # noqa: TID251  # it is the clock
             # On a busy machine it sleeps for longer.

@@ -158,7 +158,10 @@ def _tame(dice: random.Random, now: Callable[[], float]) -> None:
 
 def _import_all(files: Mapping[str, str]) -> None:
     """Import what files import, and nothing of theirs; what is not there is told by the check."""
-    vars(os)["environ"].update(dict.fromkeys(_ALONE, "1"))
+    environment = vars(os)["environ"]
+    # Of bubblewrap and Python, which set some.
+    environment.clear()
+    environment.update(dict.fromkeys(_ALONE, "1"))
     for source in files.values():
         try:
             names = imports.imported(source)

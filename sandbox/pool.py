@@ -83,8 +83,9 @@ class _Worker:
     def take(self) -> Lane:
         """Return a lane that is free; it comes back by itself."""
         self.count += 1
-        # That of the last one is in the caches still.
-        return self._idle.pop()
+        lane = min(self._idle, key=lambda one: one.delay)
+        self._idle.remove(lane)
+        return lane
 
     def kill(self) -> None:
         """End it; what is under way is lost."""

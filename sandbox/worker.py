@@ -18,6 +18,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,7 +41,8 @@ _CODES_MAX = 256
 _CODES_BYTES_MAX = 64 * MEBIBYTE
 # What it takes to compile the largest files.
 _COMPILE = Limits(fuel=40_000_000_000, memory_bytes=256 * MEBIBYTE, compute_seconds=20.0)
-_READY_MAX = 2
+# So many sockets have an instance that waits for the next order; each takes memory.
+_PREPARED = 2
 # What it takes to compile nothing.
 _PREPARE = Limits(fuel=1_000_000_000)
 _TEXT_MAX = 4_096
@@ -59,8 +61,6 @@ class Worker:
         self._codes = _Codes(runner)
         self._components = components
         self._over = threading.Event()
-        # Instances that wait for orders; each takes memory.
-        self._ready = threading.Semaphore(_READY_MAX)
 
     def warm_up(self) -> None:
         """Execute something, so that all that is loaded late is loaded before the bars close."""
@@ -76,7 +76,7 @@ class Worker:
             body = frames.to_json({**order, "now": 0.0, "limits": {}}).encode()
             there.sendall(frames.pack(Kind.ORDER, body))
             there.shutdown(socket.SHUT_WR)
-            self._serve(here)
+            self._serve(here, prepares=False)
             with there.makefile("rb") as stream:
                 answered = frames.read(stream)
         assert answered, "an order has an end"
@@ -88,14 +88,14 @@ class Worker:
         # What there is now stays.
         gc.freeze()
         self._runner.ticker.start()
-        for channel in channels:
-            threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
+        for number, channel in enumerate(channels):
+            serve = partial(self._serve, channel, prepares=number < _PREPARED)
+            threading.Thread(target=serve, daemon=True).start()
         channels[0].sendall(frames.pack(Kind.READY, b""))
         self._over.wait()
 
-    def _serve(self, channel: socket.socket) -> None:
+    def _serve(self, channel: socket.socket, *, prepares: bool) -> None:
         prepared: Prepared | None = None
-        may_prepare = False
         try:
             with channel.makefile("rb") as stream:
                 while (message := frames.read(stream)) is not None:
@@ -103,15 +103,14 @@ class Worker:
                     # What was told to stop may have ended by itself.
                     if kind == Kind.ORDER:
                         prepared = prepared or self._prepare()
-                        if may_prepare:
-                            self._ready.release()
                         done = self._work(json.loads(body), channel, stream, prepared)
                         told = frames.to_json(done).encode()
                         channel.sendall(frames.pack(Kind.DONE, told))
                         # Nobody waits for this.
                         prepared.close()
-                        may_prepare = self._ready.acquire(blocking=False)
-                        prepared = self._prepare() if may_prepare else None
+                        prepared = self._prepare() if prepares else None
+                        if prepared:
+                            channel.sendall(frames.pack(Kind.PREPARED, b""))
         except OSError:
             pass
         finally:

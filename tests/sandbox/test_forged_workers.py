@@ -30,6 +30,7 @@ FORGERIES: Mapping[str, Iterable[bytes]] = {
     "a kind of the other side": [framed(b"{}", Kind.ORDER)],
     "no kind": [framed(b"{}", 0)],
     "that it is ready, again": [framed(b"", Kind.READY)],
+    "an instance for the next order, before an end": [framed(b"", Kind.PREPARED)],
     "no JSON": [framed(b"{x")],
     "no text": [framed(b"\xff\xff")],
     "nothing": [framed(b"")],
