@@ -15,11 +15,13 @@ from pathlib import Path
 import wasmtime
 from wasmtime.component import Component
 
+from .guest import OBJECTS_MARK
+from .immortal import immortalized
 from .machine import configure
 
 _ROOT = Path(__file__).resolve().parent.parent
 _GUEST = Path(__file__).resolve().parent / "guest"
-_APP = "from guest.runner import WitWorld as WitWorld\n"
+_APP = "from guest.runner import WitWorld as WitWorld\nimport guest.snapshot\n"
 
 
 def build(output: Path) -> None:
@@ -29,7 +31,8 @@ def build(output: Path) -> None:
         component = _componentize(Path(folder))
         engine = wasmtime.Engine(configure())
         compiled = Path(folder) / "runner.cwasm"
-        compiled.write_bytes(Component.from_file(engine, component).serialize())
+        wasm = immortalized(component.read_bytes(), OBJECTS_MARK)
+        compiled.write_bytes(Component(engine, wasm).serialize())
         compiled.rename(output)
 
 

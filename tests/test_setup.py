@@ -67,9 +67,10 @@ class Machine:
         self.install("python3", "cc", "c++", "df", "nproc")
         shutil.copytree(BIN, self.checkout / "bin")
         (self.checkout / "requirements.lock").write_text("componentize-py==1\nwasmtime==1\n")
-        for name in ("sandbox/guest/runner.py", "sandbox/build.py", "sandbox/machine.py"):
-            (self.checkout / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.checkout / name).write_text(name)
+        for name in ("guest/runner", "build", "immortal", "machine"):
+            path = self.checkout / "sandbox" / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
         (self.checkout / "sdk/actionvm_sdk").mkdir(parents=True)
         (self.checkout / "sdk/actionvm_sdk/__init__.py").write_text("")
         (self.checkout / "requirements-native.lock").write_text("llama-cpp-python==1\n")

@@ -6,7 +6,6 @@ An instance executes one call and is thrown away, so nothing here has to be tidi
 from __future__ import annotations
 
 import base64
-import gc
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -58,7 +57,7 @@ class WitWorld(wit_world.WitWorld):  # type: ignore[misc]  # made of the WIT whe
     def execute(self, code: str, main: str, call: str) -> str:
         """Return what an action returns, or how it failed."""
         random.seed = _seed
-        return _execute(wit_host, code, main, call)
+        return execute(wit_host, code, main, call)
 
 
 class _Imported(Protocol):
@@ -87,7 +86,8 @@ class _Host:
         return float(self._imported.now())
 
 
-def _execute(imported: _Imported, code: str, main: str, call: str) -> str:
+def execute(imported: _Imported, code: str, main: str, call: str) -> str:
+    """Return what an action returns as JSON, or how it failed."""
     wanted = json.loads(call)
     random.seed(wanted["seed"])
     try:
@@ -219,81 +219,5 @@ def _told(error: BaseException) -> dict[str, Any]:
     return told
 
 
-class _Nobody:
-    """A host that answers to the rehearsal."""
-
-    def ask(self, _calls: str) -> str:
-        return '[{"value": {}, "reason": "", "message": ""}]'
-
-    def log(self, text: str) -> None:
-        pass
-
-    def now(self) -> float:
-        return 0.0
-
-
-def _rehearse() -> None:
-    """Do what calls do, until Python has learnt it: instances then share those pages."""
-    world, kept = WitWorld(), (sys.stdout, sys.stderr, list(sys.meta_path))
-    compiled = ""
-    for _ in range(_REHEARSALS):
-        compiled = json.loads(world.compile(json.dumps({"rehearsal.py": _REHEARSAL})))["code"]
-    for number in range(_REHEARSALS):
-        # Once, it also fails.
-        arguments = {"text": "a", "raises": number == 0}
-        call = {"action": "play", "arguments": arguments, "seed": 1}
-        played = _execute(_Nobody(), compiled, "rehearsal.py", json.dumps(call))
-    assert played == '{"value": {"length": 5}}', played
-    sys.stdout, sys.stderr, sys.meta_path[:] = kept
-    del sys.modules["rehearsal"]
-
-
-def _fill_holes() -> list[bytes | None]:
-    """Take all that was freed in small pieces; return what must be kept.
-
-    Otherwise each object of a call would lie in another page, which the instance has to copy.
-    """
-    fillings: list[bytes | None] = [None] * _FILLINGS_MAX
-    count = 0
-    for size in (*range(4_096, 512, -64), *range(512, 8, -8)):
-        row, before = 0, 0
-        while row < _ROW and count < _FILLINGS_MAX:
-            filling = bytes(size)
-            # In a row they come from one large piece, which may stay.
-            row = row + 1 if 0 < id(filling) - before < size + 64 else 0
-            fillings[count] = filling
-            before = id(filling)
-            count += 1
-        for number in range(count - row, count):
-            fillings[number] = None
-        count -= row
-    return fillings
-
-
-_FILLINGS_MAX = 100_000
-_ROW = 16
-# As often as makes the interpreter specialize what it executes.
-_REHEARSALS = 24
-_REHEARSAL = """\
-from __future__ import annotations
-from actionvm_sdk import CallError, Context, action
-
-@action(capabilities=["a.b"])
-def play(ctx: Context, text: str, raises: bool, limit: int = 5) -> dict[str, int]:
-    ctx.log(text)
-    print(text, ctx.now())
-    ctx.call("a.b", text=text)
-    if raises:
-        raise ValueError(text)
-    return {"length": len(text) * limit}
-"""
-
 stdlib.preload()
-_rehearse()
 _seed = random.seed
-# componentize-py calls it before the first call: 2,500 bytes would be handed over one by one.
-random.seed = lambda *_, **__: None  # until `execute`
-gc.collect()
-_kept = _fill_holes()
-# Pages that the collector never touches again stay shared between instances.
-gc.freeze()
