@@ -45,6 +45,7 @@ class Wanted:
     service: str = ""
     region: str = ""
     key_id: str = ""
+    key_header: str = ""
     presign_seconds: int = 0
     release: bool = False
     public_key: bool = False
@@ -105,6 +106,7 @@ def _authorization(wanted: Wanted) -> EvaluateUseRequest:
         service=wanted.service,
         region=wanted.region,
         key_id=wanted.key_id,
+        key_header=wanted.key_header,
     )
     if wanted.presign_seconds:
         asked.presign.CopyFrom(Duration(seconds=wanted.presign_seconds))
@@ -155,7 +157,7 @@ def _recipient_key() -> bytes:
 def _scheme_to_proto(text: str) -> AuthorizeRequestRequest.Scheme.ValueType:
     name = f"SCHEME_{text.upper().replace('-', '_')}"
     if name not in AuthorizeRequestRequest.Scheme.keys():  # noqa: SIM118  # not a mapping
-        fix = "one of oauth1, aws-sigv4, cdp, cdp-wallet, basic"
+        fix = "one of oauth1, aws-sigv4, cdp, cdp-wallet, basic, bearer, key-header, key-url"
         raise _invalid("--scheme", f"--scheme {text or 'is missing'}", fix=fix)
     return AuthorizeRequestRequest.Scheme.Value(name)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from chassis.errors import InvalidArgument, PeerUnavailable
 
@@ -137,6 +137,11 @@ class GasMeter(Protocol):
         """End the spending of a run; return its receipt, unsigned."""
 
 
+Scheme: TypeAlias = Literal[
+    "oauth1", "aws_sigv4", "cdp", "cdp_wallet", "basic", "bearer", "key_header", "key_url"
+]
+
+
 @dataclass(frozen=True)
 class WebRequest:
     """A request of a connector that is to be authenticated, as the scheme signs it.
@@ -145,7 +150,7 @@ class WebRequest:
     What a scheme does not know, it is not given.
     """
 
-    scheme: Literal["oauth1", "aws_sigv4", "cdp", "cdp_wallet", "basic"]
+    scheme: Scheme
     method: str
     url: str
     body: bytes = b""
@@ -159,14 +164,18 @@ class WebRequest:
     # Of Coinbase CDP: the name of the key, and the JSON that a wallet token has the hash of.
     key_id: str = ""
     body_json: str = ""
+    # Of keys that are sent as they are: what stands before one in `Authorization`, `Bearer` if
+    # nothing is said; or the header that one is in. With `key_url`, the URL has `{key}` for it.
+    token_type: str = ""
+    key_header: str = ""
 
 
 @dataclass(frozen=True)
 class Authorized:
     """The headers that authenticate a request, or the URL that does so itself."""
 
-    headers: Mapping[str, str]
-    url: str = ""
+    headers: Mapping[str, str] = field(repr=False)
+    url: str = field(default="", repr=False)
 
 
 class Signer(Protocol):

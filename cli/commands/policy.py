@@ -42,10 +42,11 @@ PersonalMessage = Annotated[
 ]
 Url = Annotated[str, typer.Option("--url", help="A request that is authenticated, as METHOD URL.")]
 SchemeOption = Annotated[
-    str, typer.Option("--scheme", help="How: oauth1, aws-sigv4, cdp, cdp-wallet, basic.")
+    str, typer.Option("--scheme", help="How: oauth1, aws-sigv4, cdp, cdp-wallet, basic, bearer, …")
 ]
 ServiceOption = Annotated[str, typer.Option("--service", help="Of AWS, such as s3.")]
 Region = Annotated[str, typer.Option("--region", help="Of AWS, such as us-east-1.")]
+KeyHeader = Annotated[str, typer.Option("--key-header", help="Of key-header: its name.")]
 KeyId = Annotated[str, typer.Option("--key-id", help="Of cdp: the name of the key there.")]
 Presign = Annotated[
     int, typer.Option("--presign", metavar="SECONDS", help="Of AWS: a URL that is good so long.")
@@ -118,6 +119,7 @@ def evaluate(
     service: ServiceOption = "",
     region: Region = "",
     key_id: KeyId = "",
+    key_header: KeyHeader = "",
     presign: Presign = 0,
     release: Release = False,
     public_key: PublicKey = False,
@@ -141,6 +143,7 @@ def evaluate(
         service=service,
         region=region,
         key_id=key_id,
+        key_header=key_header,
         presign_seconds=presign,
         release=release,
         public_key=public_key,

@@ -14,6 +14,7 @@ from chassis.fields import ACCOUNT_NAME, require_match
 
 from ..signing import Purpose
 from ..uses.basic import BasicHeaders
+from ..uses.bearer import BEARER, BearerHeaders, KeyHeader, KeyUrl
 from ..uses.farcaster import FarcasterSignature, SignFarcaster
 from ..uses.jwt import CdpJwt, WalletJwt
 from ..uses.keys import PublicKey
@@ -152,6 +153,13 @@ _AUTHORIZATIONS: Mapping[int, Callable[[_Authorize], AnyOperation]] = {
         asked.method, asked.url, asked.body_json.encode()
     ),
     _Authorize.SCHEME_BASIC: lambda asked: BasicHeaders(asked.method, asked.url),
+    _Authorize.SCHEME_BEARER: lambda asked: BearerHeaders(
+        asked.method, asked.url, asked.token_type or BEARER
+    ),
+    _Authorize.SCHEME_KEY_HEADER: lambda asked: KeyHeader(
+        asked.method, asked.url, asked.key_header
+    ),
+    _Authorize.SCHEME_KEY_URL: lambda asked: KeyUrl(asked.method, asked.url),
 }
 
 
@@ -165,6 +173,9 @@ _FIELDS: Mapping[int, frozenset[str]] = {
     _Authorize.SCHEME_CDP: frozenset({"key_id"}),
     _Authorize.SCHEME_CDP_WALLET: frozenset({"body_json"}),
     _Authorize.SCHEME_BASIC: frozenset(),
+    _Authorize.SCHEME_BEARER: frozenset({"token_type"}),
+    _Authorize.SCHEME_KEY_HEADER: frozenset({"key_header"}),
+    _Authorize.SCHEME_KEY_URL: frozenset(),
 }
 
 

@@ -14,7 +14,8 @@ KINDS = (
     "data",
 )
 OPERATIONS = (
-    *("basic", "decrypt", "encrypt", "farcaster", "generate-data-key", "hmac", "jwt", "oauth1"),
+    *("basic", "bearer", "decrypt", "encrypt", "farcaster", "generate-data-key", "hmac", "jwt"),
+    *("key-header", "key-url", "oauth1"),
     *("public-key", "release", "rewrap", "sign-digest", "sign-message", "sign-personal-message"),
     *("sign-transaction", "sign-typed-data", "sigv4", "sigv4-presign", "wallet-jwt"),
 )

@@ -67,6 +67,8 @@ class KeymanagerClient:
             service=request.service,
             key_id=request.key_id,
             body_json=request.body_json,
+            token_type=request.token_type,
+            key_header=request.key_header,
         )
         if request.body:
             digest = action_pb2.Digest(

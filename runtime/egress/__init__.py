@@ -14,13 +14,17 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked; names of headers are lower-case, and those of the wire are not among them."""
+    """What is asked; names of headers are lower-case, and those of the wire are not among them.
+
+    One that `is_bound` has a key in it, which is for this address: no redirect is followed.
+    """
 
     method: str
-    url: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str = field(repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = b""
+    is_bound: bool = False
 
 
 @dataclass(frozen=True)

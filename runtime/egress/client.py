@@ -62,6 +62,7 @@ class _Hop:
     method: str
     headers: Mapping[str, str]
     body: bytes
+    is_bound: bool
 
 
 class Egress:
@@ -195,7 +196,7 @@ def _first(request: Request) -> _Hop:
             raise Refused("HEADER_INVALID", f"{told} characters at most")
     url = read_url(request.url).with_query(request.query)
     headers = {name: value.strip() for name, value in request.headers.items()}
-    return _Hop(url, request.method, headers, request.body)
+    return _Hop(url, request.method, headers, request.body, request.is_bound)
 
 
 def _require_host(url: Url, rules: Sequence[HostRule]) -> None:
@@ -209,6 +210,8 @@ def _following(hop: _Hop, reply: Reply) -> _Hop | None:
     location = reply.headers.get("location", "")
     if reply.status not in _REDIRECTS or not location:
         return None
+    if hop.is_bound:
+        raise _redirect_forbidden("what was asked has a key in it, which is for this address")
     is_read = hop.method in _READS
     if not is_read and reply.status not in _NOT_DONE:
         return None

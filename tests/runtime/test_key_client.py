@@ -52,6 +52,30 @@ async def test_a_request_is_authenticated_as_its_scheme_signs_it(
     assert not asked.HasField("presign")
 
 
+async def test_a_key_that_is_sent_as_it_is_is_asked_for_with_its_place(
+    peers: Peers, channel: aio.Channel
+) -> None:
+    url = "https://api.example.org/bot1:a/send"
+    peers.answers += [use_pb2.AuthorizeRequestResponse(url=url)]
+    peers.answers += [use_pb2.AuthorizeRequestResponse(headers={"x-api-key": "k"})] * 2
+    client = KeymanagerClient(channel)
+    requests = [
+        WebRequest("key_url", "POST", "https://api.example.org/bot{key}/send"),
+        WebRequest("bearer", "POST", "https://api.example.org/", token_type="Bot"),
+        WebRequest("key_header", "POST", "https://api.example.org/", key_header="x-api-key"),
+    ]
+    authorized = [
+        await client.authorize_request("secrets/a", request, account="agents/a")
+        for request in requests
+    ]
+    assert authorized[0] == Authorized({}, url)
+    in_path, bearer, in_header = peers.requests
+    assert in_path.scheme == use_pb2.AuthorizeRequestRequest.SCHEME_KEY_URL
+    assert (bearer.token_type, in_header.key_header) == ("Bot", "x-api-key")
+    # What is printed of a request, such as in a log, has nothing to use.
+    assert "1:a" not in repr(authorized[0])
+
+
 async def test_the_key_of_bundles_is_asked_for(peers: Peers, channel: aio.Channel) -> None:
     peers.answers += [keymanager_pb2.GetPublicKeyResponse(public_key=b"key")]
     assert await KeymanagerClient(channel).bundle_key() == b"key"

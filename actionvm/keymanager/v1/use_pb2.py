@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n actionvm/keymanager/v1/use.proto\x12\x16\x61\x63tionvm.keymanager.v1\x1a\x1f\x61\x63tionvm/action/v1/action.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"]\n\x14ReleaseSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rrecipient_key\x18\x02 \x01(\x0c\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x05\"~\n\x15ReleaseSecretResponse\x12\x14\n\x0csealed_value\x18\x01 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05lease\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x05\"\"\n\x11RenewLeaseRequest\x12\r\n\x05lease\x18\x01 \x01(\t\"E\n\x12RenewLeaseResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"#\n\x12RevokeLeaseRequest\x12\r\n\x05lease\x18\x01 \x01(\t\"\x15\n\x13RevokeLeaseResponse\"\xcf\x05\n\x17\x41uthorizeRequestRequest\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12/\n\x0b\x62ody_digest\x18\x04 \x01(\x0b\x32\x1a.actionvm.action.v1.Digest\x12\x46\n\x06scheme\x18\x05 \x01(\x0e\x32\x36.actionvm.keymanager.v1.AuthorizeRequestRequest.Scheme\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\x12G\n\x04\x66orm\x18\x07 \x03(\x0b\x32\x39.actionvm.keymanager.v1.AuthorizeRequestRequest.FormEntry\x12M\n\x07headers\x18\x08 \x03(\x0b\x32<.actionvm.keymanager.v1.AuthorizeRequestRequest.HeadersEntry\x12\x0e\n\x06region\x18\t \x01(\t\x12\x0f\n\x07service\x18\n \x01(\t\x12*\n\x07presign\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06key_id\x18\x0c \x01(\t\x12\x11\n\tbody_json\x18\r \x01(\t\x12\x0f\n\x07version\x18\x0e \x01(\x05\x1a+\n\tFormEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x82\x01\n\x06Scheme\x12\x16\n\x12SCHEME_UNSPECIFIED\x10\x00\x12\x11\n\rSCHEME_OAUTH1\x10\x01\x12\x14\n\x10SCHEME_AWS_SIGV4\x10\x02\x12\x0e\n\nSCHEME_CDP\x10\x03\x12\x15\n\x11SCHEME_CDP_WALLET\x10\x04\x12\x10\n\x0cSCHEME_BASIC\x10\x05\"\xbe\x01\n\x18\x41uthorizeRequestResponse\x12\x15\n\rauthorization\x18\x01 \x01(\t\x12N\n\x07headers\x18\x02 \x03(\x0b\x32=.actionvm.keymanager.v1.AuthorizeRequestResponse.HeadersEntry\x12\x0b\n\x03url\x18\x03 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"^\n\x16GenerateDataKeyRequest\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x15\n\rrecipient_key\x18\x02 \x01(\x0c\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\"B\n\x17GenerateDataKeyResponse\x12\x13\n\x0bwrapped_key\x18\x01 \x01(\x0c\x12\x12\n\nsealed_key\x18\x02 \x01(\x0c\"R\n\x0e\x45ncryptRequest\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x11\n\tplaintext\x18\x02 \x01(\x0c\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\"%\n\x0f\x45ncryptResponse\x12\x12\n\nciphertext\x18\x01 \x01(\x0c\"j\n\x0e\x44\x65\x63ryptRequest\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\x12\x15\n\rrecipient_key\x18\x03 \x01(\x0c\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\"\'\n\x0f\x44\x65\x63ryptResponse\x12\x14\n\x0csealed_value\x18\x01 \x01(\x0c\"R\n\rRewrapRequest\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\"$\n\x0eRewrapResponse\x12\x12\n\nciphertext\x18\x01 \x01(\x0c\x32\xc3\x06\n\nUseService\x12u\n\x10\x41uthorizeRequest\x12/.actionvm.keymanager.v1.AuthorizeRequestRequest\x1a\x30.actionvm.keymanager.v1.AuthorizeRequestResponse\x12r\n\x0fGenerateDataKey\x12..actionvm.keymanager.v1.GenerateDataKeyRequest\x1a/.actionvm.keymanager.v1.GenerateDataKeyResponse\x12Z\n\x07\x45ncrypt\x12&.actionvm.keymanager.v1.EncryptRequest\x1a\'.actionvm.keymanager.v1.EncryptResponse\x12Z\n\x07\x44\x65\x63rypt\x12&.actionvm.keymanager.v1.DecryptRequest\x1a\'.actionvm.keymanager.v1.DecryptResponse\x12W\n\x06Rewrap\x12%.actionvm.keymanager.v1.RewrapRequest\x1a&.actionvm.keymanager.v1.RewrapResponse\x12l\n\rReleaseSecret\x12,.actionvm.keymanager.v1.ReleaseSecretRequest\x1a-.actionvm.keymanager.v1.ReleaseSecretResponse\x12\x63\n\nRenewLease\x12).actionvm.keymanager.v1.RenewLeaseRequest\x1a*.actionvm.keymanager.v1.RenewLeaseResponse\x12\x66\n\x0bRevokeLease\x12*.actionvm.keymanager.v1.RevokeLeaseRequest\x1a+.actionvm.keymanager.v1.RevokeLeaseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n actionvm/keymanager/v1/use.proto\x12\x16\x61\x63tionvm.keymanager.v1\x1a\x1f\x61\x63tionvm/action/v1/action.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"]\n\x14ReleaseSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rrecipient_key\x18\x02 \x01(\x0c\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x05\"~\n\x15ReleaseSecretResponse\x12\x14\n\x0csealed_value\x18\x01 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05lease\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x05\"\"\n\x11RenewLeaseRequest\x12\r\n\x05lease\x18\x01 \x01(\t\"E\n\x12RenewLeaseResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"#\n\x12RevokeLeaseRequest\x12\r\n\x05lease\x18\x01 \x01(\t\"\x15\n\x13RevokeLeaseResponse\"\xb5\x06\n\x17\x41uthorizeRequestRequest\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12/\n\x0b\x62ody_digest\x18\x04 \x01(\x0b\x32\x1a.actionvm.action.v1.Digest\x12\x46\n\x06scheme\x18\x05 \x01(\x0e\x32\x36.actionvm.keymanager.v1.AuthorizeRequestRequest.Scheme\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\x12G\n\x04\x66orm\x18\x07 \x03(\x0b\x32\x39.actionvm.keymanager.v1.AuthorizeRequestRequest.FormEntry\x12M\n\x07headers\x18\x08 \x03(\x0b\x32<.actionvm.keymanager.v1.AuthorizeRequestRequest.HeadersEntry\x12\x0e\n\x06region\x18\t \x01(\t\x12\x0f\n\x07service\x18\n \x01(\t\x12*\n\x07presign\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06key_id\x18\x0c \x01(\t\x12\x11\n\tbody_json\x18\r \x01(\t\x12\x0f\n\x07version\x18\x0e \x01(\x05\x12\x12\n\ntoken_type\x18\x0f \x01(\t\x12\x12\n\nkey_header\x18\x10 \x01(\t\x1a+\n\tFormEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc0\x01\n\x06Scheme\x12\x16\n\x12SCHEME_UNSPECIFIED\x10\x00\x12\x11\n\rSCHEME_OAUTH1\x10\x01\x12\x14\n\x10SCHEME_AWS_SIGV4\x10\x02\x12\x0e\n\nSCHEME_CDP\x10\x03\x12\x15\n\x11SCHEME_CDP_WALLET\x10\x04\x12\x10\n\x0cSCHEME_BASIC\x10\x05\x12\x11\n\rSCHEME_BEARER\x10\x06\x12\x15\n\x11SCHEME_KEY_HEADER\x10\x07\x12\x12\n\x0eSCHEME_KEY_URL\x10\x08\"\xbe\x01\n\x18\x41uthorizeRequestResponse\x12\x15\n\rauthorization\x18\x01 \x01(\t\x12N\n\x07headers\x18\x02 \x03(\x0b\x32=.actionvm.keymanager.v1.AuthorizeRequestResponse.HeadersEntry\x12\x0b\n\x03url\x18\x03 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"^\n\x16GenerateDataKeyRequest\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x15\n\rrecipient_key\x18\x02 \x01(\x0c\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\"B\n\x17GenerateDataKeyResponse\x12\x13\n\x0bwrapped_key\x18\x01 \x01(\x0c\x12\x12\n\nsealed_key\x18\x02 \x01(\x0c\"R\n\x0e\x45ncryptRequest\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x11\n\tplaintext\x18\x02 \x01(\x0c\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\"%\n\x0f\x45ncryptResponse\x12\x12\n\nciphertext\x18\x01 \x01(\x0c\"j\n\x0e\x44\x65\x63ryptRequest\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\x12\x15\n\rrecipient_key\x18\x03 \x01(\x0c\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\"\'\n\x0f\x44\x65\x63ryptResponse\x12\x14\n\x0csealed_value\x18\x01 \x01(\x0c\"R\n\rRewrapRequest\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\"$\n\x0eRewrapResponse\x12\x12\n\nciphertext\x18\x01 \x01(\x0c\x32\xc3\x06\n\nUseService\x12u\n\x10\x41uthorizeRequest\x12/.actionvm.keymanager.v1.AuthorizeRequestRequest\x1a\x30.actionvm.keymanager.v1.AuthorizeRequestResponse\x12r\n\x0fGenerateDataKey\x12..actionvm.keymanager.v1.GenerateDataKeyRequest\x1a/.actionvm.keymanager.v1.GenerateDataKeyResponse\x12Z\n\x07\x45ncrypt\x12&.actionvm.keymanager.v1.EncryptRequest\x1a\'.actionvm.keymanager.v1.EncryptResponse\x12Z\n\x07\x44\x65\x63rypt\x12&.actionvm.keymanager.v1.DecryptRequest\x1a\'.actionvm.keymanager.v1.DecryptResponse\x12W\n\x06Rewrap\x12%.actionvm.keymanager.v1.RewrapRequest\x1a&.actionvm.keymanager.v1.RewrapResponse\x12l\n\rReleaseSecret\x12,.actionvm.keymanager.v1.ReleaseSecretRequest\x1a-.actionvm.keymanager.v1.ReleaseSecretResponse\x12\x63\n\nRenewLease\x12).actionvm.keymanager.v1.RenewLeaseRequest\x1a*.actionvm.keymanager.v1.RenewLeaseResponse\x12\x66\n\x0bRevokeLease\x12*.actionvm.keymanager.v1.RevokeLeaseRequest\x1a+.actionvm.keymanager.v1.RevokeLeaseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,33 +53,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKELEASERESPONSE']._serialized_start=525
   _globals['_REVOKELEASERESPONSE']._serialized_end=546
   _globals['_AUTHORIZEREQUESTREQUEST']._serialized_start=549
-  _globals['_AUTHORIZEREQUESTREQUEST']._serialized_end=1268
-  _globals['_AUTHORIZEREQUESTREQUEST_FORMENTRY']._serialized_start=1044
-  _globals['_AUTHORIZEREQUESTREQUEST_FORMENTRY']._serialized_end=1087
-  _globals['_AUTHORIZEREQUESTREQUEST_HEADERSENTRY']._serialized_start=1089
-  _globals['_AUTHORIZEREQUESTREQUEST_HEADERSENTRY']._serialized_end=1135
-  _globals['_AUTHORIZEREQUESTREQUEST_SCHEME']._serialized_start=1138
-  _globals['_AUTHORIZEREQUESTREQUEST_SCHEME']._serialized_end=1268
-  _globals['_AUTHORIZEREQUESTRESPONSE']._serialized_start=1271
-  _globals['_AUTHORIZEREQUESTRESPONSE']._serialized_end=1461
-  _globals['_AUTHORIZEREQUESTRESPONSE_HEADERSENTRY']._serialized_start=1089
-  _globals['_AUTHORIZEREQUESTRESPONSE_HEADERSENTRY']._serialized_end=1135
-  _globals['_GENERATEDATAKEYREQUEST']._serialized_start=1463
-  _globals['_GENERATEDATAKEYREQUEST']._serialized_end=1557
-  _globals['_GENERATEDATAKEYRESPONSE']._serialized_start=1559
-  _globals['_GENERATEDATAKEYRESPONSE']._serialized_end=1625
-  _globals['_ENCRYPTREQUEST']._serialized_start=1627
-  _globals['_ENCRYPTREQUEST']._serialized_end=1709
-  _globals['_ENCRYPTRESPONSE']._serialized_start=1711
-  _globals['_ENCRYPTRESPONSE']._serialized_end=1748
-  _globals['_DECRYPTREQUEST']._serialized_start=1750
-  _globals['_DECRYPTREQUEST']._serialized_end=1856
-  _globals['_DECRYPTRESPONSE']._serialized_start=1858
-  _globals['_DECRYPTRESPONSE']._serialized_end=1897
-  _globals['_REWRAPREQUEST']._serialized_start=1899
-  _globals['_REWRAPREQUEST']._serialized_end=1981
-  _globals['_REWRAPRESPONSE']._serialized_start=1983
-  _globals['_REWRAPRESPONSE']._serialized_end=2019
-  _globals['_USESERVICE']._serialized_start=2022
-  _globals['_USESERVICE']._serialized_end=2857
+  _globals['_AUTHORIZEREQUESTREQUEST']._serialized_end=1370
+  _globals['_AUTHORIZEREQUESTREQUEST_FORMENTRY']._serialized_start=1084
+  _globals['_AUTHORIZEREQUESTREQUEST_FORMENTRY']._serialized_end=1127
+  _globals['_AUTHORIZEREQUESTREQUEST_HEADERSENTRY']._serialized_start=1129
+  _globals['_AUTHORIZEREQUESTREQUEST_HEADERSENTRY']._serialized_end=1175
+  _globals['_AUTHORIZEREQUESTREQUEST_SCHEME']._serialized_start=1178
+  _globals['_AUTHORIZEREQUESTREQUEST_SCHEME']._serialized_end=1370
+  _globals['_AUTHORIZEREQUESTRESPONSE']._serialized_start=1373
+  _globals['_AUTHORIZEREQUESTRESPONSE']._serialized_end=1563
+  _globals['_AUTHORIZEREQUESTRESPONSE_HEADERSENTRY']._serialized_start=1129
+  _globals['_AUTHORIZEREQUESTRESPONSE_HEADERSENTRY']._serialized_end=1175
+  _globals['_GENERATEDATAKEYREQUEST']._serialized_start=1565
+  _globals['_GENERATEDATAKEYREQUEST']._serialized_end=1659
+  _globals['_GENERATEDATAKEYRESPONSE']._serialized_start=1661
+  _globals['_GENERATEDATAKEYRESPONSE']._serialized_end=1727
+  _globals['_ENCRYPTREQUEST']._serialized_start=1729
+  _globals['_ENCRYPTREQUEST']._serialized_end=1811
+  _globals['_ENCRYPTRESPONSE']._serialized_start=1813
+  _globals['_ENCRYPTRESPONSE']._serialized_end=1850
+  _globals['_DECRYPTREQUEST']._serialized_start=1852
+  _globals['_DECRYPTREQUEST']._serialized_end=1958
+  _globals['_DECRYPTRESPONSE']._serialized_start=1960
+  _globals['_DECRYPTRESPONSE']._serialized_end=1999
+  _globals['_REWRAPREQUEST']._serialized_start=2001
+  _globals['_REWRAPREQUEST']._serialized_end=2083
+  _globals['_REWRAPRESPONSE']._serialized_start=2085
+  _globals['_REWRAPRESPONSE']._serialized_end=2121
+  _globals['_USESERVICE']._serialized_start=2124
+  _globals['_USESERVICE']._serialized_end=2959
 # @@protoc_insertion_point(module_scope)

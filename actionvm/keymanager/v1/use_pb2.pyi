@@ -203,6 +203,12 @@ class AuthorizeRequestRequest(_message.Message):
         """A wallet token of Coinbase CDP, for the header `X-Wallet-Auth`."""
         SCHEME_BASIC: AuthorizeRequestRequest._Scheme.ValueType  # 5
         """User name and password (RFC 7617)."""
+        SCHEME_BEARER: AuthorizeRequestRequest._Scheme.ValueType  # 6
+        """The key itself in `Authorization` (RFC 6750)."""
+        SCHEME_KEY_HEADER: AuthorizeRequestRequest._Scheme.ValueType  # 7
+        """The key itself in a header that `key_header` names."""
+        SCHEME_KEY_URL: AuthorizeRequestRequest._Scheme.ValueType  # 8
+        """The key itself in the path of the URL."""
 
     class Scheme(_Scheme, metaclass=_SchemeEnumTypeWrapper):
         """How a request is authenticated."""
@@ -219,6 +225,12 @@ class AuthorizeRequestRequest(_message.Message):
     """A wallet token of Coinbase CDP, for the header `X-Wallet-Auth`."""
     SCHEME_BASIC: AuthorizeRequestRequest.Scheme.ValueType  # 5
     """User name and password (RFC 7617)."""
+    SCHEME_BEARER: AuthorizeRequestRequest.Scheme.ValueType  # 6
+    """The key itself in `Authorization` (RFC 6750)."""
+    SCHEME_KEY_HEADER: AuthorizeRequestRequest.Scheme.ValueType  # 7
+    """The key itself in a header that `key_header` names."""
+    SCHEME_KEY_URL: AuthorizeRequestRequest.Scheme.ValueType  # 8
+    """The key itself in the path of the URL."""
 
     @_typing.final
     class FormEntry(_message.Message):
@@ -274,12 +286,14 @@ class AuthorizeRequestRequest(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     BODY_JSON_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    TOKEN_TYPE_FIELD_NUMBER: _builtins.int
+    KEY_HEADER_FIELD_NUMBER: _builtins.int
     credential: _builtins.str
     """`secrets/{id}`. Required."""
     method: _builtins.str
     """HTTP method. Required."""
     url: _builtins.str
-    """Absolute URL. Required. At most 8 KiB."""
+    """Absolute URL. Required. At most 8 KiB. With `SCHEME_KEY_URL`, `{key}` stands once in its path."""
     scheme: Global___AuthorizeRequestRequest.Scheme.ValueType
     """How; must fit the kind of the credential. Required."""
     account: _builtins.str
@@ -296,6 +310,10 @@ class AuthorizeRequestRequest(_message.Message):
     """JSON of the body, of which a wallet token has the hash. `SCHEME_CDP_WALLET` only."""
     version: _builtins.int
     """Version of the credential; 0 is the one in use. The one before works as long as its grace."""
+    token_type: _builtins.str
+    """What stands before the key, such as `Bot`. Default `Bearer`. `SCHEME_BEARER` only."""
+    key_header: _builtins.str
+    """Name of the header, lower-case, such as `x-api-key`. `SCHEME_KEY_HEADER` only, and required."""
     @_builtins.property
     def body_digest(self) -> _action_pb2.Digest:
         """Digest of the body. Required, unless the body is empty."""
@@ -329,10 +347,12 @@ class AuthorizeRequestRequest(_message.Message):
         key_id: _builtins.str = ...,
         body_json: _builtins.str = ...,
         version: _builtins.int = ...,
+        token_type: _builtins.str = ...,
+        key_header: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body_digest", b"body_digest", "presign", b"presign"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "body_digest", b"body_digest", "body_json", b"body_json", "credential", b"credential", "form", b"form", "headers", b"headers", "key_id", b"key_id", "method", b"method", "presign", b"presign", "region", b"region", "scheme", b"scheme", "service", b"service", "url", b"url", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "body_digest", b"body_digest", "body_json", b"body_json", "credential", b"credential", "form", b"form", "headers", b"headers", "key_header", b"key_header", "key_id", b"key_id", "method", b"method", "presign", b"presign", "region", b"region", "scheme", b"scheme", "service", b"service", "token_type", b"token_type", "url", b"url", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -370,7 +390,7 @@ class AuthorizeRequestResponse(_message.Message):
     authorization: _builtins.str
     """Value of the `Authorization` header. Output only."""
     url: _builtins.str
-    """The URL that authenticates itself. Output only; with `presign`."""
+    """The URL that authenticates itself. Output only; with `presign` and `SCHEME_KEY_URL`."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """All headers to send, with that one. Output only."""

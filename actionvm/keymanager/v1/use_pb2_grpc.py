@@ -111,7 +111,8 @@ class UseServiceServicer:
 
     def AuthorizeRequest(self, request, context):
         """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP,
-        user name and password.
+        user name and password, and keys that services take as they are. What authenticates it must go
+        to the host and path of the request and nowhere else.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

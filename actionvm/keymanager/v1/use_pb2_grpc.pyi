@@ -50,7 +50,8 @@ class UseServiceStub:
     def __new__(cls, channel: _aio.Channel) -> UseServiceAsyncStub: ...
     AuthorizeRequest: _grpc.UnaryUnaryMultiCallable[_use_pb2.AuthorizeRequestRequest, _use_pb2.AuthorizeRequestResponse]
     """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP,
-    user name and password.
+    user name and password, and keys that services take as they are. What authenticates it must go
+    to the host and path of the request and nowhere else.
     """
     GenerateDataKey: _grpc.UnaryUnaryMultiCallable[_use_pb2.GenerateDataKeyRequest, _use_pb2.GenerateDataKeyResponse]
     """Makes a data key, wrapped for storage."""
@@ -101,7 +102,8 @@ class UseServiceAsyncStub(UseServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     AuthorizeRequest: _aio.UnaryUnaryMultiCallable[_use_pb2.AuthorizeRequestRequest, _use_pb2.AuthorizeRequestResponse]  # type: ignore[assignment]
     """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP,
-    user name and password.
+    user name and password, and keys that services take as they are. What authenticates it must go
+    to the host and path of the request and nowhere else.
     """
     GenerateDataKey: _aio.UnaryUnaryMultiCallable[_use_pb2.GenerateDataKeyRequest, _use_pb2.GenerateDataKeyResponse]  # type: ignore[assignment]
     """Makes a data key, wrapped for storage."""
@@ -155,7 +157,8 @@ class UseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_use_pb2.AuthorizeRequestResponse, _abc.Awaitable[_use_pb2.AuthorizeRequestResponse]]:
         """Authenticates an HTTP request: OAuth 1.0a, AWS Signature Version 4, tokens of Coinbase CDP,
-        user name and password.
+        user name and password, and keys that services take as they are. What authenticates it must go
+        to the host and path of the request and nowhere else.
         """
 
     @_abc_1.abstractmethod

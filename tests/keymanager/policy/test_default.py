@@ -38,7 +38,7 @@ def _is_meant(caller: str, secret: str, kind: str, operation: str, purpose: str)
     if (caller, purpose) == ("runtime", "receipt"):
         return (secret, operation) == ("keys/receipts", "sign-message")
     if (caller, purpose) == ("runtime", "request"):
-        return secret == "secrets/board-key" and operation != "release"
+        return secret == "secrets/board-key" and operation not in ("release", *KNOWLEDGE)
     if (caller, purpose) == ("linker", "generation"):
         return (secret, kind, operation) == ("secrets/board-key", "api-key", "release")
     return False
@@ -53,3 +53,23 @@ def test_the_default_allows_what_is_meant_and_nothing_else(caller: str) -> None:
         )
         allowed = decide(policy, question, ListedCounts()).verdict is Verdict.ALLOW
         assert allowed == _is_meant(caller, secret, kind, operation, purpose), question
+
+
+@pytest.mark.parametrize("operation", ["bearer", "key-header", "key-url"])
+def test_a_key_that_is_sent_as_it_is_goes_to_services_that_have_such_keys(operation: str) -> None:
+    def allowed(facts: dict[str, str], kind: str = "api-key") -> bool:
+        question = asking(
+            facts,
+            caller="runtime",
+            secret="secrets/board-key",
+            kind=kind,
+            operation=operation,
+            purpose="request",
+        )
+        return decide(default_policy(), question, ListedCounts()).verdict is Verdict.ALLOW
+
+    assert allowed({"host": "discord.com"})
+    assert not allowed({"host": "discord.com"}, kind="basic")
+    for host in ("discord.com.example.org", "discord.com:8443", "api.discord.com", "127.0.0.1"):
+        assert not allowed({"host": host})
+    assert not allowed({})

@@ -249,4 +249,4 @@ def test_a_rule_of_anything_is_one_or_has_problems(
 
 
 def test_the_packaged_policy_is_valid() -> None:
-    assert len(default_policy().rules) == 7
+    assert len(default_policy().rules) == 8

@@ -13,6 +13,7 @@ from keymanager.secret import Kind
 from keymanager.signing import Purpose
 from keymanager.uses import rlp
 from keymanager.uses.basic import BasicHeaders
+from keymanager.uses.bearer import BearerHeaders, KeyHeader, KeyUrl
 from keymanager.uses.envelopes import Decrypt, Encrypt, GenerateDataKey, Rewrap
 from keymanager.uses.farcaster import SignFarcaster
 from keymanager.uses.handover import Release
@@ -91,11 +92,14 @@ OPERATIONS: tuple[Operation[object], ...] = (
     AwsHeaders("GET", URL, "s3", "us-east-1", bytes(32)),
     AwsPresign("GET", URL, "s3", "us-east-1", 60),
     BasicHeaders("GET", URL),
+    BearerHeaders("GET", URL),
     CdpJwt("GET", URL, "organizations/1/apiKeys/2"),
     Decrypt("collections/brand", CIPHERTEXT, RECIPIENT_KEY),
     Encrypt("collections/brand", b"hello"),
     GenerateDataKey("collections/brand", RECIPIENT_KEY),
     Hmac(Algorithm.SHA256, b"hello"),
+    KeyHeader("GET", URL, "x-api-key"),
+    KeyUrl("GET", "https://api.example.com/bot{key}/send"),
     OAuth1Headers("GET", URL),
     Release("models/openai", RECIPIENT_KEY),
     ShowPublicKey(),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from chassis.errors import InvalidField
 from keymanager.signing import Purpose
 from keymanager.uses.basic import BasicHeaders
+from keymanager.uses.bearer import BearerHeaders, KeyHeader, KeyUrl
 from keymanager.uses.envelopes import Decrypt, Encrypt, GenerateDataKey, Rewrap
 from keymanager.uses.farcaster import SignFarcaster
 from keymanager.uses.handover import Release
@@ -29,6 +30,7 @@ from .samples import OPERATIONS, URL, key_of, perform
 TEXTS = st.text(alphabet="aA1/:.-_?&=%+ \n\0\u00e9\ud800\U0001f600", max_size=12)
 METHODS = st.sampled_from(["GET", "POST"]) | TEXTS
 URLS = TEXTS.map("https://a.example/".__add__) | st.just(URL) | TEXTS
+PLACES = st.tuples(URLS, st.sampled_from(["", "{key}", "/{key}"]), TEXTS).map("".join)
 WORDS = st.just("s3") | TEXTS
 NUMBERS = st.integers(-(2**70), 2**70)
 PAIRS = st.lists(st.tuples(TEXTS, TEXTS), max_size=3)
@@ -43,6 +45,9 @@ HOSTILE: dict[str, st.SearchStrategy[Callable[[], Operation[object]]]] = {
         lambda given: lambda: AwsPresign(*given)
     ),
     "basic": st.tuples(METHODS, URLS).map(lambda given: lambda: BasicHeaders(*given)),
+    "bearer": st.tuples(METHODS, URLS, WORDS).map(lambda given: lambda: BearerHeaders(*given)),
+    "key-header": st.tuples(METHODS, URLS, WORDS).map(lambda given: lambda: KeyHeader(*given)),
+    "key-url": st.tuples(METHODS, PLACES).map(lambda given: lambda: KeyUrl(*given)),
     "jwt": st.tuples(METHODS, URLS, WORDS).map(lambda given: lambda: CdpJwt(*given)),
     "wallet-jwt": st.tuples(METHODS, URLS, BYTES).map(lambda given: lambda: WalletJwt(*given)),
     "oauth1": st.tuples(METHODS, URLS, PAIRS).map(lambda given: lambda: OAuth1Headers(*given)),

@@ -25,12 +25,15 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "keys.md"
 # Written out by hand: what a policy and docs/keys.md say about operations.
 SERVED = {
     "basic": {Kind.BASIC},
+    "bearer": {Kind.API_KEY},
     "generate-data-key": {Kind.DATA},
     "decrypt": {Kind.DATA},
     "encrypt": {Kind.DATA},
     "farcaster": {Kind.ED25519},
     "hmac": {Kind.HMAC},
     "jwt": {Kind.ED25519, Kind.P256},
+    "key-header": {Kind.API_KEY},
+    "key-url": {Kind.API_KEY},
     "oauth1": {Kind.OAUTH1},
     "public-key": {Kind.ED25519, Kind.SECP256K1, Kind.P256},
     "release": {Kind.API_KEY, Kind.OAUTH2},

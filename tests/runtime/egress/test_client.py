@@ -144,6 +144,17 @@ async def test_a_redirect_that_may_be_followed_is(status: int) -> None:
     assert "x-key" not in head, "it was for the first service only"
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_key_goes_nowhere_but_to_the_address_that_it_was_given_for(method: str) -> None:
+    internet = Internet()
+    site = Site({"/": redirecting(f"http://{HOST}/a", 307), "/a": OK})
+    async with site.listening():
+        internet.put(HOST, site)
+        asked = await ask(internet.egress(), method=method, headers={"x-key": "k"}, is_bound=True)
+    assert asked == "REDIRECT_FORBIDDEN"
+    assert len(site.heads) == 1
+
+
 async def test_redirects_in_a_circle_come_to_an_end() -> None:
     internet = Internet()
     async with Site({"/a": redirecting("/b"), "/b": redirecting("/a")}).listening() as site:
