@@ -60,8 +60,8 @@ class Machine:
         self.programs = self.folder / "programs"
         self.programs.mkdir()
         for tool in TOOLS:
-            if path := shutil.which(tool):
-                (self.programs / tool).symlink_to(path)
+            if found := shutil.which(tool):
+                (self.programs / tool).symlink_to(found)
         (self.programs / "fake").write_text(FAKE)
         (self.programs / "fake").chmod(0o755)
         self.install("python3", "cc", "c++", "df", "nproc")
