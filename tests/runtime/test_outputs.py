@@ -40,8 +40,6 @@ async def result_of(world: World, action: str) -> object:
 @pytest.mark.parametrize(
     ("action", "arguments"),
     [
-        ("board.post", {"text": "Up."}),
-        ("knowledge.search", {"query": "ether"}),
         ("run.sleep", {"seconds": 0}),
         ("run.wait", {"signal": "go", "seconds": 9}),
     ],

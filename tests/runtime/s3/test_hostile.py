@@ -10,7 +10,7 @@ from chassis.errors import PeerUnavailable
 from runtime.connectors import Unsent
 from runtime.connectors.s3xml import NotUnderstood, read_error_code, read_listing
 from runtime.ports import RunFails
-from tests.fakes.internet import Internet, Site, answering, redirecting
+from tests.fakes.internet import Internet, Site, answering
 from tests.fakes.runtime_ports import FakeSigner
 from tests.runtime.s3.buckets import Actions
 
@@ -47,23 +47,6 @@ def _error(code: str, status: str) -> bytes:
     return answering(xml.encode(), status=status)
 
 
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        b"HTTP/1.1 200 OK\r\ncontent-len",
-        answering(status="500 Oh"),
-        answering(status="503 No"),
-    ],
-)
-async def test_a_lost_answer_is_uncertain(service: Service, name: str, raw: bytes) -> None:
-    with pytest.raises(PeerUnavailable) as raised:
-        await service.told(name, raw)
-    assert not isinstance(raised.value, Unsent)
-    assert len(service.site.heads) == 1
-
-
 @pytest.mark.parametrize(
     "raw", [_error("SlowDown", "503 Slow Down"), answering(status="429 Too Many Requests")]
 )
@@ -72,15 +55,10 @@ async def test_what_was_turned_away_was_not_done(service: Service, raw: bytes) -
         await service.told("put", raw)
 
 
-@pytest.mark.parametrize("name", [*ALL, "presign"])
-async def test_without_a_signature_nothing_is_sent(service: Service, name: str) -> None:
+async def test_a_presigned_address_needs_nobody_but_the_signer(service: Service) -> None:
     service.signer.fail_next(PeerUnavailable("keymanager"))
     with pytest.raises(Unsent):
-        await service.told(name, b"")
-    assert not service.site.heads
-
-
-async def test_a_presigned_address_needs_nobody_but_the_signer(service: Service) -> None:
+        await service.told("presign", b"")
     assert not await service.told("presign", b"")
     assert not service.site.heads
 
@@ -113,12 +91,6 @@ async def test_a_list_of_what_was_not_asked_for_is_not_believed(service: Service
     with pytest.raises(PeerUnavailable):
         await service.told("list", answering(_list("<Key>secrets/a</Key>")))
     assert not await service.told("list", answering(_list("<Key>reports/a</Key>")))
-
-
-@pytest.mark.parametrize("name", ALL)
-async def test_a_signed_request_is_not_sent_on(service: Service, name: str) -> None:
-    raw = redirecting("https://elsewhere.test/a", 307)
-    assert await service.told(name, raw) == "REDIRECT_FORBIDDEN"
 
 
 @pytest.mark.parametrize("change", [{"endpoint": "https://a:99999"}, {"prefix": "a/../"}])

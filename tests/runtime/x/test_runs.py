@@ -94,25 +94,6 @@ async def test_whatever_fails_nothing_happens_twice_on_x_and_nothing_is_invented
         assert (old in x.posts, (ME, old) in x.likes) == (name == "x.like", name == "x.like")
 
 
-async def test_a_post_whose_answer_is_lost_is_sent_once(tmp_path: Path) -> None:
-    x = FakeX()
-    x.fail_next("lost")
-    async with x.listening():
-        world = await _created(tmp_path, x, "x.post", {"text": "Ether gained."})
-        await world.play()
-    assert (await _result(world)).reason == UNKNOWN
-    assert len(x.asked) == 1
-
-
-async def test_a_post_that_x_had_no_room_for_is_sent_again(tmp_path: Path) -> None:
-    x = FakeX()
-    x.fail_next(429, 429)
-    async with x.listening():
-        world = await _created(tmp_path, x, "x.post", {"text": "Ether gained."})
-        run = await world.play()
-    assert (run.state, len(x.asked), len(x.posts)) == (State.SUCCEEDED, 3, 1)
-
-
 async def test_a_duplicate_is_told_and_the_run_goes_on(tmp_path: Path) -> None:
     x = FakeX()
     x.add_post("Ether gained.")

@@ -1,0 +1,179 @@
+"""A stand for tests of connectors: the action, its service, and a key that must not show."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Protocol
+
+import pytest
+import pytest_asyncio
+from jsonschema import Draft202012Validator
+from pydantic import JsonValue
+
+from runtime.connectors import Connector, Order, Result
+from runtime.ports import Authorized, WebRequest
+from tests.fakes.front import Fault, Says
+from tests.fakes.runtime_ports import FakeSigner
+
+CANARY = "sk-canary-0123456789abcdef"
+ORDER = Order(
+    key="runs/00000000-0000-4000-8000-000000000001/call/step-1-1",
+    account="agents/brief",
+    arguments={},
+    settings={},
+    credential="",
+    collections=(),
+)
+# Keys that are sent as they are: whoever hears one may repeat it.
+AS_IT_IS = {"bearer", "key_header", "key_url", "basic", "smtp"}
+
+
+TOO_OFTEN = Says(429, headers=("retry-after: 7",))
+
+
+class CanarySigner(FakeSigner):
+    """`Signer` whose keys are the canary, where the key itself is sent."""
+
+    async def authorize_request(
+        self, credential: str, request: WebRequest, *, account: str
+    ) -> Authorized:
+        """Authenticate as the key manager does."""
+        authorized = await super().authorize_request(credential, request, account=account)
+        match request.scheme:
+            case "bearer":
+                return Authorized({"Authorization": f"{request.token_type or 'Bearer'} {CANARY}"})
+            case "key_header":
+                return Authorized({request.key_header: CANARY})
+            case "key_url":
+                return Authorized({}, request.url.replace("{key}", CANARY))
+        return authorized
+
+
+class Service(Protocol):
+    """What a connector asks, as `tests.fakes.front` has it before any fake."""
+
+    def fail_next(self, *faults: Fault) -> None:
+        """Fail the next requests, in order."""
+
+    @property
+    def arrived(self) -> int:
+        """Return how many requests came."""
+
+    @property
+    def heard(self) -> bytes:
+        """Return all that came."""
+
+
+@dataclass
+class Stand:
+    """An action before its service.
+
+    `effects` counts what calls have done, 0 at first; `leave` takes the service away. Without a
+    service, the action asks nobody over a network.
+    """
+
+    connector: Connector
+    order: Order
+    signer: FakeSigner = field(default_factory=CanarySigner)
+    service: Service | None = None
+    effects: Callable[[], int] = lambda: 0
+    leave: Callable[[], None] = lambda: None
+
+    @property
+    def arrived(self) -> int:
+        """Return how many requests came."""
+        return self.service.arrived if self.service else 0
+
+    @property
+    def keys_used(self) -> int:
+        """Return how often a key was used."""
+        return len(self.signer.requests) + len(self.signer.authorized)
+
+    def fail_next(self, fault: Fault, *, after: int = 0) -> None:
+        """Fail one request, after so many that nothing is wrong with."""
+        assert self.service is not None, "somebody is asked"
+        fine: list[Fault] = [""] * after
+        self.service.fail_next(*fine, fault)
+
+    async def perform(self) -> Result:
+        """Perform the call; what it gives is what the descriptor says."""
+        result = await self.connector.perform(self.order)
+        check_result(self.connector, result)
+        return result
+
+    def action(self, **changes: object) -> dict[str, Any]:
+        """Return the action as a bundle has it."""
+        descriptor = self.connector.descriptor
+        return {
+            "name": descriptor.name,
+            "program": f"catalogue:{descriptor.name}",
+            "description": descriptor.description,
+            "parameters_schema": dict(descriptor.parameters_schema),
+            "effect": descriptor.effect,
+            "credential": self.order.credential,
+            "settings": dict(self.order.settings),
+            "limits": {"per_run": 0},
+            "approval": "allow",
+            "required": False,
+            **changes,
+        }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An action to test: a stand with valid arguments, and what is particular about it.
+
+    `lookups` is how many requests come before the one that counts. `refusals` are statuses that are
+    told to the model. `too_often` is how the service says that it takes no more, for `seconds`.
+    `reads_answer`: an answer that makes no sense leaves open what was done. `tells_anything`:
+    whatever the service says is the result. `waits`: a lost answer is asked for again.
+    """
+
+    name: str
+    open: Callable[[], AbstractAsyncContextManager[Stand]]
+    arguments: Mapping[str, JsonValue] = field(default_factory=dict)
+    lookups: int = 0
+    refusals: tuple[int, ...] = (400, 401, 403, 404, 422)
+    too_often: Says = TOO_OFTEN
+    seconds: float = 7
+    reads_answer: bool = True
+    tells_anything: bool = False
+    waits: bool = True
+
+
+class Staged:
+    """A class of tests that inherits from this runs for all of its `subjects`."""
+
+    subjects: ClassVar[Sequence[Subject]]
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run each test for each subject."""
+        names = [subject.name for subject in self.subjects]
+        metafunc.parametrize("subject", self.subjects, ids=names)
+
+    @pytest_asyncio.fixture
+    async def stand(self, subject: Subject) -> AsyncIterator[Stand]:
+        """Open the stand."""
+        async with subject.open() as stand:
+            stand.order = replace(stand.order, arguments=subject.arguments)
+            yield stand
+
+
+def check_result(connector: Connector, result: Result) -> None:
+    """Hold a result to what the model may be told."""
+    if not result.reason:
+        Draft202012Validator(connector.descriptor.output_schema).validate(result.value)
+        return
+    assert isinstance(result.value, dict)
+    assert {*result.value} == {"error", "message"}
+    assert result.value["error"] == result.reason
+    assert result.reason.replace("_", "").isalnum()
+    assert result.reason.isupper()
+    message = result.value["message"]
+    assert isinstance(message, str)
+    assert 0 < len(message) <= MESSAGE_CHARACTERS_MAX
+
+
+MESSAGE_CHARACTERS_MAX = 600
