@@ -36,6 +36,7 @@ from .clients.keys import KeymanagerClient
 from .conductor import Conductor
 from .config import RuntimeConfig
 from .connectors.catalogue import catalogue
+from .connectors.packages import add_packages
 from .connectors.send import AgentSend
 from .egress.system import open_egress
 from .journal.opening import WORKER, open_journal, open_journal_database
@@ -79,6 +80,7 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         # The proxies of the environment are for people; an agent goes where its bundle says.
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         egress = await stack.enter_async_context(open_egress(config.local_services))
+        connectors = catalogue(http, knowledge, signer, egress, AgentSend(desk.inbox))
         walls = await stack.enter_async_context(raising(config))
         stage = Stage(
             journal=open_journal(engine, worker=_worker(config)),
@@ -95,7 +97,7 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
             meter=GasClient(await channel_to("gas", config.gas_address)),
             signer=signer,
             approvals=ApprovalsClient(keys, lambda: _channel_of_people(config)),
-            connectors=catalogue(http, knowledge, signer, egress, AgentSend(desk.inbox)),
+            connectors=add_packages(config.connectors, connectors, egress, signer),
             sandbox=walls.sandbox,
             sandbox_lack=walls.lack,
             code_may=frozenset(config.code_may.split()) or None,

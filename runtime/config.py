@@ -14,6 +14,7 @@ from chassis.receivers import require_url
 from chassis.seal import require_key_file
 from sandbox.choosing import Digests
 
+from .connectors.packages import find_packages
 from .egress import Refused
 from .egress.addresses import read_local
 
@@ -84,6 +85,17 @@ class RuntimeConfig(ServiceConfig):
         default="",
         description="host:port that agents may ask although they are private; with commas between",
     )
+    connectors: str = Field(
+        default="",
+        description="connectors of installed packages that agents may use, with spaces between; "
+        "they run in this process, and see the keys that they are sent with",
+    )
+
+    @field_validator("connectors")
+    @classmethod
+    def _are_installed(cls, text: str) -> str:
+        find_packages(text.split())
+        return text
 
     @property
     def local_services(self) -> frozenset[tuple[str, int]]:

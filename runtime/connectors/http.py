@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from chassis.errors import PeerUnavailable
 
+from ..egress import Answer, Lost
 from ..jsontext import read_json
 from ..ports import PersonAwaited
 from . import Result, Unsent
@@ -90,6 +91,21 @@ async def ask(
 def is_uncertain(status: int) -> bool:
     """Tell whether a status leaves open what was done."""
     return status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.REQUEST_TIMEOUT
+
+
+def is_done(peer: str, answer: Answer, *, seconds: float | None = None) -> bool:
+    """Tell whether a service did what it was asked for; else it refused.
+
+    Raise `Unsent` where it did nothing and wants to be left alone, for `seconds` if the answer says
+    so in a way of its own, and `Lost` where nobody can know.
+    """
+    if answer.status in NOT_DONE:
+        raise Unsent(peer, retry_seconds(answer.headers) if seconds is None else seconds)
+    if httpx.codes.is_client_error(answer.status) and not is_uncertain(answer.status):
+        return False
+    if not httpx.codes.is_success(answer.status):
+        raise Lost(peer)
+    return True
 
 
 def retry_seconds(headers: Mapping[str, str]) -> float:

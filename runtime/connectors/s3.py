@@ -10,14 +10,15 @@ from urllib.parse import quote
 
 from pydantic import JsonValue
 
-from ..egress import Answer, Lost, Refused, Request, Unreached
-from ..egress.addresses import HostRule, read_url
+from ..egress import Answer, Lost, Refused
+from ..egress.addresses import read_url
 from ..egress.client import Egress
 from ..facts import Failure
 from ..jsontext import write_json
 from ..ports import RunFails, Signer, WebRequest
 from . import Connector, Descriptor, Order, Result, Unsent
 from .http import NOT_DONE, is_uncertain, preparing, retry_seconds
+from .keyed import Keyed, told
 from .s3schemas import (
     DELETE,
     GET,
@@ -45,7 +46,6 @@ class Bucket:
     """Where the objects of an agent are; `prefix` is empty, or ends with a slash."""
 
     endpoint: str
-    rule: HostRule
     region: str
     name: str
     prefix: str
@@ -71,7 +71,7 @@ class S3:
     """Asks a bucket with requests that the key manager signs."""
 
     def __init__(self, egress: Egress, signer: Signer) -> None:
-        self._egress = egress
+        self._keyed = Keyed("s3", egress, signer)
         self._signer = signer
 
     async def ask(
@@ -95,21 +95,7 @@ class S3:
             region=bucket.region,
             service="s3",
         )
-        async with preparing():
-            signed = await self._signer.authorize_request(
-                order.credential, wanted, account=order.account
-            )
-        headers |= {name.lower(): value for name, value in signed.headers.items()}
-        request = Request(method, url, headers=headers, body=body)
-        try:
-            answer = await self._egress.ask(request, [bucket.rule], bytes_max=XML_BYTES_MAX)
-        except Unreached as error:
-            raise Unsent(error.peer) from error
-        except Refused as error:
-            if error.reason.startswith("ANSWER_"):
-                # It was sent, and nobody reads what came of it.
-                raise Lost("s3") from error
-            raise
+        answer = await self._keyed.ask(order, wanted, headers=headers, bytes_max=XML_BYTES_MAX)
         _require_told(answer)
         return answer
 
@@ -139,8 +125,7 @@ class S3Action:
         try:
             return await self.act(self.s3, order, bucket)
         except Refused as error:
-            value: JsonValue = {"error": error.reason, "message": error.message}
-            return Result(value, reason=error.reason)
+            return told(error.reason, error.message)
 
     async def find(self, order: Order) -> Result | None:
         """Never happens: all of them may be repeated."""
@@ -239,8 +224,8 @@ def _require_done(answer: Answer) -> None:
     code = read_error_code(answer.body)
     reason = _REASONS.get(code, "ACCESS_DENIED" if answer.status == 403 else "S3_REFUSED")  # noqa: PLR2004  # as HTTP
     # Its words come from outside; its codes are known.
-    told = f"the service answered with HTTP status {answer.status}"
-    raise Refused(reason, f"{told} and the code {code}" if code else told)
+    words = f"the service answered with HTTP status {answer.status}"
+    raise Refused(reason, f"{words} and the code {code}" if code else words)
 
 
 def _listing(answer: Answer, prefix: str) -> Listing:
@@ -299,8 +284,7 @@ def _bucket(order: Order) -> Bucket:
         raise _invalid(f"endpoint: {error.message}") from error
     if problem := _problem(prefix, whole=False):
         raise _invalid(f"prefix {problem}")
-    rule = HostRule(url.host, url.port, is_wildcard=False)
-    return Bucket(f"{url.scheme}://{url.authority}", rule, region, settings["bucket"], prefix)
+    return Bucket(f"{url.scheme}://{url.authority}", region, settings["bucket"], prefix)
 
 
 def _invalid(problem: str) -> RunFails:

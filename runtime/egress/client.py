@@ -210,11 +210,11 @@ def _following(hop: _Hop, reply: Reply) -> _Hop | None:
     location = reply.headers.get("location", "")
     if reply.status not in _REDIRECTS or not location:
         return None
-    if hop.is_bound:
-        raise _redirect_forbidden("what was asked has a key in it, which is for this address")
     is_read = hop.method in _READS
     if not is_read and reply.status not in _NOT_DONE:
         return None
+    if hop.is_bound:
+        raise _redirect_forbidden("what was asked has a key in it, which is for this address")
     try:
         url = hop.url.joined(location)
     except Refused as error:

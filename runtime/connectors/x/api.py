@@ -9,26 +9,17 @@ from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 from urllib.parse import quote, urlencode
 
-from httpx import codes
 from pydantic import JsonValue
 
 from chassis.canonical import canonical_json
 from chassis.errors import PeerUnavailable
 
-from ...egress import Answer, Lost, Refused, Request, Unreached
-from ...egress.addresses import HostRule, read_url
+from ...egress import Answer, Lost, Refused
 from ...egress.client import Egress
-from ...facts import Failure
-from ...jsontext import read_json
-from ...ports import RunFails, Signer, WebRequest
-from .. import Descriptor, Order, Result, Unsent
-from ..http import (
-    NOT_DONE,
-    REFUSAL_CHARACTERS_MAX,
-    RETRY_SECONDS_MAX,
-    is_uncertain,
-    preparing,
-)
+from ...ports import Signer, WebRequest
+from .. import Descriptor, Order, Result
+from ..http import REFUSAL_CHARACTERS_MAX, RETRY_SECONDS_MAX, is_done
+from ..keyed import Keyed, base_of, object_of, told
 
 URL_DEFAULT = "https://api.x.com"
 # A hundred posts of 280 characters, escaped, with their authors.
@@ -71,8 +62,7 @@ class Api:
     """X, asked in the name of the user whom the credential of an order belongs to."""
 
     def __init__(self, egress: Egress, signer: Signer) -> None:
-        self._egress = egress
-        self._signer = signer
+        self._x = Keyed("x", egress, signer)
 
     async def read(self, order: Order, path: str, **query: str) -> Said:
         """Read; an answer that has no data but problems is a refusal, too."""
@@ -97,26 +87,12 @@ class Api:
         return said if isinstance(said, Result) else id_of(data_of(said))
 
     async def _ask(self, order: Order, method: str, path: str, body: bytes = b"") -> Said:
-        base, rule = _base(order)
-        # A body of JSON is not part of what OAuth 1.0a signs.
-        web_request = WebRequest("oauth1", method, base + path)
-        async with preparing():
-            authorized = await self._signer.authorize_request(
-                order.credential, web_request, account=order.account
-            )
-        headers = {name.lower(): value for name, value in authorized.headers.items()}
-        if body:
-            headers["content-type"] = "application/json"
-        request = Request(method, web_request.url, headers=headers, body=body)
+        wanted = WebRequest("oauth1", method, base_of(order, URL_DEFAULT) + path, body)
+        headers = {"content-type": "application/json"} if body else {}
         try:
-            answer = await self._egress.ask(request, (rule,), bytes_max=ANSWER_BYTES_MAX)
-        except Unreached as error:
-            raise Unsent("x") from error
+            answer = await self._x.ask(order, wanted, headers=headers, bytes_max=ANSWER_BYTES_MAX)
         except Refused as error:
-            if error.reason.startswith("ANSWER_"):
-                # It was sent, and nobody reads what came of it.
-                raise Lost("x") from error
-            return _told(error.reason, error.message)
+            return told(error.reason, error.message)
         return _said(answer)
 
 
@@ -176,14 +152,9 @@ def reset_seconds(headers: Mapping[str, str]) -> float:
 
 
 def _said(answer: Answer) -> Said:
-    if answer.status in NOT_DONE:
-        raise Unsent("x", reset_seconds(answer.headers))
-    is_refusal = codes.is_client_error(answer.status)
-    if is_uncertain(answer.status) or not (is_refusal or codes.is_success(answer.status)):
-        raise Lost("x")
-    # What was cut is no JSON any more.
-    value = _object(answer.body)
-    if is_refusal:
+    has_done = is_done("x", answer, seconds=reset_seconds(answer.headers))
+    value = object_of(answer)
+    if not has_done:
         reason = _REASONS.get(answer.status, "REFUSED")
         return _refusal(reason, value or {"title": f"HTTP status {answer.status}"})
     if value is None:
@@ -200,31 +171,8 @@ def _refusal(reason: str, problem: Mapping[str, JsonValue]) -> Result:
     message = next((word for word in words if isinstance(word, str) and word), "X gives no reason")
     if _DUPLICATE in message.lower():
         reason = "DUPLICATE_CONTENT"
-    return _told(reason, message[:REFUSAL_CHARACTERS_MAX])
-
-
-def _told(reason: str, message: str) -> Result:
-    return Result({"error": reason, "message": message}, reason=reason)
-
-
-def _base(order: Order) -> tuple[str, HostRule]:
-    """Return where X is, and the rule that lets only that be asked."""
-    text = str(order.settings.get("url", URL_DEFAULT))
-    try:
-        url = read_url(text)
-    except Refused as error:
-        told = f"the setting url: {error.message}; correct it and assemble again"
-        raise RunFails(Failure("SETTINGS_INVALID", told)) from error
-    return f"{url.scheme}://{url.authority}", HostRule(url.host, url.port, is_wildcard=False)
+    return told(reason, message[:REFUSAL_CHARACTERS_MAX])
 
 
 def _query(query: Mapping[str, str]) -> str:
     return urlencode(query, quote_via=quote)
-
-
-def _object(content: bytes) -> Mapping[str, JsonValue] | None:
-    try:
-        value = read_json(content.decode())
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None

@@ -1,0 +1,125 @@
+"""Asking a service that wants a key: one request, to where the key manager let it be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import unquote
+
+from pydantic import JsonValue
+
+from ..egress import Answer, Lost, Refused, Request, Unreached
+from ..egress.addresses import HostRule, read_url
+from ..egress.client import Egress
+from ..facts import Failure
+from ..jsontext import read_json
+from ..ports import Authorized, RunFails, Signer, WebRequest
+from . import Order, Result, Unsent
+from .http import preparing
+
+# Stands in the path of a URL where its key belongs.
+PLACE = "{key}"
+# These schemes send the key itself.
+_AS_IT_IS = {"bearer", "key_header", "key_url"}
+_HIDDEN = b"(the key)"
+# Nothing that short is a key, and a text that has it by chance would be torn up.
+_KEY_CHARACTERS_MIN = 6
+
+
+class Keyed:
+    """A service that is asked through the egress, with keys of the key manager.
+
+    The key goes to the host and path that were asked for, in this one request: no redirect is
+    followed, and where an answer repeats the key, it is cut out.
+    """
+
+    def __init__(self, peer: str, egress: Egress, signer: Signer) -> None:
+        self._peer = peer
+        self._egress = egress
+        self._signer = signer
+
+    async def ask(
+        self,
+        order: Order,
+        wanted: WebRequest,
+        *,
+        headers: Mapping[str, str] | None = None,
+        bytes_max: int,
+    ) -> Answer:
+        """Return an answer, whatever its status; names of `headers` are lower-case.
+
+        Raise `Refused` where nothing was done, `Unsent` and `Lost` as connectors do, and what
+        `Signer` does.
+        """
+        async with preparing():
+            authorized = await self._signer.authorize_request(
+                order.credential, wanted, account=order.account
+            )
+        shown = {name.lower(): value for name, value in authorized.headers.items()}
+        request = Request(
+            wanted.method,
+            authorized.url or wanted.url,
+            headers={**(headers or {}), **shown},
+            body=wanted.body,
+            is_bound=True,
+        )
+        try:
+            answer = await self._egress.ask(request, [_rule(wanted)], bytes_max=bytes_max)
+        except Unreached as error:
+            raise Unsent(self._peer) from error
+        except Refused as error:
+            if error.reason.startswith("ANSWER_"):
+                # It was sent, and nobody reads what came of it.
+                raise Lost(self._peer) from error
+            raise
+        return _without(answer, _keys(wanted, authorized))
+
+
+def base_of(order: Order, usual: str) -> str:
+    """Return where a service is: the setting `url`, else the usual place; without a path."""
+    try:
+        url = read_url(str(order.settings.get("url", usual)))
+    except Refused as error:
+        told = f"the setting url: {error.message}; correct it and assemble again"
+        raise RunFails(Failure("SETTINGS_INVALID", told)) from error
+    return f"{url.scheme}://{url.authority}"
+
+
+def told(reason: str, message: str) -> Result:
+    """Return what the model is told of what was not done."""
+    return Result({"error": reason, "message": message}, reason=reason)
+
+
+def object_of(answer: Answer) -> Mapping[str, JsonValue] | None:
+    """Return the JSON object of an answer, if it is one; what was cut is none."""
+    try:
+        value = read_json(answer.body.decode())
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _rule(wanted: WebRequest) -> HostRule:
+    """Return the rule that lets only the host of a request be asked."""
+    url = read_url(wanted.url.replace(PLACE, "key"))
+    return HostRule(url.host, url.port, is_wildcard=False)
+
+
+def _keys(wanted: WebRequest, authorized: Authorized) -> set[bytes]:
+    """Return what must not come back; a signature is of no use to who reads it."""
+    if wanted.scheme not in _AS_IT_IS:
+        return set()
+    keys = {value.rpartition(" ")[2] for value in authorized.headers.values()}
+    before, place, after = wanted.url.partition(PLACE)
+    if authorized.url and place:
+        key = authorized.url.removeprefix(before).removesuffix(after)
+        keys |= {key, unquote(key)}
+    return {key.encode() for key in keys if len(key) >= _KEY_CHARACTERS_MIN}
+
+
+def _without(answer: Answer, keys: set[bytes]) -> Answer:
+    body = answer.body
+    for key in keys:
+        body = body.replace(key, _HIDDEN)
+    # Its address may have the key in it.
+    return replace(answer, body=body, url="")
