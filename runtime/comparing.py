@@ -51,7 +51,8 @@ def _without_identity(event: Event) -> Event:
         case RunStarted():
             return replace(event, callers=(), origin="")
         case EffectSent():
-            return replace(event, idempotency_key="", run="called" if event.run else "")
+            run = "called" if event.run else ""
+            return replace(event, idempotency_key="", run=run, time=None)
         case RunFinished():
             receipt = replace(event.receipt, run="", sha256="", size_bytes=0, signature=None)
             return replace(event, receipt=receipt)

@@ -174,13 +174,16 @@ class EffectSent:
     """An effect may happen from now on. After a crash the runtime looks whether it did.
 
     `run` is the one of the agent that is to answer; empty for other actions. A call has another one
-    each time that it is sent again; `action` is empty in journals of earlier releases.
+    each time that it is sent again; `action` is empty in journals of earlier releases. `time` is
+    when the call was first sent, also where this is a later time; None in earlier releases, and
+    where an agent is asked.
     """
 
     call_id: str
     idempotency_key: str
     run: str = ""
     action: str = ""
+    time: datetime | None = None
 
 
 @dataclass(frozen=True)

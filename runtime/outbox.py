@@ -67,9 +67,8 @@ class Errand:
         """Return what it is on the bill."""
         return f"action {self.act.action.name}"
 
-    @property
-    def order(self) -> Order:
-        """Return what the connector is handed."""
+    def order(self, time: datetime) -> Order:
+        """Return what the connector is handed; `time` counts if the call was not sent before."""
         action = self.act.action
         return Order(
             key=self.key,
@@ -78,6 +77,7 @@ class Errand:
             settings=action.settings,
             credential=action.credential,
             collections=self.program.collections,
+            time=self.act.first_time or time,
         )
 
 
@@ -123,7 +123,8 @@ class Outbox:
         hold = await self._reserve(errand)
         act, connector = errand.act, self._connector(errand)
         if act.action.effect == "read":
-            return await self._finish(errand, way, hold, await connector.perform(errand.order))
+            read = await connector.perform(errand.order(self._clock.now()))
+            return await self._finish(errand, way, hold, read)
         is_open = act.is_sent and not act.is_unsent
         if is_open:
             if not act.is_unknown:
@@ -141,7 +142,7 @@ class Outbox:
         """Return what came of a call, or None if it may be sent again."""
         connector = self._connector(errand)
         if connector.descriptor.is_reconcilable:
-            return await connector.find(errand.order)
+            return await connector.find(errand.order(self._clock.now()))
         if connector.descriptor.is_idempotent:
             return None
         raise EffectLost
@@ -149,9 +150,9 @@ class Outbox:
     async def _send(self, errand: Errand, way: Way, *, is_open: bool) -> Result:
         """Send an effect; `is_open` tells that it may have happened the last time."""
         call = errand.act.call
-        await self._take_turn(errand, way, is_open=is_open)
+        time = await self._take_turn(errand, way, is_open=is_open)
         try:
-            return await self._connector(errand).perform(errand.order)
+            return await self._connector(errand).perform(errand.order(time))
         except (PersonAwaited, Unsent) as error:
             # Without a credential, a service knows nothing that all who call the action share.
             is_shared = bool(errand.act.action.credential)
@@ -166,16 +167,18 @@ class Outbox:
                 await way.record(EffectUnknown(call.id), late=True)
             raise
 
-    async def _take_turn(self, errand: Errand, way: Way, *, is_open: bool) -> None:
-        """Journal that a call is sent, once its service takes it; raise `QuotaExceeded`."""
+    async def _take_turn(self, errand: Errand, way: Way, *, is_open: bool) -> datetime:
+        """Journal that a call is sent, once its service takes it, and return when that is.
+
+        Raise `QuotaExceeded`.
+        """
         descriptor, place = self._connector(errand).descriptor, self._place(errand)
         # Where nothing else tells what came of it, it is sent again also after the end of the run.
-        call = errand.act.call
-        sent = EffectSent(call.id, errand.key, action=call.action)
-        opens = self._turns.closed_until(place, self._clock.now())
+        now = self._clock.now()
+        opens = self._turns.closed_until(place, now)
         if not descriptor.quotas and opens is None:
-            await way.record(sent, late=is_open)
-            return
+            await way.record(_sent(errand, now), late=is_open)
+            return now
         self._require_time(opens, way, descriptor, is_open=is_open)
         async with self._turns.line(place):
             while True:
@@ -184,13 +187,13 @@ class Outbox:
                 if opens is None:
                     uses = tuple(_use(quota, errand, now) for quota in descriptor.quotas)
                     try:
-                        await way.record(sent, late=is_open, uses=uses)
+                        await way.record(_sent(errand, now), late=is_open, uses=uses)
                     except LimitReached as reached:
                         opens = _opening(descriptor, reached)
                         # Who has no time to wait need not stand in line.
                         self._turns.close(place, opens)
                     else:
-                        return
+                        return now
                 self._require_time(opens, way, descriptor, is_open=is_open)
                 seconds = (opens - now).total_seconds()
                 await way.rest(errand.act, descriptor.name, 0, least=seconds)
@@ -212,7 +215,7 @@ class Outbox:
         """Return what a call would do and cost, without doing it."""
         call = errand.act.call
         gas = await self._meter.quote(item=errand.item)
-        arguments = dict(errand.order.arguments)
+        arguments = dict(decided_arguments(call))
         told: JsonValue = {
             "dry_run": True,
             "action": call.action,
@@ -258,6 +261,12 @@ class Outbox:
 
     def _connector(self, errand: Errand) -> Connector:
         return self._connectors[errand.act.action.catalogue_name]
+
+
+def _sent(errand: Errand, now: datetime) -> EffectSent:
+    call = errand.act.call
+    time = errand.act.first_time or now
+    return EffectSent(call.id, errand.key, action=call.action, time=time)
 
 
 def _use(quota: Quota, errand: Errand, now: datetime) -> Use:

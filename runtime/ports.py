@@ -178,6 +178,16 @@ class Authorized:
     url: str = field(default="", repr=False)
 
 
+@dataclass(frozen=True)
+class FarcasterSignature:
+    """What goes into a message of Farcaster beside its data."""
+
+    # The first 20 bytes of BLAKE3, which Ed25519 signs.
+    hash: bytes
+    value: bytes
+    public_key: bytes
+
+
 class Signer(Protocol):
     """What uses keys; they never come here."""
 
@@ -198,6 +208,14 @@ class Signer(Protocol):
         self, credential: str, request: WebRequest, *, account: str
     ) -> Authorized:
         """Authenticate a request of a connector, as `sign_request` signs one."""
+
+    async def sign_farcaster(
+        self, credential: str, data: bytes, *, account: str
+    ) -> FarcasterSignature:
+        """Sign a serialised `MessageData` of Farcaster, as `sign_request` signs a request.
+
+        The policy of keys sees of what type it is, whose, and on which network.
+        """
 
 
 class Approvals(Protocol):

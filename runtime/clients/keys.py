@@ -10,7 +10,7 @@ from chassis.canonical import sha256_hex
 
 from ..bundles import BUNDLE_KEY
 from ..facts import Signature
-from ..ports import Authorized, PersonAwaited, WebRequest
+from ..ports import Authorized, FarcasterSignature, PersonAwaited, WebRequest
 from .refusals import Known, until_answered, within_run
 from .values import signature_of
 
@@ -50,6 +50,19 @@ class KeymanagerClient:
         with within_run("keymanager", "CREDENTIAL_REFUSED", _AWAITED):
             response = await self._stub.Sign(request)
         return signature_of(response.signature)
+
+    async def sign_farcaster(
+        self, credential: str, data: bytes, *, account: str
+    ) -> FarcasterSignature:
+        """Sign a message of Farcaster; see `Signer`."""
+        purpose = keymanager_pb2.PURPOSE_REQUEST
+        request = keymanager_pb2.SignRequest(
+            key=credential, purpose=purpose, farcaster_message=data, account=account
+        )
+        with within_run("keymanager", "CREDENTIAL_REFUSED", _AWAITED):
+            response = await self._stub.Sign(request)
+        signature = response.signature
+        return FarcasterSignature(response.hash, signature.value, signature.public_key)
 
     async def authorize_request(
         self, credential: str, request: WebRequest, *, account: str

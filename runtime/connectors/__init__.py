@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, Protocol
 
 from pydantic import JsonValue
@@ -47,8 +48,9 @@ class Descriptor:
 class Order:
     """One call, allowed by policy, with all that a connector needs to perform it.
 
-    `key` stays the same however often the call is repeated; `account` is the agent's; `collections`
-    are those that it may read; `arguments` are valid under the action's schema.
+    `key` stays the same however often the call is repeated, and so does `time`, when a write was
+    first sent; `account` is the agent's; `collections` are those that it may read; `arguments` are
+    valid under the action's schema.
     """
 
     key: str
@@ -57,6 +59,7 @@ class Order:
     settings: Mapping[str, JsonValue]
     credential: str
     collections: tuple[str, ...]
+    time: datetime
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ class Call:
     # What was sent last has certainly not happened; or nobody knows what came of it.
     is_unsent: bool = False
     is_unknown: bool = False
+    # When it was first sent.
+    first_time: datetime | None = None
     sleep: SleepStarted | None = None
     # What its code has asked for so far, and how that ended.
     asked: tuple[HostCalled, ...] = ()
@@ -171,6 +173,7 @@ class Calls:
             is_sent=found.is_sent,
             is_unsent=found.is_unsent,
             is_unknown=found.is_unknown,
+            first_time=found.first_time,
         )
 
     def close(self, outcome: Outcome) -> Close:
@@ -197,7 +200,7 @@ class Calls:
             elif not _waits_for_person(one):
                 is_dry = bool(one.decided and one.decided.decision == Decision.DRY_RUN)
                 act = Act(one.call, _action(program, one), one.is_sent, is_dry)
-                yield replace(act, is_unsent=one.is_unsent, is_unknown=one.is_unknown)
+                yield self.current(act)
 
     def _fact(self, program: Program, one: Call, now: datetime, *, dry_run: bool) -> Event | None:
         if one.decided is None:
@@ -247,7 +250,8 @@ def _stand(one: Call, event: EffectSent | EffectUnsent | EffectUnknown) -> Call:
     """Return a call after it was sent, or after it is known what came of that, or not."""
     match event:
         case EffectSent():
-            return replace(one, is_sent=True, is_unsent=False)
+            first_time = one.first_time or event.time
+            return replace(one, is_sent=True, is_unsent=False, first_time=first_time)
         case EffectUnsent():
             return replace(one, is_unsent=True, is_unknown=False)
         case EffectUnknown():

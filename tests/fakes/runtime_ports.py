@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
+from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chassis.canonical import canonical_json, sha256_hex
@@ -16,6 +17,7 @@ from runtime.facts import ActionCall, Callers, Charge, Failure, Passage, Receipt
 from runtime.ports import (
     ONE_CALL,
     Authorized,
+    FarcasterSignature,
     Generation,
     Hold,
     PersonAwaited,
@@ -242,6 +244,17 @@ class FakeSigner(Fake):
         if request.presign_seconds:
             return Authorized({}, f"{request.url}?signed={credential}")
         return Authorized({"Authorization": f"{request.scheme} {credential} {account}"})
+
+    async def sign_farcaster(
+        self, credential: str, data: bytes, *, account: str
+    ) -> FarcasterSignature:
+        self.fail_if_told()
+        if self.approval:
+            told = f"a person who decides {self.approval}"
+            raise PersonAwaited(told, self.approval, "posts")
+        self.requests.append(data)
+        digest = blake3(data).digest(20)
+        return FarcasterSignature(digest, self.key.sign(digest), self.public_key)
 
     def seal(self, payload: bytes) -> SealedBundle:
         """Return a bundle that opens."""

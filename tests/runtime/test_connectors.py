@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -28,6 +29,7 @@ ORDER = Order(
     settings={"url": "http://board.test/"},
     credential="secrets/board-key",
     collections=(),
+    time=datetime(2026, 1, 1, tzinfo=UTC),
 )
 SIGNER = FakeSigner()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -130,6 +131,29 @@ async def test_who_only_drops_duplicates_is_sent_the_same_key_again(tmp_path: Pa
     await world.play()
     assert (service.arrivals, service.effects) == (["lost", "lost", ""], {KEY: 1})
     assert (await world.kinds()).count("EffectUnknown") == 1
+
+
+@pytest.mark.parametrize("moment", range(30, 90, 6))
+async def test_a_call_keeps_the_time_at_which_it_was_first_sent(
+    tmp_path: Path, moment: int
+) -> None:
+    class Service(FakeService):
+        async def perform(self, order: Order) -> Result:
+            times.append(order.time)
+            world.clock.advance(1)
+            return await super().perform(order)
+
+    times: list[datetime] = []
+    service = Service(BOARD, idempotent=True, reconcilable=False)
+    service.fail_next("unsent", "lost", "lost")
+    world = World(tmp_path, services=[service])
+    await world.create()
+    await crash(world, Fuse(moment))
+    world.clock.advance(7)
+    await world.play()
+    assert len(times) >= 4
+    sent = [one.time for one in await world.events() if isinstance(one, EffectSent)]
+    assert {*times} == {*sent} == {sent[0]}
 
 
 async def test_who_can_only_be_asked_is_not_sent_what_has_happened(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,7 @@ def test_the_connector_of_the_runtime_gets_along_with_it(url: str) -> None:
         settings={"url": url},
         credential="secrets/board-key",
         collections=(),
+        time=datetime(2026, 1, 1, tzinfo=UTC),
     )
 
     async def post_and_find() -> list[object]:

@@ -10,7 +10,7 @@ from grpc import aio
 from actionvm.action.v1 import action_pb2
 from actionvm.keymanager.v1 import keymanager_pb2, use_pb2
 from runtime.clients.keys import KeymanagerClient
-from runtime.ports import Authorized, WebRequest
+from runtime.ports import Authorized, FarcasterSignature, WebRequest
 from tests.runtime.peers import Peers, serving
 
 
@@ -34,6 +34,23 @@ async def test_keys_are_used_for_their_purpose_only(peers: Peers, channel: aio.C
     receipt, request = peers.requests
     assert (receipt.key, receipt.purpose) == ("keys/receipts", keymanager_pb2.PURPOSE_RECEIPT)
     assert (request.key, request.purpose) == ("secrets/a", keymanager_pb2.PURPOSE_REQUEST)
+
+
+async def test_a_message_of_farcaster_is_signed_as_what_it_is(
+    peers: Peers, channel: aio.Channel
+) -> None:
+    made = action_pb2.Signature(key="k", value=b"v", public_key=b"p")
+    peers.answers += [keymanager_pb2.SignResponse(signature=made, hash=b"h")]
+    client = KeymanagerClient(channel)
+    signed = await client.sign_farcaster("secrets/a", b"data", account="agents/a")
+    assert signed == FarcasterSignature(b"h", b"v", b"p")
+    (request,) = peers.requests
+    assert (request.WhichOneof("payload"), request.farcaster_message) == (
+        "farcaster_message",
+        b"data",
+    )
+    assert (request.key, request.account) == ("secrets/a", "agents/a")
+    assert request.purpose == keymanager_pb2.PURPOSE_REQUEST
 
 
 async def test_a_request_is_authenticated_as_its_scheme_signs_it(

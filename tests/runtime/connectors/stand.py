@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol
 
 import pytest
@@ -25,6 +26,7 @@ ORDER = Order(
     settings={},
     credential="",
     collections=(),
+    time=datetime(2026, 1, 1, tzinfo=UTC),
 )
 # Keys that are sent as they are: whoever hears one may repeat it.
 AS_IT_IS = {"bearer", "key_header", "key_url", "basic", "smtp"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -13,6 +14,8 @@ from runtime.connectors.s3 import s3_actions
 from runtime.egress.client import Egress
 from runtime.ports import Signer
 from tests.fakes.s3 import BUCKET, REGION
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Actions:
@@ -28,7 +31,7 @@ class Actions:
         Draft202012Validator(connector.descriptor.parameters_schema).validate(arguments)
         Draft202012Validator(connector.descriptor.settings_schema).validate(self.settings)
         order = Order(
-            "runs/1/call/1", "agents/a", arguments, self.settings, "secrets/s3", collections=()
+            "runs/1/call/1", "agents/a", arguments, self.settings, "secrets/s3", (), START
         )
         result = await connector.perform(order)
         if not result.reason:

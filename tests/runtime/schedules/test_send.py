@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -24,6 +25,7 @@ ORDER = Order(
     settings={"schedule": NAME},
     credential="",
     collections=(),
+    time=datetime(2026, 1, 1, tzinfo=UTC),
 )
 
 

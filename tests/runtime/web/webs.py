@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ ORDER = Order(
     settings={"hosts": [HOST]},
     credential="",
     collections=(),
+    time=datetime(2026, 1, 1, tzinfo=UTC),
 )
 
 

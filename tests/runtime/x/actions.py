@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from jsonschema import Draft202012Validator
 from pydantic import JsonValue
@@ -20,6 +21,7 @@ ORDER = Order(
     settings={"url": "http://x.test"},
     credential="secrets/x",
     collections=(),
+    time=datetime(2026, 1, 1, tzinfo=UTC),
 )
 STRANGER = "99"
 
