@@ -13,6 +13,7 @@ from .knowledge import KnowledgeSearch
 from .s3 import s3_actions
 from .waiting import waiting_actions
 from .web import WebGet, WebSend
+from .webpages import WebFeed, WebPage
 from .x import x_actions
 
 
@@ -31,6 +32,8 @@ def catalogue(
         asking_action(),
         WebGet(egress),
         WebSend(egress),
+        WebPage(egress),
+        WebFeed(egress),
         *s3_actions(egress, signer),
         *x_actions(egress, signer),
         *others,

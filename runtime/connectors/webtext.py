@@ -41,9 +41,7 @@ class NotText(Exception):
 
 def read_answer(answer: Answer, bytes_max: int) -> dict[str, JsonValue]:
     """Return what the model is told of a body, in at most so many bytes of JSON text."""
-    stated = answer.headers.get("content-type", "")[:CONTENT_TYPE_CHARACTERS_MAX]
-    kind = stated.partition(";")[0].strip().lower()
-    kind = kind if _TYPE.fullmatch(kind) else ""
+    kind = content_type(answer)
     told: dict[str, JsonValue] = {"content_type": kind}
     if not answer.body:
         return told | {"text": "", "truncated": answer.is_cut}
@@ -52,22 +50,32 @@ def read_answer(answer: Answer, bytes_max: int) -> dict[str, JsonValue]:
     # Who does not say what it is may have sent text.
     if kind and not is_json and not is_text:
         raise NotText(kind)
-    text = _decode(answer.body, stated)
+    text = decode(answer)
     if "\0" in text:
         raise NotText(kind)
     if is_json and not answer.is_cut:
         value = _json(text)
-        if value is not None and _size(value[0]) <= bytes_max:
+        if value is not None and size(value[0]) <= bytes_max:
             return told | {"json": value[0], "truncated": False}
-    shown = _cut(text, bytes_max)
+    shown = cut(text, bytes_max)
     return told | {"text": shown, "truncated": answer.is_cut or len(shown) < len(text)}
 
 
-def _decode(body: bytes, stated: str) -> str:
+def content_type(answer: Answer) -> str:
+    """Return what a body says that it is, such as `text/html`; nothing if that is no type."""
+    kind = _stated(answer).partition(";")[0].strip().lower()
+    return kind if _TYPE.fullmatch(kind) else ""
+
+
+def decode(answer: Answer) -> str:
     """Decode as it is stated, else as UTF-8; a character that was cut in two is left out."""
-    found = _CHARSET.search(stated)
+    found = _CHARSET.search(_stated(answer))
     charset = _CHARSETS.get(found[1].lower(), "utf-8-sig") if found else "utf-8-sig"
-    return getincrementaldecoder(charset)("replace").decode(body)
+    return getincrementaldecoder(charset)("replace").decode(answer.body)
+
+
+def _stated(answer: Answer) -> str:
+    return answer.headers.get("content-type", "")[:CONTENT_TYPE_CHARACTERS_MAX]
 
 
 def _json(text: str) -> tuple[JsonValue] | None:
@@ -78,16 +86,15 @@ def _json(text: str) -> tuple[JsonValue] | None:
         return None
 
 
-def _size(value: JsonValue) -> int:
+def size(value: JsonValue) -> int:
+    """Return how many bytes a value has as JSON text."""
     return len(write_json(value).encode())
 
 
-def _cut(text: str, bytes_max: int) -> str:
+def cut(text: str, bytes_max: int) -> str:
     """Return as much of a text as has so many bytes once it is in JSON."""
-    if _size(text) <= bytes_max:
+    if size(text) <= bytes_max:
         return text
     counts = range(len(text) + 1)
     # The quotes are always there.
-    return text[
-        : max(bisect_right(counts, bytes_max, key=lambda count: _size(text[:count])) - 1, 0)
-    ]
+    return text[: max(bisect_right(counts, bytes_max, key=lambda count: size(text[:count])) - 1, 0)]

@@ -174,12 +174,12 @@ def test_the_assembler_may_list_actions(grpc_stub_as: StubAs) -> None:
         "run.sleep",
         "run.wait",
         *(f"s3.{name}" for name in ("delete", "get", "list", "presign", "put")),
-        "web.get",
-        "web.send",
+        *(f"web.{name}" for name in ("feed", "get", "page", "send")),
         *(f"x.{name}" for name in ("delete", "like", "mentions", "post", "search", "user")),
     ]
-    without = {"knowledge.search", "llm.ask", "run.sleep", "run.wait", "web.get", "web.send"}
-    assert {one.action.name for one in actions if not one.needs_credential} == without
+    without = {one.action.name for one in actions if not one.needs_credential}
+    web = {"web.feed", "web.get", "web.page", "web.send"}
+    assert without == {"knowledge.search", "llm.ask", "run.sleep", "run.wait", *web}
     assert json.loads(actions[0].settings_schema)["required"] == ["url"]
     assert json.loads(actions[0].output_schema)["required"] == ["posted", "id"]
 

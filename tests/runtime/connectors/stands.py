@@ -133,6 +133,16 @@ def _page() -> tuple[Site, Callable[[], int]]:
     return site, lambda: sum(head.startswith("POST") for head in site.heads)
 
 
+def _html() -> tuple[Site, Callable[[], int]]:
+    site = Site({"*": answering(b"<p>fine</p>", kind="text/html")})
+    return site, lambda: 0
+
+
+def _feed() -> tuple[Site, Callable[[], int]]:
+    site = Site({"*": answering(b"<rss version='2.0'><channel><title>a</title></channel></rss>")})
+    return site, lambda: 0
+
+
 _X: dict[str, JsonValue] = {"url": URL}
 _S3: dict[str, JsonValue] = {"bucket": BUCKET, "region": REGION, "endpoint": URL}
 _WEB: dict[str, JsonValue] = {"hosts": [HOST]}
@@ -160,6 +170,20 @@ SUBJECTS = [
         {"url": f"{URL}/a"},
         reads_answer=False,
         tells_anything=True,
+        waits=False,
+    ),
+    Subject(
+        "web.page",
+        before_site("web.page", _html, _WEB, credential=""),
+        {"url": f"{URL}/a"},
+        reads_answer=False,
+        waits=False,
+    ),
+    Subject(
+        "web.feed",
+        before_site("web.feed", _feed, _WEB, credential=""),
+        {"url": f"{URL}/a"},
+        reads_answer=False,
         waits=False,
     ),
     Subject(

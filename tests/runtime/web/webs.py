@@ -1,4 +1,4 @@
-"""Both actions before a site of the test, alone and in a run."""
+"""The actions before a site of the test, alone and in a run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from pydantic import JsonValue
 
-from runtime.connectors import Order, Result
+from runtime.connectors import Connector, Order, Result
 from runtime.connectors.web import WebGet, WebSend
+from runtime.connectors.webpages import WebFeed, WebPage
 from runtime.facts import ActionFinished, State
 from tests.fakes.internet import Internet, Site
 from tests.fakes.runtime_ports import answer, calls
@@ -31,7 +32,7 @@ ORDER = Order(
 
 
 class Web:
-    """Both actions before one site."""
+    """All actions before one site."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -39,6 +40,7 @@ class Web:
         self.internet.put(HOST, site)
         egress = self.internet.egress()
         self._get, self._send = WebGet(egress), WebSend(egress)
+        self._page, self._feed = WebPage(egress), WebFeed(egress)
 
     async def get(self, raw: bytes = b"", **arguments: JsonValue) -> Result:
         """Read what the site answers."""
@@ -48,8 +50,16 @@ class Web:
         """Send something to the site, which answers."""
         return await self._perform(self._send, raw, arguments)
 
+    async def page(self, raw: bytes, **arguments: JsonValue) -> Result:
+        """Read the words of what the site answers."""
+        return await self._perform(self._page, raw, arguments)
+
+    async def feed(self, raw: bytes, **arguments: JsonValue) -> Result:
+        """Read the entries of what the site answers."""
+        return await self._perform(self._feed, raw, arguments)
+
     async def _perform(
-        self, action: WebGet | WebSend, raw: bytes, arguments: dict[str, JsonValue]
+        self, action: Connector, raw: bytes, arguments: dict[str, JsonValue]
     ) -> Result:
         self.site.answers = {"*": raw}
         settings = arguments.pop("settings", {})
