@@ -217,6 +217,9 @@ class Signer(Protocol):
         The policy of keys sees of what type it is, whose, and on which network.
         """
 
+    async def hmac_sha256(self, credential: str, message: bytes, *, account: str) -> bytes:
+        """Return the code (RFC 2104) of a message, by which its receiver knows whose it is."""
+
 
 class Approvals(Protocol):
     """What knows how people decide about uses of keys."""

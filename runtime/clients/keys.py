@@ -94,6 +94,16 @@ class KeymanagerClient:
             response = await self._uses.AuthorizeRequest(asked)
         return Authorized(dict(response.headers), response.url)
 
+    async def hmac_sha256(self, credential: str, message: bytes, *, account: str) -> bytes:
+        """Return the code of a message; see `Signer`."""
+        purpose = keymanager_pb2.PURPOSE_REQUEST
+        request = keymanager_pb2.SignRequest(
+            key=credential, purpose=purpose, hmac_sha256=message, account=account
+        )
+        with within_run("keymanager", "CREDENTIAL_REFUSED", _AWAITED):
+            response = await self._stub.Sign(request)
+        return response.signature.value
+
 
 _SCHEME = use_pb2.AuthorizeRequestRequest.Scheme
 _AWAITED: Known = {

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import httpx
 
+from chassis.clock import SystemClock
+
 from ..egress.client import Egress
 from ..ports import Knowledge, Signer
 from . import Connector
 from .asking import asking_action
 from .board import BoardPost
 from .knowledge import KnowledgeSearch
+from .messages import message_actions
 from .s3 import s3_actions
 from .waiting import waiting_actions
 from .web import WebGet, WebSend
@@ -36,6 +39,7 @@ def catalogue(
         WebFeed(egress),
         *s3_actions(egress, signer),
         *x_actions(egress, signer),
+        *message_actions(egress, signer, SystemClock()),
         *others,
     ]
     return {connector.descriptor.name: connector for connector in connectors}

@@ -61,18 +61,33 @@ class Keyed:
             authorized.url or wanted.url,
             headers={**(headers or {}), **shown},
             body=wanted.body,
-            is_bound=True,
         )
-        try:
-            answer = await self._egress.ask(request, [_rule(wanted)], bytes_max=bytes_max)
-        except Unreached as error:
-            raise Unsent(self._peer) from error
-        except Refused as error:
-            if error.reason.startswith("ANSWER_"):
-                # It was sent, and nobody reads what came of it.
-                raise Lost(self._peer) from error
-            raise
+        # The host that was asked about, whatever the answer says.
+        where = wanted.url.replace(PLACE, "key")
+        answer = await ask_bound(
+            self._peer, self._egress, request, where=where, bytes_max=bytes_max
+        )
         return _without(answer, _keys(wanted, authorized))
+
+
+async def ask_bound(
+    peer: str, egress: Egress, request: Request, *, where: str = "", bytes_max: int
+) -> Answer:
+    """Ask the host of `where`, or of the request itself, and let no redirect lead away from it.
+
+    Raise as `Keyed.ask`.
+    """
+    url = read_url(where or request.url)
+    rule = HostRule(url.host, url.port, is_wildcard=False)
+    try:
+        return await egress.ask(replace(request, is_bound=True), [rule], bytes_max=bytes_max)
+    except Unreached as error:
+        raise Unsent(peer) from error
+    except Refused as error:
+        if error.reason.startswith("ANSWER_"):
+            # It was sent, and nobody reads what came of it.
+            raise Lost(peer) from error
+        raise
 
 
 def base_of(order: Order, usual: str) -> str:
@@ -97,12 +112,6 @@ def object_of(answer: Answer) -> Mapping[str, JsonValue] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _rule(wanted: WebRequest) -> HostRule:
-    """Return the rule that lets only the host of a request be asked."""
-    url = read_url(wanted.url.replace(PLACE, "key"))
-    return HostRule(url.host, url.port, is_wildcard=False)
 
 
 def _keys(wanted: WebRequest, authorized: Authorized) -> set[bytes]:

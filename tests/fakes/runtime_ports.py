@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -214,6 +215,7 @@ class FakeSigner(Fake):
         # Messages of requests that it signed.
         self.requests: list[bytes] = []
         self.authorized: list[WebRequest] = []
+        self.hmac_key = b"hmac key of all credentials"
         self.key = Ed25519PrivateKey.from_private_bytes(bytes(32))
         self.public_key = self.key.public_key().public_bytes_raw()
 
@@ -226,20 +228,14 @@ class FakeSigner(Fake):
         return self.sign("keys/receipts", "receipt", sha256.encode())
 
     async def sign_request(self, credential: str, message: bytes, *, account: str) -> Signature:
-        self.fail_if_told()
-        if self.approval:
-            told = f"a person who decides {self.approval}"
-            raise PersonAwaited(told, self.approval, "posts")
+        self._fail_or_wait()
         self.requests.append(message)
         return self.sign(credential, "request", message)
 
     async def authorize_request(
         self, credential: str, request: WebRequest, *, account: str
     ) -> Authorized:
-        self.fail_if_told()
-        if self.approval:
-            told = f"a person who decides {self.approval}"
-            raise PersonAwaited(told, self.approval, "posts")
+        self._fail_or_wait()
         self.authorized.append(request)
         if request.presign_seconds:
             return Authorized({}, f"{request.url}?signed={credential}")
@@ -248,13 +244,21 @@ class FakeSigner(Fake):
     async def sign_farcaster(
         self, credential: str, data: bytes, *, account: str
     ) -> FarcasterSignature:
+        self._fail_or_wait()
+        self.requests.append(data)
+        digest = blake3(data).digest(20)
+        return FarcasterSignature(digest, self.key.sign(digest), self.public_key)
+
+    async def hmac_sha256(self, credential: str, message: bytes, *, account: str) -> bytes:
+        self._fail_or_wait()
+        self.requests.append(message)
+        return hmac.digest(self.hmac_key, message, "sha256")
+
+    def _fail_or_wait(self) -> None:
         self.fail_if_told()
         if self.approval:
             told = f"a person who decides {self.approval}"
             raise PersonAwaited(told, self.approval, "posts")
-        self.requests.append(data)
-        digest = blake3(data).digest(20)
-        return FarcasterSignature(digest, self.key.sign(digest), self.public_key)
 
     def seal(self, payload: bytes) -> SealedBundle:
         """Return a bundle that opens."""

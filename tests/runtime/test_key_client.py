@@ -27,11 +27,13 @@ async def channel(peers: Peers) -> AsyncIterator[aio.Channel]:
 
 async def test_keys_are_used_for_their_purpose_only(peers: Peers, channel: aio.Channel) -> None:
     signed = keymanager_pb2.SignResponse(signature=action_pb2.Signature(key="k", value=b"v"))
-    peers.answers += [signed, signed]
+    peers.answers += [signed, signed, signed]
     client = KeymanagerClient(channel)
     await client.sign_receipt("digest")
     await client.sign_request("secrets/a", b"message", account="agents/a")
-    receipt, request = peers.requests
+    assert await client.hmac_sha256("secrets/h", b"message", account="agents/a") == b"v"
+    receipt, request, code = peers.requests
+    assert (code.hmac_sha256, code.message, code.account) == (b"message", b"", "agents/a")
     assert (receipt.key, receipt.purpose) == ("keys/receipts", keymanager_pb2.PURPOSE_RECEIPT)
     assert (request.key, request.purpose) == ("secrets/a", keymanager_pb2.PURPOSE_REQUEST)
 

@@ -169,12 +169,16 @@ def test_the_assembler_may_list_actions(grpc_stub_as: StubAs) -> None:
     actions = grpc_stub_as("assembler").ListActions(runtime_pb2.ListActionsRequest()).actions
     assert [entry.action.name for entry in actions] == [
         "board.post",
+        "discord.post",
         "knowledge.search",
         "llm.ask",
         "run.sleep",
         "run.wait",
         *(f"s3.{name}" for name in ("delete", "get", "list", "presign", "put")),
+        "slack.post",
+        "telegram.send",
         *(f"web.{name}" for name in ("feed", "get", "page", "send")),
+        "webhook.send",
         *(f"x.{name}" for name in ("delete", "like", "mentions", "post", "search", "user")),
     ]
     without = {one.action.name for one in actions if not one.needs_credential}

@@ -113,13 +113,15 @@ class Conformance(Declared):
             await stand.perform()
         assert (stand.arrived, stand.effects(), stand.keys_used) == (0, 0, 0)
 
-    async def test_a_service_that_repeats_the_key_does_not_tell_it(self, stand: Stand) -> None:
+    async def test_a_service_that_repeats_the_key_does_not_tell_it(
+        self, subject: Subject, stand: Stand
+    ) -> None:
         await stand.perform()
         heard = stand.service.heard if stand.service else b""
         if CANARY.encode() not in heard:
             return
         told = ", ".join(f'"{name}": "{CANARY}"' for name in ("error", "message", "description"))
-        stand.fail_next(Says(400, f'{{{told}, "detail": "{CANARY}"}}'.encode()))
+        stand.fail_next(Says(400, f'{{{told}, "detail": "{CANARY}"}}'.encode()), subject)
         result = await stand.perform()
         assert result.reason
         assert CANARY not in str(result.value)
@@ -132,7 +134,7 @@ class Conformance(Declared):
         if not stand.connector.descriptor.is_idempotent:
             return
         if stand.service:
-            stand.fail_next("lost", after=subject.lookups)
+            stand.fail_next("lost", subject)
             with pytest.raises(PeerUnavailable):
                 await stand.perform()
             assert stand.effects() == 1
@@ -155,7 +157,7 @@ class Conformance(Declared):
         if not (stand.connector.descriptor.is_reconcilable and stand.service):
             return
         await stand.perform()
-        stand.fail_next(fault)
+        stand.service.fail_next(fault)
         with pytest.raises(PeerUnavailable):
             await stand.connector.find(stand.order)
 
@@ -180,7 +182,7 @@ class Conformance(Declared):
     ) -> None:
         if not stand.service:
             return
-        stand.fail_next(fault, after=subject.lookups)
+        stand.fail_next(fault, subject)
         if not subject.waits:
             result = await stand.perform()
             assert result.reason or not isinstance(fault, str)
@@ -188,14 +190,15 @@ class Conformance(Declared):
         with pytest.raises(PeerUnavailable) as raised:
             await stand.perform()
         assert not isinstance(raised.value, Unsent)
-        assert stand.arrived == subject.lookups + 1, "it is not sent again before it is journaled"
+        sent = subject.lookups + subject.attempts
+        assert stand.arrived == sent, "it is not sent again before it is journaled"
 
     async def test_who_wants_to_be_left_alone_says_how_long(
         self, subject: Subject, stand: Stand
     ) -> None:
         if not stand.service or not subject.waits:
             return
-        stand.fail_next(subject.too_often, after=subject.lookups)
+        stand.fail_next(subject.too_often, subject)
         with pytest.raises(Unsent) as raised:
             await stand.perform()
         assert raised.value.retry_seconds == subject.seconds
@@ -210,7 +213,7 @@ class Conformance(Declared):
         if not stand.service or subject.tells_anything:
             return
         for status in subject.refusals:
-            stand.fail_next(Says(status, body), after=subject.lookups)
+            stand.fail_next(Says(status, body), subject)
             assert (await stand.perform()).reason
         assert stand.effects() == 0
 
@@ -220,7 +223,7 @@ class Conformance(Declared):
     ) -> None:
         if not stand.service:
             return
-        stand.fail_next(Says(200, body), after=subject.lookups)
+        stand.fail_next(Says(200, body), subject)
         if not subject.reads_answer:
             check_result(stand.connector, await stand.perform())
             return
@@ -232,6 +235,6 @@ class Conformance(Declared):
         if not (stand.service and stand.connector.descriptor.needs_credential):
             return
         moved = Says(307, headers=("location: http://elsewhere.test/",))
-        stand.fail_next(moved, after=subject.lookups)
+        stand.fail_next(moved, subject)
         assert (await stand.perform()).reason
         assert stand.arrived == subject.lookups + 1

@@ -14,7 +14,7 @@ import structlog.testing
 from chassis.errors import PeerUnavailable
 from runtime import patience
 from runtime.conductor import Conductor
-from runtime.connectors import Connector, Descriptor, Order, Result
+from runtime.connectors import Connector, Descriptor, Order, Quota, Result
 from runtime.facts import UNKNOWN, ActionFinished
 from tests.fakes.front import Fault, Says
 from tests.fakes.runtime_ports import answer, calls
@@ -22,13 +22,12 @@ from tests.runtime.connectors.stand import CANARY, Staged, Stand, Subject
 from tests.runtime.worlds import RUN, World, with_actions
 
 
-class Narrow:
-    """A connector whose service takes one at a time, and the next one after an hour."""
+class Limited:
+    """A connector with quotas of the test: the clock of a world does not go on by itself."""
 
-    def __init__(self, inner: Connector) -> None:
+    def __init__(self, inner: Connector, *quotas: Quota) -> None:
         self._inner = inner
-        quotas = (replace(one, count=1, seconds=3_600.0) for one in inner.descriptor.quotas)
-        self.descriptor: Descriptor = replace(inner.descriptor, quotas=tuple(quotas))
+        self.descriptor: Descriptor = replace(inner.descriptor, quotas=quotas)
 
     async def perform(self, order: Order) -> Result:
         """Perform a call."""
@@ -39,10 +38,11 @@ class Narrow:
         return await self._inner.find(order)
 
 
-def _world(folder: Path, stand: Stand, *, times: int = 1, connector: object = None) -> World:
+def _world(
+    folder: Path, stand: Stand, *, times: int = 1, connector: Connector | None = None
+) -> World:
     """Return a world whose agent makes the call so many times, and then says that it is done."""
-    made = connector or stand.connector
-    world = World(folder, services=[made])  # type: ignore[list-item]  # a connector
+    world = World(folder, services=[connector or stand.connector])
     call = (stand.connector.descriptor.name, json.dumps(dict(stand.order.arguments)))
     answers = iter([calls(call)] * times)
     world.model.answers = lambda _: next(answers, answer("Done."))
@@ -100,7 +100,10 @@ class Runs(Staged):
     async def test_its_quotas_hold(self, stand: Stand, tmp_path: Path) -> None:
         if not stand.connector.descriptor.quotas:
             return
-        world = _world(tmp_path, stand, times=2, connector=Narrow(stand.connector))
+        quotas = stand.connector.descriptor.quotas
+        hourly = [replace(quota, count=1, seconds=3_600.0) for quota in quotas]
+        limited = Limited(stand.connector, *hourly)
+        world = _world(tmp_path, stand, times=2, connector=limited)
         await world.create(with_actions(stand.action()))
         await world.play()
         first, second = await _results(world)
@@ -115,8 +118,8 @@ class Runs(Staged):
         if descriptor.effect == "read" or not stand.service:
             return
         kinds: dict[str, Fault] = {"lost": "lost", "503": Says(503), "429": Says(429)}
-        stand.fail_next(kinds.get(fault, "failed"), after=subject.lookups)
-        world = _world(tmp_path, stand)
+        stand.fail_next(kinds.get(fault, "failed"), subject)
+        world = _world(tmp_path, stand, connector=Limited(stand.connector))
         await world.create(with_actions(stand.action()))
         await world.play()
         [result] = await _results(world)
@@ -136,7 +139,7 @@ class Runs(Staged):
         seen: list[object] = []
         with structlog.testing.capture_logs() as logs:
             for fault in faults if stand.service else []:
-                stand.fail_next(fault, after=subject.lookups)
+                stand.fail_next(fault, subject)
                 try:
                     seen.append(await stand.connector.perform(stand.order))
                 except PeerUnavailable as error:

@@ -93,11 +93,11 @@ class Stand:
         """Return how often a key was used."""
         return len(self.signer.requests) + len(self.signer.authorized)
 
-    def fail_next(self, fault: Fault, *, after: int = 0) -> None:
-        """Fail one request, after so many that nothing is wrong with."""
+    def fail_next(self, fault: Fault, subject: Subject) -> None:
+        """Fail the request that counts, however often it is sent."""
         assert self.service is not None, "somebody is asked"
-        fine: list[Fault] = [""] * after
-        self.service.fail_next(*fine, fault)
+        fine: list[Fault] = [""] * subject.lookups
+        self.service.fail_next(*fine, *[fault] * subject.attempts)
 
     async def perform(self) -> Result:
         """Perform the call; what it gives is what the descriptor says."""
@@ -127,7 +127,8 @@ class Stand:
 class Subject:
     """An action to test: a stand with valid arguments, and what is particular about it.
 
-    `lookups` is how many requests come before the one that counts. `refusals` are statuses that are
+    `lookups` is how many requests come before the one that counts, and `attempts` how often that is
+    sent at once where its answer is lost. `refusals` are statuses that are
     told to the model. `too_often` is how the service says that it takes no more, for `seconds`.
     `reads_answer`: an answer that makes no sense leaves open what was done. `tells_anything`:
     whatever the service says is the result. `waits`: a lost answer is asked for again.
@@ -137,6 +138,7 @@ class Subject:
     open: Callable[[], AbstractAsyncContextManager[Stand]]
     arguments: Mapping[str, JsonValue] = field(default_factory=dict)
     lookups: int = 0
+    attempts: int = 1
     refusals: tuple[int, ...] = (400, 401, 403, 404, 422)
     too_often: Says = TOO_OFTEN
     seconds: float = 7

@@ -18,10 +18,20 @@ from runtime.connectors.knowledge import KnowledgeSearch
 from tests.fakes.board import FakeBoard
 from tests.fakes.front import Front, Says, TransportFront
 from tests.fakes.internet import Internet, Site, answering
-from tests.fakes.runtime_ports import FakeKnowledge
+from tests.fakes.messages import (
+    CHANNEL,
+    CHAT,
+    SLACK_CHANNEL,
+    FakeDiscord,
+    FakeReceiver,
+    FakeSlack,
+    FakeTelegram,
+    JsonSite,
+)
+from tests.fakes.runtime_ports import FakeKnowledge, FakeSigner
 from tests.fakes.s3 import BUCKET, REGION
 from tests.fakes.x import FakeX
-from tests.runtime.connectors.stand import ORDER, CanarySigner, Stand, Subject
+from tests.runtime.connectors.stand import CANARY, ORDER, CanarySigner, Stand, Subject
 
 HOST = "service.test"
 URL = f"http://{HOST}"
@@ -161,6 +171,27 @@ def _of_s3(name: str, effects: Callable[[Bucket], int] = lambda _: 0, **more: ob
     return replace(Subject(name, opened), **more)  # type: ignore[arg-type]  # its fields
 
 
+def _message(
+    name: str,
+    make: Callable[..., JsonSite],
+    settings: Mapping[str, JsonValue],
+    arguments: Mapping[str, JsonValue],
+    **more: object,
+) -> Subject:
+    def serves() -> tuple[Site, Callable[[], int]]:
+        site = make(token=CANARY)
+        return site, lambda: len(site.messages)
+
+    subject = Subject(name, before_site(name, serves, {**settings, "url": URL}), arguments)
+    return replace(subject, **more)  # type: ignore[arg-type]  # its fields
+
+
+def _receiver() -> tuple[Site, Callable[[], int]]:
+    receiver = FakeReceiver(key=FakeSigner().hmac_key)
+    return receiver, lambda: len(receiver.messages)
+
+
+POST: dict[str, JsonValue] = {"text": "Ether gained."}
 SUBJECTS = [
     Subject("board.post", _board, {"text": "Ether gained."}),
     Subject("knowledge.search", _knowledge, {"query": "ether"}),
@@ -219,6 +250,22 @@ SUBJECTS = [
     _of_x("x.search", arguments={"query": "ether"}),
     _of_x("x.mentions", arguments={}, lookups=1),
     _of_x("x.user", arguments={"name": "stranger"}),
+]
+SUBJECTS += [
+    _message("discord.post", FakeDiscord, {"channel": CHANNEL}, POST, attempts=2),
+    _message(
+        "slack.post",
+        FakeSlack,
+        {"channel": SLACK_CHANNEL},
+        POST,
+    ),
+    _message("telegram.send", FakeTelegram, {"chat": CHAT}, POST),
+    Subject(
+        "webhook.send",
+        before_site("webhook.send", _receiver, {"url": f"{URL}/hook"}),
+        {"data": {"price": 3}},
+        reads_answer=False,
+    ),
 ]
 # What is done without anybody who could be asked: `s3.presign` needs its key only.
 ALONE = [
