@@ -157,7 +157,7 @@ def _recipient_key() -> bytes:
 def _scheme_to_proto(text: str) -> AuthorizeRequestRequest.Scheme.ValueType:
     name = f"SCHEME_{text.upper().replace('-', '_')}"
     if name not in AuthorizeRequestRequest.Scheme.keys():  # noqa: SIM118  # not a mapping
-        fix = "one of oauth1, aws-sigv4, cdp, cdp-wallet, basic, bearer, key-header, key-url"
+        fix = "one of oauth1, aws-sigv4, cdp, cdp-wallet, basic, bearer, key-header, key-url, smtp"
         raise _invalid("--scheme", f"--scheme {text or 'is missing'}", fix=fix)
     return AuthorizeRequestRequest.Scheme.Value(name)
 

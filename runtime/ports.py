@@ -138,7 +138,7 @@ class GasMeter(Protocol):
 
 
 Scheme: TypeAlias = Literal[
-    "oauth1", "aws_sigv4", "cdp", "cdp_wallet", "basic", "bearer", "key_header", "key_url"
+    "oauth1", "aws_sigv4", "cdp", "cdp_wallet", "basic", "bearer", "key_header", "key_url", "smtp"
 ]
 
 

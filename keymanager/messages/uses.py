@@ -23,6 +23,7 @@ from ..uses.oauth1 import OAuth1Headers
 from ..uses.operation import Headers, Operation
 from ..uses.signatures import SignDigest, SignMessage
 from ..uses.sigv4 import AwsHeaders, AwsPresign
+from ..uses.smtp import SmtpLogin
 from ..uses.transactions import SignedTransaction, SignTransaction
 from ..uses.wallet import SignPersonalMessage, SignTypedData
 
@@ -145,6 +146,12 @@ def _aws(request: _Authorize) -> AnyOperation:
     return AwsHeaders(*where, _body_sha256(request), tuple(sorted(request.headers.items())))
 
 
+def _smtp(request: _Authorize) -> AnyOperation:
+    if request.method:
+        raise InvalidField("method", "is none of SMTP; leave it out")
+    return SmtpLogin(request.url)
+
+
 _AUTHORIZATIONS: Mapping[int, Callable[[_Authorize], AnyOperation]] = {
     _Authorize.SCHEME_OAUTH1: _oauth1,
     _Authorize.SCHEME_AWS_SIGV4: _aws,
@@ -160,6 +167,7 @@ _AUTHORIZATIONS: Mapping[int, Callable[[_Authorize], AnyOperation]] = {
         asked.method, asked.url, asked.key_header
     ),
     _Authorize.SCHEME_KEY_URL: lambda asked: KeyUrl(asked.method, asked.url),
+    _Authorize.SCHEME_SMTP: _smtp,
 }
 
 
@@ -176,6 +184,7 @@ _FIELDS: Mapping[int, frozenset[str]] = {
     _Authorize.SCHEME_BEARER: frozenset({"token_type"}),
     _Authorize.SCHEME_KEY_HEADER: frozenset({"key_header"}),
     _Authorize.SCHEME_KEY_URL: frozenset(),
+    _Authorize.SCHEME_SMTP: frozenset(),
 }
 
 

@@ -17,7 +17,8 @@ OPERATIONS = (
     *("basic", "bearer", "decrypt", "encrypt", "farcaster", "generate-data-key", "hmac", "jwt"),
     *("key-header", "key-url", "oauth1"),
     *("public-key", "release", "rewrap", "sign-digest", "sign-message", "sign-personal-message"),
-    *("sign-transaction", "sign-typed-data", "sigv4", "sigv4-presign", "wallet-jwt"),
+    *("sign-transaction", "sign-typed-data", "sigv4", "sigv4-presign", "smtp"),
+    "wallet-jwt",
 )
 
 # By the field of a rule.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import unquote
@@ -20,7 +21,7 @@ from .http import preparing
 # Stands in the path of a URL where its key belongs.
 PLACE = "{key}"
 # These schemes send the key itself.
-_AS_IT_IS = {"bearer", "key_header", "key_url"}
+_AS_IT_IS = {"bearer", "key_header", "key_url", "smtp"}
 _HIDDEN = b"(the key)"
 # Nothing that short is a key, and a text that has it by chance would be torn up.
 _KEY_CHARACTERS_MIN = 6
@@ -67,7 +68,8 @@ class Keyed:
         answer = await ask_bound(
             self._peer, self._egress, request, where=where, bytes_max=bytes_max
         )
-        return _without(answer, _keys(wanted, authorized))
+        # Its address may have the key in it.
+        return replace(answer, body=hidden(answer.body, wanted, authorized), url="")
 
 
 async def ask_bound(
@@ -114,6 +116,13 @@ def object_of(answer: Answer) -> Mapping[str, JsonValue] | None:
     return value if isinstance(value, dict) else None
 
 
+def hidden(content: bytes, wanted: WebRequest, authorized: Authorized) -> bytes:
+    """Return what was answered without the key, should it have been repeated."""
+    for key in _keys(wanted, authorized):
+        content = content.replace(key, _HIDDEN)
+    return content
+
+
 def _keys(wanted: WebRequest, authorized: Authorized) -> set[bytes]:
     """Return what must not come back; a signature is of no use to who reads it."""
     if wanted.scheme not in _AS_IT_IS:
@@ -123,12 +132,7 @@ def _keys(wanted: WebRequest, authorized: Authorized) -> set[bytes]:
     if authorized.url and place:
         key = authorized.url.removeprefix(before).removesuffix(after)
         keys |= {key, unquote(key)}
+    if wanted.scheme == "smtp":
+        # RFC 4616: who, and the password.
+        keys |= {base64.b64decode(key).decode().rpartition("\0")[2] for key in keys}
     return {key.encode() for key in keys if len(key) >= _KEY_CHARACTERS_MIN}
-
-
-def _without(answer: Answer, keys: set[bytes]) -> Answer:
-    body = answer.body
-    for key in keys:
-        body = body.replace(key, _HIDDEN)
-    # Its address may have the key in it.
-    return replace(answer, body=body, url="")

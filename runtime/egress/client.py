@@ -27,6 +27,8 @@ REQUESTS_MAX = 64
 ADDRESSES_TRIED_MAX = 3
 # Tokens of sessions of clouds are long.
 HEADER_CHARACTERS_MAX = 4_096
+# What is read of a connection before we look at it.
+AHEAD_BYTES = 64 * 1024
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
 Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -63,6 +65,36 @@ class _Hop:
     headers: Mapping[str, str]
     body: bytes
     is_bound: bool
+
+
+@dataclass
+class Line:
+    """A connection to a host."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    host: str
+    tls: ssl.SSLContext
+    # Once it is gone, Python closes what it wrote to.
+    _in_the_clear: asyncio.StreamWriter | None = None
+
+    async def secure(self) -> None:
+        """Agree on TLS; what came before it in the clear is forgotten. Raise `Refused`."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=AHEAD_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport = await loop.start_tls(
+                self.writer.transport, protocol, self.tls, server_hostname=self.host
+            )
+        except ssl.SSLCertVerificationError as error:
+            raise _certificate_invalid(self.host, error) from error
+        except OSError as error:
+            raise Unreached(self.host) from error
+        assert transport is not None, "it is connected"
+        protocol.connection_made(transport)
+        self._in_the_clear = self.writer
+        self.reader, self.writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 class Egress:
@@ -103,6 +135,29 @@ class Egress:
             raise Unreached(hop.url.host) from error
         try:
             return await self._follow(hop, rules, deadline, bytes_max)
+        finally:
+            self._slots.release()
+
+    @asynccontextmanager
+    async def connected(self, host: str, port: int, *, is_tls: bool) -> AsyncGenerator[Line, None]:
+        """Give a connection to a host that is not of the web, while the block runs.
+
+        Its addresses are looked at as those of the web are. Raise `Unreached` and `Refused`.
+        """
+        deadline = asyncio.get_running_loop().time() + SECONDS_MAX
+        url = Url("https" if is_tls else "http", host, port, "/")
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise Unreached(host) from error
+        try:
+            reader, writer = await self._dial(url, await self._addresses(url, deadline), deadline)
+            line = Line(reader, writer, host, self._tls)
+            try:
+                yield line
+            finally:
+                line.writer.transport.abort()
         finally:
             self._slots.release()
 
@@ -170,8 +225,7 @@ class Egress:
                     tls = self._tls if url.scheme == "https" else None
                     return await self._connect(address, url.port, tls=tls, name=url.host)
             except ssl.SSLCertVerificationError as error:
-                told = f"the certificate of {url.host} is not valid for it: {error.verify_message}"
-                raise Refused("CERTIFICATE_INVALID", told) from error
+                raise _certificate_invalid(url.host, error) from error
             except (OSError, Unreached) as error:
                 problem = error
         raise Unreached(url.host) from problem
@@ -184,6 +238,11 @@ class Egress:
                 yield
         except TimeoutError as error:
             raise Unreached(url.host) from error
+
+
+def _certificate_invalid(host: str, error: ssl.SSLCertVerificationError) -> Refused:
+    told = f"the certificate of {host} is not valid for it: {error.verify_message}"
+    return Refused("CERTIFICATE_INVALID", told)
 
 
 def _first(request: Request) -> _Hop:

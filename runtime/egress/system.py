@@ -14,14 +14,12 @@ from typing import TypeAlias
 import httpx
 
 from . import Address
-from .client import Egress, Stream
+from .client import AHEAD_BYTES, Egress, Stream
 
 # May take its time; raises `socket.gaierror`.
 LookUp: TypeAlias = Callable[[str, int], list[Address]]
 
 LOOKUPS_MAX = 32
-# What is read of an answer before we look at it.
-AHEAD_BYTES = 64 * 1024
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 

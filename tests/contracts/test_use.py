@@ -73,6 +73,7 @@ CALLS = [
     authorize("secrets/bearer", Scheme.SCHEME_KEY_HEADER, "INVALID_FIELD"),
     authorize("secrets/bearer", Scheme.SCHEME_KEY_URL, "INVALID_FIELD"),
     authorize("secrets/login", Scheme.SCHEME_BEARER, "KIND_UNSUITABLE"),
+    authorize("secrets/login", Scheme.SCHEME_SMTP, "INVALID_FIELD"),
     authorize("secrets/login", Scheme.SCHEME_UNSPECIFIED, "INVALID_FIELD"),
     authorize("secrets/login", Scheme.SCHEME_BASIC, "INVALID_FIELD", account="nobody"),
     authorize("secrets/login", Scheme.SCHEME_BASIC, "VERSION_NOT_FOUND", version=7),

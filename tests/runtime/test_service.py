@@ -172,6 +172,7 @@ def test_the_assembler_may_list_actions(grpc_stub_as: StubAs) -> None:
         "discord.post",
         "knowledge.search",
         "llm.ask",
+        "mail.send",
         "run.sleep",
         "run.wait",
         *(f"s3.{name}" for name in ("delete", "get", "list", "presign", "put")),

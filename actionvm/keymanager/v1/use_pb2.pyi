@@ -209,6 +209,8 @@ class AuthorizeRequestRequest(_message.Message):
         """The key itself in a header that `key_header` names."""
         SCHEME_KEY_URL: AuthorizeRequestRequest._Scheme.ValueType  # 8
         """The key itself in the path of the URL."""
+        SCHEME_SMTP: AuthorizeRequestRequest._Scheme.ValueType  # 9
+        """User name and password at a mail server (RFC 4954); `headers` has `AUTH`."""
 
     class Scheme(_Scheme, metaclass=_SchemeEnumTypeWrapper):
         """How a request is authenticated."""
@@ -231,6 +233,8 @@ class AuthorizeRequestRequest(_message.Message):
     """The key itself in a header that `key_header` names."""
     SCHEME_KEY_URL: AuthorizeRequestRequest.Scheme.ValueType  # 8
     """The key itself in the path of the URL."""
+    SCHEME_SMTP: AuthorizeRequestRequest.Scheme.ValueType  # 9
+    """User name and password at a mail server (RFC 4954); `headers` has `AUTH`."""
 
     @_typing.final
     class FormEntry(_message.Message):
@@ -291,9 +295,11 @@ class AuthorizeRequestRequest(_message.Message):
     credential: _builtins.str
     """`secrets/{id}`. Required."""
     method: _builtins.str
-    """HTTP method. Required."""
+    """HTTP method. Required, but not with `SCHEME_SMTP`, which has none."""
     url: _builtins.str
-    """Absolute URL. Required. At most 8 KiB. With `SCHEME_KEY_URL`, `{key}` stands once in its path."""
+    """Absolute URL. Required. At most 8 KiB. With `SCHEME_KEY_URL`, `{key}` stands once in its path;
+    with `SCHEME_SMTP`, it is `smtp` or `smtps`, and has none.
+    """
     scheme: Global___AuthorizeRequestRequest.Scheme.ValueType
     """How; must fit the kind of the credential. Required."""
     account: _builtins.str

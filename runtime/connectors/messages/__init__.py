@@ -8,6 +8,7 @@ from ...egress.client import Egress
 from ...ports import Signer
 from .. import Connector
 from .discord import DiscordPost
+from .mail import MailSend
 from .slack import SlackPost
 from .telegram import TelegramSend
 from .webhook import WebhookSend
@@ -17,6 +18,7 @@ def message_actions(egress: Egress, signer: Signer, clock: Clock) -> tuple[Conne
     """Return all of them."""
     return (
         DiscordPost(egress, signer),
+        MailSend(egress, signer),
         SlackPost(egress, signer),
         TelegramSend(egress, signer),
         WebhookSend(egress, signer, clock),

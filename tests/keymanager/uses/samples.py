@@ -25,6 +25,7 @@ from keymanager.uses.operation import Operation
 from keymanager.uses.public import ShowPublicKey
 from keymanager.uses.signatures import SignDigest, SignMessage
 from keymanager.uses.sigv4 import AwsHeaders, AwsPresign
+from keymanager.uses.smtp import SmtpLogin
 from keymanager.uses.transactions import SignTransaction
 from keymanager.uses.wallet import SignPersonalMessage, SignTypedData
 
@@ -110,5 +111,6 @@ OPERATIONS: tuple[Operation[object], ...] = (
     SignPersonalMessage(b"hello"),
     SignTransaction(TRANSACTION),
     SignTypedData(TYPED_DATA),
+    SmtpLogin("smtps://mail.example.com:465"),
     WalletJwt("POST", URL, b'{"a":1}'),
 )

@@ -22,6 +22,7 @@ from keymanager.uses.operation import Operation
 from keymanager.uses.public import ShowPublicKey
 from keymanager.uses.signatures import SignDigest, SignMessage
 from keymanager.uses.sigv4 import AwsHeaders, AwsPresign
+from keymanager.uses.smtp import SmtpLogin
 from keymanager.uses.transactions import SignTransaction
 from keymanager.uses.wallet import SignPersonalMessage, SignTypedData
 
@@ -54,6 +55,9 @@ HOSTILE: dict[str, st.SearchStrategy[Callable[[], Operation[object]]]] = {
     "decrypt": st.tuples(WORDS, BYTES, KEYS).map(lambda given: lambda: Decrypt(*given)),
     "encrypt": st.tuples(WORDS, BYTES).map(lambda given: lambda: Encrypt(*given)),
     "generate-data-key": st.tuples(WORDS, KEYS).map(lambda given: lambda: GenerateDataKey(*given)),
+    "smtp": (TEXTS.map("smtps://a.example".__add__) | URLS).map(
+        lambda given: lambda: SmtpLogin(given)
+    ),
     "public-key": st.just(ShowPublicKey),
     "rewrap": st.tuples(WORDS, BYTES).map(lambda given: lambda: Rewrap(*given)),
     "release": st.tuples(WORDS, KEYS).map(lambda given: lambda: Release(*given)),

@@ -45,6 +45,7 @@ SERVED = {
     "sign-typed-data": {Kind.SECP256K1},
     "sigv4": {Kind.AWS},
     "sigv4-presign": {Kind.AWS},
+    "smtp": {Kind.BASIC},
     "wallet-jwt": {Kind.P256},
 }
 GENERATED = (Kind.ED25519, Kind.SECP256K1, Kind.P256, Kind.HMAC, Kind.DATA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,10 @@ from runtime.connectors import Connector, Order, Result
 from runtime.ports import Authorized, WebRequest
 from tests.fakes.front import Fault, Says
 from tests.fakes.runtime_ports import FakeSigner
+from tests.system.canaries import encodings
 
 CANARY = "sk-canary-0123456789abcdef"
+_FORMS = tuple(encodings(CANARY.encode()).values())
 ORDER = Order(
     key="runs/00000000-0000-4000-8000-000000000001/call/step-1-1",
     account="agents/brief",
@@ -28,11 +31,12 @@ ORDER = Order(
     collections=(),
     time=datetime(2026, 1, 1, tzinfo=UTC),
 )
-# Keys that are sent as they are: whoever hears one may repeat it.
-AS_IT_IS = {"bearer", "key_header", "key_url", "basic", "smtp"}
-
-
 TOO_OFTEN = Says(429, headers=("retry-after: 7",))
+
+
+def shows_key(content: bytes) -> bool:
+    """Tell whether something has the canary in it, however it is written."""
+    return any(form in content for form in _FORMS)
 
 
 class CanarySigner(FakeSigner):
@@ -50,6 +54,9 @@ class CanarySigner(FakeSigner):
                 return Authorized({request.key_header: CANARY})
             case "key_url":
                 return Authorized({}, request.url.replace("{key}", CANARY))
+            case "smtp":
+                login = base64.b64encode(f"\0crier\0{CANARY}".encode()).decode()
+                return Authorized({"AUTH": f"PLAIN {login}"})
         return authorized
 
 

@@ -6,18 +6,24 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 from urllib.parse import unquote
 
 import httpx
+from cryptography import x509
 from pydantic import JsonValue
 
 from runtime.connectors.board import BoardPost
 from runtime.connectors.catalogue import catalogue
 from runtime.connectors.knowledge import KnowledgeSearch
+from runtime.connectors.messages.mail import MailSend
 from tests.fakes.board import FakeBoard
+from tests.fakes.certificates import identity
 from tests.fakes.front import Front, Says, TransportFront
 from tests.fakes.internet import Internet, Site, answering
+from tests.fakes.mail import FakeMail
 from tests.fakes.messages import (
     CHANNEL,
     CHAT,
@@ -251,7 +257,24 @@ SUBJECTS = [
     _of_x("x.mentions", arguments={}, lookups=1),
     _of_x("x.user", arguments={"name": "stranger"}),
 ]
+
+
+@asynccontextmanager
+async def _mail() -> AsyncIterator[Stand]:
+    with TemporaryDirectory() as folder:
+        offered, trusted = identity(Path(folder), x509.DNSName("mail.test"))
+    mail, signer, internet = FakeMail(password=CANARY), CanarySigner(), Internet(tls=trusted)
+    internet.put("mail.test", mail)
+    settings: dict[str, JsonValue] = {"host": "mail.test", "from": "a@b.test", "to": ["c@d.test"]}
+    order = replace(ORDER, settings=settings, credential="secrets/mail")
+    connector = MailSend(internet.egress(), signer)
+    async with mail.listening(tls=offered):
+        leave = internet.sites.clear
+        yield Stand(connector, order, signer, mail, lambda: len(mail.messages), leave)
+
+
 SUBJECTS += [
+    Subject("mail.send", _mail, {"subject": "Prices", "text": "Ether gained."}, seconds=0),
     _message("discord.post", FakeDiscord, {"channel": CHANNEL}, POST, attempts=2),
     _message(
         "slack.post",
