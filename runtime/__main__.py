@@ -35,9 +35,12 @@ from .clients.gas import GasClient
 from .clients.keys import KeymanagerClient
 from .conductor import Conductor
 from .config import RuntimeConfig
+from .connectors import Connector
 from .connectors.catalogue import catalogue
+from .connectors.mcp.servers import read_servers
 from .connectors.packages import add_packages
 from .connectors.send import AgentSend
+from .egress.client import Egress
 from .egress.system import open_egress
 from .journal.opening import WORKER, open_journal, open_journal_database
 from .questions import Questions
@@ -81,23 +84,24 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         egress = await stack.enter_async_context(open_egress(config.local_services))
         connectors = catalogue(http, knowledge, signer, egress, AgentSend(desk.inbox))
+        connectors = add_packages(config.connectors, connectors, egress, signer)
+        tools = await stack.enter_async_context(_tools(config, egress))
+        linkers = {
+            address: LinkerClient(await channel_to("linker", address))
+            for address in config.linker_address.split()
+        }
         walls = await stack.enter_async_context(raising(config))
         stage = Stage(
             journal=open_journal(engine, worker=_worker(config)),
             audience=Audience(),
             clock=SystemClock(),
             bundles=AssemblerClient(await channel_to("assembler", config.assembler_address)),
-            model=BalancedModel(
-                {
-                    address: LinkerClient(await channel_to("linker", address))
-                    for address in config.linker_address.split()
-                }
-            ),
+            model=BalancedModel(linkers),
             knowledge=knowledge,
             meter=GasClient(await channel_to("gas", config.gas_address)),
             signer=signer,
             approvals=ApprovalsClient(keys, lambda: _channel_of_people(config)),
-            connectors=add_packages(config.connectors, connectors, egress, signer),
+            connectors={**connectors, **tools},
             sandbox=walls.sandbox,
             sandbox_lack=walls.lack,
             code_may=frozenset(config.code_may.split()) or None,
@@ -113,6 +117,19 @@ async def open_service(config: RuntimeConfig, telemetry: Telemetry) -> AsyncIter
         await stack.enter_async_context(_telling(config, stage, http, dice))
         runtime = RuntimeService(stage=stage, conductor=conductor, dice=dice)
         yield beside(hosted(runtime), schedule_service).of(member)
+
+
+@asynccontextmanager
+async def _tools(config: RuntimeConfig, egress: Egress) -> AsyncIterator[dict[str, Connector]]:
+    """Yield the tools of MCP servers while the block runs, if there are any."""
+    if config.mcp_file is None:
+        yield {}
+        return
+    # It takes most of a second to import.
+    from .connectors.mcp.tools import mcp_tools  # noqa: PLC0415
+
+    async with mcp_tools(read_servers(config.mcp_file), egress) as tools:
+        yield tools
 
 
 @asynccontextmanager

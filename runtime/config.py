@@ -14,6 +14,7 @@ from chassis.receivers import require_url
 from chassis.seal import require_key_file
 from sandbox.choosing import Digests
 
+from .connectors.mcp.servers import read_servers
 from .connectors.packages import find_packages
 from .egress import Refused
 from .egress.addresses import read_local
@@ -90,6 +91,19 @@ class RuntimeConfig(ServiceConfig):
         description="connectors of installed packages that agents may use, with spaces between; "
         "they run in this process, and see the keys that they are sent with",
     )
+
+    mcp_file: Path | None = Field(
+        default=None,
+        description="a JSON file with mcpServers, whose tools agents may use; those that are "
+        "started run as this user",
+    )
+
+    @field_validator("mcp_file")
+    @classmethod
+    def _has_servers(cls, path: Path | None) -> Path | None:
+        if path:
+            read_servers(path)
+        return path
 
     @field_validator("connectors")
     @classmethod
