@@ -97,7 +97,8 @@ def _signature(wanted: Wanted) -> EvaluateUseRequest:
 
 
 def _authorization(wanted: Wanted) -> EvaluateUseRequest:
-    method, _, address = wanted.url.partition(" ")
+    # Mail has no method.
+    method, _, address = wanted.url.rpartition(" ")
     asked = AuthorizeRequestRequest(
         credential=wanted.secret,
         method=method,

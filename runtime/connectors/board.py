@@ -94,7 +94,10 @@ class BoardPost:
 
 def _posted(post: Mapping[str, JsonValue]) -> Result:
     """Tell the model no more of a post than its id: the rest comes from outside."""
-    return Result({"posted": True, "id": str(post.get("id"))[:100]})
+    found = post.get("id")
+    if isinstance(found, bool) or not isinstance(found, str | int):
+        raise PeerUnavailable("board")
+    return Result({"posted": True, "id": str(found)[:100]})
 
 
 def _posts_url(order: Order) -> httpx.URL:

@@ -100,6 +100,30 @@ EVALUATIONS: list[tuple[tuple[str, ...], dict[str, object]]] = [
         },
     ),
     (
+        ("--url", "GET https://a", "--scheme", "key-header", "--key-header", "x-api-key"),
+        {
+            "caller": "runtime",
+            "authorize": {
+                "credential": "secrets/x",
+                "method": "GET",
+                "url": "https://a",
+                "scheme": "SCHEME_KEY_HEADER",
+                "key_header": "x-api-key",
+            },
+        },
+    ),
+    (
+        ("--url", "smtps://a:465", "--scheme", "smtp"),
+        {
+            "caller": "runtime",
+            "authorize": {
+                "credential": "secrets/x",
+                "url": "smtps://a:465",
+                "scheme": "SCHEME_SMTP",
+            },
+        },
+    ),
+    (
         ("--public-key", "--caller", "assembler"),
         {"caller": "assembler", "public_key": {"key": "secrets/x"}},
     ),

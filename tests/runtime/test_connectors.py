@@ -89,7 +89,9 @@ def test_a_service_says_how_long_it_wants_to_be_left_alone(after: str, seconds: 
     assert retry_seconds({"retry-after": after, "date": DATE}) == seconds
 
 
-@pytest.mark.parametrize("content", [b"{}", b'{"posts": 1}', b"[]"])
+@pytest.mark.parametrize(
+    "content", [b"{}", b'{"posts": 1}', b'{"posts": [{}]}', b'{"posts": [{"id": true}]}']
+)
 async def test_a_board_that_cannot_be_understood_is_not_taken_for_a_no(content: bytes) -> None:
     with pytest.raises(PeerUnavailable):
         await _answering(200, content).find(ORDER)
