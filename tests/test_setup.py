@@ -154,6 +154,19 @@ def test_standard_output_stays_free_for_the_program(machine: Machine) -> None:
     assert machine.run().stdout == ""
 
 
+def test_a_processor_is_used_but_for_amx(machine: Machine) -> None:
+    machine.run()
+    assert machine.has_called("-DGGML_NATIVE=ON")
+    assert machine.has_called("-DCMAKE_CXX_FLAGS=-w -mno-amx-tile -mno-amx-int8 -mno-amx-bf16")
+
+
+def test_a_compiler_that_knows_no_amx_is_not_told_of_it(machine: Machine) -> None:
+    machine.environment["FAIL"] = "c++ -mno-amx"
+    run = machine.run()
+    assert run.returncode == 0, run.stderr
+    assert machine.has_called("-DCMAKE_CXX_FLAGS=-w\n")
+
+
 def test_a_second_run_starts_no_program_of_ours(machine: Machine) -> None:
     machine.run()
     run = machine.run()
