@@ -48,6 +48,7 @@ CHASSIS_INSIDE = (
     "periods",
     "problems",
     "receivers",
+    "rlp",
     "schemas",
     "seal",
     "source",

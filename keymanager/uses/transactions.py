@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, TypeAlias
 
+from chassis import rlp
 from chassis.errors import InvalidField
 from chassis.fields import require_size
 
 from ..sealing import RandomBytes
 from ..secret import Kind
-from . import rlp
 from .calls import SELECTOR_BYTES, call_facts
 from .ethereum import ADDRESS_BYTES, keccak256, sign_recoverable
 from .keys import LoadedKey, Secp256k1Key

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from actionvm.keymanager.v1 import keymanager_pb2 as pb
 from actionvm.keymanager.v1 import keymanager_pb2_grpc
+from chassis import rlp
 from chassis.errors import InvalidField
 from chassis.server import Hosted
 from keymanager.audit.record import Record
@@ -18,7 +19,6 @@ from keymanager.audit.several import FACTS_BYTES_MAX
 from keymanager.errors import UseDenied
 from keymanager.journal import Asker
 from keymanager.secret import Kind
-from keymanager.uses import rlp
 from keymanager.uses.operation import FACT_CHARACTERS_MAX, Operation
 from keymanager.uses.transactions import SignTransaction
 from keymanager.uses.wallet import SignTypedData

@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from chassis import rlp
 from chassis.errors import ServiceError
 from keymanager import sql
 from keymanager.batch import Batch
@@ -35,7 +36,6 @@ from keymanager.rows import (
     VersionRow,
 )
 from keymanager.secret import Kind, Secret
-from keymanager.uses import rlp
 from keymanager.uses.handover import Release
 from keymanager.uses.operation import Operation
 from keymanager.uses.signatures import SignDigest

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from chassis import rlp
 from keymanager.secret import Kind
 from keymanager.signing import Purpose
-from keymanager.uses import rlp
 from keymanager.uses.basic import BasicHeaders
 from keymanager.uses.bearer import BearerHeaders, KeyHeader, KeyUrl
 from keymanager.uses.envelopes import Decrypt, Encrypt, GenerateDataKey, Rewrap

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from chassis import rlp
 from keymanager.signing import Purpose
-from keymanager.uses import rlp
 from keymanager.uses.attributed import Attribute
 from keymanager.uses.macs import Algorithm, Hmac
 from keymanager.uses.operation import Operation

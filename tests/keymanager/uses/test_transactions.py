@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from chassis import rlp
 from chassis.errors import InvalidField
+from chassis.rlp import encode_integer as number
 from keymanager.secret import Kind
-from keymanager.uses import rlp
 from keymanager.uses.ethereum import keccak256
 from keymanager.uses.keys import load_key
 from keymanager.uses.operation import Fact
-from keymanager.uses.rlp import encode_integer as number
 from keymanager.uses.transactions import SignTransaction
 
 from .oracle import Account
