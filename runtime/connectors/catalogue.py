@@ -11,6 +11,7 @@ from ..ports import Knowledge, Signer
 from . import Connector
 from .asking import asking_action
 from .board import BoardPost
+from .cdp import cdp_actions
 from .knowledge import KnowledgeSearch
 from .messages import message_actions
 from .s3 import s3_actions
@@ -39,6 +40,7 @@ def catalogue(
         WebFeed(egress),
         *s3_actions(egress, signer),
         *x_actions(egress, signer),
+        *cdp_actions(egress, signer),
         *message_actions(egress, signer, SystemClock()),
         *others,
     ]

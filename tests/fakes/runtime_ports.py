@@ -27,6 +27,7 @@ from runtime.ports import (
     WebRequest,
 )
 from runtime.program import Budget
+from tests.fakes.cdp_tokens import cdp_headers
 
 USAGES = (Usage("input_tokens", 10), Usage("output_tokens", 5))
 GENERATION_GAS = 7
@@ -239,6 +240,8 @@ class FakeSigner(Fake):
         self.authorized.append(request)
         if request.presign_seconds:
             return Authorized({}, f"{request.url}?signed={credential}")
+        if request.scheme in ("cdp", "cdp_wallet"):
+            return Authorized(cdp_headers(request))
         return Authorized({"Authorization": f"{request.scheme} {credential} {account}"})
 
     async def sign_farcaster(
