@@ -68,6 +68,10 @@ class FakeX(Site):
         """Fail the next requests, in order."""
         self._failures.extend(failures)
 
+    def is_authorized(self, asked: Asked) -> bool:
+        """Tell whether a request has what `FakeSigner` gives it."""
+        return asked.headers.get("authorization", "").startswith("oauth1 ")
+
     def add_user(self, user: str, name: str, description: str = "") -> None:
         """Let there be a user."""
         told = {"id": user, "username": name, "name": name.title(), "description": description}
@@ -105,7 +109,7 @@ class FakeX(Site):
         return b"" if failure == "lost" else json_answer(status, value)
 
     def _answer(self, asked: Asked) -> Said:
-        if not asked.headers.get("authorization", "").startswith("oauth1 "):
+        if not self.is_authorized(asked):
             return _problem(401, "Unauthorized")
         routes = {
             r"POST /2/tweets": self._create,
