@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -70,7 +70,7 @@ class Doorkeeper:
     """Says what is wrong with the tokens of a request; a wallet token opens once."""
 
     keys: Mapping[str, PublicKey] = field(default_factory=public_keys)
-    now: datetime = NOW
+    now: Callable[[], datetime] = lambda: NOW
     _seen: set[str] = field(default_factory=set)
 
     def problem(
@@ -121,7 +121,7 @@ class Doorkeeper:
         return header, json.loads(_bytes(claims_text))
 
     def _require_time(self, claims: Mapping[str, Any]) -> None:
-        now = self.now.timestamp()
+        now = self.now().timestamp()
         begins, issued = claims["nbf"], claims["iat"]
         _require(begins <= now < issued + SECONDS_MAX, "the time")
         _require(claims.get("exp", now + 1) > now, "the time")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.system
 SECONDS_MAX = 120
 
 
-def run_example(name: str, home: Path) -> subprocess.CompletedProcess[str]:
+def run_example(name: str, home: Path, *, says: str = "") -> subprocess.CompletedProcess[str]:
     ports = free_port_base()
     settings = {"EXAMPLE_HOME": str(home), "EXAMPLE_PORTS": str(ports)}
     # Between the ports of the services and those for each other.
@@ -25,6 +25,7 @@ def run_example(name: str, home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", str(ROOT / "examples" / name / "run.sh")],
         env={**os.environ, **settings},  # noqa: TID251  # a person has one, too
+        input=says,
         capture_output=True,
         text=True,
         check=False,
@@ -51,3 +52,16 @@ def test_a_report_can_be_read_at_its_address(tmp_path: Path) -> None:
     assert "AccessDenied" not in content
     # A second time, in the home of the first one.
     assert run_example("s3-report", home).returncode == 0
+
+
+def test_a_payment_is_made_once_a_person_has_said_yes(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    done = run_example("treasury", home, says="n\n")
+    assert "Coinbase has paid" not in done.stdout
+    done = run_example("treasury", home, says="y\n")
+    assert done.returncode == 0, done.stderr + done.stdout
+    [paid] = [line for line in done.stdout.splitlines() if "Coinbase has paid" in line]
+    asked = done.stdout.partition("Approve?")[0]
+    assert "Coinbase has paid" not in asked
+    assert "10000000000000000" in asked
+    assert paid.endswith("10000000000000000 wei to 0x00000000000000000000000000000000000000aa")
