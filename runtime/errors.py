@@ -127,6 +127,21 @@ class ForkRefused(FailedPrecondition):
     before: int
 
 
+@dataclass(eq=False)
+class ForkRepeats(FailedPrecondition):
+    """Nobody named the event to begin with, and from the last one on an effect would come twice."""
+
+    reason = "FORK_REPEATS"
+    message = (
+        "the last event from which {run} can be forked is {sequence}, and {call} was done after it;"
+        " to do it again, fork after event {sequence}"
+    )
+
+    run: str
+    sequence: int
+    call: str
+
+
 class LeaseLost(Exception):
     """Another worker has taken a run over; this one must leave it alone."""
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from .errors import ForkRefused
+from collections.abc import Iterable
+
+from .errors import ForkRefused, ForkRepeats
 from .facts import (
+    UNKNOWN,
     ActionDecided,
+    ActionFinished,
     ApprovalAwaited,
     ApprovalDecided,
+    EffectSent,
+    EffectUnsent,
     Event,
     PauseRequested,
     ResumeRequested,
@@ -26,12 +32,15 @@ async def history_of(
 
     What was decided about calls that had not happened is left out: policy, its windows and people
     decide about those of the new run anew. Raise `ForkRefused` where somebody else would have to
-    know what came of a call.
+    know what came of a call, and `ForkRepeats` where the new run would do what was done already and
+    nobody has named the event to begin from.
     """
     records = await read_records(journal, run)
     clean = _clean_sequences(machine, records)
     if sequence == 0:
         sequence = clean[-1]
+        if done := _done(record.event for record in records[sequence:]):
+            raise ForkRepeats(run.name, sequence, done)
     elif sequence not in clean:
         before = max(one for one in clean if one <= sequence)
         raise ForkRefused(run.name, sequence, before)
@@ -44,6 +53,21 @@ async def history_of(
         if not isinstance(event, RunStarted | PauseRequested | ResumeRequested)
         and _call_decided(event) not in open_calls
     )
+
+
+def _done(events: Iterable[Event]) -> str:
+    """Return the first call that has changed something outside, or may have; empty if none has."""
+    sent = dict[str, None]()
+    for event in events:
+        match event:
+            case EffectSent():
+                sent[event.call_id] = None
+            case EffectUnsent():
+                sent.pop(event.call_id, None)
+            case ActionFinished() if event.reason not in ("", UNKNOWN):
+                # The service has refused it.
+                sent.pop(event.call_id, None)
+    return next(iter(sent), "")
 
 
 def _call_decided(event: Event) -> str:

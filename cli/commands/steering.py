@@ -26,7 +26,9 @@ Payload = Annotated[
 After = Annotated[
     int,
     typer.Option(
-        "--after", min=0, help="The last event to keep, as watch --json numbers them; 0: all."
+        "--after",
+        min=0,
+        help="The last event to keep, as watch --json numbers them; 0: the last way out.",
     ),
 ]
 

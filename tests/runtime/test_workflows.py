@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from runtime.conductor import Conductor
+from runtime.errors import ForkRepeats
 from runtime.facts import ActionDecided, Failure, GenerationFinished, State
 from runtime.ports import AnswerUnfit, RunFails
 from tests.fakes.runtime_ports import answer
@@ -26,6 +27,7 @@ PUT = {
     "action": "board.post",
     "arguments": {"text": {"from": "steps.write.output.text"}},
 }
+FORK = RUN.replace("0001", "0009")
 NAP = {"id": "nap", "action": "run.sleep", "arguments": {"seconds": 5}}
 
 
@@ -208,3 +210,46 @@ async def test_a_model_that_refuses_ends_the_run(world: World) -> None:
     world.model.fail_next(RunFails(Failure("MODEL_FAILED", "no")))
     await world.create(steps(FIND, WRITE, output="steps.write.output.text"))
     assert (await world.play()).failure == Failure("MODEL_FAILED", "no")
+
+
+# --- Forks of runs whose end followed from an effect ---------------------------------------------
+
+
+@pytest.mark.parametrize("fate", [200, "lost"])
+async def test_what_was_done_last_is_done_again_only_where_the_event_is_named(
+    world: World, fate: int | str
+) -> None:
+    if fate == "lost":
+        world.board.fail_next(fate)
+    await world.create(steps(FIND, WRITE, PUT, output="steps.put.output.id"))
+    await world.play()
+    conductor = Conductor(world.stage())
+    await conductor.start()
+    try:
+        with pytest.raises(ForkRepeats, match="put-1 was done after it") as refused:
+            await conductor.fork(RUN, sequence=0, request_id="f", fork=FORK)
+        assert [*world.board.posts] == [f"{RUN}/call/put-1"]
+        named = refused.value.sequence
+        await conductor.fork(RUN, sequence=named, request_id="f", fork=FORK)
+        await world.until_ended(FORK)
+    finally:
+        await conductor.stop()
+    assert [*world.board.posts] == [f"{RUN}/call/put-1", f"{FORK}/call/put-1"]
+
+
+@pytest.mark.parametrize("fates", [(422,), ("unsent", 422)])
+async def test_what_was_refused_last_is_tried_again_without_being_named(
+    world: World, fates: tuple[int | str, ...]
+) -> None:
+    world.board.fail_next(*fates)
+    await world.create(steps(FIND, WRITE, PUT, output="steps.put.output.id"))
+    assert (await world.play()).state == State.FAILED
+    conductor = Conductor(world.stage())
+    await conductor.start()
+    try:
+        await conductor.fork(RUN, sequence=0, request_id="f", fork=FORK)
+        await world.until_ended(FORK)
+    finally:
+        await conductor.stop()
+    assert (await world.run(FORK)).state == State.SUCCEEDED
+    assert [*world.board.posts] == [f"{FORK}/call/put-1"]

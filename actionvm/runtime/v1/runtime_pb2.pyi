@@ -1830,7 +1830,9 @@ class ForkRunRequest(_message.Message):
     name: _builtins.str
     """`runs/{uuid}`. Required."""
     sequence: _builtins.int
-    """Sequence of the last event to begin with; 0 for the last one before its end was decided."""
+    """Sequence of the last event to begin with; 0 for the last one before its end was decided, if
+    nothing was done after it. What was done after one that is named is done again.
+    """
     def __init__(
         self,
         *,

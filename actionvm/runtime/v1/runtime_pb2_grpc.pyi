@@ -132,6 +132,8 @@ class RuntimeServiceStub:
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
     - `FAILED_PRECONDITION` (reason `FORK_REFUSED`): at this event, a call was sent and nobody knew
       what came of it; the message names the next event before it.
+    - `FAILED_PRECONDITION` (reason `FORK_REPEATS`): without `sequence`, the new run would do again
+      what was done, or may have been; the message names the event that does so on purpose.
     - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id started another run.
     - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
     """
@@ -254,6 +256,8 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
     - `FAILED_PRECONDITION` (reason `FORK_REFUSED`): at this event, a call was sent and nobody knew
       what came of it; the message names the next event before it.
+    - `FAILED_PRECONDITION` (reason `FORK_REPEATS`): without `sequence`, the new run would do again
+      what was done, or may have been; the message names the event that does so on purpose.
     - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id started another run.
     - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
     """
@@ -457,6 +461,8 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         - `NOT_FOUND` (reason `RUN_NOT_FOUND`): no such run.
         - `FAILED_PRECONDITION` (reason `FORK_REFUSED`): at this event, a call was sent and nobody knew
           what came of it; the message names the next event before it.
+        - `FAILED_PRECONDITION` (reason `FORK_REPEATS`): without `sequence`, the new run would do again
+          what was done, or may have been; the message names the event that does so on purpose.
         - `ALREADY_EXISTS` (reason `REQUEST_ID_REUSED`): the id started another run.
         - `RESOURCE_EXHAUSTED` (reason `RUNS_EXCEEDED`): too many runs are open; wait or cancel some.
         """
