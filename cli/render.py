@@ -80,6 +80,8 @@ def describe_event(event: runtime_pb2.WatchRunResponse) -> Text | None:
         case "unknown":
             text = f"{event.unknown.call_id} may have happened; looking for it"
             return _line("unknown", text)
+        case "drafted":
+            return _line("drafted", f"{event.drafted.call_id} is laid down")
         case "sent":
             run = event.sent.run
             way = f"is answered by {run}" if run else "is on its way"

@@ -9,7 +9,7 @@ from difflib import unified_diff
 from itertools import zip_longest
 
 from .encoding import encode
-from .facts import EffectSent, Event, RunFinished, RunStarted
+from .facts import EffectDrafted, EffectSent, Event, RunFinished, RunStarted
 from .journal.port import Record
 
 # Of the difference that people read.
@@ -53,6 +53,8 @@ def _without_identity(event: Event) -> Event:
         case EffectSent():
             run = "called" if event.run else ""
             return replace(event, idempotency_key="", run=run, time=None)
+        case EffectDrafted():
+            return replace(event, draft="")
         case RunFinished():
             receipt = replace(event.receipt, run="", sha256="", size_bytes=0, signature=None)
             return replace(event, receipt=receipt)

@@ -187,6 +187,17 @@ class EffectSent:
 
 
 @dataclass(frozen=True)
+class EffectDrafted:
+    """What is to be sent was laid down: until another one is, this is what is sent and looked for.
+
+    `draft` is a text of the connector's own, which nobody else reads.
+    """
+
+    call_id: str
+    draft: str
+
+
+@dataclass(frozen=True)
 class EffectUnsent:
     """What was sent has certainly not happened, nor ever will: it may be sent again."""
 
@@ -327,6 +338,7 @@ Event: TypeAlias = (
     | GenerationFinished
     | ActionDecided
     | EffectSent
+    | EffectDrafted
     | EffectUnsent
     | EffectUnknown
     | ApprovalAwaited

@@ -206,17 +206,6 @@ def _event(event: facts.Event) -> runtime_pb2.WatchRunResponse:
                 call=_call(event.call), decision=_DECISIONS[event.decision], rule=event.rule
             )
             return runtime_pb2.WatchRunResponse(decided=decided)
-        case facts.EffectSent():
-            sent = runtime_pb2.EffectSent(
-                call_id=event.call_id, idempotency_key=event.idempotency_key, run=event.run
-            )
-            return runtime_pb2.WatchRunResponse(sent=sent)
-        case facts.EffectUnsent():
-            unsent = runtime_pb2.EffectUnsent(call_id=event.call_id)
-            return runtime_pb2.WatchRunResponse(unsent=unsent)
-        case facts.EffectUnknown():
-            unknown = runtime_pb2.EffectUnknown(call_id=event.call_id)
-            return runtime_pb2.WatchRunResponse(unknown=unknown)
         case facts.ApprovalAwaited():
             awaited = runtime_pb2.ApprovalAwaited(
                 call=_call(event.call), approval=event.approval, rule=event.rule
@@ -231,6 +220,26 @@ def _event(event: facts.Event) -> runtime_pb2.WatchRunResponse:
                 gas=event.gas,
             )
             return runtime_pb2.WatchRunResponse(acted=acted)
+        case _:
+            return _event_of_effect(event)
+
+
+def _event_of_effect(event: facts.Event) -> runtime_pb2.WatchRunResponse:
+    match event:
+        case facts.EffectSent():
+            sent = runtime_pb2.EffectSent(
+                call_id=event.call_id, idempotency_key=event.idempotency_key, run=event.run
+            )
+            return runtime_pb2.WatchRunResponse(sent=sent)
+        case facts.EffectDrafted():
+            drafted = runtime_pb2.EffectDrafted(call_id=event.call_id)
+            return runtime_pb2.WatchRunResponse(drafted=drafted)
+        case facts.EffectUnsent():
+            unsent = runtime_pb2.EffectUnsent(call_id=event.call_id)
+            return runtime_pb2.WatchRunResponse(unsent=unsent)
+        case facts.EffectUnknown():
+            unknown = runtime_pb2.EffectUnknown(call_id=event.call_id)
+            return runtime_pb2.WatchRunResponse(unknown=unknown)
         case _:
             return _event_of_waiting(event)
 

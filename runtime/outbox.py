@@ -12,9 +12,9 @@ from pydantic import JsonValue
 from chassis.clock import Clock
 from chassis.errors import PeerUnavailable
 
-from .connectors import Connector, Descriptor, Order, Quota, Result, Unsent
+from .connectors import Connector, Descriptor, Draft, Order, Quota, Result, Unsent
 from .errors import LimitReached
-from .facts import ActionFinished, Callers, EffectSent, EffectUnknown, EffectUnsent
+from .facts import ActionFinished, Callers, EffectDrafted, EffectSent, EffectUnknown, EffectUnsent
 from .jsontext import write_json
 from .machines.effects import Act
 from .policy import decided_arguments
@@ -23,7 +23,7 @@ from .program import Program
 from .rules import Use
 from .turns import Turns
 
-Sending: TypeAlias = EffectSent | EffectUnsent | EffectUnknown
+Sending: TypeAlias = EffectSent | EffectDrafted | EffectUnsent | EffectUnknown
 
 
 class Way(Protocol):
@@ -67,8 +67,11 @@ class Errand:
         """Return what it is on the bill."""
         return f"action {self.act.action.name}"
 
-    def order(self, time: datetime) -> Order:
-        """Return what the connector is handed; `time` counts if the call was not sent before."""
+    def order(self, time: datetime, keep: Callable[[str], Awaitable[None]] | None = None) -> Order:
+        """Return what the connector is handed; `time` counts if the call was not sent before.
+
+        `keep` makes durable what the connector lays down.
+        """
         action = self.act.action
         return Order(
             key=self.key,
@@ -78,6 +81,7 @@ class Errand:
             credential=action.credential,
             collections=self.program.collections,
             time=self.act.first_time or time,
+            draft=Draft(self.act.draft, keep),
         )
 
 
@@ -151,8 +155,12 @@ class Outbox:
         """Send an effect; `is_open` tells that it may have happened the last time."""
         call = errand.act.call
         time = await self._take_turn(errand, way, is_open=is_open)
+
+        async def keep(draft: str) -> None:
+            await way.record(EffectDrafted(call.id, draft), late=is_open)
+
         try:
-            return await self._connector(errand).perform(errand.order(time))
+            return await self._connector(errand).perform(errand.order(time, keep))
         except (PersonAwaited, Unsent) as error:
             # Without a credential, a service knows nothing that all who call the action share.
             is_shared = bool(errand.act.action.credential)

@@ -13,6 +13,7 @@ from .facts import (
     ApprovalDecided,
     CancelRequested,
     CodeExecuted,
+    EffectDrafted,
     EffectSent,
     EffectUnknown,
     EffectUnsent,
@@ -112,7 +113,10 @@ def _answer(effect: Effect, event: Event) -> Event | None:
             return replace(event, prompt_sha256=sha256)
         case Act(), EffectSent() if event.call_id == effect.call.id:
             return event
-        case Act(), EffectUnsent() | EffectUnknown() if event.call_id == effect.call.id:
+        case (
+            Act(),
+            EffectDrafted() | EffectUnsent() | EffectUnknown(),
+        ) if event.call_id == effect.call.id:
             return event if effect.is_sent else None
         case Act(), HostCalled() | CodeExecuted() if event.call_id == effect.call.id:
             # What the code does is looked at by `reexecuting`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
@@ -44,13 +44,31 @@ class Descriptor:
     output_schema: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
+@dataclass
+class Draft:
+    """What a connector lays down about a call before it sends: it outlives a crash.
+
+    `text` is what was last kept, the empty text before. Where two sends of a call must be the same
+    and its key does not make them so, what decides about that goes here: a nonce, a signature.
+    """
+
+    text: str = ""
+    write: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
+
+    async def keep(self, text: str) -> None:
+        """Keep a text in place of the one before; once this returns, it is durable."""
+        if self.write:
+            await self.write(text)
+        self.text = text
+
+
 @dataclass(frozen=True)
 class Order:
     """One call, allowed by policy, with all that a connector needs to perform it.
 
     `key` stays the same however often the call is repeated, and so does `time`, when a write was
-    first sent; `account` is the agent's; `collections` are those that it may read; `arguments` are
-    valid under the action's schema.
+    first sent; `draft` is what was laid down about it; `account` is the agent's; `collections` are
+    those that it may read; `arguments` are valid under the action's schema.
     """
 
     key: str
@@ -60,6 +78,7 @@ class Order:
     credential: str
     collections: tuple[str, ...]
     time: datetime
+    draft: Draft = field(default_factory=Draft)
 
 
 @dataclass(frozen=True)

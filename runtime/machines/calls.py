@@ -16,6 +16,7 @@ from ..facts import (
     ApprovalDecided,
     CodeExecuted,
     Decision,
+    EffectDrafted,
     EffectSent,
     EffectUnknown,
     EffectUnsent,
@@ -48,8 +49,9 @@ class Call:
     # What was sent last has certainly not happened; or nobody knows what came of it.
     is_unsent: bool = False
     is_unknown: bool = False
-    # When it was first sent.
+    # When it was first sent, and what its connector has laid down since.
     first_time: datetime | None = None
+    draft: str = ""
     sleep: SleepStarted | None = None
     # What its code has asked for so far, and how that ended.
     asked: tuple[HostCalled, ...] = ()
@@ -95,7 +97,7 @@ class Calls:
                     count = self.allowed.get(call.action, 0) + 1
                     self = replace(self, allowed={**self.allowed, call.action: count})  # noqa: PLW0642  # it is a fold
                 return self._with(call.id, lambda it: replace(it, decided=event))
-            case EffectSent() | EffectUnsent() | EffectUnknown():
+            case EffectSent() | EffectDrafted() | EffectUnsent() | EffectUnknown():
                 return self._with(event.call_id, lambda it: _stand(it, event))
             case ApprovalAwaited(call=call):
                 return self._with(call.id, lambda it: replace(it, awaited=event))
@@ -174,6 +176,7 @@ class Calls:
             is_unsent=found.is_unsent,
             is_unknown=found.is_unknown,
             first_time=found.first_time,
+            draft=found.draft,
         )
 
     def close(self, outcome: Outcome) -> Close:
@@ -246,12 +249,14 @@ class Calls:
         return ActionFinished(one.call.id, action.name, write_json({"slept": True}), gas=0)
 
 
-def _stand(one: Call, event: EffectSent | EffectUnsent | EffectUnknown) -> Call:
+def _stand(one: Call, event: EffectSent | EffectDrafted | EffectUnsent | EffectUnknown) -> Call:
     """Return a call after it was sent, or after it is known what came of that, or not."""
     match event:
         case EffectSent():
             first_time = one.first_time or event.time
             return replace(one, is_sent=True, is_unsent=False, first_time=first_time)
+        case EffectDrafted():
+            return replace(one, draft=event.draft)
         case EffectUnsent():
             return replace(one, is_unsent=True, is_unknown=False)
         case EffectUnknown():

@@ -75,6 +75,8 @@ class Act:
     is_unknown: bool = field(default=False, compare=False)
     # When it was first sent; None before.
     first_time: datetime | None = field(default=None, compare=False)
+    # What its connector has laid down about it; empty before.
+    draft: str = field(default="", compare=False)
 
     @property
     def key(self) -> str:

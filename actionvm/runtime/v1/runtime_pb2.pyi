@@ -389,6 +389,28 @@ class EffectSent(_message.Message):
 Global___EffectSent: _TypeAlias = EffectSent  # noqa: Y015
 
 @_typing.final
+class EffectDrafted(_message.Message):
+    """What is to be sent was laid down, so that it stays the same however often it is sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Id of the call. Output only."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EffectDrafted: _TypeAlias = EffectDrafted  # noqa: Y015
+
+@_typing.final
 class EffectUnsent(_message.Message):
     """What was sent has certainly not happened: it is sent again, with the same key, or given up."""
 
@@ -858,6 +880,7 @@ class WatchRunResponse(_message.Message):
     UNKNOWN_FIELD_NUMBER: _builtins.int
     ASKED_FIELD_NUMBER: _builtins.int
     EXECUTED_FIELD_NUMBER: _builtins.int
+    DRAFTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the journal, from 1, without gaps; 0 for deltas. Output only."""
     @_builtins.property
@@ -944,6 +967,10 @@ class WatchRunResponse(_message.Message):
     def executed(self) -> Global___CodeExecuted:
         """Code has ended. Output only."""
 
+    @_builtins.property
+    def drafted(self) -> Global___EffectDrafted:
+        """What is to be sent was laid down. Output only."""
+
     def __init__(
         self,
         *,
@@ -969,12 +996,13 @@ class WatchRunResponse(_message.Message):
         unknown: Global___EffectUnknown | None = ...,
         asked: Global___HostCalled | None = ...,
         executed: Global___CodeExecuted | None = ...,
+        drafted: Global___EffectDrafted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "asked", b"asked", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "executed", b"executed", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "signalled", b"signalled", "slept", b"slept", "started", b"started", "unknown", b"unknown", "unsent", b"unsent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "asked", b"asked", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "drafted", b"drafted", "ending", b"ending", "event", b"event", "executed", b"executed", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "signalled", b"signalled", "slept", b"slept", "started", b"started", "unknown", b"unknown", "unsent", b"unsent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "asked", b"asked", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "ending", b"ending", "event", b"event", "executed", b"executed", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "sequence", b"sequence", "signalled", b"signalled", "slept", b"slept", "started", b"started", "unknown", b"unknown", "unsent", b"unsent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "approved", b"approved", "asked", b"asked", "awaited", b"awaited", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "decided", b"decided", "delta", b"delta", "drafted", b"drafted", "ending", b"ending", "event", b"event", "executed", b"executed", "finished", b"finished", "generated", b"generated", "pause_requested", b"pause_requested", "resume_requested", b"resume_requested", "retrieved", b"retrieved", "sent", b"sent", "sequence", b"sequence", "signalled", b"signalled", "slept", b"slept", "started", b"started", "unknown", b"unknown", "unsent", b"unsent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "generated", "decided", "sent", "acted", "cancel_requested", "finished", "delta", "awaited", "approved", "slept", "pause_requested", "resume_requested", "signalled", "ending", "unsent", "unknown", "asked", "executed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "generated", "decided", "sent", "acted", "cancel_requested", "finished", "delta", "awaited", "approved", "slept", "pause_requested", "resume_requested", "signalled", "ending", "unsent", "unknown", "asked", "executed", "drafted"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
