@@ -21,8 +21,13 @@ WHOLE_MAX = 2**53 - 1
 
 _AMOUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 _PERCENT = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,2})?)%?")
-_WINDOW = re.compile(r"([0-9]{1,6})([mhd])")
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_WINDOW = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
 
 
 def money_text(micros: int, currency: str) -> str:
@@ -66,10 +71,10 @@ def parse_whole(text: str, field: str) -> int:
 
 
 def parse_window(text: str, field: str) -> timedelta:
-    """Return a length of time such as `90m`, `36h` or `7d`."""
+    """Return a length of time such as `30s`, `90m`, `36h` or `7d`."""
     found = _WINDOW.fullmatch(text)
     if not found:
-        raise _malformed(text, field, "a length of time, such as 90m, 36h or 7d")
+        raise _malformed(text, field, "a length of time, such as 30s, 90m, 36h or 7d")
     return int(found[1]) * _UNITS[found[2]]
 
 

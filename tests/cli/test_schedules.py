@@ -90,6 +90,13 @@ def test_policies_travel(system: FakeSystem, invoke: Invoke) -> None:
     assert found.end_time.ToJsonString() == "2027-02-01T00:00:00Z"
 
 
+def test_the_shortest_times_of_the_contract_can_be_said(
+    system: FakeSystem, invoke: Invoke
+) -> None:
+    found = asked(system, invoke, "--every", "10s", "--jitter", "5s")
+    assert (found.interval.seconds, found.jitter_seconds) == (10, 5)
+
+
 def test_an_input_is_a_template(system: FakeSystem, invoke: Invoke) -> None:
     found = asked(system, invoke, "--every", "1h", "--input", "Report of {{time}}")
     assert found.input == '"Report of {{time}}"'
