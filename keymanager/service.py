@@ -191,7 +191,9 @@ class KeymanagerService(IdentityMethods):
     ) -> pb.GetPublicKeyResponse:
         caller = current_caller()
         # Who may list secrets learns nothing from this; others need it to check what was signed.
-        by = None if caller in AUDITORS else Asker(caller, purpose=Purpose.REQUEST.value)
+        account = account_from_proto(request.account)
+        asker = Asker(caller, account, Purpose.REQUEST.value)
+        by = None if caller in AUDITORS else asker
         found = await self._vault.public_key(key_name(request.key), by=by)
         return pb.GetPublicKeyResponse(
             algorithm=found.algorithm, public_key=found.value, address=found.address

@@ -37,6 +37,7 @@ CHASSIS_INSIDE = (
     "database",
     "draft",
     "errors",
+    "ethereum",
     "evidence",
     "expressions",
     "fields",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from .ethereum import ADDRESS_BYTES
+from chassis.ethereum import ADDRESS_BYTES
+
 from .operation import Fact, Facts
 
 SELECTOR_BYTES = 4

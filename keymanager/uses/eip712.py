@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chassis.errors import InvalidField
+from chassis.ethereum import ADDRESS_BYTES, keccak256, parse_address
 
-from .ethereum import ADDRESS_BYTES, keccak256, parse_address
 from .operation import FACT_CHARACTERS_MAX, Fact, Facts
 from .strictjson import Value, parse_json
 

@@ -9,12 +9,13 @@ from typing import ClassVar, TypeAlias
 
 from chassis import rlp
 from chassis.errors import InvalidField
+from chassis.ethereum import ADDRESS_BYTES, keccak256
 from chassis.fields import require_size
 
 from ..sealing import RandomBytes
 from ..secret import Kind
 from .calls import SELECTOR_BYTES, call_facts
-from .ethereum import ADDRESS_BYTES, keccak256, sign_recoverable
+from .ethereum import sign_recoverable
 from .keys import LoadedKey, Secp256k1Key
 from .operation import Facts, fitting
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
+from chassis.ethereum import keccak256
 from chassis.fields import require_size
 
 from ..sealing import RandomBytes
 from ..secret import Kind
 from .eip712 import TypedData, parse_typed_data
-from .ethereum import keccak256, sign_for_message
+from .ethereum import sign_for_message
 from .keys import LoadedKey, Secp256k1Key
 from .operation import FACT_CHARACTERS_MAX, Fact, Facts, fitting
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from chassis import rlp
 from chassis.errors import InvalidField
+from chassis.ethereum import keccak256
 from chassis.rlp import encode_integer as number
 from keymanager.secret import Kind
-from keymanager.uses.ethereum import keccak256
 from keymanager.uses.keys import load_key
 from keymanager.uses.operation import Fact
 from keymanager.uses.transactions import SignTransaction

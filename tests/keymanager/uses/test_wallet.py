@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.errors import InvalidField
+from chassis.ethereum import keccak256
 from keymanager.secret import Kind
-from keymanager.uses.ethereum import keccak256
 from keymanager.uses.keys import load_key
 from keymanager.uses.wallet import SignPersonalMessage, SignTypedData
 
