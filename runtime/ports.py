@@ -188,6 +188,16 @@ class FarcasterSignature:
     public_key: bytes
 
 
+@dataclass(frozen=True)
+class SignedTransaction:
+    """What a node of an EVM chain takes as it is, the hash that it has there, and who signed."""
+
+    raw: bytes = field(repr=False)
+    hash: bytes
+    # In lower case.
+    address: str
+
+
 class Signer(Protocol):
     """What uses keys; they never come here."""
 
@@ -215,6 +225,18 @@ class Signer(Protocol):
         """Sign a serialised `MessageData` of Farcaster, as `sign_request` signs a request.
 
         The policy of keys sees of what type it is, whose, and on which network.
+        """
+
+    async def evm_address(self, credential: str, *, account: str) -> str:
+        """Return the address on EVM chains of a key, in lower case; as `sign_request`."""
+
+    async def sign_transaction(
+        self, credential: str, transaction: bytes, *, account: str
+    ) -> SignedTransaction:
+        """Sign a transaction (RLP, EIP-1559) of an EVM chain, as `sign_request` signs a request.
+
+        The same bytes are signed the same. The policy of keys sees what is paid, to whom, and what
+        is called.
         """
 
     async def hmac_sha256(self, credential: str, message: bytes, *, account: str) -> bytes:

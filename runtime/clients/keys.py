@@ -9,8 +9,15 @@ from actionvm.keymanager.v1 import keymanager_pb2, keymanager_pb2_grpc, use_pb2,
 from chassis.canonical import sha256_hex
 
 from ..bundles import BUNDLE_KEY
-from ..facts import Signature
-from ..ports import Authorized, FarcasterSignature, PersonAwaited, WebRequest
+from ..facts import Failure, Signature
+from ..ports import (
+    Authorized,
+    FarcasterSignature,
+    PersonAwaited,
+    RunFails,
+    SignedTransaction,
+    WebRequest,
+)
 from .refusals import Known, until_answered, within_run
 from .values import signature_of
 
@@ -93,6 +100,30 @@ class KeymanagerClient:
         with within_run("keymanager", "CREDENTIAL_REFUSED", _AWAITED):
             response = await self._uses.AuthorizeRequest(asked)
         return Authorized(dict(response.headers), response.url)
+
+    async def evm_address(self, credential: str, *, account: str) -> str:
+        """Return an address; see `Signer`."""
+        request = keymanager_pb2.GetPublicKeyRequest(key=credential, account=account)
+        with within_run("keymanager", "CREDENTIAL_REFUSED", _AWAITED):
+            response = await self._stub.GetPublicKey(request)
+        if not response.address:
+            told = f"{credential} is no key of an EVM chain; use one of the kind secp256k1"
+            raise RunFails(Failure("CREDENTIAL_REFUSED", told))
+        return response.address.lower()
+
+    async def sign_transaction(
+        self, credential: str, transaction: bytes, *, account: str
+    ) -> SignedTransaction:
+        """Sign a transaction; see `Signer`."""
+        purpose = keymanager_pb2.PURPOSE_REQUEST
+        request = keymanager_pb2.SignRequest(
+            key=credential, purpose=purpose, transaction=transaction, account=account
+        )
+        with within_run("keymanager", "CREDENTIAL_REFUSED", _AWAITED):
+            response = await self._stub.Sign(request)
+        return SignedTransaction(
+            response.signed_transaction, response.hash, response.address.lower()
+        )
 
     async def hmac_sha256(self, credential: str, message: bytes, *, account: str) -> bytes:
         """Return the code of a message; see `Signer`."""

@@ -12,6 +12,7 @@ from . import Connector
 from .asking import asking_action
 from .board import BoardPost
 from .cdp import cdp_actions
+from .evm import evm_actions
 from .knowledge import KnowledgeSearch
 from .messages import message_actions
 from .s3 import s3_actions
@@ -41,6 +42,7 @@ def catalogue(
         *s3_actions(egress, signer),
         *x_actions(egress, signer),
         *cdp_actions(egress, signer),
+        *evm_actions(egress, signer),
         *message_actions(egress, signer, SystemClock()),
         *others,
     ]

@@ -24,10 +24,12 @@ from runtime.ports import (
     PersonAwaited,
     Prompt,
     RunFails,
+    SignedTransaction,
     WebRequest,
 )
 from runtime.program import Budget
 from tests.fakes.cdp_tokens import cdp_headers
+from tests.fakes.evm_keys import evm_key, signed
 
 USAGES = (Usage("input_tokens", 10), Usage("output_tokens", 5))
 GENERATION_GAS = 7
@@ -217,6 +219,7 @@ class FakeSigner(Fake):
         self.requests: list[bytes] = []
         self.authorized: list[WebRequest] = []
         self.hmac_key = b"hmac key of all credentials"
+        self.evm_key = evm_key(1)
         self.key = Ed25519PrivateKey.from_private_bytes(bytes(32))
         self.public_key = self.key.public_key().public_bytes_raw()
 
@@ -251,6 +254,17 @@ class FakeSigner(Fake):
         self.requests.append(data)
         digest = blake3(data).digest(20)
         return FarcasterSignature(digest, self.key.sign(digest), self.public_key)
+
+    async def evm_address(self, credential: str, *, account: str) -> str:
+        self._fail_or_wait()
+        return self.evm_key.address
+
+    async def sign_transaction(
+        self, credential: str, transaction: bytes, *, account: str
+    ) -> SignedTransaction:
+        self._fail_or_wait()
+        self.requests.append(transaction)
+        return signed(self.evm_key, transaction)
 
     async def hmac_sha256(self, credential: str, message: bytes, *, account: str) -> bytes:
         self._fail_or_wait()

@@ -10,7 +10,13 @@ from grpc import aio
 from actionvm.action.v1 import action_pb2
 from actionvm.keymanager.v1 import keymanager_pb2, use_pb2
 from runtime.clients.keys import KeymanagerClient
-from runtime.ports import Authorized, FarcasterSignature, WebRequest
+from runtime.ports import (
+    Authorized,
+    FarcasterSignature,
+    RunFails,
+    SignedTransaction,
+    WebRequest,
+)
 from tests.runtime.peers import Peers, serving
 
 
@@ -52,6 +58,24 @@ async def test_a_message_of_farcaster_is_signed_as_what_it_is(
         b"data",
     )
     assert (request.key, request.account) == ("secrets/a", "agents/a")
+    assert request.purpose == keymanager_pb2.PURPOSE_REQUEST
+
+
+async def test_a_transaction_is_signed_by_the_key_whose_address_was_told(
+    peers: Peers, channel: aio.Channel
+) -> None:
+    told = keymanager_pb2.GetPublicKeyResponse(public_key=b"p", address="0xAb")
+    made = keymanager_pb2.SignResponse(signed_transaction=b"raw", hash=b"h", address="0xAb")
+    peers.answers += [told, made, keymanager_pb2.GetPublicKeyResponse(public_key=b"p")]
+    client = KeymanagerClient(channel)
+    assert await client.evm_address("secrets/a", account="agents/a") == "0xab"
+    signed = await client.sign_transaction("secrets/a", b"unsigned", account="agents/a")
+    assert signed == SignedTransaction(b"raw", b"h", "0xab")
+    with pytest.raises(RunFails, match="CREDENTIAL_REFUSED"):
+        await client.evm_address("secrets/of-another-kind", account="agents/a")
+    asked, request, _ = peers.requests
+    assert (asked.key, asked.account) == ("secrets/a", "agents/a")
+    assert (request.transaction, request.account) == (b"unsigned", "agents/a")
     assert request.purpose == keymanager_pb2.PURPOSE_REQUEST
 
 

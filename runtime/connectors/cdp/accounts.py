@@ -10,18 +10,9 @@ from pydantic import JsonValue
 from chassis.errors import PeerUnavailable
 
 from .. import Connector, Descriptor, Order, Result, closed_object
+from ..evm.values import ADDRESS, TEXT, address
 from .api import Api, CdpAction, Said, matching, object_in, text_of
-from .schemas import (
-    ADDRESS,
-    AMOUNT,
-    BALANCE_NETWORKS,
-    FAUCET_NETWORKS,
-    SETTINGS,
-    TEXT,
-    WALLET_SETTINGS,
-    address,
-    network,
-)
+from .schemas import AMOUNT, BALANCE_NETWORKS, FAUCET_NETWORKS, SETTINGS, WALLET_SETTINGS, network
 
 COUNT_DEFAULT = 20
 COUNT_MAX = 100

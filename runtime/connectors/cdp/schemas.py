@@ -6,6 +6,7 @@ import re
 
 from pydantic import JsonValue
 
+from ..evm.values import address
 from .api import URL_DEFAULT
 
 # The networks that CDP sends transactions to, by their chain ids (https://chainid.network).
@@ -27,14 +28,9 @@ BALANCE_NETWORKS = ("base", "base-sepolia", "ethereum")
 FAUCET_NETWORKS = ("base-sepolia", "ethereum-hoodi", "ethereum-sepolia")
 # What stands for ether and its kin where the address of a token is wanted (EIP-7528).
 NATIVE = "0xEeeeeEeeeEeEeeEeEeEeeEEEeeeeEeeeeeeeEEeE"
-# The most that a number of the EVM can be.
-WORD_MAX = 2**256 - 1
 
-ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 # As CDP tells it, which may have zeros before it.
 AMOUNT = re.compile(r"[0-9]{1,78}")
-HASH = re.compile(r"0x[0-9a-fA-F]{64}")
-HEX = re.compile(r"0x(?:[0-9a-fA-F]{2}){0,65536}")
 
 _KEY_ID: JsonValue = {
     "type": "string",
@@ -64,17 +60,6 @@ WALLET_SETTINGS: dict[str, JsonValue] = {
     "required": ["key_id", "wallet"],
     "additionalProperties": False,
 }
-TEXT: JsonValue = {"type": "string"}
-
-
-def address(description: str) -> JsonValue:
-    """Return the schema of an address."""
-    return {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$", "description": description}
-
-
-def amount(description: str) -> JsonValue:
-    """Return the schema of a whole number, which a text has exactly."""
-    return {"type": "string", "pattern": "^(0|[1-9][0-9]{0,77})$", "description": description}
 
 
 def network(names: tuple[str, ...]) -> JsonValue:

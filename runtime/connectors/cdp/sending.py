@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .. import Connector, Descriptor, Order, Result, closed_object
-from ..keyed import told
+from ..evm.transactions import Transaction, approval_of_token, transfer_of_token
+from ..evm.values import HASH, TEXT, address, amount, too_large
 from .api import Api, CdpAction, matching, text_of
-from .schemas import CHAINS, FROM, HASH, NETWORK, TEXT, WALLET_SETTINGS, WORD_MAX, address, amount
-from .transactions import Transaction, approval_of_token, transfer_of_token
+from .schemas import CHAINS, FROM, NETWORK, WALLET_SETTINGS
 
 SENT = closed_object(transaction=TEXT, network=TEXT)
 _TO = address("Who gets it.")
@@ -80,19 +80,12 @@ def sending(api: Api) -> tuple[Connector, ...]:
 async def send_transaction(api: Api, order: Order, transaction: Transaction) -> Result:
     """Have a transaction signed and sent, once for an order."""
     network = text_of(order, "network")
-    body = {"network": network, "transaction": transaction.serialized()}
+    body = {"network": network, "transaction": f"0x{transaction.unsigned.hex()}"}
     path = f"/v2/evm/accounts/{text_of(order, 'from')}/send/transaction"
     said = await api.use_wallet(order, path, body)
     if isinstance(said, Result):
         return said
     return Result({"transaction": matching(said, "transactionHash", HASH), "network": network})
-
-
-def too_large(*numbers: int) -> Result | None:
-    """Return a refusal if a number is none of the EVM."""
-    if max(numbers) <= WORD_MAX:
-        return None
-    return told("VALUE_TOO_LARGE", "a number is beyond 2^256 - 1; give a smaller one")
 
 
 async def _send(api: Api, order: Order) -> Result:

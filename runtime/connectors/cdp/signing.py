@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from .. import Connector, Descriptor, Order, Result, closed_object
+from ..evm.transactions import Transaction
+from ..evm.values import HEX, TEXT, address, amount, too_large
 from .api import Api, CdpAction, matching, text_of
-from .schemas import CHAINS, FROM, HEX, NETWORK, TEXT, WALLET_SETTINGS, address, amount
-from .sending import too_large
-from .transactions import Transaction
+from .schemas import CHAINS, FROM, NETWORK, WALLET_SETTINGS
 
 MESSAGE_CHARACTERS_MAX = 4_096
 DATA_BYTES_MAX = 8 * 1024
@@ -150,7 +150,7 @@ async def _sign_transaction(api: Api, order: Order) -> Result:
         **numbers,
     )
     path = f"/v2/evm/accounts/{text_of(order, 'from')}/sign/transaction"
-    said = await api.use_wallet(order, path, {"transaction": transaction.serialized()})
+    said = await api.use_wallet(order, path, {"transaction": f"0x{transaction.unsigned.hex()}"})
     if isinstance(said, Result):
         return said
     return Result({"signed": matching(said, "signedTransaction", HEX)})

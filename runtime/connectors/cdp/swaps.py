@@ -8,27 +8,14 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from .. import Connector, Descriptor, Order, Result, closed_object
+from ..evm.transactions import Transaction, word
+from ..evm.values import ADDRESS, HEX, TEXT, address, amount, too_large
 from ..http import preparing
 from ..keyed import told
 from .api import Api, CdpAction, matching, object_in, text_of
-from .schemas import (
-    ADDRESS,
-    AMOUNT,
-    CHAINS,
-    FROM,
-    HEX,
-    NATIVE,
-    SETTINGS,
-    SWAP_NETWORKS,
-    TEXT,
-    WALLET_SETTINGS,
-    address,
-    amount,
-    network,
-)
-from .sending import send_transaction, too_large
+from .schemas import AMOUNT, CHAINS, FROM, NATIVE, SETTINGS, SWAP_NETWORKS, WALLET_SETTINGS, network
+from .sending import send_transaction
 from .signing import sign_typed_data
-from .transactions import Transaction, word
 
 # In hundredths of a percent.
 SLIPPAGE_MAX = 1_000

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from pydantic import JsonValue
 
 from chassis.errors import PeerUnavailable
-from runtime.connectors import Unsent
+from runtime.connectors import Draft, Unsent
 from runtime.facts import Failure
 from runtime.ports import PersonAwaited, RunFails
 from tests.fakes.front import Fault, Says
@@ -149,7 +149,7 @@ class Conformance(Declared):
         assert await stand.connector.find(stand.order) is None
         performed = await stand.perform()
         assert await stand.connector.find(stand.order) == performed
-        other = replace(stand.order, key=f"{stand.order.key}-other")
+        other = replace(stand.order, key=f"{stand.order.key}-other", draft=Draft())
         assert await stand.connector.find(other) is None
 
     @pytest.mark.parametrize("fault", ["failed", Says(503), Says(404), Says(200)], ids=_id)
@@ -213,6 +213,8 @@ class Conformance(Declared):
         if not stand.service or subject.tells_anything:
             return
         for status in subject.refusals:
+            # What was refused is over: the next one is another call.
+            stand.order = replace(stand.order, draft=Draft())
             stand.fail_next(Says(status, body), subject)
             assert (await stand.perform()).reason
         assert stand.effects() == 0

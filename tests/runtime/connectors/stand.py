@@ -14,7 +14,7 @@ import pytest_asyncio
 from jsonschema import Draft202012Validator
 from pydantic import JsonValue
 
-from runtime.connectors import Connector, Order, Result
+from runtime.connectors import Connector, Draft, Order, Result
 from runtime.ports import Authorized, WebRequest
 from tests.fakes.front import Fault, Says
 from tests.fakes.runtime_ports import FakeSigner
@@ -168,7 +168,7 @@ class Staged:
     async def stand(self, subject: Subject) -> AsyncIterator[Stand]:
         """Open the stand."""
         async with subject.open() as stand:
-            stand.order = replace(stand.order, arguments=subject.arguments)
+            stand.order = replace(stand.order, arguments=subject.arguments, draft=Draft())
             yield stand
 
 

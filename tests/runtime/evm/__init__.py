@@ -1,0 +1,3 @@
+"""Tests of the actions on chains of the EVM."""
+
+from __future__ import annotations
