@@ -170,7 +170,8 @@ def test_the_assembler_may_list_actions(grpc_stub_as: StubAs, world: World) -> N
     assert [entry.action.name for entry in actions] == sorted(world.stage().connectors)
     without = {one.action.name for one in actions if not one.needs_credential}
     web = {"web.feed", "web.get", "web.page", "web.send"}
-    assert without == {"knowledge.search", "llm.ask", "run.sleep", "run.wait", *web}
+    evm = {"evm.balance", "evm.logs", "evm.read", "evm.receipt"}
+    assert without == {"knowledge.search", "llm.ask", "run.sleep", "run.wait", *web, *evm}
     assert json.loads(actions[0].settings_schema)["required"] == ["url"]
     assert json.loads(actions[0].output_schema)["required"] == ["posted", "id"]
 
