@@ -175,8 +175,8 @@ class EffectSent:
 
     `run` is the one of the agent that is to answer; empty for other actions. A call has another one
     each time that it is sent again; `action` is empty in journals of earlier releases. `time` is
-    when the call was first sent, also where this is a later time; None in earlier releases, and
-    where an agent is asked.
+    when the call was first sent, unless that has certainly not happened, also where this is a later
+    time; None in earlier releases, and where an agent is asked.
     """
 
     call_id: str

@@ -98,8 +98,8 @@ class Specification:
         if "enum" in schema:
             found: object = dice.choice(schema["enum"])
             return found
-        if "oneOf" in schema:
-            return self._sample(dice.choice(schema["oneOf"]), dice, depth)
+        if choices := schema.get("oneOf", schema.get("anyOf")):
+            return self._sample(dice.choice(choices), dice, depth)
         if "allOf" in schema:
             return self._sample_of_all(schema["allOf"], dice, depth)
         if schema.get("type") == "object":
@@ -113,7 +113,9 @@ class Specification:
             if "pattern" in self._resolved(schema["items"]) and "example" in schema:
                 return schema["example"]
             least = schema.get("minItems", 0)
-            count = dice.randint(least, schema.get("maxItems", least + 3))
+            # A list may hold what has such a list again.
+            most = least if depth >= 2 * DEPTH_MAX else schema.get("maxItems", least + 3)
+            count = dice.randint(least, most)
             return [self._sample(schema["items"], dice, depth + 1) for _ in range(count)]
         return _scalar(schema, dice)
 
@@ -131,7 +133,27 @@ def _read_file(file: Path) -> dict[str, Any]:
     # The loader in C takes a tenth of the time.
     is_yaml = file.suffix == ".yaml"
     root: dict[str, Any] = yaml.load(text, yaml.CSafeLoader) if is_yaml else json.loads(text)
+    if root["openapi"].startswith("3.0."):
+        root["components"] = _as_json_schema(root["components"])
     return root
+
+
+def _as_json_schema(value: Any) -> Any:  # noqa: ANN401  # whatever a specification has
+    """Return schemas of OpenAPI 3.0, which says `nullable` where JSON Schema has a type for it.
+
+    That a choice has nothing else is said of its branches: outside of them, it would forbid them.
+    """
+    if isinstance(value, list):
+        return [_as_json_schema(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    schema = {name: _as_json_schema(one) for name, one in value.items()}
+    if "anyOf" in schema and "properties" not in schema:
+        schema.pop("additionalProperties", None)
+    if schema.get("nullable") is not True:
+        return schema
+    del schema["nullable"]
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 def _scalar(schema: Mapping[str, Any], dice: random.Random) -> object:
@@ -147,10 +169,10 @@ def _scalar(schema: Mapping[str, Any], dice: random.Random) -> object:
     text, pattern = str(dice.randrange(10**18)), schema.get("pattern", "")
     if digits := re.fullmatch(r"\^0x\[[a-fA-F0-9-]+\]\{(\d+)\}\$", pattern):
         return "0x" + "".join(dice.choices("0123456789abcdef", k=int(digits[1])))
-    if not re.search(pattern, text):
-        # What is no id has an example.
-        return schema["example"]
-    return text
+    # Ids and numbers, hashes, addresses of Solana; what is none of them has an example.
+    likely = (text, f"0x{dice.randbytes(20).hex()}", "".join(dice.choices("3456789abcXYZ", k=40)))
+    found = (one for one in likely if re.search(pattern, one))
+    return next(found, None) or schema["example"]
 
 
 def _read(schema: Mapping[str, Any], text: str) -> object:

@@ -66,9 +66,10 @@ class Draft:
 class Order:
     """One call, allowed by policy, with all that a connector needs to perform it.
 
-    `key` stays the same however often the call is repeated, and so does `time`, when a write was
-    first sent; `draft` is what was laid down about it; `account` is the agent's; `collections` are
-    those that it may read; `arguments` are valid under the action's schema.
+    `key` stays the same however often the call is repeated, and so does `time`, when what may have
+    happened of a write was first sent; `draft` is what was laid down about it; `account` is the
+    agent's; `collections` are those that it may read; `arguments` are valid under the action's
+    schema.
     """
 
     key: str

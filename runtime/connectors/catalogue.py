@@ -13,6 +13,7 @@ from .asking import asking_action
 from .board import BoardPost
 from .cdp import cdp_actions
 from .evm import evm_actions
+from .farcaster import farcaster_actions
 from .knowledge import KnowledgeSearch
 from .messages import message_actions
 from .s3 import s3_actions
@@ -43,6 +44,7 @@ def catalogue(
         *x_actions(egress, signer),
         *cdp_actions(egress, signer),
         *evm_actions(egress, signer),
+        *farcaster_actions(egress, signer),
         *message_actions(egress, signer, SystemClock()),
         *others,
     ]

@@ -49,7 +49,7 @@ class Call:
     # What was sent last has certainly not happened; or nobody knows what came of it.
     is_unsent: bool = False
     is_unknown: bool = False
-    # When it was first sent, and what its connector has laid down since.
+    # When what may have happened was first sent, and what its connector has laid down since.
     first_time: datetime | None = None
     draft: str = ""
     sleep: SleepStarted | None = None
@@ -258,7 +258,8 @@ def _stand(one: Call, event: EffectSent | EffectDrafted | EffectUnsent | EffectU
         case EffectDrafted():
             return replace(one, draft=event.draft)
         case EffectUnsent():
-            return replace(one, is_unsent=True, is_unknown=False)
+            # The next one is the first that may happen.
+            return replace(one, is_unsent=True, is_unknown=False, first_time=None)
         case EffectUnknown():
             return replace(one, is_unknown=True)
 

@@ -73,7 +73,7 @@ class Act:
     # What was sent last has certainly not happened; or an answer got lost.
     is_unsent: bool = field(default=False, compare=False)
     is_unknown: bool = field(default=False, compare=False)
-    # When it was first sent; None before.
+    # When what may have happened was first sent; None before.
     first_time: datetime | None = field(default=None, compare=False)
     # What its connector has laid down about it; empty before.
     draft: str = field(default="", compare=False)

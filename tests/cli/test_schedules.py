@@ -90,9 +90,7 @@ def test_policies_travel(system: FakeSystem, invoke: Invoke) -> None:
     assert found.end_time.ToJsonString() == "2027-02-01T00:00:00Z"
 
 
-def test_the_shortest_times_of_the_contract_can_be_said(
-    system: FakeSystem, invoke: Invoke
-) -> None:
+def test_the_shortest_times_of_the_contract_can_be_said(system: FakeSystem, invoke: Invoke) -> None:
     found = asked(system, invoke, "--every", "10s", "--jitter", "5s")
     assert (found.interval.seconds, found.jitter_seconds) == (10, 5)
 

@@ -139,13 +139,13 @@ async def test_a_call_keeps_the_time_at_which_it_was_first_sent(
 ) -> None:
     class Service(FakeService):
         async def perform(self, order: Order) -> Result:
-            times.append(order.time)
             world.clock.advance(1)
+            times.append(order.time)
             return await super().perform(order)
 
     times: list[datetime] = []
     service = Service(BOARD, idempotent=True, reconcilable=False)
-    service.fail_next("unsent", "lost", "lost")
+    service.fail_next("lost", "unsent", "lost")
     world = World(tmp_path, services=[service])
     await world.create()
     await crash(world, Fuse(moment))
@@ -154,6 +154,24 @@ async def test_a_call_keeps_the_time_at_which_it_was_first_sent(
     assert len(times) >= 4
     sent = [one.time for one in await world.events() if isinstance(one, EffectSent)]
     assert {*times} == {*sent} == {sent[0]}
+
+
+async def test_what_has_certainly_not_happened_is_sent_at_a_time_of_its_own(
+    tmp_path: Path,
+) -> None:
+    class Service(FakeService):
+        async def perform(self, order: Order) -> Result:
+            world.clock.advance(1)
+            times.append(order.time)
+            return await super().perform(order)
+
+    times: list[datetime] = []
+    service = Service(BOARD, idempotent=True, reconcilable=False)
+    service.fail_next("unsent", "unsent", "lost")
+    world = World(tmp_path, services=[service])
+    await world.create()
+    await world.play()
+    assert [(time - times[0]).seconds for time in times] == [0, 1, 2, 2]
 
 
 async def test_who_can_only_be_asked_is_not_sent_what_has_happened(tmp_path: Path) -> None:

@@ -65,3 +65,14 @@ def test_a_payment_is_made_once_a_person_has_said_yes(tmp_path: Path) -> None:
     assert "Coinbase has paid" not in asked
     assert "10000000000000000" in asked
     assert paid.endswith("10000000000000000 wei to 0x00000000000000000000000000000000000000aa")
+
+
+def test_a_notice_is_cast_on_farcaster_once(tmp_path: Path) -> None:
+    done = run_example("farcaster-notice", tmp_path / "home")
+    assert done.returncode == 0, done.stderr + done.stdout
+    _, found, rest = done.stdout.partition("the hub has a cast, ")
+    assert found
+    assert "the hub has a cast" not in rest
+    digest, _, text = rest.partition(": ")
+    assert digest in text
+    assert "ferry" in text

@@ -10,6 +10,7 @@ from tests.fakes.runtime_ports import FakeKnowledge, FakeSigner
 from tests.runtime.connectors.cdp_stands import CDP_SUBJECTS
 from tests.runtime.connectors.conformance import Conformance, Declared
 from tests.runtime.connectors.evm_stands import EVM_SUBJECTS
+from tests.runtime.connectors.farcaster_stands import FARCASTER_SUBJECTS
 from tests.runtime.connectors.runs import Runs
 from tests.runtime.connectors.stands import ALONE, SUBJECTS
 
@@ -17,7 +18,7 @@ from tests.runtime.connectors.stands import ALONE, SUBJECTS
 class TestCatalogue(Conformance, Runs):
     """Actions that somebody else performs."""
 
-    subjects = (*SUBJECTS, *CDP_SUBJECTS, *EVM_SUBJECTS)
+    subjects = (*SUBJECTS, *CDP_SUBJECTS, *EVM_SUBJECTS, *FARCASTER_SUBJECTS)
 
 
 class TestAlone(Declared):
@@ -29,4 +30,5 @@ class TestAlone(Declared):
 def test_no_action_of_the_catalogue_is_left_out() -> None:
     egress = Internet().egress()
     names = {*catalogue(httpx.AsyncClient(), FakeKnowledge(), FakeSigner(), egress)}
-    assert {subject.name for subject in [*SUBJECTS, *CDP_SUBJECTS, *EVM_SUBJECTS, *ALONE]} == names
+    subjects = [*SUBJECTS, *CDP_SUBJECTS, *EVM_SUBJECTS, *FARCASTER_SUBJECTS, *ALONE]
+    assert {subject.name for subject in subjects} == names
