@@ -14,6 +14,7 @@ from ..jsontext import write_json
 from ..ports import RunFails
 from . import Descriptor, Order, Result, Unsent
 from .http import NOT_DONE, is_uncertain, retry_seconds
+from .keyed import told
 from .webtext import NotText, read_answer
 
 BYTES_DEFAULT = 64 * 1024
@@ -178,17 +179,17 @@ class WebRead:
             answer = await self._egress.ask(request, rules, bytes_max=bytes_max)
             return Result(await self.tell(answer, order))
         except Refused as error:
-            return _refusal(error.reason, error.message)
+            return told(error.reason, error.message)
         except NotText as error:
-            told = f"the answer is no text but {error.content_type or 'bytes'}; ask for another one"
-            return _refusal("ANSWER_BINARY", told)
+            why = f"the answer is no text but {error.content_type or 'bytes'}; ask for another one"
+            return told("ANSWER_BINARY", why)
         # A host that is slow on purpose would otherwise hold the run until its end.
         except Unreached as error:
-            told = f"{error.peer} cannot be reached; try again later, or ask another host"
-            return _refusal("HOST_UNREACHABLE", told)
+            why = f"{error.peer} cannot be reached; try again later, or ask another host"
+            return told("HOST_UNREACHABLE", why)
         except Lost as error:
-            told = f"{error.peer} gave no whole answer in time; try again later"
-            return _refusal("ANSWER_LOST", told)
+            why = f"{error.peer} gave no whole answer in time; try again later"
+            return told("ANSWER_LOST", why)
 
     async def find(self, _order: Order) -> Result | None:
         """Return None: what is read leaves no trace that counts, and may be read again."""
@@ -232,20 +233,20 @@ class WebSend:
             if error.reason.startswith("ANSWER_"):
                 # It was sent, and nobody reads what came of it.
                 raise Lost("web") from error
-            return _refusal(error.reason, error.message)
+            return told(error.reason, error.message)
         if answer.status in NOT_DONE:
             raise Unsent("web", retry_seconds(answer.headers))
         if is_uncertain(answer.status):
             raise Lost("web")
-        told = _told(answer)
+        value = _told(answer)
         if location := answer.headers.get("location"):
-            told["location"] = location[:2_048]
+            value["location"] = location[:2_048]
         try:
-            return Result(told | read_answer(answer, bytes_max))
+            return Result(value | read_answer(answer, bytes_max))
         except NotText as error:
             # It is done, whatever was answered.
             kind = error.content_type
-            return Result(told | {"content_type": kind, "text": "", "truncated": False})
+            return Result(value | {"content_type": kind, "text": "", "truncated": False})
 
     async def find(self, order: Order) -> Result | None:
         """Never happens: there is nothing to look at."""
@@ -256,18 +257,14 @@ def _told(answer: Answer) -> dict[str, JsonValue]:
     return {"status": answer.status, "url": answer.url}
 
 
-def _refusal(reason: str, message: str) -> Result:
-    return Result({"error": reason, "message": message}, reason=reason)
-
-
 def _rules(order: Order) -> tuple[HostRule, ...]:
     hosts = order.settings["hosts"]
     assert isinstance(hosts, list), "settings are valid under the schema"
     try:
         return read_rules(map(str, hosts))
     except Refused as error:
-        told = f"the setting hosts: {error.message}; correct it and assemble again"
-        raise RunFails(Failure("SETTINGS_INVALID", told)) from error
+        why = f"the setting hosts: {error.message}; correct it and assemble again"
+        raise RunFails(Failure("SETTINGS_INVALID", why)) from error
 
 
 def told_bytes(order: Order) -> int:
@@ -284,8 +281,8 @@ def _request(order: Order, usual: tuple[str, ...]) -> Request:
     assert isinstance(allowed, list), "settings are valid under the schema"
     method = arguments.get("method", usual[0])
     if method not in allowed:
-        told = f"{method} is not among the methods of this action: {', '.join(map(str, allowed))}"
-        raise Refused("METHOD_FORBIDDEN", told)
+        why = f"{method} is not among the methods of this action: {', '.join(map(str, allowed))}"
+        raise Refused("METHOD_FORBIDDEN", why)
     query = _texts(arguments.get("query", {}))
     if len(query) > QUERY_MAX:
         raise Refused("URL_INVALID", f"query has more than {QUERY_MAX} names")

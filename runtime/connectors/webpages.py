@@ -19,7 +19,7 @@ from . import Descriptor, Order
 from .web import HOST_SETTINGS, URL, WebRead, schema, told_bytes
 from .webtext import content_type, cut, decode, size
 
-# Reading a page takes time that grows with it, up to a second for one that was written to be slow.
+# Reading a page takes time that grows with it, about two seconds for one written to be slow.
 PAGE_BYTES_MAX = 256 * 1024
 FEED_BYTES_MAX = 512 * 1024
 ENTRIES_DEFAULT, ENTRIES_MAX = 10, 50

@@ -61,6 +61,11 @@ def notebook(notes: Path) -> MCPServer:
         return ""
 
     @server.tool(structured_output=False)
+    async def nap(seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "rested"
+
+    @server.tool(structured_output=False)
     def long() -> str:
         return "x" * LONG
 
@@ -71,15 +76,26 @@ def notebook(notes: Path) -> MCPServer:
     return server
 
 
+class Relay(Site):
+    """A site that asks the same server on this machine, so that it can stand behind a `Front`."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on one request and its answer; the request says that nothing follows it."""
+        there, here = await asyncio.open_connection("127.0.0.1", self.port)
+        here.write(await reader.read())
+        writer.write(await there.read())
+        here.close()
+
+
 @asynccontextmanager
-async def listening(notes: Path) -> AsyncIterator[Site]:
+async def listening(notes: Path) -> AsyncIterator[Relay]:
     """Serve over HTTP at `/mcp`, as a site of a fake internet, while the block runs."""
     app = notebook(notes).streamable_http_app(host="0.0.0.0")  # any name leads to it
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            yield Site(port=listener.getsockname()[1])
+            yield Relay(port=listener.getsockname()[1])
         finally:
             server.should_exit = server.force_exit = True
             await task

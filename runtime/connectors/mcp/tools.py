@@ -18,6 +18,7 @@ from chassis.log import log
 
 from ...egress.client import Egress
 from .. import Connector, Descriptor, Order, Result, closed_object
+from ..keyed import told
 from ..webtext import cut, size
 from .servers import Server
 from .sessions import Session, open_session
@@ -57,16 +58,16 @@ class McpTool:
             result = await self._session.call(self._tool, order.arguments)
         except MCPError as error:
             # The server has answered, and says that it did not do it.
-            return _refusal("REFUSED", error.message)
+            return told("REFUSED", _said(error.message))
         if result.is_error:
-            return _refusal("TOOL_FAILED", _words(result))
+            return told("TOOL_FAILED", _said(_words(result)))
         if not self._is_structured:
             return Result({"text": cut(_words(result), ANSWER_BYTES_MAX)})
         if not isinstance(result.structured_content, Mapping):
-            return _refusal("ANSWER_INVALID", "it was done; the result is not what is declared")
+            return told("ANSWER_INVALID", "it was done; the result is not what is declared")
         structured: JsonValue = {**result.structured_content}
         if size(structured) > ANSWER_BYTES_MAX:
-            return _refusal("ANSWER_TOO_LARGE", "it was done; the result is too long to be told")
+            return told("ANSWER_TOO_LARGE", "it was done; the result is too long to be told")
         return Result(structured)
 
     async def find(self, order: Order) -> Result | None:
@@ -96,8 +97,8 @@ async def _offered(session: Session) -> list[Connector]:
     found: dict[str, Connector] = {}
     for tool in tools[:TOOLS_MAX]:
         name = re.sub(r"[^a-z0-9_-]", "-", tool.name.lower())
-        if told := _problem(tool, name, found):
-            log.warning("mcp.tool_left_out", server=session.name, tool=tool.name[:80], why=told)
+        if why := _problem(tool, name, found):
+            log.warning("mcp.tool_left_out", server=session.name, tool=tool.name[:80], why=why)
             continue
         found[name] = McpTool(session, tool, name)
     return [*found.values()]
@@ -125,6 +126,5 @@ def _words(result: CallToolResult) -> str:
     )
 
 
-def _refusal(reason: str, message: str) -> Result:
-    told = message.strip()[:_MESSAGE_MAX] or "the server does not say why"
-    return Result({"error": reason, "message": told}, reason=reason)
+def _said(words: str) -> str:
+    return words.strip()[:_MESSAGE_MAX] or "the server does not say why"

@@ -23,7 +23,7 @@ from tests.runtime.worlds import World, with_actions
 
 
 def test_each_tool_is_an_action(notebook: Notebook) -> None:
-    names = ("add", "die", "fail", "hang", "long", "note", "setnote")
+    names = ("add", "die", "fail", "hang", "long", "nap", "note", "setnote")
     assert {*notebook.actions} == {f"mcp.notebook.{name}" for name in names}
     add = notebook.actions["mcp.notebook.add"].descriptor
     assert add.description == "Adds two numbers."
