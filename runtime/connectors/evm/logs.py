@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from ...egress import Lost
+from ...egress import Lost, Refused
 from .. import Descriptor, Order, Result, closed_object
 from ..keyed import told
 from .abi import AbiInvalid, decode, encode
 from .action import text_of
-from .node import PEER, Node, content, hash_of, member, quantity
+from .node import PEER, Node, NodeRefuses, content, hash_of, member, quantity
 from .settings import READ_SETTINGS
 from .types import SIGNATURE_CHARACTERS_MAX, Parameter, Signature, read_event
 from .values import TEXT, address
@@ -105,15 +105,8 @@ async def read_logs(node: Node, order: Order) -> Result:
     if end < begin:
         return Result({"logs": [], "next_block": begin})
     contract = text_of(order, "contract").lower()
-    asked: JsonValue = {
-        "address": contract,
-        "topics": topics,
-        "fromBlock": hex(begin),
-        "toBlock": hex(end),
-    }
-    found = await node.ask("eth_getLogs", asked)
-    if not isinstance(found, list):
-        raise Lost(PEER)
+    wanted: dict[str, JsonValue] = {"address": contract, "topics": topics}
+    found, end = await _found(node, wanted, begin, end)
     read = (_log(event, one, contract, range(begin, end + 1)) for one in found)
     logs = sorted((one for one in read if one), key=lambda one: (one.block, one.index))
     if len(logs) > LOGS_MAX:
@@ -123,6 +116,25 @@ async def read_logs(node: Node, order: Order) -> Result:
             problem = f"the block {end + 1} has more than {LOGS_MAX}"
             return told("TOO_MANY_LOGS", f"{problem}; say in `where` which of them")
     return Result({"logs": [one.told for one in logs], "next_block": end + 1})
+
+
+async def _found(
+    node: Node, wanted: dict[str, JsonValue], begin: int, end: int
+) -> tuple[list[JsonValue], int]:
+    """Return what a node has, up to a block: of fewer blocks where it is too much for either."""
+    while True:
+        asked: JsonValue = {**wanted, "fromBlock": hex(begin), "toBlock": hex(end)}
+        try:
+            found = await node.ask("eth_getLogs", asked)
+        except (NodeRefuses, Refused) as error:
+            is_too_much = isinstance(error, NodeRefuses) or error.reason == "TOO_LARGE"
+            if begin == end or not is_too_much:
+                raise
+            end = (begin + end) // 2
+        else:
+            if not isinstance(found, list):
+                raise Lost(PEER)
+            return found, end
 
 
 def _topics(event: Signature, where: JsonValue) -> list[JsonValue]:

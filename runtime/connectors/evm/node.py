@@ -14,11 +14,11 @@ from ...egress import Answer, Lost, Refused, Request
 from ...egress.client import Egress
 from ...facts import Failure
 from ...ports import RunFails, Signer, WebRequest
-from .. import Order, Unsent
+from .. import Order
 from ..http import is_done
 from ..keyed import Keyed, ask_bound, object_of
 from .settings import Settings, settings_of
-from .values import HASH, HEX
+from .values import HASH, HEX, HEX_CHARACTERS_MAX
 
 PEER = "evm"
 # A block with the hashes of ten thousand transactions.
@@ -27,8 +27,10 @@ _HEADERS = {"content-type": "application/json"}
 _ID = 1
 
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
-# EIP-1474: too much was asked for, as a 429 says it.
-_LIMIT_EXCEEDED = -32005
+# How an answer begins that is one, and too long to be read.
+_ANSWER = re.compile(rb'\s*\{\s*"(?:jsonrpc|id|result)"\s*:')
+# EIP-1474: too much was asked for, at once or in so short a time.
+LIMIT_EXCEEDED = -32005
 METHOD_UNKNOWN = -32601
 
 
@@ -53,7 +55,7 @@ class Node:
     async def ask(self, method: str, *parameters: JsonValue) -> JsonValue:
         """Return a result.
 
-        Raise `NodeRefuses`, `Refused` if it was not asked, and `Unsent` and `Lost` as a connector.
+        Raise `NodeRefuses`, `Refused`, and `Unsent` and `Lost` as a connector.
         """
         body = canonical_json(
             {"jsonrpc": "2.0", "id": _ID, "method": method, "params": [*parameters]}
@@ -69,6 +71,8 @@ class Node:
             raise Lost(PEER)
         if isinstance(error, dict):
             raise _refusal(error)
+        if answer.is_cut and _ANSWER.match(answer.body):
+            raise too_long()
         if said is None or said.get("id") != _ID or "result" not in said:
             raise Lost(PEER)
         return said["result"]
@@ -109,6 +113,11 @@ class Node:
         return await keyed.ask(order, wanted, headers=_HEADERS, bytes_max=ANSWER_BYTES_MAX)
 
 
+def too_long() -> Refused:
+    """Return that nobody reads so much."""
+    return Refused("TOO_LARGE", "the node answers with more than can be read; ask for less at once")
+
+
 def quantity(value: JsonValue) -> int:
     """Return a number of an answer; what is none is no answer."""
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
@@ -118,6 +127,8 @@ def quantity(value: JsonValue) -> int:
 
 def content(value: JsonValue) -> bytes:
     """Return bytes of an answer."""
+    if isinstance(value, str) and len(value) > HEX_CHARACTERS_MAX:
+        raise too_long()
     if not isinstance(value, str) or not HEX.fullmatch(value):
         raise Lost(PEER)
     return bytes.fromhex(value[2:])
@@ -141,7 +152,5 @@ def _refusal(error: Mapping[str, JsonValue]) -> NodeRefuses:
     code, message, data = (error.get(name) for name in ("code", "message", "data"))
     if not isinstance(code, int) or not isinstance(message, str):
         raise Lost(PEER)
-    if code == _LIMIT_EXCEEDED:
-        raise Unsent(PEER)
     found = bytes.fromhex(data[2:]) if isinstance(data, str) and HEX.fullmatch(data) else b""
     return NodeRefuses(code, message, found)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .. import Result
+from .. import Result, Unsent
 from ..keyed import told
 from .abi import AbiInvalid, decode
-from .node import NodeRefuses
+from .node import LIMIT_EXCEEDED, PEER, NodeRefuses
 from .types import SELECTOR_BYTES, Type
 
 _CHARACTERS_MAX = 200
@@ -16,7 +16,12 @@ _ERROR, _PANIC = bytes.fromhex("08c379a0"), bytes.fromhex("4e487b71")
 
 
 def refusal_of(error: NodeRefuses) -> Result:
-    """Return what the model is told of a call that was only tried."""
+    """Return what the model is told of a call that was only tried.
+
+    Raise `Unsent` where the node takes no more for now.
+    """
+    if error.code == LIMIT_EXCEEDED:
+        raise Unsent(PEER) from error
     if error.code == _REVERTED or "revert" in error.message.lower():
         words = _words(error.data)
         message = f"the contract would not do it{f': {words}' if words else ''}"

@@ -25,7 +25,7 @@ from .. import Order, Result, Unsent
 from ..http import preparing
 from ..keyed import told
 from .drafts import Draft, read_draft
-from .node import METHOD_UNKNOWN, PEER, Node, NodeRefuses, hash_of, member, quantity
+from .node import LIMIT_EXCEEDED, METHOD_UNKNOWN, PEER, Node, NodeRefuses, member, quantity
 from .reverts import refusal_of
 from .settling import Displaced, Mined, Standing, Waiting, standing
 from .transactions import Transaction
@@ -162,14 +162,14 @@ async def _looking() -> AsyncGenerator[None, None]:
 async def _hand_over(node: Node, draft: Draft) -> None:
     """Give a node a transaction; if it does not take it, somebody else may have done so."""
     try:
-        answer = await node.ask("eth_sendRawTransaction", draft.raw)
+        await node.ask("eth_sendRawTransaction", draft.raw)
     except NodeRefuses as error:
+        if error.code == LIMIT_EXCEEDED:
+            raise Unsent(PEER) from error
         if any(words in error.message.lower() for words in _KNOWN):
             return
         # It may be what it says of a transaction that is in a block already.
         raise Lost(PEER) from error
-    if hash_of(answer) != draft.hash:
-        raise Lost(PEER)
 
 
 async def _look_ahead(node: Node, account: str, call: Call) -> Prospect | Result:

@@ -15,6 +15,7 @@ WORD_MAX = 2**256 - 1
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 HEX = re.compile(r"0x(?:[0-9a-fA-F]{2}){0,65536}")
+HEX_CHARACTERS_MAX = 2 + 2 * 65_536
 
 TEXT: JsonValue = {"type": "string"}
 

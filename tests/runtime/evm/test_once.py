@@ -143,6 +143,20 @@ async def test_a_node_without_receipts_does_not_make_us_pay_twice(slow: Actions)
     assert await slow.find(wanted)
 
 
+async def test_blocks_from_before_the_draft_may_be_replaced_by_one_that_has_it(
+    slow: Actions,
+) -> None:
+    wanted = order(SEND)
+    draft = await _sent(slow, wanted)
+    assert draft.block == 3
+    del slow.chain.blocks[-2:]
+    slow.chain.mine(9)
+    assert slow.chain.blocks[2].transactions
+    slow.front.fail_next("", "", Says(200, b'{"jsonrpc": "2.0", "id": 1, "result": null}'))
+    await _waits(slow, wanted)
+    assert await slow.find(wanted)
+
+
 async def test_a_block_that_is_replaced_tells_nothing(slow: Actions) -> None:
     wanted = order(SEND)
     draft = await _sent(slow, wanted)

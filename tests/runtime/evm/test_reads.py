@@ -6,6 +6,7 @@ import pytest
 from pydantic import JsonValue
 
 from chassis.errors import PeerUnavailable
+from runtime.connectors import Unsent
 from runtime.connectors.evm.types import read_event
 from tests.fakes.evm import ETHER, Chain, Log, State, token
 from tests.fakes.evm_node import RpcError
@@ -171,6 +172,47 @@ async def test_many_logs_are_read_in_whole_blocks(slow: Actions) -> None:
     _log_in_blocks(slow.chain, 101)
     more = await slow.perform("evm.logs", {**LOGS, "from_block": slow.chain.head - 2})
     assert more.reason == "TOO_MANY_LOGS"
+
+
+@pytest.mark.parametrize("code", [-32005, -32602])
+async def test_a_node_that_is_asked_for_too_much_is_asked_for_less(
+    slow: Actions, code: int
+) -> None:
+    _log_in_blocks(slow.chain, 1, 1)
+    slow.node.errors["eth_getLogs"] = RpcError(code, "query returned more than 10000 results")
+    first = await slow.perform("evm.logs", {**LOGS, "from_block": 4})
+    assert isinstance(first.value, dict)
+    assert first.value["next_block"] == 5
+    slow.node.errors["eth_getLogs"] = RpcError(-32602, "more than 10000 results")
+    more = await slow.perform("evm.logs", {**LOGS, "from_block": 5})
+    assert more.reason == "NODE_REFUSED"
+
+
+async def test_an_answer_that_is_too_long_is_asked_for_in_parts(slow: Actions) -> None:
+    _log_in_blocks(slow.chain, 1, 1)
+    endless = b'{"jsonrpc": "2.0", "id": 1, "result": "0x' + b"00" * 1024 * 1024
+    slow.front.fail_next("", "", Says(200, endless))
+    first = await slow.perform("evm.logs", {**LOGS, "from_block": 4})
+    assert isinstance(first.value, dict)
+    assert first.value["next_block"] == 5
+    slow.front.fail_next("", Says(200, endless))
+    asked = await slow.perform("evm.read", _read("name() returns (string)"))
+    many = b'{"jsonrpc": "2.0", "id": 1, "result": "0x' + b"00" * 70_000 + b'"}'
+    slow.front.fail_next("", Says(200, many))
+    again = await slow.perform("evm.read", _read("name() returns (string)"))
+    assert (asked.reason, again.reason) == ("TOO_LARGE", "TOO_LARGE")
+
+
+async def test_the_answer_to_another_question_is_none(slow: Actions) -> None:
+    slow.front.fail_next(Says(200, b'{"jsonrpc": "2.0", "id": 2, "result": "0x2105"}'))
+    with pytest.raises(PeerUnavailable):
+        await slow.perform("evm.balance", {"address": ME})
+
+
+async def test_a_node_that_takes_no_more_for_now_is_asked_later(slow: Actions) -> None:
+    slow.node.errors["eth_getBalance"] = RpcError(-32005, "daily request count exceeded")
+    with pytest.raises(Unsent):
+        await slow.perform("evm.balance", {"address": ME})
 
 
 async def test_logs_of_another_event_with_the_same_name_are_left_out(slow: Actions) -> None:

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 from pydantic import JsonValue
 
-from runtime.connectors import Order
+from runtime.connectors import Order, Unsent
 from runtime.connectors.evm.drafts import read_draft
-from runtime.ports import PersonAwaited, RunFails
+from runtime.ports import PersonAwaited, RunFails, SignedTransaction
+from tests.fakes import evm
 from tests.fakes.evm import ETHER, GWEI
-from tests.fakes.evm_keys import evm_key
+from tests.fakes.evm_keys import evm_key, signed
 from tests.fakes.evm_node import RpcError
 from tests.fakes.front import Says
 from tests.runtime.connectors.stand import CANARY, CanarySigner
@@ -161,12 +162,44 @@ async def test_fees_that_are_too_low_by_now_are_made_anew(actions: Actions) -> N
     assert (len(actions.chain.seen), actions.paid) == (1, 1000)
 
 
+async def test_what_takes_more_gas_by_now_is_made_anew(
+    actions: Actions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = order(SEND_TOKEN)
+    actions.signer.asks = True
+    with pytest.raises(PersonAwaited):
+        await actions.do("evm.send_token", wanted)
+    actions.signer.asks = False
+    monkeypatch.setattr(evm, "TOKEN_GAS", 2 * evm.TOKEN_GAS)
+    assert (await actions.do("evm.send_token", wanted)).reason == ""
+
+
 async def test_another_key_begins_anew(actions: Actions) -> None:
     wanted = order(SEND)
     await _until_a_person_is_asked(actions, wanted)
     actions.signer.evm_key = evm_key(2)
     await actions.do("evm.send", wanted)
+    draft = read_draft(wanted.draft.text)
+    assert draft
+    assert draft.account == evm_key(2).address
     assert [one.sender for one in actions.chain.mined()] == [evm_key(2).address]
+
+
+async def test_what_another_key_has_signed_is_not_sent(
+    actions: Actions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = order(SEND)
+
+    async def sign(credential: str, transaction: bytes, *, account: str) -> SignedTransaction:
+        # The key was replaced since its address was asked for.
+        return signed(evm_key(2), transaction)
+
+    with monkeypatch.context() as patch, pytest.raises(Unsent):
+        patch.setattr(actions.signer, "sign_transaction", sign)
+        await actions.do("evm.send", wanted)
+    assert actions.chain.seen == []
+    await actions.do("evm.send", wanted)
+    assert actions.paid == 1000
 
 
 async def _until_a_person_is_asked(actions: Actions, wanted: Order) -> None:
