@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.sandbox.worlds import RecordingHost, acting, execute
 
 WHAT = acting("return 1")
 ASK = asks()
+PREPARED = framed(b"", Kind.PREPARED)
 
 # What is said as soon as there is an order, or as soon as there is a socket.
 FORGERIES: Mapping[str, Iterable[bytes]] = {
@@ -30,7 +32,7 @@ FORGERIES: Mapping[str, Iterable[bytes]] = {
     "a kind of the other side": [framed(b"{}", Kind.ORDER)],
     "no kind": [framed(b"{}", 0)],
     "that it is ready, again": [framed(b"", Kind.READY)],
-    "an instance for the next order, before an end": [framed(b"", Kind.PREPARED)],
+    "an instance for the next order, before an end": [PREPARED],
     "no JSON": [framed(b"{x")],
     "no text": [framed(b"\xff\xff")],
     "nothing": [framed(b"")],
@@ -105,6 +107,29 @@ async def test_a_worker_that_forges_is_killed_and_another_executes(
     assert len(pools.forgers) == 2
 
 
+async def test_a_worker_has_one_instance_for_the_next_order(pools: Pools) -> None:
+    pool = pools.of(_instead(done() + PREPARED + PREPARED))
+    await execute(pool, WHAT)
+    assert pools.forgers[0].is_killed
+
+
+async def test_who_has_an_instance_ready_gets_the_next_order(pools: Pools) -> None:
+    asked: list[str] = []
+
+    def prepares_on_the_second_socket(kind: int, _: bytes) -> Iterable[bytes]:
+        if kind != Kind.ORDER:
+            return ()
+        asked.append(threading.current_thread().name)
+        return [done() + PREPARED if asked[-1] != asked[0] else done()]
+
+    pool = pools.of(prepares_on_the_second_socket)
+    for _ in range(5):
+        await execute(pool, WHAT)
+    first, *others = asked
+    assert first not in others
+    assert len(set(others)) == 1
+
+
 async def test_a_worker_that_asks_more_than_it_may_is_told_to_stop(pools: Pools) -> None:
     host, stops = RecordingHost(), []
 
@@ -120,7 +145,7 @@ async def test_a_worker_that_asks_more_than_it_may_is_told_to_stop(pools: Pools)
     assert pools.forgers[0].is_killed
 
 
-@pytest.mark.parametrize("what", [ASK, done(), ended({}), b"\xff" * 5])
+@pytest.mark.parametrize("what", [ASK, done(), ended({}), PREPARED, b"\xff" * 5])
 async def test_a_worker_that_speaks_unasked_is_killed(pools: Pools, what: bytes) -> None:
     pool = pools.of(lambda kind, _: () if kind else [what])
     assert (await execute(pool, WHAT)).value == 1

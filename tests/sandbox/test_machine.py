@@ -21,6 +21,7 @@ from sandbox.trap import Trap
 from tests.sandbox.worlds import acting
 
 ROUNDS = 25
+CALL = json.dumps({"action": "act", "arguments": {}, "seed": 1})
 
 
 @cache
@@ -50,8 +51,7 @@ def _compiled(body: str) -> str:
 
 
 def _execute(code: str, ask: Callable[[str], str]) -> str:
-    call = json.dumps({"action": "act", "arguments": {}, "seed": 1})
-    return _call("execute", ask, code, "act.py", call)
+    return _call("execute", ask, code, "act.py", CALL)
 
 
 def test_what_a_host_function_raises_in_one_thread_is_heard_in_no_other() -> None:
@@ -86,7 +86,19 @@ def test_the_host_is_on_the_bill() -> None:
     spent = []
     for body in ("return 1", "for _ in range(100): ctx.now()\nreturn 1"):
         code, session = _compiled(body), _session(lambda _: "[]")
-        call = json.dumps({"action": "act", "arguments": {}, "seed": 1})
-        _machine().call(session, "execute", code, "act.py", call)
+        _machine().call(session, "execute", code, "act.py", CALL)
         spent.append(session.fuel)
     assert spent[1] - spent[0] > 100 * 100_000
+
+
+def test_time_runs_out_also_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_IDLE_TICKS_MAX", 1)
+    rested = machine.load(installed_runner())
+    rested.ticker.start()
+    code = _compiled("while True: pass")
+    time.sleep(20 * machine.TICK_SECONDS)  # noqa: TID251  # it is the rest
+    session = _session(lambda _: "[]")
+    session.limits = Limits(fuel=50_000_000_000, compute_seconds=0.2)
+    with pytest.raises(Trap) as raised:
+        rested.call(session, "execute", code, "act.py", CALL)
+    assert raised.value.reason == Reason.TIME_EXCEEDED
