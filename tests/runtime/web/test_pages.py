@@ -86,6 +86,12 @@ async def test_a_huge_page_is_read_as_far_as_it_is_fetched(web: Web) -> None:
     assert "the end" not in told["text"]
 
 
+async def test_more_is_fetched_than_is_told(web: Web) -> None:
+    page = f"<html><body><!--{'x' * 100_000}--><p>Closed.</p></body></html>"
+    told = value(await web.page(html(page), settings={"bytes_max": 1_000}))
+    assert (told["text"], told["truncated"]) == ("Closed.", False)
+
+
 @pytest.mark.parametrize("kind", ["application/json", "application/pdf", "text/plain"])
 async def test_what_is_no_page_is_for_web_get(web: Web, kind: str) -> None:
     assert (await web.page(answering(b"{}", kind=kind))).reason == "ANSWER_NO_PAGE"
